@@ -1,0 +1,28 @@
+# make demo and make test are the only two commands that a fresh machine needs.
+PYTHON ?= python3
+VENV   := .venv
+PY     := $(VENV)/bin/python
+
+.PHONY: env demo test lint parity clean
+env: $(VENV)/.installed
+$(VENV)/.installed: setup.py
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version.split()[0] + ": make PYTHON=python3.11 …")'
+	$(PYTHON) -m venv $(VENV)
+	$(PY) -m pip install --quiet --upgrade pip
+	$(PY) -m pip install --quiet -e '.[dev]'
+	touch $@
+
+demo: env            ## one of examples/ -> out/demo.mp4 and out/demo.json
+	$(PY) -m shotstream_jax.generate --config configs/tiny.py --story examples/lighthouse.json --out out/demo.mp4 --report out/demo.json
+
+test: env            ## the whole test suite, two processes
+	$(PY) -m pytest -n 2 tests
+
+lint: env
+	$(PY) -m ruff check . && $(PY) -m ruff format --check .
+
+parity: env          ## the reference's recorded numbers; rewrites the table in README.md
+	$(PY) -m pytest -n 2 tests/parity --parity-table README.md
+
+clean:
+	rm -rf $(VENV) out build *.egg-info

@@ -1,0 +1,36 @@
+"""ShotStream in JAX: multi-shot video, streamed shot by shot while the story is still being typed."""
+
+from setuptools import find_packages, setup
+
+setup(
+    name="shotstream-jax",
+    version="0.1.0",
+    description="ShotStream in JAX: streaming multi-shot video generation on TPUs and GPUs",
+    license="Apache-2.0",
+    python_requires=">=3.11",
+    packages=find_packages(include=["shotstream_jax", "shotstream_jax.*"]),
+    install_requires=[
+        "jax>=0.10",
+        "flax>=0.12",
+        "optax>=0.2.8",
+        "orbax-checkpoint>=0.12",
+        "grain>=0.2.18",
+        "ml_collections>=1.1",
+        "tensorstore>=0.1.80",
+        "absl-py>=2.3",
+        "jaxtyping>=0.3",  # shapes in signatures …
+        "beartype>=0.22",  # … and the checker that enforces them
+        "numpy>=2.0",
+        "safetensors>=0.6",
+        "tokenizers>=0.22",  # the text encoder's own tokenizer.json
+        "ftfy>=6.3",  # mojibake repair, part of the text encoder's definition
+        "av>=14",  # H.264 and fragmented MP4
+        "tqdm>=4.66",
+    ],
+    extras_require={
+        "dev": ["pytest>=8", "pytest-xdist>=3.6", "ruff>=0.14"],
+        "convert": ["torch>=2.6"],
+        "tpu": ["jax[tpu]>=0.10"],
+        "gpu": ["jax[cuda12]>=0.10"],
+    },
+)

@@ -1,0 +1,1 @@
+"""Public checkpoints ↔ our parameter trees."""

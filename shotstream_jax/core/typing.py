@@ -1,0 +1,20 @@
+"""Array aliases, the dimension legend and the run-time checker of signatures.
+
+Legend, used in shape strings, einsum letters and name suffixes:
+    b batch · f latent frames · h w latent grid · t query tokens · s key tokens · n heads · k head dim · d width
+    l text tokens · c channels · p pixel frames · y x pixels
+Tokens that are still grouped by frame are `b f t d` (t tokens a frame); flat ones `b t d` (t = all tokens).
+"""
+
+import jax
+import numpy as np
+from beartype import beartype
+from jaxtyping import Float, Int, UInt8, jaxtyped
+
+Array = jax.Array
+AnyArray = jax.Array | np.ndarray
+PRNGKey = jax.Array
+
+typechecked = jaxtyped(typechecker=beartype)
+
+__all__ = ["AnyArray", "Array", "Float", "Int", "PRNGKey", "UInt8", "typechecked"]

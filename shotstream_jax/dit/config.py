@@ -1,0 +1,35 @@
+"""Sizes of the transformer."""
+
+import dataclasses
+
+from shotstream_jax.core.errors import InputError
+
+
+@dataclasses.dataclass(frozen=True)
+class DiTConfig:
+    """Model sizes (spec page 1). `patch` is the edge of a token in latent pixels; a token spans one latent frame."""
+
+    dim: int
+    ffn_dim: int
+    heads: int
+    layers: int
+    freq_dim: int = 256
+    text_dim: int = 4096
+    text_len: int = 512
+    channels: int = 16
+    patch: int = 2
+    eps: float = 1e-6
+
+    def __post_init__(self) -> None:
+        if self.dim % self.heads or self.head_dim % 2:
+            raise InputError(f"width {self.dim} must split into {self.heads} heads of an even width")
+
+    @property
+    def head_dim(self) -> int:
+        return self.dim // self.heads
+
+    def grid(self, height: int, width: int) -> tuple[int, int]:
+        """Rows and columns of tokens of a latent frame."""
+        if height % self.patch or width % self.patch:
+            raise InputError(f"latent grid {height}×{width} does not divide into patches of {self.patch}")
+        return height // self.patch, width // self.patch

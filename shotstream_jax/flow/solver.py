@@ -1,0 +1,47 @@
+"""The teacher's sampler: Euler steps along the shifted schedule with classifier-free guidance (spec page 3)."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from shotstream_jax.core.typing import Array, Float, typechecked
+from shotstream_jax.flow.schedule import Schedule
+
+# (x_t [b, f, h, w, c], t [b]) → velocity [b, f, h, w, c]
+Velocity = Callable[[Array, Array], Array]
+
+
+def guide(positive: Array, negative: Array, scale: float) -> Array:
+    """v_neg + w·(v_pos − v_neg)."""
+    return negative + scale * (positive - negative)
+
+
+@typechecked
+def sample(
+    positive: Velocity,
+    negative: Velocity,
+    noise: Float[Array, "b f h w c"],
+    schedule: Schedule,
+    guidance: float = 6.0,
+    keep: tuple[int, ...] = (),
+) -> tuple[Float[Array, "b f h w c"], Float[Array, "k b f h w c"]]:
+    """Integrates noise to a clean latent.
+
+    Both velocities see the same context, t and shot phases; only the text differs.
+    Returns (x₀, the inputs of the steps in `keep`): the causal initialisation is trained on those.
+    """
+    slots = np.full(schedule.steps, len(keep))  # a slot past the end is dropped
+    slots[list(keep)] = np.arange(len(keep))
+    deltas = np.diff(schedule.sigmas, append=np.float32(0))
+
+    def step(carry: tuple[Array, Array], at: tuple[Array, Array, Array]) -> tuple[tuple[Array, Array], None]:
+        (x, kept), (t, delta, slot) = carry, at
+        t = jnp.full(x.shape[:1], t)
+        v = guide(positive(x, t), negative(x, t), guidance)
+        return (x + delta * v, kept.at[slot].set(x, mode="drop")), None
+
+    kept = jnp.zeros((len(keep), *noise.shape), noise.dtype)
+    (x_0, kept), _ = jax.lax.scan(step, (noise, kept), (schedule.times, deltas, slots))
+    return x_0, kept

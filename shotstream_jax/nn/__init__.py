@@ -1,0 +1,1 @@
+"""Building blocks that the transformer, the text encoder and the autoencoder share."""

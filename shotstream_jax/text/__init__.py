@@ -1,0 +1,1 @@
+"""From a typed prompt to embeddings: story scripts, cleaning, tokens, the text encoder."""

@@ -1,0 +1,76 @@
+"""Pixels ↔ latents as pure functions; the state between pieces is the pytree VaeStream.
+
+A shot is decoded as it is made: decode_first on its first chunk, decode_next on each later one. That equals the decoding
+of the whole, which is a scan over single latent frames. Encoding works on pieces of 1, T, T, … pixel frames.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from shotstream_jax.core.typing import Array, Float, UInt8, typechecked
+from shotstream_jax.vae.config import VAEConfig
+from shotstream_jax.vae.model import VAE
+
+VaeStream = dict[str, Any]  # linen's `stream` collection: the last input frames of every causal layer
+Params = dict[str, Any]
+
+
+@typechecked
+def decode_first(vae: VAE, params: Params, z: Float[Array, "b f h w c"]) -> tuple[VaeStream, Float[Array, "b p y x 3"]]:
+    """Starts a video: f latent frames → 1 + (f − 1)·T pixel frames in [−1, 1]."""
+    frames, state = vae.apply({"params": params}, z, first=True, method="decode", mutable=["stream"])
+    return state["stream"], jnp.clip(frames, -1, 1)
+
+
+@typechecked
+def decode_next(
+    vae: VAE, params: Params, stream: VaeStream, z: Float[Array, "b f h w c"]
+) -> tuple[VaeStream, Float[Array, "b p y x 3"]]:
+    """Continues it: f latent frames → f·T pixel frames."""
+    variables = {"params": params, "stream": stream}
+    frames, state = vae.apply(variables, z, first=False, method="decode", mutable=["stream"])
+    return state["stream"], jnp.clip(frames, -1, 1)
+
+
+@typechecked
+def decode(vae: VAE, params: Params, z: Float[Array, "b f h w c"]) -> Float[Array, "b p y x 3"]:
+    """A whole shot: a scan over single latent frames, so memory does not grow with the shot (but for the result)."""
+    stream, head = decode_first(vae, params, z[:, :1])
+    one = lambda stream, z: decode_next(vae, params, stream, z[:, None])  # noqa: E731
+    _, rest = jax.lax.scan(one, stream, jnp.moveaxis(z[:, 1:], 1, 0))
+    return jnp.concatenate([head, _join(rest)], axis=1)
+
+
+@typechecked
+def encode(vae: VAE, params: Params, pixels: Float[Array, "b p y x 3"]) -> Float[Array, "b f h w c"]:
+    """Normalised latents of a video in [−1, 1]; frames beyond T·n + 1 are dropped."""
+    latent, stream = vae.apply({"params": params}, pixels[:, :1], first=True, method="encode", mutable=["stream"])
+    time = vae.cfg.time
+    count = (pixels.shape[1] - 1) // time
+
+    def one(state: dict[str, VaeStream], piece: Array) -> tuple[dict[str, VaeStream], Array]:
+        z, state = vae.apply({"params": params, **state}, piece, first=False, method="encode", mutable=["stream"])
+        return state, z
+
+    pieces = pixels[:, 1 : 1 + count * time].reshape(pixels.shape[0], count, time, *pixels.shape[2:])
+    _, rest = jax.lax.scan(one, stream, jnp.moveaxis(pieces, 1, 0))
+    return jnp.concatenate([latent, _join(rest)], axis=1)
+
+
+@typechecked
+def encode_frame(vae: VAE, params: Params, frame: Float[Array, "b y x 3"]) -> Float[Array, "b h w c"]:
+    """A context frame: always encoded by itself, as a one-frame video."""
+    return encode(vae, params, frame[:, None])[:, 0]
+
+
+def to_uint8(pixels: Float[Array, "*dims"]) -> UInt8[Array, "*dims"]:
+    """[−1, 1] → 0 … 255, rounded."""
+    return jnp.round((pixels + 1) * 127.5).astype(jnp.uint8)
+
+
+def _join(pieces: Array) -> Array:
+    """[pieces, b, p, …] → [b, pieces·p, …]."""
+    n, b, p = pieces.shape[:3]
+    return jnp.moveaxis(pieces, 0, 1).reshape(b, n * p, *pieces.shape[3:])
