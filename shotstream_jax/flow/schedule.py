@@ -13,6 +13,7 @@ The table is made once, in numpy; lookups are jittable.
 
 import dataclasses
 import functools
+import itertools
 
 import jax.numpy as jnp
 import numpy as np
@@ -32,9 +33,14 @@ class Schedule:
 
     @functools.cached_property
     def sigmas(self) -> np.ndarray:
-        """[steps] float32, eq. (4)."""
-        base = np.linspace(1.0, 0.0, self.steps + 1)[:-1]
-        return (self.shift * base / (1 + (self.shift - 1) * base)).astype(np.float32)
+        """[steps] float32, eq. (4), to the last bit the table that the public checkpoints were trained with.
+
+        There a step is the float32 of 1/n, each half of the range counts from its own end, and all is rounded once.
+        """
+        i, step = np.arange(self.steps), float(np.float32(1) / np.float32(self.steps))
+        base = np.where(i < (self.steps + 1) // 2, 1 - step * i, step * (self.steps - i)).astype(np.float32)
+        shift = np.float32(self.shift)
+        return shift * base / (1 + (shift - 1) * base)
 
     @functools.cached_property
     def times(self) -> np.ndarray:
@@ -94,14 +100,23 @@ def lift(a: AnyArray, like: AnyArray) -> Array:
     return jnp.reshape(a, jnp.shape(a) + (1,) * (jnp.ndim(like) - jnp.ndim(a)))
 
 
-@functools.cache
-def student_steps(nominal: tuple[int, ...], shift: float) -> tuple[np.ndarray, np.ndarray]:
-    """The few-step student's (t, σ), each [steps] float32, from nominal times in 1..1000.
+@dataclasses.dataclass(frozen=True)
+class FewSteps:
+    """The few-step student's nominal times, mapped through the shifted table.
 
-    Worked example: nominal 740 is entry 1000 − 740 = 260 of the shifted table, t ≈ 957.9.
+    Worked example: nominal 740 is entry 1000 − 740 = 260 of the table, t ≈ 957.9.
     """
-    if not nominal or any(not 0 < n <= TRAIN_TIMES for n in nominal) or list(nominal) != sorted(nominal, reverse=True):
-        raise InputError(f"student steps {nominal} must fall from at most {TRAIN_TIMES} to above 0")
-    table = Schedule(TRAIN_TIMES, shift)
-    index = TRAIN_TIMES - np.asarray(nominal)
-    return table.times[index], table.sigmas[index]
+
+    nominal: tuple[int, ...] = (1000, 740, 500, 260)
+    shift: float = 8.0
+
+    def __post_init__(self) -> None:
+        falling = all(a > b for a, b in itertools.pairwise(self.nominal))
+        if not self.nominal or not falling or self.nominal[0] > TRAIN_TIMES or self.nominal[-1] < 1:
+            raise InputError(f"student steps {self.nominal} must fall from at most {TRAIN_TIMES} to at least 1")
+
+    @property
+    def table(self) -> tuple[np.ndarray, np.ndarray]:
+        """(t, σ) of every step, float32."""
+        schedule, index = Schedule(TRAIN_TIMES, self.shift), TRAIN_TIMES - np.asarray(self.nominal)
+        return schedule.times[index], schedule.sigmas[index]

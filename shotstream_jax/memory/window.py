@@ -29,8 +29,8 @@ class MemoryConfig:
     sinks: int = 0
 
     def __post_init__(self) -> None:
-        if self.chunk < 1 or self.context < 1:
-            raise InputError(f"chunk {self.chunk} and context {self.context} must be at least 1 frame")
+        if self.chunk < 1 or self.context < 0:
+            raise InputError(f"chunk {self.chunk} and context {self.context} must be at least 1 and 0 frames")
         if self.window % self.chunk or self.sinks % self.chunk or self.sinks < 0:
             raise InputError(
                 f"window {self.window} and sinks {self.sinks} must be multiples of the chunk, {self.chunk}"

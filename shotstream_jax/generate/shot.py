@@ -1,0 +1,119 @@
+"""The compiled steps of one shot (spec page 3), pure functions of (parameters, state, noise).
+
+    prefill → for each chunk: chunk_step → decode at once → commit (but for the last chunk)
+
+No step's program depends on the shot, the chunk or the prompt. Only decoding has two variants, as a shot's first latent
+frame gives one pixel frame and every later one several. The live generator and the scan below call the same steps.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+
+from shotstream_jax.core.typing import Array, Float, Int, UInt8, typechecked
+from shotstream_jax.dit.student import Student
+from shotstream_jax.flow.schedule import FewSteps, mix
+from shotstream_jax.memory.cache import Caches, FrameIds
+from shotstream_jax.text.umt5 import UMT5
+from shotstream_jax.vae import codec
+from shotstream_jax.vae.codec import Params, VaeStream
+from shotstream_jax.vae.model import VAE
+
+
+@functools.partial(jax.jit, static_argnames="text")
+def encode_prompt(text: UMT5, params: Params, ids: Int[Array, "b l"], length: Int[Array, "b"]) -> Float[Array, "b l e"]:
+    """Token ids → zero-padded embeddings."""
+    return text.apply({"params": params}, ids, length)
+
+
+@functools.partial(jax.jit, static_argnames="student", donate_argnames="caches")
+def prefill(
+    student: Student,
+    params: Params,
+    context: Float[Array, "b f h w c"],
+    ids: FrameIds,
+    text: Float[Array, "b slots l e"],
+    caches: Caches,
+) -> Caches:
+    """Starts a shot: its context and captions into the caches, the earlier shot's frames out."""
+    return student.apply({"params": params}, context, ids, text, caches, method="prefill_context")
+
+
+@functools.partial(jax.jit, static_argnames=("student", "steps"), donate_argnames="caches")
+@typechecked
+def chunk_step(
+    student: Student, params: Params, noise: Float[Array, "n b f h w c"], ids: FrameIds, caches: Caches, steps: FewSteps
+) -> tuple[Float[Array, "b f h w c"], Caches]:
+    """Makes a chunk: at each step predict x₀, then re-noise it with fresh noise to the next t; the last x₀ stands.
+
+    noise: entry 0 is the start, entry i is mixed in before step i.
+    """
+    t, sigma = (jnp.asarray(column) for column in steps.table)
+    # After the last step σ = 0, so nothing is mixed in.
+    next_sigma = jnp.append(sigma[1:], 0.0)
+    fresh = jnp.concatenate([noise[1:], jnp.zeros_like(noise[:1])])
+
+    def step(carry: tuple[Array, Caches], at: tuple[Array, ...]) -> tuple[tuple[Array, Caches], None]:
+        (x_t, caches), (t, sigma, next_sigma, fresh) = carry, at
+        t = jnp.full(x_t.shape[:1], t)
+        v, caches = student.apply({"params": params}, x_t, t, ids, caches, method="denoise")
+        return (mix(x_t - sigma * v, fresh, next_sigma), caches), None
+
+    (x_0, caches), _ = jax.lax.scan(step, (noise[0], caches), (t, sigma, next_sigma, fresh))
+    return x_0, caches
+
+
+@functools.partial(jax.jit, static_argnames="student", donate_argnames="caches")
+def commit(student: Student, params: Params, x_0: Float[Array, "b f h w c"], ids: FrameIds, caches: Caches) -> Caches:
+    """Puts a finished chunk into the local cache."""
+    return student.apply({"params": params}, x_0, ids, caches, method="commit")
+
+
+@functools.partial(jax.jit, static_argnames=("student", "steps"))
+@typechecked
+def generate_latents(
+    student: Student,
+    params: Params,
+    noise: Float[Array, "chunks n b f h w c"],
+    ids: FrameIds,
+    caches: Caches,
+    steps: FewSteps,
+) -> Float[Array, "b frames h w c"]:
+    """A whole shot's latents in one program, after prefill: a scan over the very steps of the live stream."""
+
+    def chunk(caches: Caches, noise: Array) -> tuple[Caches, Array]:
+        x_0, caches = chunk_step(student, params, noise, ids, caches, steps)
+        return commit(student, params, x_0, ids, caches), x_0
+
+    _, chunks = jax.lax.scan(chunk, caches, noise)
+    return jnp.moveaxis(chunks, 0, 1).reshape(chunks.shape[1], -1, *chunks.shape[3:])
+
+
+Decoded = tuple[VaeStream, Float[Array, "b p y x 3"], UInt8[Array, "b p y x 3"]]
+
+
+@functools.partial(jax.jit, static_argnames="vae")
+def decode_first(vae: VAE, params: Params, z: Float[Array, "b f h w c"]) -> Decoded:
+    """A shot's first chunk → (stream, frames in [−1, 1], the same as bytes)."""
+    stream, frames = codec.decode_first(vae, params, z)
+    return stream, frames, codec.to_uint8(frames)
+
+
+@functools.partial(jax.jit, static_argnames="vae", donate_argnames="stream")
+def decode_next(vae: VAE, params: Params, z: Float[Array, "b f h w c"], stream: VaeStream) -> Decoded:
+    """Each later chunk."""
+    stream, frames = codec.decode_next(vae, params, stream, z)
+    return stream, frames, codec.to_uint8(frames)
+
+
+@jax.jit
+def take_frame(frames: Float[Array, "b p y x 3"], index: Int[Array, ""]) -> Float[Array, "b y x 3"]:
+    """One decoded frame, before its bytes: context is encoded from the exact values."""
+    return jax.lax.dynamic_index_in_dim(frames, index, axis=1, keepdims=False)
+
+
+@functools.partial(jax.jit, static_argnames="vae")
+def encode_frame(vae: VAE, params: Params, frame: Float[Array, "b y x 3"]) -> Float[Array, "b h w c"]:
+    """A context frame's latent."""
+    return codec.encode_frame(vae, params, frame)

@@ -1,0 +1,99 @@
+"""A checkpoint's name or folder → a model that can stream.
+
+A folder holds config.json ({"preset": "wan-1.3b"}), transformer.safetensors, vae.safetensors and
+text_encoder.safetensors under the public parameter names, and the text encoder's tokenizer.json.
+"""
+
+import json
+import pathlib
+from collections.abc import Callable
+from typing import Any
+
+import flax
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from shotstream_jax.convert.files import SafetensorsState, save_safetensors
+from shotstream_jax.convert.rules import Table, from_public, to_public
+from shotstream_jax.convert.tables import dit_table, umt5_table, vae_table
+from shotstream_jax.core.compilation import use_persistent_cache
+from shotstream_jax.core.errors import InputError
+from shotstream_jax.model import PARTS, Model, Params, abstract_params, random_params
+from shotstream_jax.presets import PRESETS, Preset, find_preset
+from shotstream_jax.text.tokenizer import ByteTokenizer, FileTokenizer, Tokenizer
+
+FILES = {"dit": "transformer.safetensors", "vae": "vae.safetensors", "text": "text_encoder.safetensors"}
+TABLES: dict[str, Callable[[Preset], Table]] = {
+    "dit": lambda preset: dit_table(preset.dit),
+    "vae": lambda preset: vae_table(preset.vae),
+    "text": lambda preset: umt5_table(preset.text),
+}
+DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
+RANDOM_SEED = 0
+
+
+def load(checkpoint: str | pathlib.Path = "tiny", dtype: str = "float32") -> Model:
+    """A model from a checkpoint folder, or by a preset's name; `dtype` is the type of its matmuls.
+
+    The name "tiny" gives seeded random weights until trained ones are shipped. Raises InputError.
+    """
+    use_persistent_cache()
+    if dtype not in DTYPES:
+        raise InputError(f"dtype {dtype!r} is not known; choose one of {', '.join(DTYPES)}")
+    folder = pathlib.Path(checkpoint)
+    if folder.is_dir():
+        preset, params, tokenizer = _load_folder(folder)
+        origin = str(folder)
+    elif str(checkpoint) == "tiny":
+        preset, tokenizer = find_preset("tiny"), ByteTokenizer()
+        params, origin = random_params(preset, RANDOM_SEED), f"random, seed {RANDOM_SEED}"
+    elif str(checkpoint) in PRESETS:
+        raise InputError(f"no weights of {checkpoint} are shipped: give the folder of a converted checkpoint")
+    else:
+        raise InputError(f"checkpoint {checkpoint} is neither a folder nor a name; the names are tiny")
+    return Model(preset, cast(params, DTYPES[dtype]), tokenizer, DTYPES[dtype], origin)
+
+
+def save(model: Model, folder: str | pathlib.Path) -> None:
+    """Writes a folder that `load` accepts; config.json comes last, so an interrupted one is not accepted."""
+    folder = pathlib.Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    for part in PARTS:
+        state = to_public(TABLES[part](model.preset), jax.tree.map(np.asarray, model.params[part]))
+        save_safetensors(state, folder / FILES[part])
+    (folder / "config.json").write_text(json.dumps({"preset": model.preset.name}) + "\n")
+
+
+def cast(params: Params, dtype: jnp.dtype) -> Params:
+    """Matrices take the compute type (half the memory in bf16); vectors, tables and the time embedding stay float32."""
+    flat = flax.traverse_util.flatten_dict(params)
+    narrow = lambda path: path[-1] in ("kernel", "embedding") and not path[1].startswith("time_")  # noqa: E731
+    return flax.traverse_util.unflatten_dict(
+        {path: jnp.asarray(a, dtype if narrow(path) else jnp.float32) for path, a in flat.items()}
+    )
+
+
+def _load_folder(folder: pathlib.Path) -> tuple[Preset, Params, Tokenizer]:
+    preset = find_preset(_read_config(folder / "config.json"))
+    tokenizer = ByteTokenizer() if preset.byte_tokens else FileTokenizer(folder / "tokenizer.json")
+    return preset, {part: load_part(preset, part, folder / FILES[part]) for part in PARTS}, tokenizer
+
+
+def load_part(preset: Preset, part: str, path: str | pathlib.Path) -> Params:
+    """One part's parameters (numpy) from a .safetensors file under the public names; errors name the file."""
+    state = SafetensorsState(path)
+    try:
+        return from_public(TABLES[part](preset), abstract_params(preset, part), state)
+    except InputError as error:
+        raise InputError(f"{path}: {error} (preset {preset.name})") from None
+
+
+def _read_config(path: pathlib.Path) -> str:
+    try:
+        config: Any = json.loads(path.read_text())
+        return config["preset"]
+    except FileNotFoundError:
+        raise InputError(f"{path.parent} is no checkpoint: it has no config.json") from None
+    except (json.JSONDecodeError, KeyError, TypeError):
+        raise InputError(f'{path} must be JSON like {{"preset": "wan-1.3b"}}') from None

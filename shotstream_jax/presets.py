@@ -1,0 +1,85 @@
+"""Model sizes by name. A recipe or a checkpoint names one; nothing else in the package knows a size."""
+
+import dataclasses
+
+from shotstream_jax.core.errors import InputError
+from shotstream_jax.dit.config import DiTConfig
+from shotstream_jax.flow.schedule import FewSteps
+from shotstream_jax.memory.window import MemoryConfig
+from shotstream_jax.text.umt5 import UMT5Config
+from shotstream_jax.vae.config import WAN_MEAN, WAN_STD, VAEConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class VideoFormat:
+    """What comes out: pixels, latent frames a shot, pixel frames a second."""
+
+    height: int
+    width: int
+    shot_frames: int
+    fps: int = 16
+
+
+@dataclasses.dataclass(frozen=True)
+class Preset:
+    """A model: its parts, its memory, its denoising steps, and the format that it is made for."""
+
+    name: str
+    dit: DiTConfig
+    vae: VAEConfig
+    text: UMT5Config
+    video: VideoFormat
+    memory: MemoryConfig = MemoryConfig()
+    steps: FewSteps = FewSteps()
+    byte_tokens: bool = False  # no vocabulary of its own: prompts are read as bytes
+
+    def latent_grid(self, video: VideoFormat) -> tuple[int, int]:
+        """Latent rows and columns; refuses a format that the model cannot make."""
+        unit = self.vae.space * self.dit.patch
+        for name, size in (("height", video.height), ("width", video.width)):
+            if size < unit or size % unit:
+                raise InputError(f"{name} {size} is no multiple of {unit}; try {max(unit, round(size / unit) * unit)}")
+        if video.fps < 1:
+            raise InputError(f"fps {video.fps} must be at least 1")
+        self.memory.check_shot(video.shot_frames)
+        return self.vae.grid(video.height, video.width)
+
+
+_WAN_VAE = VAEConfig(dim=96, mean=WAN_MEAN, std=WAN_STD)
+_UMT5_XXL = UMT5Config(vocab=256384, dim=4096, heads=64, head_dim=64, ffn_dim=10240, layers=24)
+_WAN_VIDEO = VideoFormat(height=480, width=832, shot_frames=21)
+
+PRESETS = {
+    preset.name: preset
+    for preset in (
+        Preset(  # the paper's
+            "wan-1.3b",
+            DiTConfig(dim=1536, ffn_dim=8960, heads=12, layers=30),
+            _WAN_VAE,
+            _UMT5_XXL,
+            _WAN_VIDEO,
+        ),
+        Preset(
+            "wan-14b",
+            DiTConfig(dim=5120, ffn_dim=13824, heads=40, layers=40),
+            _WAN_VAE,
+            _UMT5_XXL,
+            _WAN_VIDEO,
+        ),
+        Preset(  # small enough for a laptop's processor
+            "tiny",
+            DiTConfig(dim=192, ffn_dim=768, heads=6, layers=6, text_dim=64, text_len=512),
+            VAEConfig(dim=16, mean=WAN_MEAN, std=WAN_STD),
+            UMT5Config(vocab=384, dim=64, heads=4, head_dim=16, ffn_dim=128, layers=2),
+            VideoFormat(height=64, width=96, shot_frames=9),
+            byte_tokens=True,
+        ),
+    )
+}
+
+
+def find_preset(name: str) -> Preset:
+    """A preset by its name."""
+    if name not in PRESETS:
+        raise InputError(f"no preset is called {name!r}; there are {', '.join(PRESETS)}")
+    return PRESETS[name]

@@ -1,0 +1,77 @@
+"""Strict settings for every test, and the parity summary."""
+
+import os
+import pathlib
+import re
+from collections import defaultdict
+
+os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
+os.environ["JAX_PLATFORMS"] = "cpu"
+
+import jax
+import pytest
+
+jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_default_matmul_precision", "highest")
+jax.config.update("jax_enable_compilation_cache", False)
+
+GROUPS = {
+    "g01": "rotary positions",
+    "g02": "schedule",
+    "g03": "teacher",
+    "g04": "student, whole sequence",
+    "g05": "student, dual cache",
+    "g06": "autoencoder",
+    "g07": "text encoder, tokens",
+    "g08": "context selection",
+    "g12": "story, end to end",
+}
+BEGIN, END = "<!-- parity:begin -->", "<!-- parity:end -->"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--parity-table", metavar="FILE", help=f"write the parity table into FILE, between {BEGIN} and {END}"
+    )
+
+
+def pytest_terminal_summary(terminalreporter, config: pytest.Config) -> None:
+    rows = _parity_rows(terminalreporter.stats)
+    if not rows:
+        return
+    terminalreporter.section("parity with the reference, a group: ran, skipped, largest error")
+    for row in rows:
+        terminalreporter.write_line(" · ".join(row))
+    if path := config.getoption("--parity-table"):
+        _write_table(pathlib.Path(path), rows)
+
+
+def _parity_rows(stats: dict) -> list[tuple[str, ...]]:
+    """(group, cases run, failed, skipped, largest output error, largest gradient error relative to the tensor's maximum)."""
+    counts: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
+    for outcome in ("passed", "failed", "skipped"):
+        for report in stats.get(outcome, []):
+            if not (match := re.search(r"tests/parity/.*\[(g\d\d)", report.nodeid)):
+                continue
+            group = counts[match[1]]
+            group[outcome] += 1
+            for name, value in report.user_properties:
+                group[name] = max(group[name], value)
+    return [
+        (
+            f"{name} {GROUPS.get(name, '')}".strip(),
+            f"{int(c['passed'] + c['failed'])}" + (f" ({int(c['failed'])} failed)" if c["failed"] else ""),
+            f"{int(c['skipped'])}",
+            f"{c['output']:.1e}",
+            f"{c['gradient']:.1e}" if "gradient" in c else "–",
+        )
+        for name, c in sorted(counts.items())
+    ]
+
+
+def _write_table(path: pathlib.Path, rows: list[tuple[str, ...]]) -> None:
+    head = ("group", "cases", "skipped", "largest absolute error", "largest gradient error / tensor's maximum")
+    lines = ["| " + " | ".join(row) + " |" for row in (head, ("---",) * len(head), *rows)]
+    text = path.read_text()
+    before, after = text.split(BEGIN)[0], text.split(END)[1]
+    path.write_text(before + BEGIN + "\n" + "\n".join(lines) + "\n" + END + after)

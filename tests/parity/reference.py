@@ -1,0 +1,85 @@
+"""The recorded numbers of the reference, in our layouts. Every size comes from the set's config.json."""
+
+import functools
+import json
+import os
+import pathlib
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from safetensors.numpy import load_file
+
+from shotstream_jax.convert.rules import Table, to_public
+from shotstream_jax.convert.tables import dit_table
+from shotstream_jax.dit.config import DiTConfig
+from shotstream_jax.flow.schedule import FewSteps
+from shotstream_jax.load import load_part
+from shotstream_jax.memory.cache import FrameIds
+from shotstream_jax.memory.window import MemoryConfig
+from shotstream_jax.presets import Preset, VideoFormat
+from shotstream_jax.text.umt5 import UMT5Config
+from shotstream_jax.vae.config import WAN_MEAN, WAN_STD, VAEConfig
+
+ROOT = pathlib.Path(os.environ.get("SHOTSTREAM_FIXTURES") or pathlib.Path(__file__).parent / "data")
+CONFIG = json.loads((ROOT / "config.json").read_text())
+CHUNK = 3
+FEW_STEPS = FewSteps()
+
+DIT = DiTConfig(
+    dim=CONFIG["dim"],
+    ffn_dim=CONFIG["ffn_dim"],
+    heads=CONFIG["num_heads"],
+    layers=CONFIG["num_layers"],
+    freq_dim=CONFIG["freq_dim"],
+    text_dim=CONFIG["text_dim"],
+    text_len=CONFIG["text_len"],
+)
+T5 = UMT5Config(
+    vocab=CONFIG["t5"]["vocab"],
+    dim=CONFIG["t5"]["dim"],
+    heads=CONFIG["t5"]["num_heads"],
+    head_dim=CONFIG["t5"]["dim_attn"] // CONFIG["t5"]["num_heads"],
+    ffn_dim=CONFIG["t5"]["dim_ffn"],
+    layers=CONFIG["t5"]["num_layers"],
+    buckets=CONFIG["t5"]["num_buckets"],
+)
+VAE_SIZES = VAEConfig(dim=CONFIG["vae_dim"], mean=WAN_MEAN, std=WAN_STD)
+
+
+def preset(memory: MemoryConfig, shot_frames: int = CHUNK) -> Preset:
+    """The set's model with a memory of the case's own."""
+    video = VideoFormat(height=CONFIG["px_h"], width=CONFIG["px_w"], shot_frames=shot_frames)
+    return Preset("fixture", DIT, VAE_SIZES, T5, video, memory, FEW_STEPS, byte_tokens=True)
+
+
+@functools.cache
+def arrays(file: str) -> dict[str, np.ndarray]:
+    with np.load(ROOT / file) as data:
+        return dict(data)
+
+
+def video_last(a: np.ndarray) -> jax.Array:
+    """[b, f, c, h, w] → [b, f, h, w, c]."""
+    return jnp.asarray(np.moveaxis(a, 2, -1))
+
+
+def ids(phase: np.ndarray, caption: np.ndarray | None = None) -> FrameIds:
+    """One story's frame ids; without captions every frame reads slot 0."""
+    caption = np.zeros_like(phase) if caption is None else caption
+    return FrameIds(jnp.asarray(phase[None], jnp.int32), jnp.asarray(caption[None], jnp.int32))
+
+
+@functools.cache
+def weights(part: str, name: str) -> Any:
+    return load_part(preset(MemoryConfig()), part, ROOT / "weights" / f"{name}.safetensors")
+
+
+def gradients(name: str) -> dict[str, np.ndarray]:
+    return load_file(ROOT / "grads" / f"{name}.safetensors")
+
+
+def dit_public(tree: Any) -> dict[str, np.ndarray]:
+    table: Table = dit_table(DIT)
+    return to_public(table, jax.tree.map(np.asarray, tree))
