@@ -21,7 +21,7 @@ from shotstream_jax.core.compilation import use_persistent_cache
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.model import PARTS, Model, Params, abstract_params, random_params
 from shotstream_jax.presets import PRESETS, Preset, find_preset
-from shotstream_jax.text.tokenizer import ByteTokenizer, FileTokenizer, Tokenizer
+from shotstream_jax.text.tokenizer import ByteTokenizer, FileTokenizer
 
 FILES = {"dit": "transformer.safetensors", "vae": "vae.safetensors", "text": "text_encoder.safetensors"}
 TABLES: dict[str, Callable[[Preset], Table]] = {
@@ -30,29 +30,37 @@ TABLES: dict[str, Callable[[Preset], Table]] = {
     "text": lambda preset: umt5_table(preset.text),
 }
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
+SHIPPED = ("tiny",)
 RANDOM_SEED = 0
 
 
 def load(checkpoint: str | pathlib.Path = "tiny", dtype: str = "float32") -> Model:
-    """A model from a checkpoint folder, or by a preset's name; `dtype` is the type of its matmuls.
+    """A model from a checkpoint folder, or by a shipped model's name; `dtype` is the type of its matmuls.
 
     The name "tiny" gives seeded random weights until trained ones are shipped. Raises InputError.
     """
     use_persistent_cache()
     if dtype not in DTYPES:
         raise InputError(f"dtype {dtype!r} is not known; choose one of {', '.join(DTYPES)}")
-    folder = pathlib.Path(checkpoint)
+    preset, folder = preset_of(checkpoint), pathlib.Path(checkpoint)
     if folder.is_dir():
-        preset, params, tokenizer = _load_folder(folder)
+        tokenizer = ByteTokenizer() if preset.byte_tokens else FileTokenizer(folder / "tokenizer.json")
+        params = {part: load_part(preset, part, folder / FILES[part]) for part in PARTS}
         origin = str(folder)
-    elif str(checkpoint) == "tiny":
-        preset, tokenizer = find_preset("tiny"), ByteTokenizer()
-        params, origin = random_params(preset, RANDOM_SEED), f"random, seed {RANDOM_SEED}"
-    elif str(checkpoint) in PRESETS:
-        raise InputError(f"no weights of {checkpoint} are shipped: give the folder of a converted checkpoint")
     else:
-        raise InputError(f"checkpoint {checkpoint} is neither a folder nor a name; the names are tiny")
+        tokenizer, params, origin = ByteTokenizer(), random_params(preset, RANDOM_SEED), f"random, seed {RANDOM_SEED}"
     return Model(preset, cast(params, DTYPES[dtype]), tokenizer, DTYPES[dtype], origin)
+
+
+def preset_of(checkpoint: str | pathlib.Path) -> Preset:
+    """The sizes of a checkpoint, without reading its weights."""
+    if pathlib.Path(checkpoint).is_dir():
+        return find_preset(_read_config(pathlib.Path(checkpoint) / "config.json"))
+    if str(checkpoint) in SHIPPED:
+        return find_preset(str(checkpoint))
+    if str(checkpoint) in PRESETS:
+        raise InputError(f"no weights of {checkpoint} are shipped: give the folder of a checkpoint of that size")
+    raise InputError(f"checkpoint {checkpoint} is neither a folder nor one of the shipped models: {', '.join(SHIPPED)}")
 
 
 def save(model: Model, folder: str | pathlib.Path) -> None:
@@ -72,12 +80,6 @@ def cast(params: Params, dtype: jnp.dtype) -> Params:
     return flax.traverse_util.unflatten_dict(
         {path: jnp.asarray(a, dtype if narrow(path) else jnp.float32) for path, a in flat.items()}
     )
-
-
-def _load_folder(folder: pathlib.Path) -> tuple[Preset, Params, Tokenizer]:
-    preset = find_preset(_read_config(folder / "config.json"))
-    tokenizer = ByteTokenizer() if preset.byte_tokens else FileTokenizer(folder / "tokenizer.json")
-    return preset, {part: load_part(preset, part, folder / FILES[part]) for part in PARTS}, tokenizer
 
 
 def load_part(preset: Preset, part: str, path: str | pathlib.Path) -> Params:

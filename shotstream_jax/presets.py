@@ -29,8 +29,8 @@ class Preset:
     vae: VAEConfig
     text: UMT5Config
     video: VideoFormat
-    memory: MemoryConfig = MemoryConfig()
-    steps: FewSteps = FewSteps()
+    memory: MemoryConfig = dataclasses.field(default_factory=MemoryConfig)
+    steps: FewSteps = dataclasses.field(default_factory=FewSteps)
     byte_tokens: bool = False  # no vocabulary of its own: prompts are read as bytes
 
     def latent_grid(self, video: VideoFormat) -> tuple[int, int]:

@@ -47,7 +47,7 @@ def pytest_terminal_summary(terminalreporter, config: pytest.Config) -> None:
 
 
 def _parity_rows(stats: dict) -> list[tuple[str, ...]]:
-    """(group, cases run, failed, skipped, largest output error, largest gradient error relative to the tensor's maximum)."""
+    """Group, cases run, skipped, largest output error, largest gradient error over the tensor's maximum."""
     counts: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
     for outcome in ("passed", "failed", "skipped"):
         for report in stats.get(outcome, []):

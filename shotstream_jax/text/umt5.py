@@ -70,7 +70,7 @@ class UMT5(nn.Module):
     @nn.compact
     @typechecked
     def __call__(self, ids: Int[Array, "b l"], length: Int[Array, "b"]) -> Float[Array, "b l e"]:
-        """Embeddings of token ids, float32; rows from `length` on are padding: not attended to, and zero in the result."""
+        """Embeddings of token ids, float32. Rows from `length` on are padding: not attended to, zero in the result."""
         cfg = self.cfg
         table = self.param("embedding", nn.initializers.normal(1.0), (cfg.vocab, cfg.dim))
         valid = jnp.arange(ids.shape[1])[None] < length[:, None]

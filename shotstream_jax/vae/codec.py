@@ -1,7 +1,7 @@
 """Pixels ↔ latents as pure functions; the state between pieces is the pytree VaeStream.
 
-A shot is decoded as it is made: decode_first on its first chunk, decode_next on each later one. That equals the decoding
-of the whole, which is a scan over single latent frames. Encoding works on pieces of 1, T, T, … pixel frames.
+A shot is decoded as it is made: decode_first on its first chunk, decode_next on each later one. That equals the
+decoding of the whole, which is a scan over single latent frames. Encoding works on pieces of 1, T, T, … pixel frames.
 """
 
 from typing import Any
@@ -10,7 +10,6 @@ import jax
 import jax.numpy as jnp
 
 from shotstream_jax.core.typing import Array, Float, UInt8, typechecked
-from shotstream_jax.vae.config import VAEConfig
 from shotstream_jax.vae.model import VAE
 
 VaeStream = dict[str, Any]  # linen's `stream` collection: the last input frames of every causal layer

@@ -53,7 +53,7 @@ class VAE(nn.Module):
 
     @typechecked
     def encode(self, pixels: Float[Array, "b p y x 3"], first: bool) -> Float[Array, "b f h w c"]:
-        """Pixels in [−1, 1] → the latent mean, normalised. The first piece is one frame, later ones `cfg.time` or more."""
+        """Pixels in [−1, 1] → the latent mean, normalised. The first piece is one frame, later ones a multiple of T."""
         mean, _ = jnp.split(self.moments(self.encoder(pixels, first)).astype(jnp.float32), 2, axis=-1)
         return (mean - self._channel(self.cfg.mean)) / self._channel(self.cfg.std)
 

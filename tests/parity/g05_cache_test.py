@@ -82,7 +82,7 @@ def whole(variant: str, call: str) -> np.ndarray:
 
 
 def stored(variant: str, caches: Caches, side: str) -> np.ndarray:
-    """Our buffer, frame by frame as the reference orders it: [layers, 1, tokens, heads, width] of the visible frames."""
+    """Our buffer in the reference's order of frames: [layers, 1, tokens, heads, width] of those visible."""
     memory, fill = Case(variant).student.memory, int(caches.fill[0])
     first = fill - CHUNK
     frames = [f for r in (*memory.visible_past(first), slice(first, fill)) for f in range(r.start, r.stop)]

@@ -1,0 +1,21 @@
+"""Stream a story with the tiny model: 64×96 pixels, for a laptop's processor. Minutes of video in minutes.
+
+    python -m shotstream_jax.generate --config configs/tiny.py --story examples/lighthouse.json --out out/story.mp4
+
+Until trained weights are shipped, "tiny" stands for seeded random ones: the pipeline is the real one, the pictures are
+noise. Any field can be changed on the command line, e.g. --config.video.shot_frames=21
+"""
+
+from ml_collections import ConfigDict
+
+
+def get_config() -> ConfigDict:
+    config = ConfigDict()
+    config.checkpoint = "tiny"  # a shipped model's name, or the folder of a converted checkpoint
+    config.dtype = "float32"  # of the matmuls: float32 or bfloat16
+    config.video = ConfigDict()
+    config.video.height = 64
+    config.video.width = 96
+    config.video.shot_frames = 9  # latent frames a shot, a multiple of 3; 9 make 33 pixel frames, two seconds
+    config.video.fps = 16
+    return config

@@ -1,0 +1,96 @@
+"""The one wrapper of all entry points: a caller's mistake is one line and exit code 2, never a traceback.
+
+Options are argparse's. A recipe is a Python file with get_config(), and any of its fields can be set on the command
+line (--config.video.height=128); that part is ml_collections'.
+"""
+
+import argparse
+import dataclasses
+import logging
+import pathlib
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn, TypeVar
+
+from absl import flags
+from ml_collections import ConfigDict, config_flags
+
+from shotstream_jax.core.errors import InputError
+
+USAGE_ERROR, INTERRUPTED = 2, 130
+T = TypeVar("T")
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse with our errors, whole option names, and help that keeps its line breaks and shows defaults."""
+
+    def __init__(self, module: str, description: str):
+        super().__init__(
+            prog=f"python -m {module}",
+            description=description,
+            allow_abbrev=False,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        self.add_argument(
+            "--config",
+            metavar="FILE",
+            default="configs/tiny.py",
+            help="recipe; --config.FIELD=VALUE changes one of its fields (default: %(default)s)",
+        )
+
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{message} (--help shows the options)")
+
+    def parse(self, argv: Sequence[str]) -> tuple[argparse.Namespace, ConfigDict]:
+        """The options, and the recipe with its overrides."""
+        args, rest = self.parse_known_args(argv)
+        overrides, named = [], False
+        for word in rest:  # `--config.x=1` and `--config.x 1`
+            if not (word.startswith("--config.") or named):
+                self.error(f"unknown argument {word}")
+            overrides.append(word)
+            named = word.startswith("--config.") and "=" not in word
+        return args, load_config(args.config, overrides)
+
+
+def load_config(path: str, overrides: Sequence[str] = ()) -> ConfigDict:
+    """A recipe, FILE.py or FILE.py:argument, with `--config.field=value` overrides."""
+    file = pathlib.Path(path.partition(":")[0])
+    if not file.is_file():
+        raise InputError(f"there is no config file {file}")
+    root = str(file.resolve().parents[1])  # recipes import their parents as `configs.…`
+    argv, values = ["", f"--config={path}", *overrides], flags.FlagValues()
+    sys.path.insert(0, root)
+    try:
+        config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=argv)
+        values(argv)
+        return values.config
+    except (flags.Error, AttributeError, KeyError, TypeError, ValueError, SyntaxError, ImportError) as error:
+        reason = str(error).strip("'\" \n").replace("\\n", ". ").splitlines()[-1].replace("\\", "").strip("'\" ")
+        raise InputError(f"config {path} {' '.join(overrides)}: {type(error).__name__}: {reason}") from None
+    finally:
+        sys.path.remove(root)
+
+
+def build(cls: Callable[..., T], section: ConfigDict, name: str) -> T:
+    """A frozen dataclass from a part of a recipe; a missing or unknown field is named."""
+    known = {field.name for field in dataclasses.fields(cls)}
+    required = {f.name for f in dataclasses.fields(cls) if f.default is dataclasses.MISSING}
+    if wrong := sorted((set(section) - known) | (required - set(section))):
+        raise InputError(f"config.{name} has unknown or missing fields {wrong}; the fields are {sorted(known)}")
+    return cls(**section)
+
+
+def run(main: Callable[[Sequence[str]], Any]) -> NoReturn:
+    """Runs an entry point and exits with its code."""
+    logging.basicConfig(format="%(message)s", level=logging.INFO)
+    logging.getLogger("jax").setLevel(logging.WARNING)  # it reports every backend that a machine lacks
+    try:
+        main(sys.argv[1:])
+    except InputError as error:
+        sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
+        sys.exit(USAGE_ERROR)
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted\n")
+        sys.exit(INTERRUPTED)
+    sys.exit(0)

@@ -1,0 +1,151 @@
+"""Stream a multi-shot story to an mp4, shot by shot.
+
+  a story file       python -m shotstream_jax.generate --story examples/lighthouse.json --out out/story.mp4
+  as you type        python -m shotstream_jax.generate --prompts - --global-caption "A red fox by the sea."
+  keep the story     … --save-story out/fox
+  go back to after shot 2 and tell it differently
+                     … --continue-story out/fox --at 2 --save-story out/fox2 --prompts -
+
+The mp4 grows while it is generated, under NAME.partial.mp4, and can be played at any moment.
+"""
+
+import argparse
+import pathlib
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+from absl import logging
+from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
+
+from shotstream_jax import cli
+from shotstream_jax.core.errors import InputError
+from shotstream_jax.generate.report import Report
+from shotstream_jax.generate.story import Story
+from shotstream_jax.generate.stream import Chunk, stream_generate
+from shotstream_jax.generate.video import VideoWriter, check_writable
+from shotstream_jax.load import load, preset_of
+from shotstream_jax.model import Model
+from shotstream_jax.presets import Preset, VideoFormat
+from shotstream_jax.text.prompts import ask_lines, read_lines, read_script
+
+
+class Source(NamedTuple):
+    """Where captions come from; count is None where it cannot be known."""
+
+    global_caption: str
+    shots: Iterable[str]
+    count: int | None
+
+
+def parser() -> cli.Parser:
+    p = cli.Parser("shotstream_jax.generate", __doc__)
+    what = p.add_mutually_exclusive_group(required=True)
+    what.add_argument("--story", metavar="FILE", help="JSON with global_caption, shot1, shot2, …")
+    what.add_argument("--prompts", metavar="FILE|-", help="one shot's caption a line; - reads them as they are typed")
+    p.add_argument("--global-caption", default="", metavar="TEXT", help="what all shots share (with --prompts)")
+    p.add_argument("--out", default="out/story.mp4", metavar="FILE.mp4", help="the video (default: %(default)s)")
+    p.add_argument("--report", metavar="FILE.json", help="timings, memory, versions")
+    p.add_argument("--checkpoint", metavar="DIR|NAME", help="weights, in place of the recipe's")
+    p.add_argument("--seed", type=int, help="same seed, same prompts: the same frames (default: 0)")
+    p.add_argument("--save-story", metavar="DIR", help="keep the story's memory here, after every shot")
+    p.add_argument("--continue-story", metavar="DIR", help="go on with a kept story; the video has the new shots")
+    p.add_argument("--at", type=int, metavar="N", help="… as it was after its first N shots (default: all)")
+    return p
+
+
+def main(argv: Sequence[str]) -> None:
+    args, config = parser().parse(argv)
+    video = cli.build(VideoFormat, config.video, "video")
+    source = read_source(args)
+    checkpoint = args.checkpoint or config.checkpoint
+    story = open_story(args, preset_of(checkpoint), source.global_caption, video)
+    out = check_writable(args.out, ".mp4")
+    report_path = check_writable(args.report, ".json") if args.report else None
+    model = load(checkpoint, config.dtype)
+    if model.origin.startswith("random"):
+        logging.warning(
+            "weights: %s. Nothing is trained yet: the pipeline is real, the pictures are noise.", model.origin
+        )
+    report = Report(model.preset.name, story.seed, model.origin)
+    with logging_redirect_tqdm():
+        write_video(model, story, source, out, args.save_story, report)
+    if report_path:
+        report.write(report_path)
+    result = report.as_dict()
+    logging.info("%s: %d shots, %d frames, %.1f frames/s", out, result["shots"], result["frames"], result["fps"])
+
+
+def read_source(args: argparse.Namespace) -> Source:
+    if args.story:
+        if args.global_caption:
+            raise InputError("--global-caption goes with --prompts; a story file has its own")
+        script = read_script(args.story)
+        return Source(script.global_caption, script.shots, len(script.shots))
+    if args.prompts == "-":
+        ask = sys.stdin.isatty()
+        lines = ask_lines(sys.stdin, sys.stderr) if ask else read_lines(sys.stdin, "standard input")
+        return Source(args.global_caption, lines, None)
+    try:
+        lines = list(read_lines(pathlib.Path(args.prompts).read_text("utf-8").splitlines(), args.prompts))
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"cannot read {args.prompts}: {error}") from None
+    if not lines:
+        raise InputError(f"{args.prompts} has no prompts: write one shot's caption a line")
+    return Source(args.global_caption, lines, len(lines))
+
+
+def open_story(args: argparse.Namespace, preset: Preset, global_caption: str, video: VideoFormat) -> Story:
+    """A new story, or a kept one as it was after some shot, in a folder of its own if it is saved elsewhere."""
+    if not args.continue_story:
+        if args.at is not None:
+            raise InputError("--at goes with --continue-story")
+        story = Story(global_caption, args.seed or 0, preset.name, video, preset.memory.context)
+    elif args.seed is not None:
+        raise InputError("--seed is the kept story's own: leave it out with --continue-story")
+    else:
+        story = Story.load(args.continue_story, args.at)
+        if global_caption not in ("", story.global_caption):
+            raise InputError(f"the kept story's global caption is {story.global_caption!r}: use it, or leave it out")
+        if args.save_story and pathlib.Path(args.save_story) != pathlib.Path(args.continue_story):
+            story = Story.fork(args.continue_story, story.next_shot, args.save_story)
+    story.check(preset)
+    preset.latent_grid(story.video)
+    if args.save_story:
+        story.save(args.save_story)
+    return story
+
+
+def write_video(
+    model: Model, story: Story, source: Source, out: pathlib.Path, save_story: str | None, report: Report
+) -> None:
+    chunks = stream_generate(model, source.shots, story=story)
+    with VideoWriter(out, story.video.height, story.video.width, story.video.fps) as writer:
+        for chunk in with_progress(chunks, story.video.shot_frames // model.preset.memory.chunk, story, source.count):
+            writer.write(chunk.frames)
+            report.add(chunk)
+            if chunk.story and save_story:
+                chunk.story.save(save_story)
+        if not report.chunks:
+            raise InputError("no prompt came in: nothing was made")
+
+
+def with_progress(chunks: Iterator[Chunk], a_shot: int, story: Story, count: int | None) -> Iterator[Chunk]:
+    """A bar for every shot: chunks, frames/s, time to the first frames."""
+    last = f"/{story.next_shot + count}" if count else ""
+    bar, frames, seconds = None, 0, 0.0
+    for chunk in chunks:
+        if chunk.chunk == 0:
+            bar, frames, seconds = tqdm(total=a_shot, unit="chunk", desc=f"shot {chunk.shot + 1}{last}"), 0, 0.0
+            first = sum(chunk.seconds.values())
+        frames, seconds = frames + len(chunk.frames), seconds + sum(chunk.seconds.values())
+        bar.set_postfix_str(f"{frames / seconds:.1f} frames/s, first frames after {first:.2f} s", refresh=False)
+        bar.update()
+        if chunk.story:
+            bar.close()
+        yield chunk
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,75 @@
+"""What a run made and how fast, as JSON."""
+
+import dataclasses
+import importlib.metadata
+import json
+import pathlib
+import resource
+import statistics
+import sys
+from typing import Any
+
+import jax
+
+from shotstream_jax.generate.stream import Chunk
+
+
+@dataclasses.dataclass
+class Report:
+    """Collects a run's chunks. Seconds are those of generation: waiting for a person to type does not count."""
+
+    preset: str
+    seed: int
+    weights: str
+    chunks: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+
+    def add(self, chunk: Chunk) -> None:
+        self.chunks.append(
+            {"shot": chunk.shot, "chunk": chunk.chunk, "frames": len(chunk.frames), "seconds": chunk.seconds}
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """first_frames_s: from a shot's prompt to its first frames, on the first shot (cold: programs are compiled or
+        fetched) and the median of later ones (warm). fps_warm leaves the first shot out."""
+        first = [_seconds(c) for c in self.chunks if c["chunk"] == 0]
+        later = [c for c in self.chunks if c["shot"] != self.chunks[0]["shot"]]
+        return {
+            "preset": self.preset,
+            "weights": self.weights,
+            "seed": self.seed,
+            "shots": len(first),
+            "frames": _frames(self.chunks),
+            "fps": _rate(self.chunks),
+            "fps_warm": _rate(later),
+            "first_frames_s": {"cold": first[0], "warm": statistics.median(first[1:]) if first[1:] else None},
+            "peak_rss_mb": peak_rss_mb(),
+            "device": f"{jax.devices()[0].platform}: {jax.devices()[0].device_kind}",
+            "versions": {
+                name: importlib.metadata.version(name) for name in ("shotstream-jax", "jax", "jaxlib", "flax")
+            },
+            "chunks": self.chunks,
+        }
+
+    def write(self, path: pathlib.Path) -> None:
+        """The file has its final name only when it is whole."""
+        partial = path.with_name(path.name + ".partial")
+        partial.write_text(json.dumps(self.as_dict(), indent=1) + "\n")
+        partial.replace(path)
+
+
+def peak_rss_mb() -> float:
+    """The process's largest resident memory so far, in MB of 2²⁰ bytes."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
+
+
+def _seconds(chunk: dict[str, Any]) -> float:
+    return sum(chunk["seconds"].values())
+
+
+def _frames(chunks: list[dict[str, Any]]) -> int:
+    return sum(c["frames"] for c in chunks)
+
+
+def _rate(chunks: list[dict[str, Any]]) -> float | None:
+    return _frames(chunks) / sum(map(_seconds, chunks)) if chunks else None

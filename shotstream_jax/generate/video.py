@@ -1,0 +1,86 @@
+"""An mp4 that is written while it is generated, and can be played at any moment of that.
+
+Every frame is a fragment of its own, in `NAME.partial.mp4`; the file gets its final name when it is done and keeps the
+partial one if it is interrupted.
+"""
+
+import os
+import pathlib
+import shutil
+from types import TracebackType
+
+import av
+import numpy as np
+
+from shotstream_jax.core.errors import InputError
+
+_FRAGMENTED = "frag_keyframe+empty_moov+default_base_moof+frag_every_frame"
+_LEAST_SPACE = 16 * 2**20  # bytes that must be free for an open-ended story
+
+
+def partial_path(path: pathlib.Path) -> pathlib.Path:
+    return path.with_name(f"{path.stem}.partial{path.suffix}")
+
+
+def check_writable(path: str | pathlib.Path, suffix: str, bytes_needed: int = _LEAST_SPACE) -> pathlib.Path:
+    """Refuses a path that cannot be written, before any work; makes its folder."""
+    path = pathlib.Path(path)
+    if path.suffix != suffix:
+        raise InputError(f"output {path} must end in {suffix}")
+    if path.is_dir():
+        raise InputError(f"output {path} is a folder: name a file")
+    probe = partial_path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        existed = probe.exists()
+        with probe.open("ab"):
+            pass
+        if not existed:
+            probe.unlink()
+        free = shutil.disk_usage(path.parent).free
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror}; choose another place") from None
+    if free < bytes_needed:
+        raise InputError(f"{path.parent} has {free / 2**20:.0f} MB free, {bytes_needed / 2**20:.0f} MB are needed")
+    return path
+
+
+class VideoWriter:
+    """Context manager: `write` frames as they come."""
+
+    def __init__(self, path: pathlib.Path, height: int, width: int, fps: int):
+        self.path, self.partial = path, partial_path(path)
+        self._file = self.partial.open("wb")
+        self._container = av.open(self._file, "w", format="mp4", options={"movflags": _FRAGMENTED})
+        # zerolatency: no frame waits in the encoder for later ones.
+        options = {"crf": "18", "preset": "veryfast", "tune": "zerolatency"}
+        self._stream = self._container.add_stream("libx264", rate=fps, options=options)
+        self._stream.height, self._stream.width, self._stream.pix_fmt = height, width, "yuv420p"
+
+    def write(self, frames: np.ndarray) -> None:
+        """Appends frames [p, y, x, 3] uint8; they are on disk when this returns."""
+        try:
+            for image in frames:
+                self._container.mux(self._stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+            self._file.flush()
+        except OSError as error:
+            raise self._failed(error) from None
+
+    def __enter__(self) -> "VideoWriter":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self._container.mux(self._stream.encode())
+            self._container.close()
+            self._file.close()
+        except OSError as error:
+            if kind is None:
+                raise self._failed(error) from None
+        if kind is None:
+            os.replace(self.partial, self.path)
+
+    def _failed(self, error: OSError) -> InputError:
+        return InputError(f"cannot go on writing {self.path}: {error.strerror}; what was made is in {self.partial}")
