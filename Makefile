@@ -16,13 +16,13 @@ demo: env            ## one of examples/ -> out/demo.mp4 and out/demo.json
 	$(PY) -m shotstream_jax.generate --config configs/tiny.py --story examples/lighthouse.json --out out/demo.mp4 --report out/demo.json
 
 test: env            ## the whole test suite, two processes
-	$(PY) -m pytest -n 2 tests
+	$(PY) -m pytest -n 2 --dist loadfile tests
 
 lint: env
 	$(PY) -m ruff check . && $(PY) -m ruff format --check .
 
 parity: env          ## the reference's recorded numbers; rewrites the table in README.md
-	$(PY) -m pytest -n 2 tests/parity --parity-table README.md
+	$(PY) -m pytest -n 2 --dist loadfile tests/parity --parity-table README.md
 
 clean:
 	rm -rf $(VENV) out build *.egg-info

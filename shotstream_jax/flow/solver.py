@@ -32,7 +32,7 @@ def sample(
     Both velocities see the same context, t and shot phases; only the text differs.
     Returns (x₀, the inputs of the steps in `keep`): the causal initialisation is trained on those.
     """
-    slots = np.full(schedule.steps, len(keep))  # a slot past the end is dropped
+    slots = np.full(schedule.steps, len(keep))
     slots[list(keep)] = np.arange(len(keep))
     deltas = np.diff(schedule.sigmas, append=np.float32(0))
 
@@ -40,8 +40,9 @@ def sample(
         (x, kept), (t, delta, slot) = carry, at
         t = jnp.full(x.shape[:1], t)
         v = guide(positive(x, t), negative(x, t), guidance)
-        return (x + delta * v, kept.at[slot].set(x, mode="drop")), None
+        return (x + delta * v, kept.at[slot].set(x)), None
 
-    kept = jnp.zeros((len(keep), *noise.shape), noise.dtype)
+    # One slot more than is kept takes what nobody asked for.
+    kept = jnp.zeros((len(keep) + 1, *noise.shape), noise.dtype)
     (x_0, kept), _ = jax.lax.scan(step, (noise, kept), (schedule.times, deltas, slots))
-    return x_0, kept
+    return x_0, kept[:-1]

@@ -7,6 +7,7 @@ partial one if it is interrupted.
 import os
 import pathlib
 import shutil
+import tempfile
 from types import TracebackType
 
 import av
@@ -15,33 +16,30 @@ import numpy as np
 from shotstream_jax.core.errors import InputError
 
 _FRAGMENTED = "frag_keyframe+empty_moov+default_base_moof+frag_every_frame"
-_LEAST_SPACE = 16 * 2**20  # bytes that must be free for an open-ended story
+_LEAST_SPACE = 16 * 2**20  # bytes; some minutes of video at 480×832
 
 
 def partial_path(path: pathlib.Path) -> pathlib.Path:
     return path.with_name(f"{path.stem}.partial{path.suffix}")
 
 
-def check_writable(path: str | pathlib.Path, suffix: str, bytes_needed: int = _LEAST_SPACE) -> pathlib.Path:
-    """Refuses a path that cannot be written, before any work; makes its folder."""
+def check_writable(path: str | pathlib.Path, suffix: str) -> pathlib.Path:
+    """Refuses a path that cannot be written, before any work. Leaves nothing behind, not even a folder."""
     path = pathlib.Path(path)
     if path.suffix != suffix:
         raise InputError(f"output {path} must end in {suffix}")
     if path.is_dir():
         raise InputError(f"output {path} is a folder: name a file")
-    probe = partial_path(path)
+    folder = next(parent for parent in path.absolute().parents if parent.exists())
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        existed = probe.exists()
-        with probe.open("ab"):
-            pass
-        if not existed:
-            probe.unlink()
-        free = shutil.disk_usage(path.parent).free
+        with tempfile.TemporaryFile(dir=folder):
+            free = shutil.disk_usage(folder).free
     except OSError as error:
         raise InputError(f"cannot write {path}: {error.strerror}; choose another place") from None
-    if free < bytes_needed:
-        raise InputError(f"{path.parent} has {free / 2**20:.0f} MB free, {bytes_needed / 2**20:.0f} MB are needed")
+    if free < _LEAST_SPACE:
+        raise InputError(
+            f"cannot write {path}: {free / 2**20:.0f} MB are free, {_LEAST_SPACE / 2**20:.0f} MB are needed"
+        )
     return path
 
 
@@ -50,7 +48,11 @@ class VideoWriter:
 
     def __init__(self, path: pathlib.Path, height: int, width: int, fps: int):
         self.path, self.partial = path, partial_path(path)
-        self._file = self.partial.open("wb")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = self.partial.open("wb")
+        except OSError as error:
+            raise self._failed(error) from None
         self._container = av.open(self._file, "w", format="mp4", options={"movflags": _FRAGMENTED})
         # zerolatency: no frame waits in the encoder for later ones.
         options = {"crf": "18", "preset": "veryfast", "tune": "zerolatency"}
@@ -58,7 +60,7 @@ class VideoWriter:
         self._stream.height, self._stream.width, self._stream.pix_fmt = height, width, "yuv420p"
 
     def write(self, frames: np.ndarray) -> None:
-        """Appends frames [p, y, x, 3] uint8; they are on disk when this returns."""
+        """Appends frames [p, y, x, 3] uint8. All but the last are in the file when this returns."""
         try:
             for image in frames:
                 self._container.mux(self._stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))

@@ -1,0 +1,145 @@
+"""The command line: a story becomes an mp4 and a report; every mistake is one line, exit code 2, and leaves nothing."""
+
+import io
+import json
+import pathlib
+import sys
+
+import av
+import numpy as np
+import pytest
+
+from shotstream_jax import cli
+from shotstream_jax.core.errors import InputError
+from shotstream_jax.generate import __main__ as app
+from shotstream_jax.generate.video import VideoWriter, partial_path
+
+STORY = {"global_caption": "A fox.", "shot1": "It wakes.", "shot2": "It runs." + " and runs" * 100}
+SMALL = ["--config.video.height=32", "--config.video.width=48", "--config.video.shot_frames=6"]
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch, capsys):
+    """run(*arguments) → (exit code, what stood on the terminal), in a folder that holds story.json."""
+    config = str(pathlib.Path(__file__).parents[2] / "configs" / "tiny.py")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "story.json").write_text(json.dumps(STORY))
+
+    def call(*arguments: str) -> tuple[int, str]:
+        monkeypatch.setattr(sys, "argv", ["generate", "--config", config, *arguments])
+        with pytest.raises(SystemExit) as stop:
+            cli.run(app.main)
+        return stop.value.code, capsys.readouterr().err
+
+    return call
+
+
+def read_video(path) -> np.ndarray:
+    with av.open(str(path)) as container:
+        return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
+
+
+def test_a_story_from_file_to_video(run, tmp_path, caplog):
+    code, _ = run("--story", "story.json", "--out", "o/x.mp4", "--report", "o/r.json", "--save-story", "kept", *SMALL)
+    assert code == 0
+    assert sorted(p.name for p in (tmp_path / "o").iterdir()) == ["r.json", "x.mp4"]
+    video = read_video(tmp_path / "o/x.mp4")
+    assert video.shape == (2 * 21, 32, 48, 3)
+    report = json.loads((tmp_path / "o/r.json").read_text())
+    assert report["frames"] == 42 and report["shots"] == 2 and report["preset"] == "tiny" and report["seed"] == 0
+    assert [(c["shot"], c["chunk"], c["frames"]) for c in report["chunks"]] == [
+        (0, 0, 9),
+        (0, 1, 12),
+        (1, 0, 9),
+        (1, 1, 12),
+    ]
+    assert all(set(c["seconds"]) == {"denoise", "decode"} for c in report["chunks"])
+    assert report["first_frames_s"]["cold"] > 0 < report["first_frames_s"]["warm"]
+    assert report["fps"] > 0 and report["peak_rss_mb"] > 100 and report["device"] and report["versions"]["jax"]
+    assert "random" in caplog.text and "shot 2 is too long: its last" in caplog.text
+    # The kept story goes on from any shot, typed or from a file.
+    (tmp_path / "more.txt").write_text(STORY["shot2"] + "\n")
+    code, _ = run("--continue-story", "kept", "--at", "1", "--prompts", "more.txt", "--out", "again.mp4")
+    assert code == 0
+    again = read_video(tmp_path / "again.mp4").astype(float)
+    assert again.shape == (21, 32, 48, 3)
+    # The same frames but for the video's compression, whose own errors are small beside another shot.
+    assert np.abs(again - video[21:]).mean() < 0.3 * np.abs(again - video[:21]).mean()
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ([], "one of the arguments --story --prompts is required"),
+        (["--story", "nothing.json"], "cannot read story nothing.json"),
+        (["--story", "story.json", "--prompts", "-"], "not allowed with argument --story"),
+        (["--story", "story.json", "--global-caption", "x"], "a story file has its own"),
+        (["--story", "story.json", "--bogus", "1"], "unknown argument --bogus"),
+        (["--story", "story.json", "--seed", "x"], "invalid int value: 'x'"),
+        (["--story", "story.json", "--config", "nope.py"], "there is no config file nope.py"),
+        (["--story", "story.json", "--config.video.heigt=3"], 'Did you mean "height"'),
+        (["--story", "story.json", "--config.video.height=x"], "config.video.height=x"),
+        (["--story", "story.json", "--config.video.height=100"], "height 100 is no multiple of 16; try 96"),
+        (
+            ["--story", "story.json", "--config.video.shot_frames=4"],
+            "4 latent frames is no multiple of the chunk, 3; try 3",
+        ),
+        (["--story", "story.json", "--config.dtype=int4"], "int4"),
+        (["--story", "story.json", "--checkpoint", "nowhere"], "checkpoint nowhere is neither"),
+        (["--story", "story.json", "--out", "x.avi"], "must end in .mp4"),
+        (["--story", "story.json", "--out", "/proc/x/y.mp4"], "cannot write /proc/x/y.mp4"),
+        (["--story", "story.json", "--report", "/proc/x/r.json"], "cannot write /proc/x/r.json"),
+        (["--story", "story.json", "--at", "1"], "--at goes with --continue-story"),
+        (["--prompts", "-", "--continue-story", "nowhere"], "nowhere holds no story"),
+        (["--prompts", "nothing.txt"], "cannot read nothing.txt"),
+    ],
+    ids=lambda v: " ".join(v) if isinstance(v, list) else "",
+)
+def test_mistakes(run, tmp_path, arguments, message):
+    code, err = run(*arguments)
+    assert code == 2
+    assert err.startswith("error: ") and err.count("\n") == 1 and message in err
+    assert [p.name for p in tmp_path.iterdir()] == ["story.json"], "a refused run leaves nothing"
+
+
+def test_an_empty_line_ends_a_run_but_keeps_what_was_made(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", io.StringIO("a fox wakes\n\n"))
+    code, err = run("--prompts", "-", "--out", "x.mp4", *SMALL)
+    assert code == 2 and "standard input line 2 is empty" in err
+    assert not (tmp_path / "x.mp4").exists()
+    assert len(read_video(tmp_path / "x.partial.mp4")) == 21
+
+
+def test_help_teaches(capsys, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["generate", "--help"])
+    with pytest.raises(SystemExit) as stop:
+        cli.run(app.main)
+    out = capsys.readouterr().out
+    assert stop.value.code == 0
+    assert "--story FILE" in out and "examples/lighthouse.json" in out and "configs/tiny.py" in out
+
+
+def test_the_video_can_be_played_while_it_is_written(tmp_path):
+    pictures = np.random.default_rng(0).integers(0, 256, (5, 32, 48, 3), np.uint8)
+    path = tmp_path / "x.mp4"
+    with VideoWriter(path, 32, 48, 16) as writer:
+        writer.write(pictures[:3])  # the muxer holds the last frame until the next one comes
+        assert len(read_video(partial_path(path))) == 2 and not path.exists()
+        writer.write(pictures[3:])
+    assert len(read_video(path)) == 5 and not partial_path(path).exists()
+
+
+def test_an_interrupted_video_keeps_its_partial_name(tmp_path):
+    path = tmp_path / "x.mp4"
+    with pytest.raises(KeyboardInterrupt), VideoWriter(path, 32, 48, 16) as writer:
+        writer.write(np.zeros((2, 32, 48, 3), np.uint8))
+        raise KeyboardInterrupt
+    assert len(read_video(partial_path(path))) == 2 and not path.exists()
+
+
+def test_a_full_disk_is_one_line(tmp_path):
+    partial_path(tmp_path / "x.mp4").symlink_to("/dev/full")
+    with pytest.raises(InputError, match="No space left on device; what was made is in") as error:
+        with VideoWriter(tmp_path / "x.mp4", 32, 48, 16) as writer:
+            writer.write(np.zeros((2, 32, 48, 3), np.uint8))
+    assert "\n" not in str(error.value) and not (tmp_path / "x.mp4").exists()

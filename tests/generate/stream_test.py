@@ -1,0 +1,172 @@
+"""The live stream: equals the scan, compiles once, is lazy, repeatable, bounded, and can be kept and taken up again."""
+
+import collections
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from shotstream_jax.core import rng
+from shotstream_jax.core.errors import InputError
+from shotstream_jax.generate import shot as steps
+from shotstream_jax.generate import stream
+from shotstream_jax.generate.conditions import shot_conditions
+from shotstream_jax.generate.story import Story
+from shotstream_jax.generate.stream import stream_generate
+from shotstream_jax.memory.select import candidates
+from shotstream_jax.presets import VideoFormat
+from shotstream_jax.testing import tiny_model
+from shotstream_jax.vae import codec
+
+MODEL = tiny_model()
+CAPTIONS = [f"shot number {i}" for i in range(7)]  # more than the context has frames
+CHUNKS = MODEL.preset.video.shot_frames // MODEL.preset.memory.chunk
+
+
+def run(captions, **options):
+    return list(stream_generate(MODEL, captions, **({"global_caption": "A fox.", "seed": 3} | options)))
+
+
+@pytest.fixture(scope="module")
+def whole():
+    return run(CAPTIONS)
+
+
+def frames(chunks) -> np.ndarray:
+    return np.concatenate([c.frames for c in chunks])
+
+
+def continued(story: Story, captions):
+    return list(stream_generate(MODEL, captions, story=story))
+
+
+def test_chunks_arrive_in_order_with_their_frames(whole):
+    assert [(c.shot, c.chunk) for c in whole] == [(s, c) for s in range(len(CAPTIONS)) for c in range(CHUNKS)]
+    time, chunk = MODEL.preset.vae.time, MODEL.preset.memory.chunk
+    for c in whole:
+        count = chunk * time - (time - 1 if c.chunk == 0 else 0)
+        assert c.frames.shape == (count, 8, 12, 3) and c.frames.dtype == np.uint8
+        assert (c.story is not None) == (c.chunk == CHUNKS - 1)
+        assert set(c.seconds) == {"denoise", "decode"} and min(c.seconds.values()) >= 0
+
+
+def test_live_stream_is_the_scan(whole):
+    """One program over a whole shot gives the very latents and frames that were streamed."""
+    preset, student = MODEL.preset, MODEL.student
+    stories = [c.story for c in whole if c.story]
+    for shot in (0, 5):
+        before = stories[shot - 1] if shot else Story("A fox.", 3, preset.name, preset.video, preset.memory.context)
+        given = shot_conditions(preset, before, stories[shot].shots[-1].text)
+        shape = (len(preset.steps.nominal), 1, preset.memory.chunk, 4, 6, preset.dit.channels)
+        noise = jnp.stack([rng.chunk_noise(jax.random.key(3), 0, shot, c, shape) for c in range(CHUNKS)])
+        caches = student.init_caches(1, 4, 6)
+        params = MODEL.params["dit"]
+        caches = steps.prefill(student, params, given.context, given.context_ids, given.text, caches)
+        latents = steps.generate_latents(student, params, noise, given.chunk_ids, caches, preset.steps)
+        mine = [c for c in whole if c.shot == shot]
+        np.testing.assert_allclose(jnp.concatenate([c.latents for c in mine])[None], latents, atol=1e-4)
+        video = codec.to_uint8(codec.decode(MODEL.vae, MODEL.params["vae"], latents))[0]
+        assert np.abs(frames(mine).astype(int) - np.asarray(video)).max() <= 1
+
+
+def test_compiled_once(whole):
+    """No program depends on the shot, the chunk or the prompt; only decoding has a first and a later variant."""
+    compiled = (steps.encode_prompt, steps.prefill, steps.chunk_step, steps.commit, steps.encode_frame)
+    before = {f: f._cache_size() for f in (*compiled, steps.decode_first, steps.decode_next, steps.take_frame)}
+    run(["another story", "entirely, with a longer prompt"], seed=9)
+    assert {f: f._cache_size() for f in before} == before
+    jax.clear_caches()
+    run(CAPTIONS[:3])
+    assert [f._cache_size() for f in compiled] == [1] * len(compiled)
+    assert steps.decode_first._cache_size() == steps.decode_next._cache_size() == 1
+    assert steps.take_frame._cache_size() == 2  # the same two variants: chunks of two lengths
+
+
+def test_the_next_prompt_is_pulled_when_it_is_needed():
+    pulled = []
+    chunks = stream_generate(MODEL, (pulled.append(c) or c for c in CAPTIONS[:2]))
+    assert pulled == []
+    for i, _ in enumerate(chunks):
+        assert len(pulled) == 1 + i // CHUNKS
+
+
+def test_same_seed_same_frames(whole):
+    again = run(CAPTIONS[:2])
+    assert np.array_equal(frames(again), frames(whole[: 2 * CHUNKS]))
+    assert not np.array_equal(frames(run(CAPTIONS[:1], seed=4)), frames(whole[:CHUNKS]))
+    assert not np.array_equal(frames(run(["something else"])), frames(whole[:CHUNKS]))
+
+
+def test_memory_is_bounded_and_everything_is_encoded_once(monkeypatch):
+    counts = collections.Counter()
+    for name in ("encode_prompt", "encode_frame"):
+        original = getattr(steps, name)
+        monkeypatch.setattr(stream.steps, name, lambda *a, n=name, f=original: counts.update([n]) or f(*a))
+    chunks = run(CAPTIONS)
+    budget, length = MODEL.preset.memory.context, MODEL.preset.vae.pixel_frames(MODEL.preset.video.shot_frames)
+    kept = [len(candidates(s, s * length, length, budget)) for s in range(len(CAPTIONS))]
+    assert counts == {"encode_prompt": len(CAPTIONS), "encode_frame": sum(kept)}
+    for shot, story in enumerate(c.story for c in chunks if c.story):
+        assert [r.number for r in story.shots] == list(range(max(0, shot + 1 - budget), shot + 1))
+        assert [len(r.frames) for r in story.shots] == kept[max(0, shot + 1 - budget) : shot + 1]
+
+
+def test_a_kept_story_goes_on_as_if_uninterrupted(whole, tmp_path):
+    for chunk in whole[: 5 * CHUNKS]:
+        if chunk.story:
+            chunk.story.save(tmp_path / "story")
+    for at in (0, 2, 5):  # to the start, back into the middle, at the end
+        story = Story.load(tmp_path / "story", at)
+        assert story.next_shot == at
+        assert np.array_equal(
+            frames(continued(story, CAPTIONS[at : at + 2])), frames(whole[at * CHUNKS : (at + 2) * CHUNKS])
+        )
+
+
+def test_a_fork_is_a_story_of_its_own(whole, tmp_path):
+    for chunk in whole[: 3 * CHUNKS]:
+        if chunk.story:
+            chunk.story.save(tmp_path / "story")
+    story = Story.fork(tmp_path / "story", 2, tmp_path / "fork")
+    other = continued(story, ["told differently"])
+    assert not np.array_equal(frames(other), frames(whole[2 * CHUNKS : 3 * CHUNKS]))
+    with pytest.raises(InputError, match="another take of shot 2: fork"):
+        other[-1].story.save(tmp_path / "story")
+    other[-1].story.save(tmp_path / "fork")
+    assert [r.caption for r in Story.load(tmp_path / "fork").shots] == [*CAPTIONS[:2], "told differently"]
+    assert Story.load(tmp_path / "story").shots[-1].caption == CAPTIONS[2]
+    with pytest.raises(InputError, match="not empty"):
+        Story.fork(tmp_path / "story", 2, tmp_path / "fork")
+
+
+def test_damaged_stories_are_named(whole, tmp_path):
+    for chunk in whole[: 2 * CHUNKS]:
+        if chunk.story:
+            chunk.story.save(tmp_path / "story")
+    with pytest.raises(InputError, match="cannot go to shot 3"):
+        Story.load(tmp_path / "story", 3)
+    with pytest.raises(InputError, match="another story"):
+        run(["x"], seed=8)[-1].story.save(tmp_path / "story")
+    record = tmp_path / "story" / "shot_000001.npz"
+    record.write_bytes(record.read_bytes()[:100])
+    with pytest.raises(InputError, match=r"shot_000001.npz is unreadable or truncated"):
+        Story.load(tmp_path / "story")
+    record.unlink()
+    (tmp_path / "story" / "shot_000002.npz").touch()
+    with pytest.raises(InputError, match=r"shot_000001.npz is missing"):
+        Story.load(tmp_path / "story", 2)
+    with pytest.raises(InputError, match="holds no story"):
+        Story.load(tmp_path / "nowhere")
+
+
+def test_arguments_are_checked_before_the_work():
+    story = Story("A fox.", 0, "test", MODEL.preset.video, MODEL.preset.memory.context)
+    with pytest.raises(InputError, match="brings its own"):
+        stream_generate(MODEL, ["x"], story=story, seed=4)
+    with pytest.raises(InputError, match="height 9 is no multiple of 4; try 8"):
+        stream_generate(MODEL, ["x"], video=VideoFormat(height=9, width=12, shot_frames=6))
+    with pytest.raises(InputError, match="made with other"):
+        stream_generate(MODEL, ["x"], story=Story("A fox.", 0, "other", MODEL.preset.video, 4))
+    with pytest.raises(InputError, match="the caption of shot 2 is empty"):
+        run(["x", "  "])

@@ -1,0 +1,84 @@
+"""Who may import whom (the design's layer rules), read from the source."""
+
+import ast
+import pathlib
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[1]
+PACKAGE = ROOT / "shotstream_jax"
+
+MODELS = {"core", "flow", "nn", "memory", "text", "vae", "dit", "presets", "model"}
+ALLOWED = {  # layer → layers of ours that it may import, besides itself
+    "core": set(),
+    "cli": {"core"},
+    "flow": {"core"},
+    "nn": {"core"},
+    "memory": {"core"},
+    "text": {"core", "nn"},
+    "vae": {"core", "nn"},
+    "dit": {"core", "nn", "memory"},
+    "presets": {"core", "flow", "memory", "text", "vae", "dit"},
+    "model": MODELS - {"model", "flow"},
+    "convert": {"core", "text", "dit", "vae"},
+    "load": {"convert", "core", "model", "presets", "text"},
+    "generate": MODELS,
+    "generate.__main__": MODELS | {"generate", "load", "cli"},
+    "testing": MODELS | {"load"},
+    "__init__": {"generate", "load", "presets"},
+}
+ONLY_IN = {  # library → the only places that may import it
+    "torch": ("convert",),
+    "safetensors": ("convert",),
+    "optax": ("train",),
+    "grain": ("data", "core.checkpoint"),
+    "orbax": ("core.checkpoint",),
+    "tensorstore": ("core.checkpoint", "data"),
+    "ml_collections": ("cli",),
+    "av": ("generate.video", "data"),
+    "tqdm": ("generate.__main__",),
+}
+
+
+def imports(path: pathlib.Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            found |= {f"{node.module}.{alias.name}" for alias in node.names} | {node.module}
+    return found
+
+
+def module_name(path: pathlib.Path) -> str:
+    return ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
+
+
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", FILES, ids=module_name)
+def test_imports(path):
+    name = module_name(path)
+    layer = name.split(".")[0]
+    allowed = ALLOWED.get(name, ALLOWED.get(layer))
+    assert allowed is not None, f"{name} is in no layer: add it to ALLOWED"
+    for imported in imports(path):
+        top, *rest = imported.split(".")
+        if top == "shotstream_jax" and rest:
+            assert rest[0] in allowed | {layer}, f"{name} must not import {imported}"
+        if places := ONLY_IN.get(top):
+            assert name.startswith(places), f"{name} must not import {top}"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.py")), ids=lambda p: p.name)
+def test_recipes_import_only_their_parents(path):
+    assert {name.split(".")[0] for name in imports(path)} <= {"ml_collections", "configs"}
+
+
+def test_the_rules_bite(tmp_path):
+    """A file that breaks a rule is seen."""
+    bad = tmp_path / "bad.py"
+    bad.write_text("from shotstream_jax.generate import stream\nimport torch\n")
+    assert {"shotstream_jax.generate", "torch"} <= imports(bad)

@@ -1,0 +1,97 @@
+"""Story files and typed prompts: what is accepted, and that every refusal names its place."""
+
+import io
+import json
+
+import pytest
+import tokenizers
+
+from shotstream_jax.core.errors import InputError
+from shotstream_jax.text.prompts import ask_lines, read_lines, read_script, shot_prompt
+from shotstream_jax.text.tokenizer import ByteTokenizer, FileTokenizer, tokenize
+
+GOOD = {"global_caption": "A fox.", "shot1": "It wakes.", "shot2": "It runs."}
+
+
+def write(tmp_path, text: str):
+    path = tmp_path / "story.json"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_a_story_reads_in_order(tmp_path):
+    shuffled = {"shot2": GOOD["shot2"], "global_caption": GOOD["global_caption"], "shot1": GOOD["shot1"]}
+    script = read_script(write(tmp_path, json.dumps(shuffled)))
+    assert script.global_caption == "A fox." and script.shots == ("It wakes.", "It runs.")
+
+
+def test_prompts_count_from_zero_with_nothing_between():
+    assert shot_prompt("A fox.", 0, "It wakes.") == "A fox.shot0:It wakes."
+
+
+def without(key: str) -> dict:
+    return {k: v for k, v in GOOD.items() if k != key}
+
+
+@pytest.mark.parametrize(
+    "story, message",
+    [
+        ('{\n "global_caption": "x",\n "shot1" "y"}', r"line 3 column 10 is no valid JSON"),
+        ("[1, 2]", "must be one JSON object"),
+        ("{}", "must be one JSON object"),
+        (json.dumps(without("global_caption")), "no global_caption"),
+        (json.dumps({"global_caption": "x"}), "no shots: add shot1"),
+        (json.dumps(without("shot1"), indent=1), r"line 3: shot2 follows a gap: shot1 is missing"),
+        (json.dumps(GOOD | {"shot4": "x"}, indent=1), r"line 5: shot4 follows a gap: shot3 is missing"),
+        (json.dumps(GOOD | {"shot2": "  "}, indent=1), r"line 4: shot2 is empty"),
+        (json.dumps(GOOD | {"shot2": 7}, indent=1), r"line 4: shot2 must be text, not 7"),
+        (json.dumps(GOOD | {"shot02": "x"}), "shot02 is not known"),
+        (json.dumps(GOOD | {"title": "x"}), "title is not known"),
+        ('{"global_caption": "x", "shot1": "a", "shot1": "b"}', "shot1 stands there twice"),
+    ],
+)
+def test_malformed_stories_name_key_and_line(tmp_path, story, message):
+    with pytest.raises(InputError, match=message):
+        read_script(write(tmp_path, story))
+
+
+def test_a_missing_story_is_named(tmp_path):
+    with pytest.raises(InputError, match=r"nothing\.json"):
+        read_script(tmp_path / "nothing.json")
+
+
+def test_lines_come_one_at_a_time():
+    taken = []
+    source = (taken.append(line) or line for line in ["one\n", "two\n", "\n"])
+    lines = read_lines(source, "standard input")
+    assert next(lines) == "one" and taken == ["one\n"]
+    assert next(lines) == "two"
+    with pytest.raises(InputError, match="standard input line 3 is empty"):
+        next(lines)
+
+
+def test_a_person_is_asked_again_after_an_empty_line():
+    screen = io.StringIO()
+    assert list(ask_lines(io.StringIO("one\n\ntwo\n"), screen)) == ["one", "two"]
+    assert screen.getvalue().startswith("shot 1> shot 2> shot 2> shot 3> ")
+
+
+def test_long_prompts_are_cut_and_counted():
+    tokens = tokenize(ByteTokenizer(), "abcdef", 4)
+    assert tokens.ids.tolist() == [100, 101, 102, 1] and tokens.valid == 4 and tokens.cut == 3
+    short = tokenize(ByteTokenizer(), "ab", 4)
+    assert short.ids.tolist() == [100, 101, 1, 0] and short.valid == 3 and short.cut == 0
+
+
+def test_tokenizer_files(tmp_path):
+    """A SentencePiece-like unigram: the end token comes from us, whatever the file would add."""
+    vocab = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("▁a", -1.0), ("▁fox", -1.0)]
+    made = tokenizers.Tokenizer(tokenizers.models.Unigram(vocab, unk_id=2))
+    made.pre_tokenizer = tokenizers.pre_tokenizers.Metaspace()
+    made.post_processor = tokenizers.processors.TemplateProcessing(single="$0 </s>", special_tokens=[("</s>", 1)])
+    made.save(str(tmp_path / "tokenizer.json"))
+    tokens = tokenize(FileTokenizer(tmp_path / "tokenizer.json"), " a  fox ", 6)
+    assert tokens.ids.tolist() == [3, 4, 1, 0, 0, 0]
+    (tmp_path / "bad.json").write_text("{}")
+    with pytest.raises(InputError, match=r"bad.json is no readable tokenizer.json"):
+        FileTokenizer(tmp_path / "bad.json")

@@ -1,0 +1,58 @@
+"""The autoencoder as a stream equals the autoencoder on the whole."""
+
+import functools
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from shotstream_jax.testing import VAE as SIZES
+from shotstream_jax.testing import tiny_model
+from shotstream_jax.vae import codec
+
+MODEL = tiny_model()
+VAE, PARAMS = MODEL.vae, MODEL.params["vae"]
+LATENTS = jax.random.normal(jax.random.key(0), (2, 7, 4, 6, SIZES.channels))
+PIXELS = jax.random.uniform(jax.random.key(1), (2, 12, 8, 12, 3), minval=-1, maxval=1)
+
+first = jax.jit(functools.partial(codec.decode_first, VAE))
+following = jax.jit(functools.partial(codec.decode_next, VAE))
+whole = jax.jit(functools.partial(codec.decode, VAE))
+
+
+@pytest.mark.parametrize("pieces", [(1, 3, 3), (3, 3, 1)])
+def test_stream_decode_is_whole_decode(pieces):
+    stops = np.cumsum(pieces)
+    stream, head = first(PARAMS, LATENTS[:, : stops[0]])
+    frames = [head]
+    for start, stop in itertools.pairwise(stops):
+        stream, more = following(PARAMS, stream, LATENTS[:, start:stop])
+        frames.append(more)
+    video = whole(PARAMS, LATENTS)
+    assert video.shape == (2, SIZES.pixel_frames(7), 8, 12, 3)
+    np.testing.assert_allclose(jnp.concatenate(frames, axis=1), video, atol=1e-5)
+
+
+def test_encoding_in_one_piece_is_encoding_in_many():
+    """And frames beyond T·n + 1 are dropped."""
+    encoded = codec.encode(VAE, PARAMS, PIXELS)
+    assert encoded.shape == (2, 6, 4, 6, SIZES.channels)
+    variables = {"params": PARAMS}
+    one, state = VAE.apply(variables, PIXELS[:, :1], first=True, method="encode", mutable=["stream"])
+    rest, _ = VAE.apply(variables | state, PIXELS[:, 1:11], first=False, method="encode", mutable=["stream"])
+    np.testing.assert_allclose(encoded, jnp.concatenate([one, rest], axis=1), atol=1e-5)
+
+
+def test_time_is_causal():
+    """A later frame changes no earlier latent, a later latent no earlier frame."""
+    changed = codec.encode(VAE, PARAMS, PIXELS.at[:, 9:].set(0.0))
+    same = codec.encode(VAE, PARAMS, PIXELS)
+    np.testing.assert_array_equal(changed[:, :5], same[:, :5])
+    assert np.abs(changed[:, 5] - same[:, 5]).max() > 1e-3
+    np.testing.assert_array_equal(whole(PARAMS, LATENTS.at[:, 5:].set(0.0))[:, :9], whole(PARAMS, LATENTS)[:, :9])
+
+
+def test_bytes_cover_the_range():
+    assert codec.to_uint8(jnp.array([-1.0, 0.0, 1.0])).tolist() == [0, 128, 255]
