@@ -7,8 +7,10 @@ line (--config.video.height=128); that part is ml_collections'.
 import argparse
 import dataclasses
 import logging
+import os
 import pathlib
 import sys
+import typing
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn, TypeVar
 
@@ -42,7 +44,7 @@ class Parser(argparse.ArgumentParser):
         raise InputError(f"{message} (--help shows the options)")
 
     def parse(self, argv: Sequence[str]) -> tuple[argparse.Namespace, ConfigDict]:
-        """The options, and the recipe with its overrides."""
+        """The options, with the recipe's overrides as `overrides`, and the recipe."""
         args, rest = self.parse_known_args(argv)
         overrides, named = [], False
         for word in rest:  # `--config.x=1` and `--config.x 1`
@@ -50,13 +52,17 @@ class Parser(argparse.ArgumentParser):
                 self.error(f"unknown argument {word}")
             overrides.append(word)
             named = word.startswith("--config.") and "=" not in word
+        for name, value in vars(args).items():
+            if value == "" and name != "global_caption":
+                self.error(f"--{name.replace('_', '-')} is empty")
+        args.overrides = overrides
         return args, load_config(args.config, overrides)
 
 
 def load_config(path: str, overrides: Sequence[str] = ()) -> ConfigDict:
     """A recipe, FILE.py or FILE.py:argument, with `--config.field=value` overrides."""
     file = pathlib.Path(path.partition(":")[0])
-    if not file.is_file():
+    if not os.path.isfile(file):
         raise InputError(f"there is no config file {file}")
     root = str(file.resolve().parents[1])  # recipes import their parents as `configs.…`
     argv, values = ["", f"--config={path}", *overrides], flags.FlagValues()
@@ -64,21 +70,40 @@ def load_config(path: str, overrides: Sequence[str] = ()) -> ConfigDict:
     try:
         config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=argv)
         values(argv)
+        if not isinstance(values.config, ConfigDict):
+            raise TypeError("get_config() must return a ConfigDict")
         return values.config
-    except (flags.Error, AttributeError, KeyError, TypeError, ValueError, SyntaxError, ImportError) as error:
-        reason = str(error).strip("'\" \n").replace("\\n", ". ").splitlines()[-1].replace("\\", "").strip("'\" ")
-        raise InputError(f"config {path} {' '.join(overrides)}: {type(error).__name__}: {reason}") from None
+    except _RECIPE_ERRORS as error:
+        raise InputError(f"config {' '.join([path, *overrides])}: {_reason(error)}") from None
     finally:
         sys.path.remove(root)
 
 
-def build(cls: Callable[..., T], section: ConfigDict, name: str) -> T:
-    """A frozen dataclass from a part of a recipe; a missing or unknown field is named."""
-    known = {field.name for field in dataclasses.fields(cls)}
+# A recipe is the user's own code: whatever it raises is about the recipe.
+_RECIPE_ERRORS = (flags.Error, LookupError, AttributeError, TypeError, ValueError, ArithmeticError)
+_RECIPE_ERRORS += (SyntaxError, ImportError, OSError, RuntimeError, NameError)
+
+
+def _reason(error: BaseException) -> str:
+    """The last line of an error, without the quotes and escapes that nested reprs have left."""
+    words = str(error).replace("\\n", " ").replace("\\", "").strip("\"' \n").splitlines()
+    text = words[-1] if words else type(error).__name__
+    return f"no such field: {text}" if isinstance(error, AttributeError) else text
+
+
+def build(cls: type[T], section: ConfigDict, name: str) -> T:
+    """A frozen dataclass from a part of a recipe, and so on inwards. Wrong fields and types are named."""
+    kinds = typing.get_type_hints(cls)
     required = {f.name for f in dataclasses.fields(cls) if f.default is dataclasses.MISSING}
-    if wrong := sorted((set(section) - known) | (required - set(section))):
-        raise InputError(f"config.{name} has unknown or missing fields {wrong}; the fields are {sorted(known)}")
-    return cls(**section)
+    if wrong := sorted((set(section) - set(kinds)) | (required - set(section))):
+        raise InputError(f"{name} has unknown or missing fields {wrong}; the fields are {sorted(kinds)}")
+    values = {}
+    for field, value in section.items():
+        nested = dataclasses.is_dataclass(kinds[field]) and isinstance(value, ConfigDict)
+        values[field] = build(kinds[field], value, f"{name}.{field}") if nested else value
+        if not isinstance(values[field], kinds[field]):
+            raise InputError(f"{name}.{field} must be {kinds[field].__name__}, not {value!r}")
+    return cls(**values)
 
 
 def run(main: Callable[[Sequence[str]], Any]) -> NoReturn:

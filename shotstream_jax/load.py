@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from shotstream_jax.convert.files import SafetensorsState, save_safetensors
-from shotstream_jax.convert.rules import Table, from_public, to_public
+from shotstream_jax.convert.rules import Table, check_keys, from_public, to_public
 from shotstream_jax.convert.tables import dit_table, umt5_table, vae_table
 from shotstream_jax.core.compilation import use_persistent_cache
 from shotstream_jax.core.errors import InputError
@@ -45,7 +45,10 @@ def load(checkpoint: str | pathlib.Path = "tiny", dtype: str = "float32") -> Mod
     preset, folder = preset_of(checkpoint), pathlib.Path(checkpoint)
     if folder.is_dir():
         tokenizer = ByteTokenizer() if preset.byte_tokens else FileTokenizer(folder / "tokenizer.json")
-        params = {part: load_part(preset, part, folder / FILES[part]) for part in PARTS}
+        parts = {
+            part: open_part(preset, part, folder / FILES[part]) for part in PARTS
+        }  # all checked before any is read
+        params = {part: read_part(preset, part, state) for part, state in parts.items()}
         origin = str(folder)
     else:
         tokenizer, params, origin = ByteTokenizer(), random_params(preset, RANDOM_SEED), f"random, seed {RANDOM_SEED}"
@@ -82,20 +85,29 @@ def cast(params: Params, dtype: jnp.dtype) -> Params:
     )
 
 
-def load_part(preset: Preset, part: str, path: str | pathlib.Path) -> Params:
-    """One part's parameters (numpy) from a .safetensors file under the public names; errors name the file."""
+def open_part(preset: Preset, part: str, path: str | pathlib.Path) -> SafetensorsState:
+    """A part's .safetensors file, its keys and shapes checked against the preset; errors name the file."""
     state = SafetensorsState(path)
     try:
-        return from_public(TABLES[part](preset), abstract_params(preset, part), state)
+        check_keys(TABLES[part](preset), state)
     except InputError as error:
         raise InputError(f"{path}: {error} (preset {preset.name})") from None
+    return state
+
+
+def read_part(preset: Preset, part: str, state: SafetensorsState) -> Params:
+    """The part's parameters (numpy)."""
+    return from_public(TABLES[part](preset), abstract_params(preset, part), state)
 
 
 def _read_config(path: pathlib.Path) -> str:
     try:
-        config: Any = json.loads(path.read_text())
+        config: Any = json.loads(path.read_text("utf-8-sig"))
         return config["preset"]
     except FileNotFoundError:
-        raise InputError(f"{path.parent} is no checkpoint: it has no config.json") from None
-    except (json.JSONDecodeError, KeyError, TypeError):
-        raise InputError(f'{path} must be JSON like {{"preset": "wan-1.3b"}}') from None
+        holds = ", ".join(("config.json", *FILES.values(), "tokenizer.json"))
+        raise InputError(
+            f"{path.parent} is no checkpoint: it has no config.json (a checkpoint holds {holds})"
+        ) from None
+    except (OSError, ValueError, KeyError, TypeError):
+        raise InputError(f'{path} must be readable JSON like {{"preset": "wan-1.3b"}}') from None

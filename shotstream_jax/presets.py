@@ -19,6 +19,12 @@ class VideoFormat:
     shot_frames: int
     fps: int = 16
 
+    def __post_init__(self) -> None:
+        most = {"height": 16384, "width": 16384, "shot_frames": 10**6, "fps": 1000}  # H.264's edges, and reason
+        for name, value in dataclasses.asdict(self).items():
+            if not isinstance(value, int) or not 1 <= value <= most[name]:
+                raise InputError(f"{name} {value} must be a whole number from 1 to {most[name]}")
+
 
 @dataclasses.dataclass(frozen=True)
 class Preset:
@@ -39,8 +45,6 @@ class Preset:
         for name, size in (("height", video.height), ("width", video.width)):
             if size < unit or size % unit:
                 raise InputError(f"{name} {size} is no multiple of {unit}; try {max(unit, round(size / unit) * unit)}")
-        if video.fps < 1:
-            raise InputError(f"fps {video.fps} must be at least 1")
         self.memory.check_shot(video.shot_frames)
         return self.vae.grid(video.height, video.width)
 
@@ -80,6 +84,6 @@ PRESETS = {
 
 def find_preset(name: str) -> Preset:
     """A preset by its name."""
-    if name not in PRESETS:
+    if not isinstance(name, str) or name not in PRESETS:
         raise InputError(f"no preset is called {name!r}; there are {', '.join(PRESETS)}")
     return PRESETS[name]

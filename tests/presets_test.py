@@ -41,9 +41,8 @@ def test_parameters_are_the_public_ones(name, part, file):
     ],
 )
 def test_impossible_formats_name_the_remedy(change, message):
-    video = VideoFormat(**({"height": 480, "width": 832, "shot_frames": 21} | change))
     with pytest.raises(InputError, match=message):
-        find_preset("wan-1.3b").latent_grid(video)
+        find_preset("wan-1.3b").latent_grid(VideoFormat(**({"height": 480, "width": 832, "shot_frames": 21} | change)))
 
 
 def test_formats_of_the_paper():

@@ -69,7 +69,7 @@ def from_public(table: Table, abstract: Params, state: Mapping[str, Any]) -> Par
     """
     flat = flax.traverse_util.flatten_dict(abstract)
     check_table(table, flat)
-    _check_keys(table, state)
+    check_keys(table, state)
     params = {path: np.empty(leaf.shape, leaf.dtype) for path, leaf in flat.items()}
     for entry in table.entries:
         array = np.asarray(state[entry.public])
@@ -118,7 +118,8 @@ def _size(entry: Entry, flat: Mapping[Path, Any]) -> int:
     return math.prod(shape if entry.layer is None else shape[1:])
 
 
-def _check_keys(table: Table, state: Mapping[str, Any]) -> None:
+def check_keys(table: Table, state: Mapping[str, Any]) -> None:
+    """Refuses a state dict with missing, unexpected or wrongly shaped keys, without reading a lazy one."""
     shapes = table.shapes()
     problems = []
     if missing := sorted(shapes.keys() - state.keys()):

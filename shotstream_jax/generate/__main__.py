@@ -10,10 +10,12 @@ The mp4 grows while it is generated, under NAME.partial.mp4, and can be played a
 """
 
 import argparse
+import dataclasses
+import itertools
+import os
 import pathlib
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
 
 from absl import logging
 from tqdm import tqdm
@@ -31,12 +33,13 @@ from shotstream_jax.presets import Preset, VideoFormat
 from shotstream_jax.text.prompts import ask_lines, read_lines, read_script
 
 
-class Source(NamedTuple):
-    """Where captions come from; count is None where it cannot be known."""
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """The fields of a streaming recipe."""
 
-    global_caption: str
-    shots: Iterable[str]
-    count: int | None
+    checkpoint: str
+    dtype: str
+    video: VideoFormat
 
 
 def parser() -> cli.Parser:
@@ -56,79 +59,98 @@ def parser() -> cli.Parser:
 
 
 def main(argv: Sequence[str]) -> None:
+    # Whatever can be refused is refused before anything is computed or written.
     args, config = parser().parse(argv)
-    video = cli.build(VideoFormat, config.video, "video")
-    source = read_source(args)
-    checkpoint = args.checkpoint or config.checkpoint
-    story = open_story(args, preset_of(checkpoint), source.global_caption, video)
+    recipe = cli.build(Recipe, config, "config")
+    checkpoint = args.checkpoint or recipe.checkpoint
+    preset = preset_of(checkpoint)
+    script = read_script(args.story) if args.story else None
+    story = open_story(args, preset, recipe.video, script.global_caption if script else args.global_caption)
     out = check_writable(args.out, ".mp4")
     report_path = check_writable(args.report, ".json") if args.report else None
-    model = load(checkpoint, config.dtype)
+    shots, count = (script.shots, len(script.shots)) if script else read_prompts(args.prompts, story.next_shot + 1)
+    model = load(checkpoint, recipe.dtype)
     if model.origin.startswith("random"):
         logging.warning(
             "weights: %s. Nothing is trained yet: the pipeline is real, the pictures are noise.", model.origin
         )
+    if args.continue_story and forks(args):
+        Story.fork(args.continue_story, story.next_shot, args.save_story)
     report = Report(model.preset.name, story.seed, model.origin)
     with logging_redirect_tqdm():
-        write_video(model, story, source, out, args.save_story, report)
+        write_video(model, story, shots, count, out, args.save_story, report)
     if report_path:
         report.write(report_path)
     result = report.as_dict()
     logging.info("%s: %d shots, %d frames, %.1f frames/s", out, result["shots"], result["frames"], result["fps"])
 
 
-def read_source(args: argparse.Namespace) -> Source:
-    if args.story:
-        if args.global_caption:
-            raise InputError("--global-caption goes with --prompts; a story file has its own")
-        script = read_script(args.story)
-        return Source(script.global_caption, script.shots, len(script.shots))
-    if args.prompts == "-":
-        ask = sys.stdin.isatty()
-        lines = ask_lines(sys.stdin, sys.stderr) if ask else read_lines(sys.stdin, "standard input")
-        return Source(args.global_caption, lines, None)
+def read_prompts(source: str, shot: int) -> tuple[Iterable[str], int | None]:
+    """Captions from a file, or as they are typed or piped in; and their number, where it can be known.
+
+    The first one is waited for here, so that nothing is started for nothing.
+    """
+    if source == "-":
+        ask = ask_lines(sys.stdin, sys.stderr, shot) if sys.stdin.isatty() else None
+        lines = ask or read_lines(iter(sys.stdin.buffer.readline, b""), "standard input")
+        first = next(lines, None)
+        if first is None:
+            raise InputError("no prompt came in: write one shot's caption a line")
+        return itertools.chain([first], lines), None
     try:
-        lines = list(read_lines(pathlib.Path(args.prompts).read_text("utf-8").splitlines(), args.prompts))
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot read {args.prompts}: {error}") from None
-    if not lines:
-        raise InputError(f"{args.prompts} has no prompts: write one shot's caption a line")
-    return Source(args.global_caption, lines, len(lines))
+        captions = list(read_lines(pathlib.Path(source).read_bytes().splitlines(), source))
+    except OSError as error:
+        raise InputError(f"cannot read {source}: {error.strerror}") from None
+    if not captions:
+        raise InputError(f"{source} has no prompts: write one shot's caption a line")
+    return captions, len(captions)
 
 
-def open_story(args: argparse.Namespace, preset: Preset, global_caption: str, video: VideoFormat) -> Story:
-    """A new story, or a kept one as it was after some shot, in a folder of its own if it is saved elsewhere."""
+def open_story(args: argparse.Namespace, preset: Preset, video: VideoFormat, global_caption: str) -> Story:
+    """A new story, or a kept one as it was after some shot. Changes nothing on disk."""
+    if args.story and args.global_caption:
+        raise InputError("--global-caption goes with --prompts; a story file has its own")
     if not args.continue_story:
         if args.at is not None:
             raise InputError("--at goes with --continue-story")
         story = Story(global_caption, args.seed or 0, preset.name, video, preset.memory.context)
-    elif args.seed is not None:
-        raise InputError("--seed is the kept story's own: leave it out with --continue-story")
     else:
+        if args.seed is not None or any(override.startswith("--config.video") for override in args.overrides):
+            raise InputError("a kept story has its own seed and format: leave --seed and --config.video out")
         story = Story.load(args.continue_story, args.at)
         if global_caption not in ("", story.global_caption):
             raise InputError(f"the kept story's global caption is {story.global_caption!r}: use it, or leave it out")
-        if args.save_story and pathlib.Path(args.save_story) != pathlib.Path(args.continue_story):
-            story = Story.fork(args.continue_story, story.next_shot, args.save_story)
     story.check(preset)
-    preset.latent_grid(story.video)
     if args.save_story:
-        story.save(args.save_story)
+        if forks(args) and os.path.exists(args.save_story) and os.listdir(args.save_story):
+            raise InputError(f"{args.save_story} is not empty: continue the story in a new folder")
+        story.check_folder(args.save_story)
     return story
 
 
+def forks(args: argparse.Namespace) -> bool:
+    """A kept story that is continued elsewhere is copied there first."""
+    kept, save = args.continue_story, args.save_story
+    return bool(kept and save) and pathlib.Path(kept).resolve() != pathlib.Path(save).resolve()
+
+
 def write_video(
-    model: Model, story: Story, source: Source, out: pathlib.Path, save_story: str | None, report: Report
+    model: Model,
+    story: Story,
+    shots: Iterable[str],
+    count: int | None,
+    out: pathlib.Path,
+    save_story: str | None,
+    report: Report,
 ) -> None:
-    chunks = stream_generate(model, source.shots, story=story)
-    with VideoWriter(out, story.video.height, story.video.width, story.video.fps) as writer:
-        for chunk in with_progress(chunks, story.video.shot_frames // model.preset.memory.chunk, story, source.count):
+    """Streams the shots into the file, the report and, after every shot, the story's folder."""
+    chunks = stream_generate(model, shots, story=story)
+    with VideoWriter(out, story.video.fps) as writer:
+        for chunk in with_progress(chunks, story.video.shot_frames // model.preset.memory.chunk, story, count):
             writer.write(chunk.frames)
             report.add(chunk)
             if chunk.story and save_story:
                 chunk.story.save(save_story)
-        if not report.chunks:
-            raise InputError("no prompt came in: nothing was made")
 
 
 def with_progress(chunks: Iterator[Chunk], a_shot: int, story: Story, count: int | None) -> Iterator[Chunk]:

@@ -1,5 +1,6 @@
 """What a run made and how fast, as JSON."""
 
+import contextlib
 import dataclasses
 import importlib.metadata
 import json
@@ -11,6 +12,7 @@ from typing import Any
 
 import jax
 
+from shotstream_jax.core.errors import InputError
 from shotstream_jax.generate.stream import Chunk
 
 
@@ -53,8 +55,14 @@ class Report:
     def write(self, path: pathlib.Path) -> None:
         """The file has its final name only when it is whole."""
         partial = path.with_name(path.name + ".partial")
-        partial.write_text(json.dumps(self.as_dict(), indent=1) + "\n")
-        partial.replace(path)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            partial.write_text(json.dumps(self.as_dict(), indent=1) + "\n")
+            partial.replace(path)
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                partial.unlink(missing_ok=True)
+            raise InputError(f"cannot write {path}: {error.strerror}") from None
 
 
 def peak_rss_mb() -> float:

@@ -27,7 +27,7 @@ from shotstream_jax.vae.codec import VaeStream
 Noise = Callable[[int, int], Array]
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Chunk:
     """What leaves the stream: frames [p, y, x, 3] uint8, and the latents [f, h, w, c] that they were decoded from.
 

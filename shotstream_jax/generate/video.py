@@ -4,14 +4,17 @@ Every frame is a fragment of its own, in `NAME.partial.mp4`; the file gets its f
 partial one if it is interrupted.
 """
 
+import contextlib
 import os
 import pathlib
 import shutil
 import tempfile
 from types import TracebackType
+from typing import BinaryIO
 
 import av
 import numpy as np
+from absl import logging
 
 from shotstream_jax.core.errors import InputError
 
@@ -28,10 +31,10 @@ def check_writable(path: str | pathlib.Path, suffix: str) -> pathlib.Path:
     path = pathlib.Path(path)
     if path.suffix != suffix:
         raise InputError(f"output {path} must end in {suffix}")
-    if path.is_dir():
-        raise InputError(f"output {path} is a folder: name a file")
-    folder = next(parent for parent in path.absolute().parents if parent.exists())
     try:
+        if path.is_dir():
+            raise InputError(f"output {path} is a folder: name a file")
+        folder = next(parent for parent in path.absolute().parents if parent.exists())
         with tempfile.TemporaryFile(dir=folder):
             free = shutil.disk_usage(folder).free
     except OSError as error:
@@ -44,28 +47,24 @@ def check_writable(path: str | pathlib.Path, suffix: str) -> pathlib.Path:
 
 
 class VideoWriter:
-    """Context manager: `write` frames as they come."""
+    """Context manager: `write` frames as they come. Nothing is on disk before the first ones."""
 
-    def __init__(self, path: pathlib.Path, height: int, width: int, fps: int):
-        self.path, self.partial = path, partial_path(path)
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = self.partial.open("wb")
-        except OSError as error:
-            raise self._failed(error) from None
-        self._container = av.open(self._file, "w", format="mp4", options={"movflags": _FRAGMENTED})
-        # zerolatency: no frame waits in the encoder for later ones.
-        options = {"crf": "18", "preset": "veryfast", "tune": "zerolatency"}
-        self._stream = self._container.add_stream("libx264", rate=fps, options=options)
-        self._stream.height, self._stream.width, self._stream.pix_fmt = height, width, "yuv420p"
+    def __init__(self, path: pathlib.Path, fps: int):
+        self.path, self.partial, self._fps = path, partial_path(path), fps
+        self._file: BinaryIO | None = None
+        self._good = 0  # bytes that hold whole fragments
 
     def write(self, frames: np.ndarray) -> None:
         """Appends frames [p, y, x, 3] uint8. All but the last are in the file when this returns."""
         try:
+            if self._file is None:
+                self._open(*frames.shape[1:3])
             for image in frames:
                 self._container.mux(self._stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
             self._file.flush()
+            self._good = self._file.tell()
         except OSError as error:
+            self._abandon()
             raise self._failed(error) from None
 
     def __enter__(self) -> "VideoWriter":
@@ -74,15 +73,36 @@ class VideoWriter:
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._file is None or self._file.closed:
+            return
         try:
             self._container.mux(self._stream.encode())
             self._container.close()
             self._file.close()
-        except OSError as error:
             if kind is None:
-                raise self._failed(error) from None
-        if kind is None:
-            os.replace(self.partial, self.path)
+                os.replace(self.partial, self.path)
+        except OSError as error:
+            self._abandon()
+            raise self._failed(error) from value
+        if kind is not None:
+            logging.info("what was made so far is in %s", self.partial)
+
+    def _open(self, height: int, width: int) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = self.partial.open("wb")
+        self._container = av.open(self._file, "w", format="mp4", options={"movflags": _FRAGMENTED})
+        # zerolatency: no frame waits in the encoder for later ones.
+        options = {"crf": "18", "preset": "veryfast", "tune": "zerolatency"}
+        self._stream = self._container.add_stream("libx264", rate=self._fps, options=options)
+        self._stream.height, self._stream.width, self._stream.pix_fmt = height, width, "yuv420p"
+
+    def _abandon(self) -> None:
+        """Cuts a half-written fragment off, so that what was made can be played."""
+        if self._file is not None:
+            with contextlib.suppress(OSError):
+                self._file.close()
+            with contextlib.suppress(OSError):
+                os.truncate(self.partial, self._good)
 
     def _failed(self, error: OSError) -> InputError:
         return InputError(f"cannot go on writing {self.path}: {error.strerror}; what was made is in {self.partial}")

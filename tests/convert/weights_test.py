@@ -9,7 +9,7 @@ from safetensors.numpy import load_file, save_file
 
 from shotstream_jax.convert.rules import Table, check_table, from_public, to_public
 from shotstream_jax.core.errors import InputError
-from shotstream_jax.load import FILES, TABLES, load, load_part, save
+from shotstream_jax.load import FILES, TABLES, load, open_part, save
 from shotstream_jax.model import PARTS, abstract_params
 from shotstream_jax.presets import find_preset
 from shotstream_jax.testing import tiny_model
@@ -57,7 +57,7 @@ def damage(folder, part, change):
 def test_wrong_keys_are_named(folder, change, message):
     damage(folder, "dit", change)
     with pytest.raises(InputError, match=message) as error:
-        load_part(find_preset("tiny"), "dit", folder / FILES["dit"])
+        open_part(find_preset("tiny"), "dit", folder / FILES["dit"])
     assert "transformer.safetensors" in str(error.value)
 
 

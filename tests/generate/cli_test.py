@@ -1,5 +1,6 @@
 """The command line: a story becomes an mp4 and a report; every mistake is one line, exit code 2, and leaves nothing."""
 
+import errno
 import io
 import json
 import pathlib
@@ -24,6 +25,8 @@ def run(tmp_path, monkeypatch, capsys):
     config = str(pathlib.Path(__file__).parents[2] / "configs" / "tiny.py")
     monkeypatch.chdir(tmp_path)
     (tmp_path / "story.json").write_text(json.dumps(STORY))
+
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO()))
 
     def call(*arguments: str) -> tuple[int, str]:
         monkeypatch.setattr(sys, "argv", ["generate", "--config", config, *arguments])
@@ -57,6 +60,11 @@ def test_a_story_from_file_to_video(run, tmp_path, caplog):
     assert report["first_frames_s"]["cold"] > 0 < report["first_frames_s"]["warm"]
     assert report["fps"] > 0 and report["peak_rss_mb"] > 100 and report["device"] and report["versions"]["jax"]
     assert "random" in caplog.text and "shot 2 is too long: its last" in caplog.text
+    # What would end in a conflict after a shot's work is refused before it.
+    code, err = run("--story", "story.json", "--out", "o/x.mp4", "--save-story", "kept", *SMALL)
+    assert code == 2 and "kept already goes on after shot 0" in err
+    code, err = run("--continue-story", "kept", "--at", "1", "--story", "story.json", "--config.video.height=64")
+    assert code == 2 and "its own seed and format" in err
     # The kept story goes on from any shot, typed or from a file.
     (tmp_path / "more.txt").write_text(STORY["shot2"] + "\n")
     code, _ = run("--continue-story", "kept", "--at", "1", "--prompts", "more.txt", "--out", "again.mp4")
@@ -92,6 +100,15 @@ def test_a_story_from_file_to_video(run, tmp_path, caplog):
         (["--story", "story.json", "--at", "1"], "--at goes with --continue-story"),
         (["--prompts", "-", "--continue-story", "nowhere"], "nowhere holds no story"),
         (["--prompts", "nothing.txt"], "cannot read nothing.txt"),
+        (["--prompts", "-"], "no prompt came in"),
+        (["--story", ""], "--story is empty"),
+        (["--story", "story.json", "--checkpoint", ""], "--checkpoint is empty"),
+        (["--story", "story.json", "--seed", str(2**63)], "does not fit in 64 bits"),
+        (["--story", "story.json", "--config.video.fps=100000"], "fps 100000 must be a whole number from 1 to 1000"),
+        (["--story", "story.json", "--config.dtype=int4", "--save-story", "kept", "--out", "new/x.mp4"], "int4"),
+        (["--story", "story.json", "--report", "/proc/r.json", "--save-story", "kept"], "cannot write /proc/r.json"),
+        (["--story", "story.json", "--save-story", "story.json"], "story.json is a file"),
+        (["--story", "story.json", "--out", "x" * 300 + ".mp4"], "File name too long"),
     ],
     ids=lambda v: " ".join(v) if isinstance(v, list) else "",
 )
@@ -103,7 +120,7 @@ def test_mistakes(run, tmp_path, arguments, message):
 
 
 def test_an_empty_line_ends_a_run_but_keeps_what_was_made(run, tmp_path, monkeypatch):
-    monkeypatch.setattr(sys, "stdin", io.StringIO("a fox wakes\n\n"))
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"a fox wakes\n\n")))
     code, err = run("--prompts", "-", "--out", "x.mp4", *SMALL)
     assert code == 2 and "standard input line 2 is empty" in err
     assert not (tmp_path / "x.mp4").exists()
@@ -122,7 +139,7 @@ def test_help_teaches(capsys, monkeypatch):
 def test_the_video_can_be_played_while_it_is_written(tmp_path):
     pictures = np.random.default_rng(0).integers(0, 256, (5, 32, 48, 3), np.uint8)
     path = tmp_path / "x.mp4"
-    with VideoWriter(path, 32, 48, 16) as writer:
+    with VideoWriter(path, 16) as writer:
         writer.write(pictures[:3])  # the muxer holds the last frame until the next one comes
         assert len(read_video(partial_path(path))) == 2 and not path.exists()
         writer.write(pictures[3:])
@@ -131,7 +148,7 @@ def test_the_video_can_be_played_while_it_is_written(tmp_path):
 
 def test_an_interrupted_video_keeps_its_partial_name(tmp_path):
     path = tmp_path / "x.mp4"
-    with pytest.raises(KeyboardInterrupt), VideoWriter(path, 32, 48, 16) as writer:
+    with pytest.raises(KeyboardInterrupt), VideoWriter(path, 16) as writer:
         writer.write(np.zeros((2, 32, 48, 3), np.uint8))
         raise KeyboardInterrupt
     assert len(read_video(partial_path(path))) == 2 and not path.exists()
@@ -140,6 +157,31 @@ def test_an_interrupted_video_keeps_its_partial_name(tmp_path):
 def test_a_full_disk_is_one_line(tmp_path):
     partial_path(tmp_path / "x.mp4").symlink_to("/dev/full")
     with pytest.raises(InputError, match="No space left on device; what was made is in") as error:
-        with VideoWriter(tmp_path / "x.mp4", 32, 48, 16) as writer:
+        with VideoWriter(tmp_path / "x.mp4", 16) as writer:
             writer.write(np.zeros((2, 32, 48, 3), np.uint8))
     assert "\n" not in str(error.value) and not (tmp_path / "x.mp4").exists()
+
+
+def test_a_disk_that_fills_up_leaves_a_video_that_plays(tmp_path, monkeypatch):
+    path = tmp_path / "x.mp4"
+    pictures = np.random.default_rng(0).integers(0, 256, (6, 32, 48, 3), np.uint8)
+    with pytest.raises(InputError, match="No space left"), VideoWriter(path, 16) as writer:
+        writer.write(pictures[:3])
+        monkeypatch.setattr(writer, "_file", _FullDisk(writer._file))
+        writer.write(pictures[3:])
+    assert len(read_video(partial_path(path))) == 2
+
+
+class _FullDisk:
+    """A file that still takes a few bytes and then says that the disk is full."""
+
+    def __init__(self, file):
+        self.file = file
+
+    def __getattr__(self, name):
+        return getattr(self.file, name)
+
+    def flush(self):
+        self.file.write(b"half a fragment")
+        self.file.flush()
+        raise OSError(errno.ENOSPC, "No space left on device")

@@ -1,6 +1,7 @@
 """The live stream: equals the scan, compiles once, is lazy, repeatable, bounded, and can be kept and taken up again."""
 
 import collections
+import json
 
 import jax
 import jax.numpy as jnp
@@ -33,6 +34,10 @@ def whole():
     return run(CAPTIONS)
 
 
+def new_story(preset: str = "test") -> Story:
+    return Story("A fox.", 3, preset, MODEL.preset.video, MODEL.preset.memory.context)
+
+
 def frames(chunks) -> np.ndarray:
     return np.concatenate([c.frames for c in chunks])
 
@@ -56,7 +61,7 @@ def test_live_stream_is_the_scan(whole):
     preset, student = MODEL.preset, MODEL.student
     stories = [c.story for c in whole if c.story]
     for shot in (0, 5):
-        before = stories[shot - 1] if shot else Story("A fox.", 3, preset.name, preset.video, preset.memory.context)
+        before = stories[shot - 1] if shot else new_story()
         given = shot_conditions(preset, before, stories[shot].shots[-1].text)
         shape = (len(preset.steps.nominal), 1, preset.memory.chunk, 4, 6, preset.dit.channels)
         noise = jnp.stack([rng.chunk_noise(jax.random.key(3), 0, shot, c, shape) for c in range(CHUNKS)])
@@ -150,7 +155,7 @@ def test_damaged_stories_are_named(whole, tmp_path):
         run(["x"], seed=8)[-1].story.save(tmp_path / "story")
     record = tmp_path / "story" / "shot_000001.npz"
     record.write_bytes(record.read_bytes()[:100])
-    with pytest.raises(InputError, match=r"shot_000001.npz is unreadable or truncated"):
+    with pytest.raises(InputError, match=r"shot_000001.npz is unreadable, truncated or damaged"):
         Story.load(tmp_path / "story")
     record.unlink()
     (tmp_path / "story" / "shot_000002.npz").touch()
@@ -160,13 +165,44 @@ def test_damaged_stories_are_named(whole, tmp_path):
         Story.load(tmp_path / "nowhere")
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda head: [],
+        lambda head: {k: v for k, v in head.items() if k != "seed"},
+        lambda head: head | {"extra": 1},
+        lambda head: head | {"seed": 2**63},
+        lambda head: head | {"context": "6"},
+        lambda head: head | {"video": {"height": 8}},
+        lambda head: head | {"video": head["video"] | {"height": "8"}},
+    ],
+)
+def test_a_damaged_head_is_one_line(tmp_path, change):
+    new_story().save(tmp_path)
+    path = tmp_path / "story.json"
+    path.write_text(json.dumps(change(json.loads(path.read_text()))))
+    with pytest.raises(InputError, match=r"story.json is damaged"):
+        Story.load(tmp_path)
+
+
+@pytest.mark.parametrize("field, value", [("number", 3), ("length", 5), ("caption", 7), ("extra", 1)])
+def test_a_damaged_record_is_one_line(whole, tmp_path, field, value):
+    whole[CHUNKS - 1].story.save(tmp_path)
+    path = tmp_path / "shot_000000.npz"
+    with np.load(path) as data:
+        arrays = dict(data)
+    arrays["meta"] = json.dumps(json.loads(str(arrays["meta"])) | {field: value})
+    np.savez(path, **arrays)
+    with pytest.raises(InputError, match=r"shot_000000.npz is unreadable, truncated or damaged"):
+        Story.load(tmp_path)
+
+
 def test_arguments_are_checked_before_the_work():
-    story = Story("A fox.", 0, "test", MODEL.preset.video, MODEL.preset.memory.context)
     with pytest.raises(InputError, match="brings its own"):
-        stream_generate(MODEL, ["x"], story=story, seed=4)
+        stream_generate(MODEL, ["x"], story=new_story(), seed=4)
     with pytest.raises(InputError, match="height 9 is no multiple of 4; try 8"):
         stream_generate(MODEL, ["x"], video=VideoFormat(height=9, width=12, shot_frames=6))
     with pytest.raises(InputError, match="made with other"):
-        stream_generate(MODEL, ["x"], story=Story("A fox.", 0, "other", MODEL.preset.video, 4))
+        stream_generate(MODEL, ["x"], story=new_story("other"))
     with pytest.raises(InputError, match="the caption of shot 2 is empty"):
         run(["x", "  "])

@@ -15,7 +15,7 @@ from shotstream_jax.convert.rules import Table, to_public
 from shotstream_jax.convert.tables import dit_table
 from shotstream_jax.dit.config import DiTConfig
 from shotstream_jax.flow.schedule import FewSteps
-from shotstream_jax.load import load_part
+from shotstream_jax.load import open_part, read_part
 from shotstream_jax.memory.cache import FrameIds
 from shotstream_jax.memory.window import MemoryConfig
 from shotstream_jax.presets import Preset, VideoFormat
@@ -73,7 +73,8 @@ def ids(phase: np.ndarray, caption: np.ndarray | None = None) -> FrameIds:
 
 @functools.cache
 def weights(part: str, name: str) -> Any:
-    return load_part(preset(MemoryConfig()), part, ROOT / "weights" / f"{name}.safetensors")
+    model = preset(MemoryConfig())
+    return read_part(model, part, open_part(model, part, ROOT / "weights" / f"{name}.safetensors"))
 
 
 def gradients(name: str) -> dict[str, np.ndarray]:

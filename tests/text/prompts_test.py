@@ -47,12 +47,26 @@ def without(key: str) -> dict:
         (json.dumps(GOOD | {"shot2": 7}, indent=1), r"line 4: shot2 must be text, not 7"),
         (json.dumps(GOOD | {"shot02": "x"}), "shot02 is not known"),
         (json.dumps(GOOD | {"title": "x"}), "title is not known"),
-        ('{"global_caption": "x", "shot1": "a", "shot1": "b"}', "shot1 stands there twice"),
+        ('{"global_caption": "x", "shot1": "a",\n "shot1": "b"}', "line 2: shot1 stands there twice"),
+        (json.dumps(GOOD | {"shot2": "&nbsp; "}, indent=1), r"line 4: shot2 is empty"),
+        ("[" * 100000, "is no story"),
     ],
 )
 def test_malformed_stories_name_key_and_line(tmp_path, story, message):
     with pytest.raises(InputError, match=message):
         read_script(write(tmp_path, story))
+
+
+def test_a_byte_order_mark_is_no_character(tmp_path):
+    assert read_script(write(tmp_path, "\ufeff" + json.dumps(GOOD))).shots[0] == "It wakes."
+    assert list(read_lines([b"\xef\xbb\xbfone\r\n"], "x")) == ["one"]
+
+
+def test_bytes_that_are_no_text_are_named():
+    lines = read_lines([b"one\n", b"\xe9\xff\n"], "standard input")
+    assert next(lines) == "one"
+    with pytest.raises(InputError, match="standard input line 2 is no UTF-8"):
+        next(lines)
 
 
 def test_a_missing_story_is_named(tmp_path):
@@ -62,9 +76,9 @@ def test_a_missing_story_is_named(tmp_path):
 
 def test_lines_come_one_at_a_time():
     taken = []
-    source = (taken.append(line) or line for line in ["one\n", "two\n", "\n"])
+    source = (taken.append(line) or line for line in [b"one\n", b"two\n", b"\n"])
     lines = read_lines(source, "standard input")
-    assert next(lines) == "one" and taken == ["one\n"]
+    assert next(lines) == "one" and taken == [b"one\n"]
     assert next(lines) == "two"
     with pytest.raises(InputError, match="standard input line 3 is empty"):
         next(lines)
