@@ -18,7 +18,7 @@ DATA = arrays("g05_student_cached.npz")
 CONTEXT, FLAGS, EMBEDS = CONFIG["cond5"], DATA["in/flags"], jnp.asarray(DATA["in/embeds"])[None]
 TOKENS = CONFIG["fs"]
 CALLS = [k.removeprefix("in/x_") for k in DATA if k.startswith("in/x_")]
-VARIANTS = sorted({m[1] for k in DATA if (m := re.match(r"out/(\w+)/prefill/", k))})
+VARIANTS = sorted({m[1] for k in DATA if (m := re.match(r"out/(\w+)/prefill/", k)) and not m[1].endswith("_wo")})
 COMPARED = [k.removeprefix("out/train_vs_cache_maxabs/") for k in DATA if k.startswith("out/train_vs_cache")]
 WITHOUT_ROTATION = (
     "keys cached without rotation, with literal frame numbers: not needed, positions restart at every shot"
