@@ -33,8 +33,10 @@ def read_script(path: str | pathlib.Path) -> Script:
     """A story file: JSON with `global_caption`, `shot1`, `shot2`, … Errors name the key and its line."""
     try:
         text = pathlib.Path(path).read_text("utf-8-sig")
-    except (OSError, ValueError) as error:
-        raise InputError(f"cannot read story {path}: {getattr(error, 'strerror', None) or error}") from None
+    except OSError as error:
+        raise InputError(f"cannot read story {path}: {error.strerror}") from None
+    except ValueError as error:  # not UTF-8, or a path that cannot be one
+        raise InputError(f"cannot read story {path}: {error}") from None
     try:
         pairs = json.loads(text, object_pairs_hook=list)
     except json.JSONDecodeError as error:
