@@ -24,15 +24,10 @@ T = TypeVar("T")
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse with our errors, whole option names, and help that keeps its line breaks and shows defaults."""
+    """argparse with our errors; sub-commands are of this class too."""
 
-    def __init__(self, module: str, description: str):
-        super().__init__(
-            prog=f"python -m {module}",
-            description=description,
-            allow_abbrev=False,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
+    def add_recipe(self) -> None:
+        """The options --config FILE and --config.FIELD=VALUE."""
         self.add_argument(
             "--config",
             metavar="FILE",
@@ -57,6 +52,16 @@ class Parser(argparse.ArgumentParser):
                 self.error(f"--{name.replace('_', '-')} is empty")
         args.overrides = overrides
         return args, load_config(args.config, overrides)
+
+
+def make_parser(module: str, description: str) -> Parser:
+    """A parser that wants whole option names, and whose help keeps its line breaks."""
+    return Parser(
+        prog=f"python -m {module}",
+        description=description,
+        allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
 
 
 def load_config(path: str, overrides: Sequence[str] = ()) -> ConfigDict:
@@ -104,6 +109,11 @@ def build(cls: type[T], section: ConfigDict, name: str) -> T:
         if not isinstance(values[field], kinds[field]):
             raise InputError(f"{name}.{field} must be {kinds[field].__name__}, not {value!r}")
     return cls(**values)
+
+
+def say(line: str) -> None:
+    """Prints a result."""
+    sys.stdout.write(line + "\n")
 
 
 def run(main: Callable[[Sequence[str]], Any]) -> NoReturn:

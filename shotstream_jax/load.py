@@ -1,64 +1,54 @@
-"""A checkpoint's name or folder → a model that can stream.
+"""A checkpoint's name or folder → a model that can stream, straight onto one device or a mesh."""
 
-A folder holds config.json ({"preset": "wan-1.3b"}), transformer.safetensors, vae.safetensors and
-text_encoder.safetensors under the public parameter names, and the text encoder's tokenizer.json.
-"""
-
-import json
+import dataclasses
 import pathlib
-from collections.abc import Callable
 from typing import Any
 
-import flax
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
-from shotstream_jax.convert.files import SafetensorsState, save_safetensors
-from shotstream_jax.convert.rules import Table, check_keys, from_public, to_public
-from shotstream_jax.convert.tables import dit_table, umt5_table, vae_table
+from shotstream_jax.convert import native
+from shotstream_jax.convert.rules import Arrays, to_public
+from shotstream_jax.convert.tables import part_table
+from shotstream_jax.core.checkpoint import open_array, read_array
 from shotstream_jax.core.compilation import use_persistent_cache
 from shotstream_jax.core.errors import InputError
+from shotstream_jax.core.sharding import param_shardings
 from shotstream_jax.model import PARTS, Model, Params, abstract_params, random_params
-from shotstream_jax.presets import PRESETS, Preset, find_preset
-from shotstream_jax.text.tokenizer import ByteTokenizer, FileTokenizer
+from shotstream_jax.presets import PRESETS, Preset, find_preset, preset_from_dict
+from shotstream_jax.text.tokenizer import ByteTokenizer, FileTokenizer, Tokenizer
 
-FILES = {"dit": "transformer.safetensors", "vae": "vae.safetensors", "text": "text_encoder.safetensors"}
-TABLES: dict[str, Callable[[Preset], Table]] = {
-    "dit": lambda preset: dit_table(preset.dit),
-    "vae": lambda preset: vae_table(preset.vae),
-    "text": lambda preset: umt5_table(preset.text),
-}
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 SHIPPED = ("tiny",)
 RANDOM_SEED = 0
 
 
-def load(checkpoint: str | pathlib.Path = "tiny", dtype: str = "float32") -> Model:
-    """A model from a checkpoint folder, or by a shipped model's name; `dtype` is the type of its matmuls.
+def load(checkpoint: str | pathlib.Path = "tiny", dtype: str = "float32", mesh: Mesh | None = None) -> Model:
+    """A model from a native checkpoint folder, or by a shipped model's name.
 
-    The name "tiny" gives seeded random weights until trained ones are shipped. Raises InputError.
+    dtype: the type of its matmuls. mesh: where the parameters go, by the rules of core/sharding; each device reads its
+    own slices only. The name "tiny" gives seeded random weights until trained ones are shipped. Raises InputError.
     """
     use_persistent_cache()
     if dtype not in DTYPES:
         raise InputError(f"dtype {dtype!r} is not known; choose one of {', '.join(DTYPES)}")
     preset, folder = preset_of(checkpoint), pathlib.Path(checkpoint)
-    if folder.is_dir():
-        tokenizer = ByteTokenizer() if preset.byte_tokens else FileTokenizer(folder / "tokenizer.json")
-        parts = {
-            part: open_part(preset, part, folder / FILES[part]) for part in PARTS
-        }  # all checked before any is read
-        params = {part: read_part(preset, part, state) for part, state in parts.items()}
-        origin = str(folder)
-    else:
-        tokenizer, params, origin = ByteTokenizer(), random_params(preset, RANDOM_SEED), f"random, seed {RANDOM_SEED}"
-    return Model(preset, cast(params, DTYPES[dtype]), tokenizer, DTYPES[dtype], origin)
+    if not folder.is_dir():
+        params = cast(random_params(preset, RANDOM_SEED), DTYPES[dtype])
+        return Model(preset, params, ByteTokenizer(), DTYPES[dtype], f"random, seed {RANDOM_SEED}")
+    if lacking := [part for part in PARTS if part not in native.read_config(folder)["parts"]]:
+        raise InputError(f"{folder} lacks {', '.join(lacking)}: import it with all three parts to stream")
+    tokenizer = load_tokenizer(preset, folder)
+    params = {part: load_part(preset, part, folder, DTYPES[dtype], mesh) for part in PARTS}
+    return Model(preset, params, tokenizer, DTYPES[dtype], str(folder))
 
 
 def preset_of(checkpoint: str | pathlib.Path) -> Preset:
     """The sizes of a checkpoint, without reading its weights."""
     if pathlib.Path(checkpoint).is_dir():
-        return find_preset(_read_config(pathlib.Path(checkpoint) / "config.json"))
+        return preset_from_dict(native.read_config(pathlib.Path(checkpoint))["sizes"])
     if str(checkpoint) in SHIPPED:
         return find_preset(str(checkpoint))
     if str(checkpoint) in PRESETS:
@@ -66,48 +56,51 @@ def preset_of(checkpoint: str | pathlib.Path) -> Preset:
     raise InputError(f"checkpoint {checkpoint} is neither a folder nor one of the shipped models: {', '.join(SHIPPED)}")
 
 
-def save(model: Model, folder: str | pathlib.Path) -> None:
-    """Writes a folder that `load` accepts; config.json comes last, so an interrupted one is not accepted."""
+def load_tokenizer(preset: Preset, folder: pathlib.Path) -> Tokenizer:
+    return ByteTokenizer() if preset.byte_tokens else FileTokenizer(folder / "tokenizer.json")
+
+
+def load_part(
+    preset: Preset, part: str, folder: pathlib.Path, dtype: jnp.dtype = jnp.float32, mesh: Mesh | None = None
+) -> Params:
+    """One part's parameters from a native folder, each on its rule's sharding (no mesh: on the first device)."""
+    abstract = abstract_params(preset, part)
+    shardings = param_shardings(mesh, part, abstract) if mesh else jax.tree.map(lambda _: None, abstract)
+    leaves, tree = jax.tree_util.tree_flatten_with_path(abstract)
+    places = jax.tree.leaves(shardings, is_leaf=lambda x: x is None)
+    stores = [open_array(folder / part, "/".join(k.key for k in path)) for path, _ in leaves]  # all, before any is read
+    for store, (path, leaf) in zip(stores, leaves, strict=True):
+        if tuple(store.shape) != leaf.shape:
+            raise InputError(
+                f"{folder / part}: {path[-1].key} has shape {store.shape} for {leaf.shape}: convert it again"
+            )
+    arrays = [
+        read_array(store, _param_dtype(path, dtype), place)
+        for store, (path, _), place in zip(stores, leaves, places, strict=True)
+    ]
+    return jax.tree.unflatten(tree, arrays)
+
+
+def save(model: Model, folder: str | pathlib.Path, tokenizer: str | pathlib.Path | None = None) -> None:
+    """Writes a native folder that `load` accepts; it has its name only when it is whole."""
     folder = pathlib.Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    partial = native.stage(folder)
+    parts: dict[str, Any] = {}
     for part in PARTS:
-        state = to_public(TABLES[part](model.preset), jax.tree.map(np.asarray, model.params[part]))
-        save_safetensors(state, folder / FILES[part])
-    (folder / "config.json").write_text(json.dumps({"preset": model.preset.name}) + "\n")
+        table, params = part_table(model.preset, part), jax.tree.map(np.asarray, model.params[part])
+        whole = native.Part(table, abstract_params(model.preset, part), Arrays(to_public(table, params)))
+        parts[part] = native.write_part(partial / part, whole, lambda _: None)
+    if tokenizer:
+        (partial / "tokenizer.json").write_bytes(pathlib.Path(tokenizer).read_bytes())
+    native.finish(partial, folder, dataclasses.asdict(model.preset), parts)
 
 
 def cast(params: Params, dtype: jnp.dtype) -> Params:
+    """Parameters on the first device in the types that `load` gives them."""
+    return jax.tree_util.tree_map_with_path(lambda path, a: jnp.asarray(a, _param_dtype(path[1:], dtype)), params)
+
+
+def _param_dtype(path: tuple[Any, ...], dtype: jnp.dtype) -> jnp.dtype:
     """Matrices take the compute type (half the memory in bf16); vectors, tables and the time embedding stay float32."""
-    flat = flax.traverse_util.flatten_dict(params)
-    narrow = lambda path: path[-1] in ("kernel", "embedding") and not path[1].startswith("time_")  # noqa: E731
-    return flax.traverse_util.unflatten_dict(
-        {path: jnp.asarray(a, dtype if narrow(path) else jnp.float32) for path, a in flat.items()}
-    )
-
-
-def open_part(preset: Preset, part: str, path: str | pathlib.Path) -> SafetensorsState:
-    """A part's .safetensors file, its keys and shapes checked against the preset; errors name the file."""
-    state = SafetensorsState(path)
-    try:
-        check_keys(TABLES[part](preset), state)
-    except InputError as error:
-        raise InputError(f"{path}: {error} (preset {preset.name})") from None
-    return state
-
-
-def read_part(preset: Preset, part: str, state: SafetensorsState) -> Params:
-    """The part's parameters (numpy)."""
-    return from_public(TABLES[part](preset), abstract_params(preset, part), state)
-
-
-def _read_config(path: pathlib.Path) -> str:
-    try:
-        config: Any = json.loads(path.read_text("utf-8-sig"))
-        return config["preset"]
-    except FileNotFoundError:
-        holds = ", ".join(("config.json", *FILES.values(), "tokenizer.json"))
-        raise InputError(
-            f"{path.parent} is no checkpoint: it has no config.json (a checkpoint holds {holds})"
-        ) from None
-    except (OSError, ValueError, KeyError, TypeError):
-        raise InputError(f'{path} must be readable JSON like {{"preset": "wan-1.3b"}}') from None
+    narrow = path[-1].key in ("kernel", "embedding") and not path[0].key.startswith("time_")
+    return dtype if narrow else jnp.float32

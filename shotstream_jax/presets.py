@@ -1,6 +1,8 @@
 """Model sizes by name. A recipe or a checkpoint names one; nothing else in the package knows a size."""
 
 import dataclasses
+import typing
+from typing import Any
 
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.dit.config import DiTConfig
@@ -80,6 +82,21 @@ PRESETS = {
         ),
     )
 }
+
+
+def preset_from_dict(sizes: dict[str, Any]) -> Preset:
+    """The inverse of dataclasses.asdict, strictly; InputError names what does not fit."""
+    kinds = typing.get_type_hints(Preset)
+    try:
+        parts = {
+            name: kinds[name](**{k: tuple(v) if isinstance(v, list) else v for k, v in value.items()})
+            if dataclasses.is_dataclass(kinds[name])
+            else value
+            for name, value in sizes.items()
+        }
+        return Preset(**parts)
+    except (TypeError, KeyError, AttributeError) as error:
+        raise InputError(f"the sizes of a model do not fit this version: {error}") from None
 
 
 def find_preset(name: str) -> Preset:

@@ -27,6 +27,7 @@ GROUPS = {
     "g07": "text encoder, tokens",
     "g08": "context selection",
     "g12": "story, end to end",
+    "g13": "LoRA, checkpoint files",
 }
 BEGIN, END = "<!-- parity:begin -->", "<!-- parity:end -->"
 

@@ -20,7 +20,8 @@ ALLOWED = {  # layer → layers of ours that it may import, besides itself
     "dit": {"core", "nn", "memory"},
     "presets": {"core", "flow", "memory", "text", "vae", "dit"},
     "model": MODELS - {"model", "flow"},
-    "convert": {"core", "text", "dit", "vae"},
+    "convert": {"core", "text", "dit", "vae", "presets", "model"},
+    "convert.__main__": {"core", "cli", "presets"},
     "load": {"convert", "core", "model", "presets", "text"},
     "generate": MODELS,
     "generate.__main__": MODELS | {"generate", "load", "cli"},
@@ -36,7 +37,7 @@ ONLY_IN = {  # library → the only places that may import it
     "tensorstore": ("core.checkpoint", "data"),
     "ml_collections": ("cli",),
     "av": ("generate.video", "data"),
-    "tqdm": ("generate.__main__",),
+    "tqdm": ("generate.__main__", "convert.__main__"),
 }
 
 

@@ -8,8 +8,8 @@ import jax
 import pytest
 
 from shotstream_jax.convert.rules import check_table
+from shotstream_jax.convert.tables import part_table
 from shotstream_jax.core.errors import InputError
-from shotstream_jax.load import TABLES
 from shotstream_jax.model import abstract_params
 from shotstream_jax.presets import VideoFormat, find_preset
 
@@ -24,7 +24,7 @@ PUBLIC = [
 
 @pytest.mark.parametrize("name, part, file", PUBLIC, ids=lambda v: v)
 def test_parameters_are_the_public_ones(name, part, file):
-    preset, table = find_preset(name), TABLES[part](find_preset(name))
+    preset, table = find_preset(name), part_table(find_preset(name), part)
     assert table.shapes() == {key: tuple(shape) for key, shape in MANIFEST[file]["state_dict"].items()}
     abstract = abstract_params(preset, part)
     check_table(table, flax.traverse_util.flatten_dict(abstract))

@@ -74,7 +74,7 @@ def from_public(table: Table, abstract: Params, state: Mapping[str, Any]) -> Par
     for entry in table.entries:
         array = np.asarray(state[entry.public])
         target = params[entry.path] if entry.layer is None else params[entry.path][entry.layer]
-        target[...] = array.transpose(entry.axes).reshape(target.shape)
+        target[...] = our_layout(entry, array, target.shape)
     return flax.traverse_util.unflatten_dict(params)
 
 
@@ -82,11 +82,17 @@ def to_public(table: Table, params: Params) -> dict[str, np.ndarray]:
     """Our tree → the public state dict. The inverse of from_public, bit for bit."""
     flat = flax.traverse_util.flatten_dict(params)
     check_table(table, flat)
-    return {entry.public: _public_array(entry, flat) for entry in table.entries}
+    slot = lambda e: flat[e.path] if e.layer is None else flat[e.path][e.layer]  # noqa: E731
+    return {entry.public: public_layout(entry, np.asarray(slot(entry))) for entry in table.entries}
 
 
-def _public_array(entry: Entry, flat: Mapping[Path, Any]) -> np.ndarray:
-    array = np.asarray(flat[entry.path] if entry.layer is None else flat[entry.path][entry.layer])
+def our_layout(entry: Entry, array: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+    """A public array in our layout (a view where it can be)."""
+    return array.transpose(entry.axes).reshape(shape)
+
+
+def public_layout(entry: Entry, array: np.ndarray) -> np.ndarray:
+    """The way back."""
     moved = [entry.shape[axis] for axis in entry.axes]
     return np.ascontiguousarray(array.reshape(moved).transpose(np.argsort(entry.axes)))
 
@@ -143,7 +149,32 @@ def _list(names: Sequence[str], most: int = 10) -> str:
 
 
 class LazyState(Mapping):
-    """A state dict that is read on demand; `shape` answers without reading."""
+    """A state dict that is read on demand; `shape` and `dtype` answer without reading."""
 
     def shape(self, key: str) -> tuple[int, ...]:
         raise NotImplementedError
+
+    def dtype(self, key: str) -> np.dtype:
+        raise NotImplementedError
+
+
+class Arrays(LazyState):
+    """A state dict of arrays, or of anything with a shape and a dtype that numpy.asarray reads."""
+
+    def __init__(self, arrays: Mapping[str, Any]):
+        self._arrays = dict(arrays)
+
+    def __getitem__(self, key: str) -> np.ndarray:
+        return np.asarray(self._arrays[key])
+
+    def shape(self, key: str) -> tuple[int, ...]:
+        return self._arrays[key].shape
+
+    def dtype(self, key: str) -> np.dtype:
+        return self._arrays[key].dtype
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._arrays)
+
+    def __len__(self) -> int:
+        return len(self._arrays)

@@ -2,8 +2,16 @@
 
 from shotstream_jax.convert.rules import CONV2D, CONV3D, LINEAR, Table
 from shotstream_jax.dit.config import DiTConfig
+from shotstream_jax.presets import Preset
 from shotstream_jax.text.umt5 import UMT5Config
 from shotstream_jax.vae.config import Level, VAEConfig, decoder_levels, encoder_levels
+
+
+def part_table(preset: Preset, part: str) -> Table:
+    """The table of a model's "dit", "vae" or "text"."""
+    if part == "dit":
+        return dit_table(preset.dit)
+    return vae_table(preset.vae) if part == "vae" else umt5_table(preset.text)
 
 
 def dit_table(cfg: DiTConfig) -> Table:
@@ -125,3 +133,16 @@ def _pointwise(table: Table, public: str, inputs: int, outputs: int, path: str, 
 
 def _gain(table: Table, public: str, c: int, path: str, *, space: int) -> None:
     table.add(f"{public}.gamma", (c,) + (1,) * space, f"{path}/scale")
+
+
+def lora_table(cfg: DiTConfig, rank: int) -> Table:
+    """PEFT's names of an adapter on every Linear of the blocks."""
+    table = Table()
+    for entry in dit_table(cfg).entries:
+        if entry.path[0] != "blocks" or entry.path[-1] != "kernel":
+            continue
+        outputs, inputs = entry.shape
+        name, path = "base_model.model." + entry.public.removesuffix(".weight"), "/".join(entry.path[:-1])
+        table.add(f"{name}.lora_A.weight", (rank, inputs), f"{path}/a", LINEAR, entry.layer)
+        table.add(f"{name}.lora_B.weight", (outputs, rank), f"{path}/b", LINEAR, entry.layer)
+    return table

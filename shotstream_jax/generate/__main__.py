@@ -43,7 +43,8 @@ class Recipe:
 
 
 def parser() -> cli.Parser:
-    p = cli.Parser("shotstream_jax.generate", __doc__)
+    p = cli.make_parser("shotstream_jax.generate", __doc__)
+    p.add_recipe()
     what = p.add_mutually_exclusive_group(required=True)
     what.add_argument("--story", metavar="FILE", help="JSON with global_caption, shot1, shot2, …")
     what.add_argument("--prompts", metavar="FILE|-", help="one shot's caption a line; - reads them as they are typed")

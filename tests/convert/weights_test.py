@@ -1,47 +1,199 @@
-"""Conversion is strict and its own inverse; broken files are named."""
+"""Conversion is strict, its own inverse and sharded from the start; broken files and folders are named."""
 
+import dataclasses
 import json
+import shutil
+import sys
 
 import jax
+import ml_dtypes
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from shotstream_jax.convert.rules import Table, check_table, from_public, to_public
+from shotstream_jax import cli
+from shotstream_jax.convert import __main__ as app
+from shotstream_jax.convert import checkpoints, native, public
+from shotstream_jax.convert.rules import Arrays, Table, check_table, from_public, to_public
+from shotstream_jax.convert.tables import lora_table, part_table
+from shotstream_jax.convert.torch_io import read_torch, write_torch
 from shotstream_jax.core.errors import InputError
-from shotstream_jax.load import FILES, TABLES, load, open_part, save
+from shotstream_jax.core.sharding import RULES, make_mesh, match_rule, param_shardings
+from shotstream_jax.load import load, load_part, preset_of, save
 from shotstream_jax.model import PARTS, abstract_params
 from shotstream_jax.presets import find_preset
 from shotstream_jax.testing import tiny_model
 
 MODEL = tiny_model()
+TINY = find_preset("tiny")
+FILES = {"dit": "dit.safetensors", "vae": "vae.pth", "text": "text.pt"}
+
+
+def public_state(model, part: str) -> dict[str, np.ndarray]:
+    return to_public(part_table(model.preset, part), jax.tree.map(np.asarray, model.params[part]))
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """Public files of the tiny preset, one of each kind; the text encoder in bf16."""
+    folder, model = tmp_path_factory.mktemp("public"), load("tiny")
+    save_file(public_state(model, "dit"), folder / FILES["dit"])
+    write_torch(folder / FILES["vae"], public_state(model, "vae"))
+    text = {k: v.astype(ml_dtypes.bfloat16) for k, v in public_state(model, "text").items()}
+    write_torch(folder / FILES["text"], text)
+    dit = {f"model.{k}": v for k, v in public_state(model, "dit").items()}
+    optimizer = {"state": {"0": {"step": 3.0, "exp_avg": np.zeros(3, np.float32)}}, "lr": 1e-6}
+    write_torch(folder / "training.pt", {"generator": dit, "generator_optimizer": optimizer, "step": 7})
+    return folder
+
+
+@pytest.fixture
+def files(made, tmp_path):
+    shutil.copytree(made, tmp_path, dirs_exist_ok=True)
+    return tmp_path
+
+
+@pytest.fixture
+def run(monkeypatch, capsys, caplog):
+    def call(*arguments) -> tuple[int, str]:
+        monkeypatch.setattr(sys, "argv", ["convert", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stop:
+            cli.run(app.main)
+        captured = capsys.readouterr()
+        return stop.value.code, captured.out + captured.err
+
+    return call
+
+
+def sources(files, *parts: str) -> dict:
+    return {part: files / FILES[part] for part in parts or PARTS}
+
+
+def convert(files: dict, out, progress=lambda _: None) -> None:
+    checkpoints.write_import(checkpoints.prepare_import(files, out, preset=TINY), progress)
+
+
+def import_all(run, files, out="ckpt", dit=FILES["dit"]):
+    named = ("--shotstream", files / dit, "--vae", files / FILES["vae"], "--text-encoder", files / FILES["text"])
+    return run("import", *named, "--out", files / out)
 
 
 @pytest.mark.parametrize("part", PARTS)
 def test_there_and_back_is_the_identity(part):
-    table, params = TABLES[part](MODEL.preset), jax.tree.map(np.asarray, MODEL.params[part])
-    public = to_public(table, params)
-    assert {k: v.shape for k, v in public.items()} == table.shapes()
-    back = from_public(table, abstract_params(MODEL.preset, part), public)
+    table, params = part_table(MODEL.preset, part), jax.tree.map(np.asarray, MODEL.params[part])
+    state = to_public(table, params)
+    assert {k: v.shape for k, v in state.items()} == table.shapes()
+    back = from_public(table, abstract_params(MODEL.preset, part), state)
     jax.tree.map(np.testing.assert_array_equal, back, params)
 
 
-@pytest.fixture
-def folder(tmp_path):
-    """A checkpoint folder of the tiny preset."""
-    save(load("tiny"), tmp_path / "ckpt")
-    return tmp_path / "ckpt"
+@pytest.mark.parametrize("dit", [FILES["dit"], "training.pt"])
+def test_import_load_export(run, files, dit):
+    """From every kind of file to a model that equals its source, and back bit for bit."""
+    code, _ = import_all(run, files, dit=dit)
+    assert code == 0 and preset_of(files / "ckpt") == TINY
+    assert not list(files.glob("*.partial"))
+    model, original = load(files / "ckpt"), load("tiny")
+    jax.tree.map(np.testing.assert_array_equal, model.params["dit"], original.params["dit"])
+    jax.tree.map(np.testing.assert_array_equal, model.params["vae"], original.params["vae"])
+    for part in PARTS:
+        for suffix in ("safetensors", "pt"):
+            out = files / f"back_{part}.{suffix}"
+            assert run("export", files / "ckpt", "--part", part, "--out", out)[0] == 0
+            source, back = (read_any(part, path) for path in (files / FILES[part], out))
+            assert source.keys() == back.keys()
+            for key in source:
+                assert source[key].dtype == back[key].dtype and np.array_equal(source[key], back[key])
 
 
-def test_a_saved_model_loads(folder):
-    a, b = load("tiny"), load(folder)
-    jax.tree.map(np.testing.assert_array_equal, a.params, b.params)
+def read_any(part: str, path) -> dict[str, np.ndarray]:
+    state = public.open_transformer(path) if part == "dit" else public.open_flat(path)
+    return {key: np.asarray(state[key]) for key in state}
 
 
-def damage(folder, part, change):
-    state = load_file(folder / FILES[part])
-    change(state)
-    save_file(state, folder / FILES[part])
+def test_inspect_tells_what_is_there(run, files):
+    import_all(run, files)
+    code, out = run("inspect", files / "ckpt")
+    assert code == 0 and "preset" in out and "tiny" in out and "bfloat16" in out and "sha256" in out
+    _, out = run("inspect", files / "training.pt")
+    assert "generator" in out and "dit, 177 tensors" in out and "preset tiny" in out and "step" in out
+    save_file({"a": np.zeros(3, np.float32)}, files / "odd.safetensors")
+    assert "no known part" in run("inspect", files / "odd.safetensors")[1]
+    convert(sources(files, "vae"), files / "only_vae")
+    _, out = run("inspect", files / "only_vae")
+    assert out.count("missing") == 2
+    with pytest.raises(InputError, match="lacks dit, text"):
+        load(files / "only_vae")
+
+
+def test_adapters_are_merged_on_the_command_line(run, files):
+    """Into a training file, whose other keys stay, and on the way out of a folder: the same weights."""
+    rng, rank = np.random.default_rng(0), 3
+    shapes = lora_table(TINY.dit, rank).shapes()
+    adapter = {key: rng.standard_normal(shape).astype(np.float32) for key, shape in shapes.items()}
+    write_torch(files / "lora.pt", {"generator_lora": adapter, "critic_lora": adapter, "step": 5})
+    args = ("--lora", files / "lora.pt", "--alpha", 6)
+    code, out = run("merge-lora", files / "training.pt", *args, "--rank", rank, "--out", files / "merged.pt")
+    assert code == 0
+    before, after = (read_torch(files / name) for name in ("training.pt", "merged.pt"))
+    assert list(after) == list(before) and after["step"] == 7
+    assert after["generator_optimizer"]["lr"] == before["generator_optimizer"]["lr"]
+    moment = after["generator_optimizer"]["state"]["0"]["exp_avg"]
+    assert np.array_equal(np.asarray(moment), np.zeros(3, np.float32))
+    merged, base = read_any("dit", files / "merged.pt"), load_file(files / FILES["dit"])
+    key = "blocks.1.ffn.2"
+    low_rank = adapter[f"base_model.model.{key}.lora_B.weight"] @ adapter[f"base_model.model.{key}.lora_A.weight"]
+    np.testing.assert_allclose(merged[f"{key}.weight"], base[f"{key}.weight"] + 2 * low_rank, atol=1e-5)
+    assert np.array_equal(merged[f"{key}.bias"], base[f"{key}.bias"])
+    import_all(run, files)
+    assert run("export", files / "ckpt", *args, "--out", files / "exported.safetensors")[0] == 0
+    exported = read_any("dit", files / "exported.safetensors")
+    assert all(np.array_equal(exported[k], merged[k]) for k in merged)
+    code, out = run("merge-lora", files / "training.pt", *args, "--rank", 4, "--out", files / "no.pt")
+    assert code == 2 and "rank 4" in out and not (files / "no.pt").exists()
+    assert "adapter of rank 3" in run("inspect", files / "lora.pt")[1]
+
+
+def diffusers_name(key: str) -> str:
+    """A plain name in the …-Diffusers layout."""
+    pairs = (
+        ("text_embedding.0", "condition_embedder.text_embedder.linear_1"),
+        ("text_embedding.2", "condition_embedder.text_embedder.linear_2"),
+        ("time_embedding.0", "condition_embedder.time_embedder.linear_1"),
+        ("time_embedding.2", "condition_embedder.time_embedder.linear_2"),
+        ("time_projection.1", "condition_embedder.time_proj"),
+        ("head.head", "proj_out"),
+        ("head.modulation", "scale_shift_table"),
+        ("modulation", "scale_shift_table"),
+        ("self_attn", "attn1"),
+        ("cross_attn", "attn2"),
+        *((f".{n}.", f".to_{n}.") for n in "qkv"),
+        (".o.", ".to_out.0."),
+        ("norm3", "norm2"),
+        ("ffn.0", "ffn.net.0.proj"),
+        ("ffn.2", "ffn.net.2"),
+    )
+    for plain, theirs in pairs:
+        key = key.replace(plain, theirs)
+    return key
+
+
+def test_the_diffusers_layout_and_sharded_files(files):
+    state = load_file(files / FILES["dit"])
+    theirs = {diffusers_name(key): value for key, value in state.items()}
+    assert "blocks.0.attn1.to_out.0.weight" in theirs and "blocks.0.norm2.bias" in theirs
+    names = sorted(theirs)
+    shards = {"a.safetensors": names[:80], "b.safetensors": names[80:]}
+    for shard, keys in shards.items():
+        save_file({k: theirs[k] for k in keys}, files / shard)
+    index = files / "x.safetensors.index.json"
+    weight_map = {k: shard for shard, keys in shards.items() for k in keys}
+    index.write_text(json.dumps({"weight_map": weight_map}))
+    back = public.open_transformer(index)
+    assert set(back) == set(state) and all(np.array_equal(back[k], state[k]) for k in state)
+    index.write_text(json.dumps({"weight_map": weight_map | {"lost": "a.safetensors"}}))
+    with pytest.raises(InputError, match="disagree on lost"):
+        public.open_transformer(index)
 
 
 @pytest.mark.parametrize(
@@ -49,28 +201,100 @@ def damage(folder, part, change):
     [
         (lambda s: s.pop("blocks.0.norm3.bias"), r"1 missing: blocks.0.norm3.bias"),
         (lambda s: s.update({"extra.weight": np.zeros(3, np.float32)}), r"1 unexpected: extra.weight"),
+        (lambda s: s.update({"b.0.x": s.pop("blocks.0.norm3.bias")}), r"1 missing: blocks.0.*1 unexpected: b.0.x"),
         (lambda s: s.update({"head.head.bias": np.zeros(3, np.float32)}), r"head.head.bias \[3\] for \[64\]"),
         (lambda s: [s.pop(k) for k in list(s) if ".self_attn." in k], r"60 missing: .*v.weight, … \(50 more\)"),
+        (lambda s: s.update({"head.head.bias": np.zeros(64, np.int32)}), r"types other than .*head.head.bias I32"),
+        (lambda s: s.update({"blocks.1.norm3.bias": np.zeros(192, np.float16)}), r"blocks.1.norm3.bias is float16"),
     ],
-    ids=["missing", "unexpected", "shape", "many"],
+    ids=["missing", "unexpected", "renamed", "shape", "many", "type", "mixed"],
 )
-def test_wrong_keys_are_named(folder, change, message):
-    damage(folder, "dit", change)
-    with pytest.raises(InputError, match=message) as error:
-        open_part(find_preset("tiny"), "dit", folder / FILES["dit"])
-    assert "transformer.safetensors" in str(error.value)
+def test_wrong_files_are_named(run, files, change, message):
+    state = load_file(files / FILES["dit"])
+    change(state)
+    save_file(state, files / FILES["dit"])
+    with pytest.raises(InputError, match=message):
+        convert(sources(files), files / "ckpt")
+    assert not (files / "ckpt").exists()
 
 
-def test_broken_folders_are_refused(folder, tmp_path):
-    path = folder / FILES["vae"]
-    path.write_bytes(path.read_bytes()[:1000])
-    with pytest.raises(InputError, match=r"vae.safetensors is unreadable or truncated"):
+def test_a_preset_that_does_not_match_names_the_first_difference(run, files):
+    code, out = run("import", "--shotstream", files / FILES["dit"], "--preset", "wan-1.3b", "--out", files / "x")
+    assert code == 2 and "blocks.0.cross_attn.k.bias [192] for [1536]" in out
+    state = load_file(files / FILES["dit"])
+    state["head.head.bias"] = np.zeros(3, np.float32)
+    with pytest.raises(
+        InputError, match=r"nearest is tiny, which differs first in head.head.bias \(\[3\] for \[64\]\)"
+    ):
+        checkpoints.find_preset_of({"dit": Arrays(state)})
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["import", "--out", "x"], "nothing to import"),
+        (["import", "--wan", "nowhere", "--out", "x"], "no Wan folder nowhere"),
+        (["import", "--vae", "nothing.pth", "--out", "x"], "no weight file nothing.pth"),
+        (
+            ["import", "--vae", "training.pt", "--out", "x"],
+            "'generator', 'generator_optimizer', 'step', not one state dict",
+        ),
+        (["import", "--shotstream", "training.pt", "--key", "fake_score", "--out", "x"], "no transformer fake_score"),
+        (["import", "--vae", "vae.pth", "--tokenizer", "t.json", "--out", "x"], "no tokeniser t.json"),
+        (["import", "--vae", "vae.pth", "--out", "dit.safetensors"], "exists already"),
+        (["export", "nowhere", "--out", "x.pt"], "nowhere is no checkpoint"),
+        (["inspect", "readme.txt"], "no weight file readme.txt"),
+        (["explode"], "invalid choice: 'explode'"),
+        ([], "required: command"),
+    ],
+    ids=lambda v: " ".join(v) if isinstance(v, list) else "",
+)
+def test_mistakes_are_one_line(run, files, monkeypatch, arguments, message):
+    monkeypatch.chdir(files)
+    before = sorted(files.iterdir())
+    code, out = run(*arguments)
+    assert code == 2 and out.startswith("error: ") and out.count("\n") == 1 and message in out
+    assert sorted(files.iterdir()) == before
+
+
+def test_an_interrupted_import_leaves_no_folder(run, files, monkeypatch):
+    def interrupted(_):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        convert(sources(files), files / "ckpt", interrupted)
+    assert not (files / "ckpt").exists() and (files / "ckpt.partial").exists()
+    with pytest.raises(InputError, match=r"no config\.json"):
+        load(files / "ckpt.partial")
+    assert import_all(run, files)[0] == 0  # it starts afresh
+    assert load(files / "ckpt").preset == TINY
+
+
+def test_broken_folders_are_refused(tmp_path):
+    folder = tmp_path / "ckpt"
+    save(load("tiny"), folder)
+    config = json.loads((folder / "config.json").read_text())
+    for change, message in (
+        ({"format": 9}, "format 9, this version reads 1"),
+        ({"sizes": {"name": "x"}}, "sizes of a model do not fit"),
+        ({"sizes": config["sizes"] | {"extra": 1}}, "sizes of a model do not fit"),
+        ({"parts": {}}, "lacks dit, vae, text"),
+    ):
+        (folder / "config.json").write_text(json.dumps(config | change))
+        with pytest.raises(InputError, match=message):
+            load(folder)
+    (folder / "config.json").write_text("{")
+    with pytest.raises(InputError, match="no readable config"):
         load(folder)
-    path.unlink()
-    with pytest.raises(InputError, match=r"no weight file .*vae.safetensors"):
+    (folder / "config.json").write_text(json.dumps(config))
+    chunk = next(
+        path for path in (folder / "vae" / "moments" / "kernel").rglob("*") if path.is_file() and path.name == "0"
+    )
+    chunk.write_bytes(chunk.read_bytes()[:-8])
+    with pytest.raises(InputError, match="damaged: convert it again"):
         load(folder)
-    (folder / "config.json").write_text(json.dumps({"preset": "huge"}))
-    with pytest.raises(InputError, match="huge"):
+    shutil.rmtree(folder / "vae" / "moments")
+    with pytest.raises(InputError, match=r"lacks moments/bias, or it is damaged"):
         load(folder)
     with pytest.raises(InputError, match="neither a folder nor"):
         load(tmp_path / "nothing")
@@ -78,6 +302,42 @@ def test_broken_folders_are_refused(folder, tmp_path):
         load("wan-1.3b")
     with pytest.raises(InputError, match="float8"):
         load("tiny", dtype="float8")
+
+
+@pytest.mark.parametrize("shape", [{"fsdp": 8}, {"data": 2, "fsdp": 2, "tensor": 2}, {"tensor": 8}], ids=str)
+def test_loading_onto_a_mesh(tmp_path, shape):
+    """Eight devices: every parameter is on its rule's sharding and has the values of one device."""
+    save(MODEL, tmp_path / "ckpt")
+    mesh = make_mesh(shape)
+    for part in PARTS:
+        params = load_part(MODEL.preset, part, tmp_path / "ckpt", mesh=mesh)
+        shardings = param_shardings(mesh, part, params)
+        jax.tree.map(lambda a, s: pytest.fail(str(s)) if a.sharding != s else None, params, shardings)
+        jax.tree.map(np.testing.assert_array_equal, params, MODEL.params[part])
+
+
+def test_sharding_rules():
+    """What lies where; a parameter without its one rule is refused; a length that does not divide stays whole."""
+    mesh = make_mesh({"fsdp": 2, "tensor": 4})
+    specs = jax.tree.map(
+        lambda s: tuple(s.spec), param_shardings(mesh, "dit", abstract_params(find_preset("wan-1.3b"), "dit"))
+    )
+    assert specs["blocks"]["self_attn"]["q"]["kernel"] == (None, "fsdp", "tensor")
+    assert specs["blocks"]["self_attn"]["o"]["kernel"] == (None, "tensor", "fsdp")
+    assert specs["blocks"]["ffn_in"]["bias"] == (None, "tensor")
+    odd = param_shardings(mesh, "text", {"embedding": jax.ShapeDtypeStruct((7, 8), np.float32)})
+    assert tuple(odd["embedding"].spec) == (None, "tensor")
+    for preset in ("wan-1.3b", "wan-14b", "tiny"):
+        for part in PARTS:
+            param_shardings(mesh, part, abstract_params(find_preset(preset), part))
+    with pytest.raises(ValueError, match="matches 0 sharding rules"):
+        match_rule(RULES["dit"], "blocks/new/kernel")
+    with pytest.raises(ValueError, match="matches 2 sharding rules"):
+        match_rule([("a.*", ()), (".*b", ())], "ab")
+    with pytest.raises(InputError, match="does not cover 8 devices"):
+        make_mesh({"fsdp": 3})
+    with pytest.raises(InputError, match="'pipe'"):
+        make_mesh({"pipe": 8})
 
 
 def test_a_table_that_does_not_fit_the_model_is_our_bug():
@@ -93,7 +353,21 @@ def test_a_table_that_does_not_fit_the_model_is_our_bug():
         check_table(table, flat)
 
 
-def test_bfloat16_narrows_matrices_only():
-    params = load("tiny", dtype="bfloat16").params["dit"]
-    assert params["blocks"]["ffn_in"]["kernel"].dtype == "bfloat16"
-    assert params["blocks"]["ffn_in"]["bias"].dtype == params["time_in"]["kernel"].dtype == "float32"
+def test_bfloat16_narrows_matrices_only(tmp_path):
+    save(load("tiny"), tmp_path / "ckpt")
+    for name in ("tiny", tmp_path / "ckpt"):
+        params = load(name, dtype="bfloat16").params["dit"]
+        assert params["blocks"]["ffn_in"]["kernel"].dtype == "bfloat16"
+        assert params["blocks"]["ffn_in"]["bias"].dtype == params["time_in"]["kernel"].dtype == "float32"
+
+
+def test_native_states_read_what_was_written(tmp_path):
+    """Chunks of a stacked parameter are read alone, and a size that the config does not tell is refused."""
+    save(MODEL, tmp_path / "ckpt")
+    _, state = checkpoints.open_native(tmp_path / "ckpt", "dit")
+    want = public_state(MODEL, "dit")
+    assert set(state) == set(want) and all(np.array_equal(state[k], want[k]) for k in want)
+    wider = dataclasses.replace(MODEL.preset, dit=dataclasses.replace(MODEL.preset.dit, ffn_dim=64))
+    with pytest.raises(InputError, match="convert it again"):
+        load_part(wider, "dit", tmp_path / "ckpt")
+    assert native.read_config(tmp_path / "ckpt")["sizes"]["name"] == "test"

@@ -11,13 +11,15 @@ import jax.numpy as jnp
 import numpy as np
 from safetensors.numpy import load_file
 
-from shotstream_jax.convert.rules import Table, to_public
-from shotstream_jax.convert.tables import dit_table
+from shotstream_jax.convert.files import SafetensorsState
+from shotstream_jax.convert.public import open_transformer
+from shotstream_jax.convert.rules import from_public, to_public
+from shotstream_jax.convert.tables import dit_table, part_table
 from shotstream_jax.dit.config import DiTConfig
 from shotstream_jax.flow.schedule import FewSteps
-from shotstream_jax.load import open_part, read_part
 from shotstream_jax.memory.cache import FrameIds
 from shotstream_jax.memory.window import MemoryConfig
+from shotstream_jax.model import abstract_params
 from shotstream_jax.presets import Preset, VideoFormat
 from shotstream_jax.text.umt5 import UMT5Config
 from shotstream_jax.vae.config import WAN_MEAN, WAN_STD, VAEConfig
@@ -73,8 +75,10 @@ def ids(phase: np.ndarray, caption: np.ndarray | None = None) -> FrameIds:
 
 @functools.cache
 def weights(part: str, name: str) -> Any:
-    model = preset(MemoryConfig())
-    return read_part(model, part, open_part(model, part, ROOT / "weights" / f"{name}.safetensors"))
+    """One of the set's models. Our copy of the set has the generator as the official .pt only: the same tensors."""
+    model, path = preset(MemoryConfig()), ROOT / "weights" / f"{name}.safetensors"
+    state = SafetensorsState(path) if path.exists() else open_transformer(ROOT / "ckpt" / f"tiny_{name}.pt")
+    return from_public(part_table(model, part), abstract_params(model, part), state)
 
 
 def gradients(name: str) -> dict[str, np.ndarray]:
@@ -82,5 +86,4 @@ def gradients(name: str) -> dict[str, np.ndarray]:
 
 
 def dit_public(tree: Any) -> dict[str, np.ndarray]:
-    table: Table = dit_table(DIT)
-    return to_public(table, jax.tree.map(np.asarray, tree))
+    return to_public(dit_table(DIT), jax.tree.map(np.asarray, tree))

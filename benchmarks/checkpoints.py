@@ -1,0 +1,141 @@
+"""Full-size conversion: time, disk and peak memory of import, load and export, with random weights.
+
+    python benchmarks/checkpoints.py --dir /somewhere/with/60GB
+
+Makes a synthetic set in the public layout (transformer in float32 safetensors, autoencoder and text encoder as PyTorch
+files, the text encoder in bfloat16), then runs each command as a process of its own and measures it from outside.
+Export is compared with the source bit for bit.
+"""
+
+import argparse
+import dataclasses
+import json
+import os
+import pathlib
+import resource
+import shutil
+import subprocess
+import sys
+import time
+
+import ml_dtypes
+import numpy as np
+
+from shotstream_jax.convert import public
+from shotstream_jax.convert.checkpoints import state_bytes, write_public
+from shotstream_jax.convert.rules import LazyState
+from shotstream_jax.convert.tables import part_table
+from shotstream_jax.presets import Preset, find_preset
+
+FILES = {
+    "dit": "diffusion_pytorch_model.safetensors",
+    "vae": "Wan2.1_VAE.pth",
+    "text": "models_t5_umt5-xxl-enc-bf16.pth",
+}
+
+
+class Random(LazyState):
+    """Random tensors of a part, made when they are asked for."""
+
+    def __init__(self, preset: Preset, part: str):
+        self._shapes = part_table(preset, part).shapes()
+        self._dtype = np.dtype(ml_dtypes.bfloat16 if part == "text" else np.float32)
+
+    def __getitem__(self, key: str) -> np.ndarray:
+        generator = np.random.default_rng(abs(hash(key)) % 2**32)
+        shape = self._shapes[key]
+        # In rows, so that a large table's float32 form is never whole in memory.
+        array = np.empty(shape, self._dtype)
+        for row in np.array_split(array.reshape(shape[0], -1), max(1, array.nbytes // 2**27)):
+            row[...] = generator.standard_normal(row.shape, np.float32) * 0.02
+        return array
+
+    def shape(self, key: str) -> tuple[int, ...]:
+        return self._shapes[key]
+
+    def dtype(self, key: str) -> np.dtype:
+        return self._dtype
+
+    def __iter__(self):
+        return iter(self._shapes)
+
+    def __len__(self) -> int:
+        return len(self._shapes)
+
+
+def make_set(preset: Preset, folder: pathlib.Path) -> None:
+    for part, name in FILES.items():
+        if not (folder / name).exists():
+            write_public({"": Random(preset, part)}, folder / name, lambda _: None)
+    tokenizer = folder / "google" / "umt5-xxl" / "tokenizer.json"
+    tokenizer.parent.mkdir(parents=True, exist_ok=True)
+    unigram = {"type": "Unigram", "unk_id": 2, "vocab": [["<pad>", 0.0], ["</s>", 0.0], ["<unk>", 0.0]]}
+    tokenizer.write_text(json.dumps({"version": "1.0", "model": unigram}))
+
+
+def measure(name: str, command: list[str], environment: dict[str, str] | None = None) -> dict[str, object]:
+    """Runs a command; seconds and the largest resident memory of the process, as the operating system counts it."""
+    start = time.perf_counter()
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, env=os.environ | (environment or {}))
+    _, status, usage = os.wait4(process.pid, 0)
+    if status:
+        sys.exit(f"{name} failed: {' '.join(command)}")
+    row = {"what": name, "seconds": time.perf_counter() - start, "peak_mb": usage.ru_maxrss / 1024}
+    sys.stdout.write(json.dumps({k: round(v, 1) if isinstance(v, float) else v for k, v in row.items()}) + "\n")
+    sys.stdout.flush()
+    return row
+
+
+def same(part: str, a: pathlib.Path, b: pathlib.Path) -> bool:
+    """Two public files, bit for bit."""
+    first, second = (public.open_transformer(p) if part == "dit" else public.open_flat(p) for p in (a, b))
+    return set(first) == set(second) and all(first[k].tobytes() == second[k].tobytes() for k in first)
+
+
+LOAD = """
+import sys, jax
+from shotstream_jax.core.sharding import make_mesh
+from shotstream_jax.load import load
+model = load(sys.argv[1], dtype="bfloat16", mesh=make_mesh({"fsdp": 8}) if sys.argv[2] == "8" else None)
+jax.block_until_ready(model.params)
+"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--dir", type=pathlib.Path, required=True, help="where the files go; removed at the end")
+    parser.add_argument("--vocab", type=int, help="a smaller vocabulary, where the disk asks for it")
+    args = parser.parse_args()
+    preset = find_preset("wan-1.3b")
+    if args.vocab:
+        preset = dataclasses.replace(preset, text=dataclasses.replace(preset.text, vocab=args.vocab))
+    wan, native = args.dir / "wan", args.dir / "native"
+    wan.mkdir(parents=True, exist_ok=True)
+    make_set(preset, wan)
+    sizes = {part: state_bytes(Random(preset, part)) for part in FILES}
+    largest = max(
+        np.prod(s) * Random(preset, p).dtype("").itemsize
+        for p in FILES
+        for s in part_table(preset, p).shapes().values()
+    )
+    sys.stdout.write(json.dumps({"bytes": sizes, "largest_tensor_mb": round(int(largest) / 2**20, 1)}) + "\n")
+    convert = [sys.executable, "-m", "shotstream_jax.convert"]
+    shutil.rmtree(native, ignore_errors=True)
+    measure("import", [*convert, "import", "--wan", str(wan), "--out", str(native)])
+    disk = sum(p.stat().st_size for p in native.rglob("*") if p.is_file())
+    sys.stdout.write(json.dumps({"native_gb": round(disk / 2**30, 2)}) + "\n")
+    measure("load bfloat16, one device", [sys.executable, "-c", LOAD, str(native), "1"])
+    eight = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8", "JAX_PLATFORMS": "cpu"}
+    measure("load bfloat16, 8 devices", [sys.executable, "-c", LOAD, str(native), "8"], eight)
+    for part, name in FILES.items():
+        out = args.dir / name
+        measure(f"export {part}", [*convert, "export", str(native), "--part", part, "--out", str(out)])
+        sys.stdout.write(json.dumps({"what": f"{part} identical", "value": same(part, wan / name, out)}) + "\n")
+        out.unlink()
+    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    sys.stdout.write(json.dumps({"what": "this script's own peak, comparing", "peak_mb": round(own, 1)}) + "\n")
+    shutil.rmtree(args.dir)
+
+
+if __name__ == "__main__":
+    main()

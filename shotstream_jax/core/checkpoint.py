@@ -1,0 +1,76 @@
+"""Native storage of parameters: a folder with one tensorstore (zarr) array a parameter.
+
+Arrays lie in chunks of at most 64 MB, a stacked layer never shares one with another. So a converter can write layer by
+layer, and a device reads only what its slice of a sharded parameter needs.
+"""
+
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import ml_dtypes
+import numpy as np
+import tensorstore as ts
+from jax.sharding import Sharding
+
+from shotstream_jax.core.errors import InputError
+
+_CHUNK_BYTES = 64 * 2**20
+
+
+def _spec(folder: pathlib.Path, name: str) -> dict[str, Any]:
+    return {"driver": "zarr3", "kvstore": {"driver": "file", "path": str(folder.absolute() / name)}}
+
+
+def chunk_shape(shape: Sequence[int], itemsize: int, stacked: bool) -> list[int]:
+    """Whole rows of as many leading entries as fit; a stacked layer has chunks of its own."""
+    chunk = list(shape)
+    if stacked:
+        chunk[0] = 1
+    for axis in range(int(stacked), len(chunk)):
+        rest = int(np.prod(chunk)) // max(chunk[axis], 1) * itemsize
+        chunk[axis] = max(1, min(chunk[axis], _CHUNK_BYTES // max(rest, 1)))
+        if chunk[axis] > 1:
+            break
+    return [max(n, 1) for n in chunk]
+
+
+def create_array(
+    folder: pathlib.Path, name: str, shape: Sequence[int], dtype: np.dtype, *, stacked: bool
+) -> ts.TensorStore:
+    """A new array, to be written in slices."""
+    grid = {"chunk_shape": chunk_shape(shape, dtype.itemsize, stacked)}
+    metadata = {"chunk_grid": {"name": "regular", "configuration": grid}}
+    spec = _spec(folder, name) | {"metadata": metadata}
+    return ts.open(spec, create=True, shape=tuple(shape), dtype=ts.dtype(dtype)).result()
+
+
+def open_array(folder: pathlib.Path, name: str) -> ts.TensorStore:
+    """An array that is there; InputError if it is not, or not readable."""
+    try:
+        return ts.open(_spec(folder, name), open=True).result()
+    except ValueError as error:
+        raise InputError(f"{folder} lacks {name}, or it is damaged: convert it again ({_short(error)})") from None
+
+
+def read_array(store: ts.TensorStore, dtype: np.dtype, sharding: Sharding | None = None) -> jax.Array:
+    """The array on its devices in another type; each device's slice is read and converted by itself."""
+
+    def piece(index: tuple[slice, ...]) -> np.ndarray:
+        return np.asarray(store[index].read().result()).astype(dtype)
+
+    if sharding is None:
+        sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    try:
+        return jax.make_array_from_callback(store.shape, sharding, piece)
+    except ValueError as error:
+        raise InputError(f"{store.kvstore.path} is damaged: convert it again ({_short(error)})") from None
+
+
+def dtype_of(store: ts.TensorStore) -> np.dtype:
+    return np.dtype(ml_dtypes.bfloat16) if store.dtype.name == "bfloat16" else np.dtype(store.dtype.numpy_dtype)
+
+
+def _short(error: ValueError) -> str:
+    return " ".join(str(error).split())[:120]

@@ -1,0 +1,89 @@
+"""The one place for sharding rules: which axis of a parameter lies along which axis of the mesh.
+
+Mesh axes: `data` (batch), `fsdp` (batch, and parameters in slices), `sequence` (tokens in a chunk), `tensor` (widths).
+A rule is a pattern over a parameter's path and a mesh axis for each of its dimensions, stacked layers first. Every
+parameter must match exactly one rule; a dimension that its mesh axis does not divide stays whole.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from shotstream_jax.core.errors import InputError
+
+AXES = ("data", "fsdp", "sequence", "tensor")
+Rules = Sequence[tuple[str, tuple[str | None, ...]]]
+
+# A matrix that widens (or makes q, k, v) splits its output over `tensor`, the one that follows splits its input.
+RULES: dict[str, Rules] = {
+    "dit": (
+        (r"blocks/(self|cross)_attn/[qkv]/kernel", (None, "fsdp", "tensor")),
+        (r"blocks/(self|cross)_attn/[qkv]/bias", (None, "tensor")),
+        (r"blocks/(self|cross)_attn/norm_[qk]/scale", (None, "tensor")),
+        (r"blocks/(self|cross)_attn/o/kernel", (None, "tensor", "fsdp")),
+        (r"blocks/ffn_in/kernel", (None, "fsdp", "tensor")),
+        (r"blocks/ffn_in/bias", (None, "tensor")),
+        (r"blocks/ffn_out/kernel", (None, "tensor", "fsdp")),
+        (r"blocks/((self|cross)_attn/o|ffn_out|norm_cross)/(bias|scale)", (None, None)),
+        (r"blocks/table", (None, None, None)),
+        (r"(text_in|time_in|time_projection)/kernel", ("fsdp", "tensor")),
+        (r"(text_in|time_in|time_projection)/bias", ("tensor",)),
+        (r"(text_out|time_out|patch_embedding)/kernel", ("tensor", "fsdp")),
+        (r"head/kernel", ("fsdp", None)),
+        (r"(text_out|time_out|patch_embedding|head)/bias", (None,)),
+        (r"head_table", (None, None)),
+    ),
+    "text": (
+        (r"embedding", ("fsdp", "tensor")),
+        (r"blocks/([qkv]|gate|fc1)/kernel", (None, "fsdp", "tensor")),
+        (r"blocks/(o|fc2)/kernel", (None, "tensor", "fsdp")),
+        (r"blocks/positions", (None, None, "tensor")),
+        (r"blocks/norm_(attn|ffn)/scale", (None, None)),
+        (r"norm_out/scale", (None,)),
+    ),
+    # 127 million parameters: every device has them all.
+    "vae": ((r".*", ()),),
+}
+
+
+def make_mesh(shape: Mapping[str, int] | None = None, devices: Sequence[jax.Device] | None = None) -> Mesh:
+    """A mesh with all four axes; axes that `shape` leaves out have length 1. Default: all devices along fsdp."""
+    devices = jax.devices() if devices is None else devices
+    shape = {"fsdp": len(devices)} if shape is None else shape
+    if unknown := set(shape) - set(AXES):
+        raise InputError(f"mesh axes {sorted(unknown)} are not known; the axes are {', '.join(AXES)}")
+    lengths = [shape.get(axis, 1) for axis in AXES]
+    if np.prod(lengths) != len(devices):
+        raise InputError(f"mesh {dict(zip(AXES, lengths, strict=True))} does not cover {len(devices)} devices")
+    return Mesh(np.reshape(devices, lengths), AXES, axis_types=(AxisType.Auto,) * len(AXES))
+
+
+def param_shardings(mesh: Mesh, part: str, abstract: Any) -> Any:
+    """A NamedSharding for every parameter of a part ("dit", "vae", "text"), in the tree's shape."""
+    return jax.tree_util.tree_map_with_path(
+        lambda path, leaf: NamedSharding(mesh, _spec(mesh, RULES[part], _name(path), leaf.shape)), abstract
+    )
+
+
+def _name(path: Sequence[Any]) -> str:
+    return "/".join(str(key.key) for key in path)
+
+
+def _spec(mesh: Mesh, rules: Rules, name: str, shape: tuple[int, ...]) -> PartitionSpec:
+    axes = match_rule(rules, name)
+    if axes and len(axes) != len(shape):
+        raise ValueError(f"the sharding rule of {name} is for {len(axes)} dimensions, it has {len(shape)}")
+    fits = (a if a and n % mesh.shape[a] == 0 else None for a, n in zip(axes, shape[: len(axes)], strict=True))
+    return PartitionSpec(*fits)
+
+
+def match_rule(rules: Rules, name: str) -> tuple[str | None, ...]:
+    """The axes of the one rule that matches; none or several are our own mistake."""
+    found = [axes for pattern, axes in rules if re.fullmatch(pattern, name)]
+    if len(found) != 1:
+        raise ValueError(f"parameter {name} matches {len(found)} sharding rules, it must match one")
+    return found[0]

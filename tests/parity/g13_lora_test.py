@@ -1,0 +1,165 @@
+"""Group 13: adapters applied, merged, in every file layout, and their gradients; and the official checkpoint files."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from shotstream_jax.convert import public
+from shotstream_jax.convert.checkpoints import Merged, write_public
+from shotstream_jax.convert.rules import Arrays, from_public, to_public
+from shotstream_jax.convert.tables import dit_table, lora_table, part_table
+from shotstream_jax.convert.torch_io import read_torch
+from shotstream_jax.core.errors import InputError
+from shotstream_jax.dit.lora import LoraConfig, abstract_lora, apply_lora, init_lora
+from shotstream_jax.dit.student import Student
+from shotstream_jax.dit.teacher import Teacher
+from shotstream_jax.flow.schedule import Schedule
+from shotstream_jax.memory.window import MemoryConfig
+from shotstream_jax.model import abstract_params
+from tests.parity.reference import CHUNK, CONFIG, DIT, ROOT, arrays, gradients, ids, preset, video_last, weights
+
+DATA = arrays("g13_lora.npz")
+LORA = LoraConfig(rank=CONFIG["lora_rank"], alpha=CONFIG["lora_alpha"])
+FLAGS, TEXT = DATA["in/flags"], jnp.asarray(DATA["in/embeds"])[None]
+X, IDS = video_last(DATA["in/x"]), ids(FLAGS, FLAGS)
+KEYS = {"generator": "generator_lora", "critic": "critic_lora"}
+FILES = ("tiny_lora.pt", "tiny_lora.safetensors")
+CKPT = ROOT / "ckpt"
+
+
+def base(model: str):
+    return jax.tree.map(jnp.asarray, weights("dit", {"generator": "generator", "critic": "fake_score"}[model]))
+
+
+def adapter(model: str, file: str = FILES[0]):
+    state = public.open_lora(CKPT / file, KEYS[model])
+    named = Arrays({f"base_model.model.{key}": np.asarray(state[key]) for key in state})
+    return from_public(lora_table(DIT, LORA.rank), abstract_lora(base(model), LORA.rank), named)
+
+
+@jax.jit
+def generator(params):
+    student = Student(DIT, memory=MemoryConfig(context=CONFIG["cond"], chunk=CHUNK))
+    return student.apply({"params": params}, X, jnp.asarray(DATA["in/timestep"]), IDS, TEXT)
+
+
+@jax.jit
+def critic(params):
+    return Teacher(DIT).apply({"params": params}, X, jnp.asarray(DATA["in/t_uniform"][:, 0]), IDS, TEXT)
+
+
+MODELS = {"generator": generator, "critic": critic}
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda m: f"g13-{m}-base")
+def test_base(model, close):
+    close(MODELS[model](base(model)), video_last(DATA[f"out/{model}/base_flow"]), "flow")
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("file", FILES, ids=lambda f: f"g13-{f}")
+def test_applied(model, file, close):
+    flow = MODELS[model](apply_lora(base(model), adapter(model, file), LORA))
+    close(flow, video_last(DATA[f"out/{model}/lora_unmerged_flow"]), "unmerged")
+    if model == "generator":
+        x_0 = Schedule().velocity_to_x0(flow, X, jnp.asarray(DATA["in/timestep"]))
+        close(x_0, video_last(DATA["out/generator/lora_unmerged_x0"]), "x0")
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda m: f"g13-{m}-merged")
+def test_merged(model, close):
+    """Merging the public files and then converting: the same flow as the reference's merged one."""
+    state = Arrays(to_public(dit_table(DIT), weights("dit", {"generator": "generator", "critic": "fake_score"}[model])))
+    merged = Merged(state, public.open_lora(CKPT / FILES[0], KEYS[model]), LORA.scale, LORA.rank)
+    params = from_public(dit_table(DIT), abstract_params(preset(MemoryConfig()), "dit"), merged)
+    close(MODELS[model](params), video_last(DATA[f"out/{model}/lora_merged_flow"]), "flow")
+
+
+@pytest.mark.parametrize("model", ["generator"], ids=lambda m: f"g13-{m}-gradients")
+def test_gradients(model, close_gradients):
+    proj, params = video_last(DATA["in/proj"]), base(model)
+    loss = lambda lora: jnp.sum(generator(apply_lora(params, lora, LORA)) * proj)  # noqa: E731
+    grads = to_public(lora_table(DIT, LORA.rank), jax.jit(jax.grad(loss))(adapter(model)))
+    want = {key.replace(".default.", "."): value for key, value in gradients("g13_lora__generator").items()}
+    close_gradients(grads, {k if k in grads else f"base_model.model.{k}": v for k, v in want.items()})
+
+
+@pytest.mark.parametrize("model", KEYS, ids=lambda m: f"g13-{m}-names")
+def test_names(model):
+    """Names and shapes are PEFT's, both ways."""
+    recorded = json.loads((ROOT / "g13_lora.json").read_text())
+    keys = recorded.get(f"{model}_lora_keys", recorded["generator_lora_keys"])
+    assert lora_table(DIT, LORA.rank).shapes() == {k: tuple(v) for k, v in keys.items()}
+    back = to_public(lora_table(DIT, LORA.rank), adapter(model))
+    original = public.open_lora(CKPT / FILES[1], KEYS[model])
+    assert all(np.array_equal(back[f"base_model.model.{k}"], original[k]) for k in original)
+
+
+@pytest.mark.parametrize("case", ["init"], ids=lambda case: f"g13-{case}")
+def test_a_fresh_adapter_changes_nothing(case):
+    fresh = init_lora(base("generator"), LORA, jax.random.key(0))
+    merged = apply_lora(base("generator"), fresh, LORA)
+    jax.tree.map(np.testing.assert_array_equal, merged, base("generator"))
+    a = fresh["blocks"]["self_attn"]["q"]["a"]
+    assert a.shape == (DIT.layers, DIT.dim, LORA.rank) and 0 < jnp.abs(a).max() <= DIT.dim**-0.5
+
+
+@pytest.mark.parametrize("case", ["rank"], ids=lambda case: f"g13-{case}")
+def test_an_adapter_of_another_rank_is_named(case):
+    state = public.open_transformer(CKPT / "tiny_generator.pt")
+    lora = public.open_lora(CKPT / FILES[0])
+    with pytest.raises(InputError, match=rf"blocks.0.cross_attn.k .*and rank {LORA.rank + 1}"):
+        Merged(state, lora, 1.0, rank=LORA.rank + 1)
+    with pytest.raises(InputError, match=r"does not fit the transformer: blocks"):
+        Merged(Arrays({"other.weight": np.zeros((2, 2), np.float32)}), lora, 1.0)
+    with pytest.raises(InputError, match="no adapter other_lora"):
+        public.open_lora(CKPT / FILES[0], "other_lora")
+
+
+def same(a: dict, b: dict) -> None:
+    assert set(a) == set(b)
+    for key in a:
+        assert a[key].dtype == b[key].dtype and np.array_equal(np.asarray(a[key]), np.asarray(b[key])), key
+
+
+# The official files, one by one.
+@pytest.mark.parametrize("file", ["tiny_generator.pt", "tiny_teacher_bf16.pt"], ids=lambda f: f"g13-{f}")
+def test_transformer_files(file, tmp_path):
+    state = public.open_transformer(CKPT / file)
+    assert {k: state.shape(k) for k in state} == dit_table(DIT).shapes()
+    if "teacher" in file:
+        want = to_public(dit_table(DIT), weights("dit", "teacher"))
+        same({k: np.asarray(state[k]) for k in state}, {k: v.astype(state.dtype(k)) for k, v in want.items()})
+    write_public(public.wrapped(state, "generator"), tmp_path / "x.pt", lambda _: None)
+    same(read_torch(tmp_path / "x.pt")["generator"], dict(read_torch(CKPT / file)["generator"]))
+
+
+@pytest.mark.parametrize("file", ["tiny_merged.pt"], ids=lambda f: f"g13-{f}")
+def test_merged_file(file, close):
+    state = public.open_transformer(CKPT / "tiny_generator.pt")
+    merged, want = Merged(state, public.open_lora(CKPT / FILES[0]), LORA.scale), public.open_transformer(CKPT / file)
+    assert set(merged) == set(want)
+    for key in want:
+        close(merged[key], want[key], key)
+
+
+@pytest.mark.parametrize("file", ["tiny_models_t5_enc_bf16.pth"], ids=lambda f: f"g13-{f}")
+def test_text_encoder_file(file):
+    model = preset(MemoryConfig())
+    state = public.open_flat(CKPT / file)
+    params = from_public(part_table(model, "text"), abstract_params(model, "text"), state)
+    want = jax.tree.map(lambda a: a.astype(state.dtype("norm.weight")).astype(np.float32), weights("text", "t5"))
+    jax.tree.map(np.testing.assert_array_equal, params, want)
+
+
+@pytest.mark.parametrize("file", ["tiny_ode_sample.pt"], ids=lambda f: f"g13-{f}")
+def test_ode_sample_file(file):
+    sample = read_torch(CKPT / file)
+    shape = (1, CONFIG["F"], 16, CONFIG["lat_h"], CONFIG["lat_w"])
+    for key in ("noise", "0_input", "13_input", "25_input", "37_input", "pred_x0"):
+        assert sample[key].shape == shape and np.isfinite(np.asarray(sample[key])).all()
+    assert np.array_equal(np.asarray(sample["noise"]), np.asarray(sample["0_input"]))
+    assert len(sample["caption"]) == CONFIG["nshots"] and sample["shot_flags_for_rope"].dtype == np.int32
