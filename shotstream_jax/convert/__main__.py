@@ -26,7 +26,11 @@ from shotstream_jax.presets import find_preset
 
 # Where a Wan folder keeps its parts; the first name that is there.
 _WAN = {
-    "dit": ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.safetensors.index.json"),
+    "dit": tuple(
+        f"{folder}diffusion_pytorch_model.safetensors{index}"
+        for folder in ("", "transformer/")  # the second in the …-Diffusers layout
+        for index in ("", ".index.json")
+    ),
     "vae": ("Wan2.1_VAE.pth",),
     "text": ("models_t5_umt5-xxl-enc-bf16.pth",),
 }

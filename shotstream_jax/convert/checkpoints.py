@@ -11,11 +11,13 @@ import numpy as np
 from shotstream_jax.convert import native, public
 from shotstream_jax.convert.files import write_safetensors
 from shotstream_jax.convert.native import NativeState, Part, Progress
-from shotstream_jax.convert.rules import LazyState, check_keys
-from shotstream_jax.convert.tables import part_table
+from shotstream_jax.convert.public import Renamed
+from shotstream_jax.convert.rules import LazyState, check_keys, from_public, to_public
+from shotstream_jax.convert.tables import lora_table, part_table
 from shotstream_jax.convert.torch_io import write_torch
 from shotstream_jax.core.errors import InputError
-from shotstream_jax.model import abstract_params
+from shotstream_jax.dit.lora import abstract_lora
+from shotstream_jax.model import Params, abstract_params
 from shotstream_jax.presets import PRESETS, Preset, preset_from_dict
 
 Sources = Mapping[str, pathlib.Path]  # part → public file
@@ -144,6 +146,23 @@ def write_public(content: Mapping[str, Any], out: pathlib.Path, progress: Progre
     except OSError as error:
         out.with_name(out.name + ".partial").unlink(missing_ok=True)
         raise InputError(f"cannot write {out}: {error.strerror}") from None
+
+
+def read_lora(path: pathlib.Path, preset: Preset, key: str = "generator_lora", rank: int | None = None) -> Params:
+    """An adapter tree (dit/lora) from a PEFT-named file; `rank` refuses another one."""
+    state = public.open_lora(path, key)
+    found = next((state.shape(name)[0] for name in state if name.endswith("lora_A.weight")), 0)
+    if not found or found != (rank or found):
+        raise InputError(f"{path} holds an adapter of rank {found}, not {rank or 'one for this model'}")
+    named = Renamed(state, {f"base_model.model.{name}": name for name in state})
+    abstract = abstract_lora(abstract_params(preset, "dit"), found)
+    return from_public(lora_table(preset.dit, found), abstract, named)
+
+
+def write_lora(adapters: Mapping[str, Params], preset: Preset, rank: int, step: int, out: pathlib.Path) -> None:
+    """Adapter trees, e.g. {"generator_lora": …, "critic_lora": …}, as the training files have them (`.pt`)."""
+    table = lora_table(preset.dit, rank)
+    write_public({k: to_public(table, a) for k, a in adapters.items()} | {"step": step}, out, lambda _: None)
 
 
 class Merged(LazyState):

@@ -85,7 +85,10 @@ class Sharded(LazyState):
 
 
 def open_file(path: str | pathlib.Path) -> dict[str, LazyState | Any]:
-    """What is in a weight file: {"": its own tensors} or, for a training file, {"generator": …, "step": …}, unread."""
+    """What is in a weight file, unread: {"generator": …, "step": …} for a training file.
+
+    A file's own tensors are under "", beside whatever else it has.
+    """
     path = pathlib.Path(path)
     if path.is_dir() or not path.exists():
         raise InputError(f"there is no weight file {path}")
@@ -99,7 +102,8 @@ def open_file(path: str | pathlib.Path) -> dict[str, LazyState | Any]:
     if not isinstance(content, dict):
         raise InputError(f"{path} holds a {type(content).__name__}, not a dict of weights")
     if any(isinstance(value, StoredTensor) for value in content.values()):
-        return {"": Arrays({key: value for key, value in content.items() if isinstance(value, StoredTensor)})}
+        own = {key: value for key, value in content.items() if isinstance(value, StoredTensor)}
+        return {"": Arrays(own)} | {key: value for key, value in content.items() if key not in own}
     return {key: Arrays(value) if _is_state_dict(value) else value for key, value in content.items()}
 
 
@@ -111,7 +115,7 @@ def open_transformer(path: str | pathlib.Path, key: str | None = None) -> LazySt
     """The transformer of a public file under its plain names; `key` chooses one of a training file's."""
     content = open_file(path)
     if "" in content:
-        return plain_names(content[""])
+        return plain_names(_only_weights(path, content))
     present = [name for name in TRANSFORMERS if name in content]
     name = key or (present[0] if present else None)
     if name not in present:
@@ -124,6 +128,12 @@ def open_flat(path: str | pathlib.Path) -> LazyState:
     content = open_file(path)
     if "" not in content:
         raise InputError(f"{path} holds {', '.join(map(repr, content))}, not one state dict")
+    return _only_weights(path, content)
+
+
+def _only_weights(path: str | pathlib.Path, content: dict[str, Any]) -> LazyState:
+    if extra := [repr(key) for key in content if key]:
+        raise InputError(f"{path} has {', '.join(extra[:10])} among its weights: save the state dict alone")
     return content[""]
 
 

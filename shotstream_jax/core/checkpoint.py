@@ -30,7 +30,9 @@ def chunk_shape(shape: Sequence[int], itemsize: int, stacked: bool) -> list[int]
         chunk[0] = 1
     for axis in range(int(stacked), len(chunk)):
         rest = int(np.prod(chunk)) // max(chunk[axis], 1) * itemsize
-        chunk[axis] = max(1, min(chunk[axis], _CHUNK_BYTES // max(rest, 1)))
+        most = max(1, _CHUNK_BYTES // max(rest, 1))
+        pieces = -(-chunk[axis] // most)
+        chunk[axis] = -(-chunk[axis] // max(pieces, 1))  # of equal length: a last short one would be padded
         if chunk[axis] > 1:
             break
     return [max(n, 1) for n in chunk]

@@ -218,6 +218,14 @@ def test_wrong_files_are_named(run, files, change, message):
     assert not (files / "ckpt").exists()
 
 
+def test_an_optimiser_among_the_weights_is_named(files):
+    """Beside the wrapped transformer it is left alone; among the weights themselves it is refused."""
+    assert len(public.open_transformer(files / "training.pt")) == 177
+    write_torch(files / "x.pth", public_state(load("tiny"), "vae") | {"optimizer": {"lr": 0.1}})
+    with pytest.raises(InputError, match=r"x.pth has 'optimizer' among its weights"):
+        convert({"vae": files / "x.pth"}, files / "ckpt")
+
+
 def test_a_preset_that_does_not_match_names_the_first_difference(run, files):
     code, out = run("import", "--shotstream", files / FILES["dit"], "--preset", "wan-1.3b", "--out", files / "x")
     assert code == 2 and "blocks.0.cross_attn.k.bias [192] for [1536]" in out

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from shotstream_jax.convert import public
-from shotstream_jax.convert.checkpoints import Merged, write_public
+from shotstream_jax.convert.checkpoints import Merged, read_lora, write_lora, write_public
 from shotstream_jax.convert.rules import Arrays, from_public, to_public
 from shotstream_jax.convert.tables import dit_table, lora_table, part_table
 from shotstream_jax.convert.torch_io import read_torch
 from shotstream_jax.core.errors import InputError
-from shotstream_jax.dit.lora import LoraConfig, abstract_lora, apply_lora, init_lora
+from shotstream_jax.dit.lora import LoraConfig, apply_lora, init_lora
 from shotstream_jax.dit.student import Student
 from shotstream_jax.dit.teacher import Teacher
 from shotstream_jax.flow.schedule import Schedule
@@ -25,6 +25,7 @@ DATA = arrays("g13_lora.npz")
 LORA = LoraConfig(rank=CONFIG["lora_rank"], alpha=CONFIG["lora_alpha"])
 FLAGS, TEXT = DATA["in/flags"], jnp.asarray(DATA["in/embeds"])[None]
 X, IDS = video_last(DATA["in/x"]), ids(FLAGS, FLAGS)
+MODEL = preset(MemoryConfig())
 KEYS = {"generator": "generator_lora", "critic": "critic_lora"}
 FILES = ("tiny_lora.pt", "tiny_lora.safetensors")
 CKPT = ROOT / "ckpt"
@@ -35,9 +36,7 @@ def base(model: str):
 
 
 def adapter(model: str, file: str = FILES[0]):
-    state = public.open_lora(CKPT / file, KEYS[model])
-    named = Arrays({f"base_model.model.{key}": np.asarray(state[key]) for key in state})
-    return from_public(lora_table(DIT, LORA.rank), abstract_lora(base(model), LORA.rank), named)
+    return read_lora(CKPT / file, MODEL, KEYS[model], LORA.rank)
 
 
 @jax.jit
@@ -74,7 +73,7 @@ def test_merged(model, close):
     """Merging the public files and then converting: the same flow as the reference's merged one."""
     state = Arrays(to_public(dit_table(DIT), weights("dit", {"generator": "generator", "critic": "fake_score"}[model])))
     merged = Merged(state, public.open_lora(CKPT / FILES[0], KEYS[model]), LORA.scale, LORA.rank)
-    params = from_public(dit_table(DIT), abstract_params(preset(MemoryConfig()), "dit"), merged)
+    params = from_public(dit_table(DIT), abstract_params(MODEL, "dit"), merged)
     close(MODELS[model](params), video_last(DATA[f"out/{model}/lora_merged_flow"]), "flow")
 
 
@@ -88,14 +87,13 @@ def test_gradients(model, close_gradients):
 
 
 @pytest.mark.parametrize("model", KEYS, ids=lambda m: f"g13-{m}-names")
-def test_names(model):
+def test_names(model, tmp_path):
     """Names and shapes are PEFT's, both ways."""
     recorded = json.loads((ROOT / "g13_lora.json").read_text())
     keys = recorded.get(f"{model}_lora_keys", recorded["generator_lora_keys"])
     assert lora_table(DIT, LORA.rank).shapes() == {k: tuple(v) for k, v in keys.items()}
-    back = to_public(lora_table(DIT, LORA.rank), adapter(model))
-    original = public.open_lora(CKPT / FILES[1], KEYS[model])
-    assert all(np.array_equal(back[f"base_model.model.{k}"], original[k]) for k in original)
+    write_lora({KEYS[model]: adapter(model)}, MODEL, LORA.rank, 5, tmp_path / "x.pt")
+    same(read_torch(tmp_path / "x.pt")[KEYS[model]], read_torch(CKPT / FILES[0])[KEYS[model]])
 
 
 @pytest.mark.parametrize("case", ["init"], ids=lambda case: f"g13-{case}")
@@ -115,6 +113,8 @@ def test_an_adapter_of_another_rank_is_named(case):
         Merged(state, lora, 1.0, rank=LORA.rank + 1)
     with pytest.raises(InputError, match=r"does not fit the transformer: blocks"):
         Merged(Arrays({"other.weight": np.zeros((2, 2), np.float32)}), lora, 1.0)
+    with pytest.raises(InputError, match=f"adapter of rank {LORA.rank}, not {LORA.rank + 1}"):
+        read_lora(CKPT / FILES[0], MODEL, rank=LORA.rank + 1)
     with pytest.raises(InputError, match="no adapter other_lora"):
         public.open_lora(CKPT / FILES[0], "other_lora")
 
@@ -148,7 +148,7 @@ def test_merged_file(file, close):
 
 @pytest.mark.parametrize("file", ["tiny_models_t5_enc_bf16.pth"], ids=lambda f: f"g13-{f}")
 def test_text_encoder_file(file):
-    model = preset(MemoryConfig())
+    model = MODEL
     state = public.open_flat(CKPT / file)
     params = from_public(part_table(model, "text"), abstract_params(model, "text"), state)
     want = jax.tree.map(lambda a: a.astype(state.dtype("norm.weight")).astype(np.float32), weights("text", "t5"))
