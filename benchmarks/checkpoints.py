@@ -11,7 +11,6 @@ import argparse
 import json
 import os
 import pathlib
-import resource
 import shutil
 import subprocess
 import sys
@@ -73,17 +72,26 @@ def make_set(preset: Preset, folder: pathlib.Path) -> None:
     tokenizer.write_text(json.dumps({"version": "1.0", "model": unigram}))
 
 
-def measure(name: str, command: list[str], environment: dict[str, str] | None = None) -> dict[str, object]:
-    """Runs a command; seconds and the largest resident memory of the process, as the operating system counts it."""
+def measure(name: str, command: list[str], environment: dict[str, str] | None = None) -> None:
+    """Runs a command; its seconds and its largest resident memory, as the operating system counts it (Linux).
+
+    Polled, because the count that a process leaves behind at its end includes its parent's before the start.
+    """
     start = time.perf_counter()
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL, env=os.environ | (environment or {}))
-    _, status, usage = os.wait4(process.pid, 0)
-    if status:
+    peak = 0.0
+    while process.poll() is None:
+        status = pathlib.Path(f"/proc/{process.pid}/status").read_text()
+        peak = max([peak, *(int(line.split()[1]) / 1024 for line in status.splitlines() if line.startswith("VmHWM"))])
+        time.sleep(0.1)
+    if process.returncode:
         sys.exit(f"{name} failed: {' '.join(command)}")
-    row = {"what": name, "seconds": time.perf_counter() - start, "peak_mb": usage.ru_maxrss / 1024}
-    sys.stdout.write(json.dumps({k: round(v, 1) if isinstance(v, float) else v for k, v in row.items()}) + "\n")
+    say(what=name, seconds=round(time.perf_counter() - start, 1), peak_mb=round(peak, 1))
+
+
+def say(**row: object) -> None:
+    sys.stdout.write(json.dumps(row) + "\n")
     sys.stdout.flush()
-    return row
 
 
 def same(part: str, a: pathlib.Path, b: pathlib.Path) -> bool:
@@ -112,22 +120,20 @@ def main() -> None:
     states = {part: Random(preset, part) for part in FILES}
     largest = max(np.prod(state.shape(key)) * state.dtype(key).itemsize for state in states.values() for key in state)
     sizes = {part: round(state_bytes(state) / 2**30, 2) for part, state in states.items()}
-    sys.stdout.write(json.dumps({"source_gb": sizes, "largest_tensor_mb": round(int(largest) / 2**20, 1)}) + "\n")
+    say(source_gb=sizes, largest_tensor_mb=round(int(largest) / 2**20, 1))
     convert = [sys.executable, "-m", "shotstream_jax.convert"]
     shutil.rmtree(native, ignore_errors=True)
     measure("import", [*convert, "import", "--wan", str(wan), "--out", str(native)])
     disk = sum(p.stat().st_size for p in native.rglob("*") if p.is_file())
-    sys.stdout.write(json.dumps({"native_gb": round(disk / 2**30, 2)}) + "\n")
+    say(native_gb=round(disk / 2**30, 2))
     measure("load bfloat16, one device", [sys.executable, "-c", LOAD, str(native), "1"])
     eight = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8", "JAX_PLATFORMS": "cpu"}
     measure("load bfloat16, 8 devices", [sys.executable, "-c", LOAD, str(native), "8"], eight)
     for part, name in FILES.items():
         out = args.dir / name
         measure(f"export {part}", [*convert, "export", str(native), "--part", part, "--out", str(out)])
-        sys.stdout.write(json.dumps({"what": f"{part} identical", "value": same(part, wan / name, out)}) + "\n")
+        say(what=f"{part} identical to its source", value=same(part, wan / name, out))
         out.unlink()
-    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    sys.stdout.write(json.dumps({"what": "this script's own peak, comparing", "peak_mb": round(own, 1)}) + "\n")
     shutil.rmtree(args.dir)
 
 

@@ -60,7 +60,7 @@ def read_array(store: ts.TensorStore, dtype: np.dtype, sharding: Sharding | None
     """The array on its devices in another type; each device's slice is read and converted by itself."""
 
     def piece(index: tuple[slice, ...]) -> np.ndarray:
-        return np.asarray(store[index].read().result()).astype(dtype)
+        return np.asarray(store[index].read().result()).astype(dtype, copy=False)
 
     if sharding is None:
         sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
