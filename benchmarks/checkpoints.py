@@ -8,7 +8,9 @@ Export is compared with the source bit for bit.
 """
 
 import argparse
+import functools
 import json
+import math
 import os
 import pathlib
 import shutil
@@ -21,8 +23,8 @@ import ml_dtypes
 import numpy as np
 
 from shotstream_jax.convert import public
-from shotstream_jax.convert.checkpoints import state_bytes, write_public
-from shotstream_jax.convert.rules import LazyState
+from shotstream_jax.convert.checkpoints import write_public
+from shotstream_jax.convert.rules import Lazy, State, state_bytes
 from shotstream_jax.convert.tables import part_table
 from shotstream_jax.presets import Preset, find_preset
 
@@ -33,39 +35,25 @@ FILES = {
 }
 
 
-class Random(LazyState):
+def random_state(preset: Preset, part: str) -> State:
     """Random tensors of a part, made when they are asked for."""
+    dtype = np.dtype(ml_dtypes.bfloat16 if part == "text" else np.float32)
+    shapes = part_table(preset, part).shapes()
+    return {key: Lazy(shape, dtype, functools.partial(draw, key, shape, dtype)) for key, shape in shapes.items()}
 
-    def __init__(self, preset: Preset, part: str):
-        self._shapes = part_table(preset, part).shapes()
-        self._dtype = np.dtype(ml_dtypes.bfloat16 if part == "text" else np.float32)
 
-    def __getitem__(self, key: str) -> np.ndarray:
-        generator = np.random.default_rng(zlib.crc32(key.encode()))
-        shape = self._shapes[key]
-        # In rows, so that a large table's float32 form is never whole in memory.
-        array = np.empty(shape, self._dtype)
-        for row in np.array_split(array.reshape(shape[0], -1), max(1, array.nbytes // 2**27)):
-            row[...] = generator.standard_normal(row.shape, np.float32) * 0.02
-        return array
-
-    def shape(self, key: str) -> tuple[int, ...]:
-        return self._shapes[key]
-
-    def dtype(self, key: str) -> np.dtype:
-        return self._dtype
-
-    def __iter__(self):
-        return iter(self._shapes)
-
-    def __len__(self) -> int:
-        return len(self._shapes)
+def draw(key: str, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    """In rows, so that a large table's float32 form is never whole in memory."""
+    generator, array = np.random.default_rng(zlib.crc32(key.encode())), np.empty(shape, dtype)
+    for row in np.array_split(array.reshape(shape[0], -1), max(1, array.nbytes // 2**27)):
+        row[...] = generator.standard_normal(row.shape, np.float32) * 0.02
+    return array
 
 
 def make_set(preset: Preset, folder: pathlib.Path) -> None:
     for part, name in FILES.items():
         if not (folder / name).exists():
-            write_public({"": Random(preset, part)}, folder / name, lambda _: None)
+            write_public({"": random_state(preset, part)}, folder / name, lambda _: None)
     tokenizer = folder / "google" / "umt5-xxl" / "tokenizer.json"
     tokenizer.parent.mkdir(parents=True, exist_ok=True)
     unigram = {"type": "Unigram", "unk_id": 2, "vocab": [["<pad>", 0.0], ["</s>", 0.0], ["<unk>", 0.0]]}
@@ -97,7 +85,8 @@ def say(**row: object) -> None:
 def same(part: str, a: pathlib.Path, b: pathlib.Path) -> bool:
     """Two public files, bit for bit."""
     first, second = (public.open_transformer(p) if part == "dit" else public.open_flat(p) for p in (a, b))
-    return set(first) == set(second) and all(first[k].tobytes() == second[k].tobytes() for k in first)
+    equal = (np.asarray(first[key]).tobytes() == np.asarray(second[key]).tobytes() for key in first)
+    return set(first) == set(second) and all(equal)
 
 
 LOAD = """
@@ -117,10 +106,10 @@ def main() -> None:
     wan, native = args.dir / "wan", args.dir / "native"
     wan.mkdir(parents=True, exist_ok=True)
     make_set(preset, wan)
-    states = {part: Random(preset, part) for part in FILES}
-    largest = max(np.prod(state.shape(key)) * state.dtype(key).itemsize for state in states.values() for key in state)
+    states = {part: random_state(preset, part) for part in FILES}
+    largest = max(math.prod(a.shape) * a.dtype.itemsize for state in states.values() for a in state.values())
     sizes = {part: round(state_bytes(state) / 2**30, 2) for part, state in states.items()}
-    say(source_gb=sizes, largest_tensor_mb=round(int(largest) / 2**20, 1))
+    say(source_gb=sizes, largest_tensor_mb=round(largest / 2**20, 1))
     convert = [sys.executable, "-m", "shotstream_jax.convert"]
     shutil.rmtree(native, ignore_errors=True)
     measure("import", [*convert, "import", "--wan", str(wan), "--out", str(native)])

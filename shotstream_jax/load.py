@@ -10,7 +10,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from shotstream_jax.convert import native
-from shotstream_jax.convert.rules import Arrays, to_public
+from shotstream_jax.convert.rules import to_public
 from shotstream_jax.convert.tables import part_table
 from shotstream_jax.core.checkpoint import open_array, read_array
 from shotstream_jax.core.compilation import use_persistent_cache
@@ -88,7 +88,7 @@ def save(model: Model, folder: str | pathlib.Path, tokenizer: str | pathlib.Path
     parts: dict[str, Any] = {}
     for part in PARTS:
         table, params = part_table(model.preset, part), jax.tree.map(np.asarray, model.params[part])
-        whole = native.Part(table, abstract_params(model.preset, part), Arrays(to_public(table, params)))
+        whole = native.Part(table, abstract_params(model.preset, part), to_public(table, params))
         parts[part] = native.write_part(partial / part, whole, lambda _: None)
     if tokenizer:
         (partial / "tokenizer.json").write_bytes(pathlib.Path(tokenizer).read_bytes())

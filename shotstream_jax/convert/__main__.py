@@ -20,7 +20,7 @@ from tqdm import tqdm
 from shotstream_jax import cli
 from shotstream_jax.convert import checkpoints, public
 from shotstream_jax.convert.inspect import PARTS, inspect
-from shotstream_jax.convert.rules import LazyState
+from shotstream_jax.convert.rules import State, state_bytes
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.presets import find_preset
 
@@ -116,7 +116,7 @@ def run_export(args: argparse.Namespace) -> None:
         if args.part != "dit":
             raise InputError("--lora goes with --part dit")
         state = _merged(state, public.open_lora(args.lora), args.alpha, None)
-    with _bar(checkpoints.state_bytes(state)) as progress:
+    with _bar(state_bytes(state)) as progress:
         checkpoints.export_part(state, args.part, args.out, key=args.key, progress=progress)
     logging.info("%s: %s, %d tensors", args.out, args.part, len(state))
 
@@ -131,15 +131,15 @@ def run_merge(args: argparse.Namespace) -> None:
         content = content | public.wrapped(merged, args.key)  # the file's other keys stay
     else:
         raise InputError(f"{args.base} holds no {args.key}: it has {', '.join(map(repr, content))}")
-    total = sum(checkpoints.state_bytes(s) for s in content.values() if isinstance(s, LazyState))
+    total = sum(state_bytes(s) for s in content.values() if public.is_state(s))
     with _bar(total) as progress:
         checkpoints.write_public(content, args.out, progress)
     logging.info("%s: merged", args.out)
 
 
-def _merged(state: LazyState, lora: LazyState, alpha: float | None, rank: int | None) -> checkpoints.Merged:
-    found = next((lora.shape(key)[0] for key in lora if key.endswith("lora_A.weight")), 1)
-    return checkpoints.Merged(state, lora, scale=(alpha or found) / found, rank=rank)
+def _merged(state: State, lora: State, alpha: float | None, rank: int | None) -> State:
+    found = checkpoints.lora_rank(lora) or 1
+    return checkpoints.merge(state, lora, scale=(alpha or found) / found, rank=rank)
 
 
 def run_inspect(args: argparse.Namespace) -> None:

@@ -3,16 +3,15 @@
 import dataclasses
 import pathlib
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from shotstream_jax.convert import native, public
 from shotstream_jax.convert.files import write_safetensors
-from shotstream_jax.convert.native import NativeState, Part, Progress
-from shotstream_jax.convert.public import Renamed
-from shotstream_jax.convert.rules import LazyState, check_keys, from_public, to_public
+from shotstream_jax.convert.native import Part, Progress
+from shotstream_jax.convert.rules import Lazy, State, check_keys, from_public, state_bytes, to_public
 from shotstream_jax.convert.tables import lora_table, part_table
 from shotstream_jax.convert.torch_io import write_torch
 from shotstream_jax.core.errors import InputError
@@ -23,7 +22,7 @@ from shotstream_jax.presets import PRESETS, Preset, preset_from_dict
 Sources = Mapping[str, pathlib.Path]  # part → public file
 
 
-def open_sources(sources: Sources, key: str | None = None) -> dict[str, LazyState]:
+def open_sources(sources: Sources, key: str | None = None) -> dict[str, State]:
     """The state dict of every part."""
     states = {}
     for part, path in sources.items():
@@ -31,7 +30,7 @@ def open_sources(sources: Sources, key: str | None = None) -> dict[str, LazyStat
     return states
 
 
-def find_preset_of(states: Mapping[str, LazyState]) -> Preset:
+def find_preset_of(states: Mapping[str, State]) -> Preset:
     """The first preset that all parts fit; if none does, the error names the nearest one's first differing key."""
     problems = {}
     for preset in PRESETS.values():
@@ -43,10 +42,10 @@ def find_preset_of(states: Mapping[str, LazyState]) -> Preset:
     raise InputError(f"the weights fit no preset; the nearest is {name}, which differs first in {problems[name][0]}")
 
 
-def _differing(preset: Preset, part: str, state: LazyState) -> list[str]:
+def _differing(preset: Preset, part: str, state: State) -> list[str]:
     shapes = part_table(preset, part).shapes()
     names = [*shapes, *(key for key in state if key not in shapes)]
-    found = {key: state.shape(key) if key in state else None for key in names}
+    found = {key: tuple(state[key].shape) if key in state else None for key in names}
     return [
         f"{key} ({_show(found[key])} for {_show(shapes.get(key))})" for key in names if found[key] != shapes.get(key)
     ]
@@ -95,6 +94,7 @@ def prepare_import(
         except InputError as error:
             raise InputError(f"{sources[part]}: {error} (preset {preset.name})") from None
         parts[part] = Part(table, abstract_params(preset, part), state, sources[part])
+        native.part_types(parts[part])
     return Import(preset, parts, out, tokenizer)
 
 
@@ -111,50 +111,55 @@ def write_import(plan: Import, progress: Progress = lambda _: None) -> None:
         raise InputError(f"cannot write {plan.out}: {error.strerror}") from None
 
 
-def state_bytes(state: LazyState) -> int:
-    """Bytes of all its tensors."""
-    return sum(int(np.prod(state.shape(k))) * state.dtype(k).itemsize for k in state)
-
-
-def open_native(folder: pathlib.Path, part: str) -> tuple[Preset, NativeState]:
+def open_native(folder: pathlib.Path, part: str) -> tuple[Preset, State]:
     """A part of a native folder under its public names."""
     config = native.read_config(folder)
     if part not in config["parts"]:
         raise InputError(f"{folder} has no {part}: it holds {', '.join(config['parts']) or 'nothing'}")
     preset = preset_from_dict(config["sizes"])
-    return preset, NativeState(folder / part, part_table(preset, part))
+    return preset, native.read_part(folder / part, part_table(preset, part))
 
 
 def export_part(
-    state: LazyState, part: str, out: pathlib.Path, *, key: str = "generator", progress: Progress = lambda _: None
+    state: State, part: str, out: pathlib.Path, *, key: str = "generator", progress: Progress = lambda _: None
 ) -> None:
-    """A part → a public file: `.safetensors` with plain names, or `.pt`/`.pth`, where a transformer is wrapped in
-    {key: {"model.…"}} as the training files have it."""
-    write_public(public.wrapped(state, key) if part == "dit" and out.suffix == ".pt" else {"": state}, out, progress)
+    """A part → a public file: `.safetensors`, or `.pt`/`.pth` (there a transformer is wrapped as in training files)."""
+    wrap = part == "dit" and out.suffix != ".safetensors"
+    write_public(public.wrapped(state, key) if wrap else {"": state}, out, progress)
 
 
 def write_public(content: Mapping[str, Any], out: pathlib.Path, progress: Progress) -> None:
     """Writes what public.open_file reads."""
+    flat = set(content) == {""}
+    if out.suffix not in (".safetensors", ".pt", ".pth"):
+        raise InputError(f"cannot write {out}: name a .safetensors, .pt or .pth file")
+    if out.suffix == ".safetensors" and not flat:
+        raise InputError(
+            f"cannot write {', '.join(content)} to {out}: name a .pt file, which can hold more than weights"
+        )
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        if out.suffix == ".safetensors" and set(content) == {""}:
+        if out.suffix == ".safetensors":
             write_safetensors(content[""], out, progress)
-        elif out.suffix in (".pt", ".pth"):
-            write_torch(out, content.get("", dict(content)), progress)
         else:
-            raise InputError(f"cannot write {out}: name a .safetensors, .pt or .pth file")
+            write_torch(out, content[""] if flat else dict(content), progress)
     except OSError as error:
         out.with_name(out.name + ".partial").unlink(missing_ok=True)
         raise InputError(f"cannot write {out}: {error.strerror}") from None
 
 
+def lora_rank(lora: State) -> int:
+    """The rank of a PEFT-named adapter; 0 if it is none."""
+    return next((array.shape[0] for name, array in lora.items() if name.endswith("lora_A.weight")), 0)
+
+
 def read_lora(path: pathlib.Path, preset: Preset, key: str = "generator_lora", rank: int | None = None) -> Params:
     """An adapter tree (dit/lora) from a PEFT-named file; `rank` refuses another one."""
     state = public.open_lora(path, key)
-    found = next((state.shape(name)[0] for name in state if name.endswith("lora_A.weight")), 0)
+    found = lora_rank(state)
     if not found or found != (rank or found):
         raise InputError(f"{path} holds an adapter of rank {found}, not {rank or 'one for this model'}")
-    named = Renamed(state, {f"base_model.model.{name}": name for name in state})
+    named = {f"base_model.model.{name}": array for name, array in state.items()}
     abstract = abstract_lora(abstract_params(preset, "dit"), found)
     return from_public(lora_table(preset.dit, found), abstract, named)
 
@@ -165,41 +170,27 @@ def write_lora(adapters: Mapping[str, Params], preset: Preset, rank: int, step: 
     write_public({k: to_public(table, a) for k, a in adapters.items()} | {"step": step}, out, lambda _: None)
 
 
-class Merged(LazyState):
+def merge(state: State, lora: State, scale: float, rank: int | None = None) -> State:
     """A transformer with an adapter added: W + scale·B·A, in float32, then in W's own type."""
+    targets = {key.removesuffix(".lora_A.weight") for key in lora if key.endswith(".lora_A.weight")}
+    strange = {k for k in lora if k.rpartition(".lora_")[0] not in targets}
+    strange |= {t for t in targets if f"{t}.weight" not in state or f"{t}.lora_B.weight" not in lora}
+    if strange or not targets:
+        names = ", ".join(sorted(strange)[:10]) or "it is empty"
+        raise InputError(f"the adapter does not fit the transformer: {names}")
+    return dict(state) | {f"{t}.weight": _merged(state, lora, t, scale, rank) for t in sorted(targets)}
 
-    def __init__(self, state: LazyState, lora: LazyState, scale: float, rank: int | None = None):
-        self._state, self._lora, self._scale = state, lora, scale
-        self._targets = {key.removesuffix(".lora_A.weight") for key in lora if key.endswith(".lora_A.weight")}
-        strange = {k for k in lora if k.rpartition(".lora_")[0] not in self._targets}
-        strange |= {t for t in self._targets if f"{t}.weight" not in state or f"{t}.lora_B.weight" not in lora}
-        if strange or not self._targets:
-            raise InputError(
-                f"the adapter does not fit the transformer: {', '.join(sorted(strange)[:10]) or 'it is empty'}"
-            )
-        for target in sorted(self._targets):
-            (r, inputs), (outputs, r_b) = (lora.shape(f"{target}.lora_{x}.weight") for x in "AB")
-            if (outputs, inputs) != tuple(state.shape(f"{target}.weight")) or r != r_b or r != (rank or r):
-                raise InputError(
-                    f"the adapter of {target} is [{outputs}, {r_b}]·[{r}, {inputs}] for weights "
-                    f"{list(state.shape(f'{target}.weight'))}" + (f" and rank {rank}" if rank else "")
-                )
 
-    def __getitem__(self, key: str) -> np.ndarray:
-        array, target = self._state[key], key.removesuffix(".weight")
-        if target not in self._targets or not key.endswith(".weight"):
-            return array
-        a, b = (np.asarray(self._lora[f"{target}.lora_{x}.weight"], np.float32) for x in "AB")
-        return (np.asarray(array, np.float32) + self._scale * (b @ a)).astype(array.dtype)
+def _merged(state: State, lora: State, target: str, scale: float, rank: int | None) -> Lazy:
+    weight, a, b = state[f"{target}.weight"], lora[f"{target}.lora_A.weight"], lora[f"{target}.lora_B.weight"]
+    (outputs, r_b), (r, inputs) = b.shape, a.shape
+    if (outputs, inputs) != tuple(weight.shape) or r != r_b or r != (rank or r):
+        asked = f" and rank {rank}" if rank else ""
+        factors = f"[{outputs}, {r_b}]·[{r}, {inputs}]"
+        raise InputError(f"the adapter of {target} is {factors} for weights {list(weight.shape)}{asked}")
 
-    def shape(self, key: str) -> tuple[int, ...]:
-        return self._state.shape(key)
+    def read() -> np.ndarray:
+        wide, down, up = (np.asarray(x, np.float32) for x in (weight, a, b))
+        return (wide + scale * (up @ down)).astype(weight.dtype)
 
-    def dtype(self, key: str) -> np.dtype:
-        return self._state.dtype(key)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._state)
-
-    def __len__(self) -> int:
-        return len(self._state)
+    return Lazy(tuple(weight.shape), weight.dtype, read)

@@ -1,13 +1,12 @@
 """What is inside a checkpoint: parts, parameters, types, the preset that it matches, and what is missing."""
 
-import collections
 import math
 import pathlib
 from typing import Any
 
 from shotstream_jax.convert import native, public
-from shotstream_jax.convert.checkpoints import find_preset_of
-from shotstream_jax.convert.rules import LazyState
+from shotstream_jax.convert.checkpoints import find_preset_of, lora_rank
+from shotstream_jax.convert.rules import State
 from shotstream_jax.core.errors import InputError
 
 _SIGNS = (  # a key that only this part has
@@ -24,7 +23,7 @@ def inspect(path: pathlib.Path) -> list[tuple[str, str]]:
         return _native(path)
     rows = []
     for key, content in public.open_file(path).items():
-        if isinstance(content, LazyState):
+        if public.is_state(content):
             rows.append((key or path.name, _state(content)))
         else:
             count = f" of {len(content)} entries" if isinstance(content, dict | list) else f" {content}"
@@ -49,14 +48,13 @@ def _native(folder: pathlib.Path) -> list[tuple[str, str]]:
     return rows
 
 
-def _state(state: LazyState) -> str:
+def _state(state: State) -> str:
     """One line about a state dict."""
-    count = sum(math.prod(state.shape(key)) for key in state)
-    kinds = collections.Counter(str(state.dtype(key)) for key in state)
-    facts = [f"{len(state)} tensors", f"{count:,} parameters", " + ".join(sorted(kinds))]
-    ranks = {state.shape(key)[0] for key in state if key.endswith("lora_A.weight")}
-    if ranks:
-        return ", ".join(["adapter of rank " + "/".join(map(str, sorted(ranks))), *facts])
+    count = sum(math.prod(array.shape) for array in state.values())
+    kinds = sorted({str(array.dtype) for array in state.values()})
+    facts = [f"{len(state)} tensors", f"{count:,} parameters", " + ".join(kinds)]
+    if rank := lora_rank(state):
+        return ", ".join([f"adapter of rank {rank}", *facts])
     plain = public.plain_names(state)
     part = next((part for part, sign in _SIGNS if sign in plain), None)
     if part is None:

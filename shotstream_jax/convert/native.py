@@ -12,13 +12,13 @@ import hashlib
 import json
 import pathlib
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import flax
 import numpy as np
 
-from shotstream_jax.convert.rules import LazyState, Table, check_keys, check_table, our_layout, public_layout
+from shotstream_jax.convert.rules import Entry, Lazy, State, Table, check_table, our_layout, public_layout
 from shotstream_jax.core.checkpoint import create_array, dtype_of, open_array
 from shotstream_jax.core.errors import InputError
 
@@ -28,15 +28,16 @@ Progress = Callable[[int], None]  # called with a number of bytes that are done
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-    """One part to be stored: its table, the shapes of our tree, the weights, and the file that they come from."""
+    """One part to be stored: its table, the shapes of our tree, the checked weights, and the file they are from."""
 
     table: Table
     abstract: Any
-    state: LazyState
+    state: State
     source: pathlib.Path | None = None
 
 
 def check_new(folder: pathlib.Path) -> None:
+    """Refuses a folder that is there."""
     if folder.exists():
         raise InputError(f"{folder} exists already: name a new folder, or remove it")
 
@@ -66,8 +67,7 @@ def write_part(folder: pathlib.Path, part: Part, progress: Progress) -> dict[str
     """
     flat = flax.traverse_util.flatten_dict(part.abstract)
     check_table(part.table, flat)
-    check_keys(part.table, part.state)
-    types = _types(part)
+    types = part_types(part)
     stacked = {entry.path for entry in part.table.entries if entry.layer is not None}
     stores = {
         path: create_array(folder, "/".join(path), leaf.shape, types[path], stacked=path in stacked)
@@ -83,11 +83,11 @@ def write_part(folder: pathlib.Path, part: Part, progress: Progress) -> dict[str
     return {"dtypes": kinds, "source": source}
 
 
-def _types(part: Part) -> dict[tuple[str, ...], np.dtype]:
+def part_types(part: Part) -> dict[tuple[str, ...], np.dtype]:
     """Each parameter's type; layers that are stacked must share one."""
     types: dict[tuple[str, ...], np.dtype] = {}
     for entry in part.table.entries:
-        kind = part.state.dtype(entry.public)
+        kind = part.state[entry.public].dtype
         if types.setdefault(entry.path, kind) != kind:
             raise InputError(
                 f"{entry.public} is {kind}, the same weight of another layer {types[entry.path]}: cast them"
@@ -115,26 +115,12 @@ def read_config(folder: pathlib.Path) -> dict[str, Any]:
     return config
 
 
-class NativeState(LazyState):
-    """A part of a native folder under its public names: the way back, one public tensor at a time."""
+def read_part(folder: pathlib.Path, table: Table) -> State:
+    """A part under its public names, unread: the way back, one public tensor at a time."""
+    stores = {path: open_array(folder, "/".join(path)) for path in {e.path for e in table.entries}}
 
-    def __init__(self, folder: pathlib.Path, table: Table):
-        self._entries = {entry.public: entry for entry in table.entries}
-        self._stores = {path: open_array(folder, "/".join(path)) for path in {e.path for e in table.entries}}
+    def lazy(entry: Entry) -> Lazy:
+        store = stores[entry.path] if entry.layer is None else stores[entry.path][entry.layer]
+        return Lazy(entry.shape, dtype_of(store), lambda: public_layout(entry, np.asarray(store.read().result())))
 
-    def __getitem__(self, key: str) -> np.ndarray:
-        entry = self._entries[key]
-        store = self._stores[entry.path] if entry.layer is None else self._stores[entry.path][entry.layer]
-        return public_layout(entry, np.asarray(store.read().result()))
-
-    def shape(self, key: str) -> tuple[int, ...]:
-        return self._entries[key].shape
-
-    def dtype(self, key: str) -> np.dtype:
-        return dtype_of(self._stores[self._entries[key].path])
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._entries)
-
-    def __len__(self) -> int:
-        return len(self._entries)
+    return {entry.public: lazy(entry) for entry in table.entries}

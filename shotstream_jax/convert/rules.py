@@ -8,7 +8,7 @@ key that they do not name is unexpected, one that a file lacks is missing.
 import dataclasses
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import flax
@@ -18,11 +18,30 @@ from shotstream_jax.core.errors import InputError
 
 Params = dict[str, Any]
 Path = tuple[str, ...]
+State = Mapping[str, Any]  # name → array, or `Lazy`
 
 VECTOR = (0,)
 LINEAR = (1, 0)  # [out, in] → [in, out]
 CONV2D = (2, 3, 1, 0)  # [out, in, y, x] → [y, x, in, out]
 CONV3D = (2, 3, 4, 1, 0)  # [out, in, t, y, x] → [t, y, x, in, out]
+
+
+@dataclasses.dataclass(frozen=True)
+class Lazy:
+    """Stands for an array in a state dict: its shape and type are known, numpy.asarray reads it (anew each time)."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    read: Callable[[], np.ndarray]
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        array = self.read()
+        return array if dtype is None else array.astype(dtype, copy=False)
+
+
+def state_bytes(state: State) -> int:
+    """Bytes of all the arrays of a state dict."""
+    return sum(math.prod(array.shape) * array.dtype.itemsize for array in state.values())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,10 +80,10 @@ class Table:
         return {e.public: e.shape for e in self.entries}
 
 
-def from_public(table: Table, abstract: Params, state: Mapping[str, Any]) -> Params:
+def from_public(table: Table, abstract: Params, state: State) -> Params:
     """A public state dict → our tree of numpy arrays shaped like `abstract` (arrays or ShapeDtypeStructs).
 
-    `state` may read its arrays lazily: each is asked for once.
+    Lazy arrays are read once each.
     Raises InputError naming up to ten missing, unexpected or wrongly shaped keys.
     """
     flat = flax.traverse_util.flatten_dict(abstract)
@@ -124,57 +143,20 @@ def _size(entry: Entry, flat: Mapping[Path, Any]) -> int:
     return math.prod(shape if entry.layer is None else shape[1:])
 
 
-def check_keys(table: Table, state: Mapping[str, Any]) -> None:
-    """Refuses a state dict with missing, unexpected or wrongly shaped keys, without reading a lazy one."""
+def check_keys(table: Table, state: State) -> None:
+    """Refuses a state dict with missing, unexpected or wrongly shaped keys; reads no array."""
     shapes = table.shapes()
     problems = []
     if missing := sorted(shapes.keys() - state.keys()):
         problems.append(f"{len(missing)} missing: {_list(missing)}")
     if unexpected := sorted(state.keys() - shapes.keys()):
         problems.append(f"{len(unexpected)} unexpected: {_list(unexpected)}")
-    found = {k: _shape(state, k) for k in shapes.keys() & state.keys()}
+    found = {k: tuple(state[k].shape) for k in shapes.keys() & state.keys()}
     if wrong := sorted(f"{k} {list(found[k])} for {list(shapes[k])}" for k in found if found[k] != shapes[k]):
         problems.append(f"{len(wrong)} of another shape: {_list(wrong)}")
     if problems:
         raise InputError("the weights do not fit the model: " + "; ".join(problems))
 
 
-def _shape(state: Mapping[str, Any], key: str) -> tuple[int, ...]:
-    """Without reading the array, where the mapping knows shapes."""
-    return tuple(state.shape(key)) if isinstance(state, LazyState) else tuple(np.shape(state[key]))
-
-
 def _list(names: Sequence[str], most: int = 10) -> str:
     return ", ".join(names[:most]) + (f", … ({len(names) - most} more)" if len(names) > most else "")
-
-
-class LazyState(Mapping):
-    """A state dict that is read on demand; `shape` and `dtype` answer without reading."""
-
-    def shape(self, key: str) -> tuple[int, ...]:
-        raise NotImplementedError
-
-    def dtype(self, key: str) -> np.dtype:
-        raise NotImplementedError
-
-
-class Arrays(LazyState):
-    """A state dict of arrays, or of anything with a shape and a dtype that numpy.asarray reads."""
-
-    def __init__(self, arrays: Mapping[str, Any]):
-        self._arrays = dict(arrays)
-
-    def __getitem__(self, key: str) -> np.ndarray:
-        return np.asarray(self._arrays[key])
-
-    def shape(self, key: str) -> tuple[int, ...]:
-        return self._arrays[key].shape
-
-    def dtype(self, key: str) -> np.dtype:
-        return self._arrays[key].dtype
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._arrays)
-
-    def __len__(self) -> int:
-        return len(self._arrays)

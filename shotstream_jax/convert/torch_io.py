@@ -10,8 +10,6 @@ hundred lines of it, and cannot hand out bfloat16 as numpy. An optional test com
 """
 
 import collections
-import dataclasses
-import functools
 import io
 import math
 import pathlib
@@ -19,12 +17,12 @@ import pickle
 import struct
 import zipfile
 from collections.abc import Callable
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import ml_dtypes
 import numpy as np
 
-from shotstream_jax.convert.rules import LazyState
+from shotstream_jax.convert.rules import Lazy
 from shotstream_jax.core.errors import InputError
 
 _STORAGES = {
@@ -43,27 +41,17 @@ _NAMES = {dtype: name for name, dtype in _STORAGES.items()}
 _ALIGNMENT = 64  # of a storage in the file, so that it can be mapped
 
 
-@dataclasses.dataclass(frozen=True)
-class StoredTensor:
-    """A tensor that is still in its file: numpy.asarray reads it. offset and stride count elements of the storage."""
+class _Storage(NamedTuple):
+    """Where a storage's elements lie in the file."""
 
     path: pathlib.Path
-    start: int  # the storage's first byte in the file
+    start: int
     count: int
     dtype: np.dtype
-    offset: int = 0
-    shape: tuple[int, ...] = ()
-    stride: tuple[int, ...] = ()
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        storage = np.fromfile(self.path, self.dtype, self.count, offset=self.start)
-        strides = tuple(s * self.dtype.itemsize for s in self.stride)
-        view = np.lib.stride_tricks.as_strided(storage[self.offset :], self.shape, strides, writeable=False)
-        return view if dtype is None else view.astype(dtype)
 
 
 def read_torch(path: str | pathlib.Path) -> Any:
-    """The structure in a `.pt` file: dicts, lists, scalars, and a StoredTensor for every tensor."""
+    """The structure in a `.pt` file: dicts, lists, scalars, and a `Lazy` array for every tensor."""
     path = pathlib.Path(path)
     try:
         archive = zipfile.ZipFile(path)
@@ -116,8 +104,7 @@ class _Reader(pickle.Unpickler):
             raise InputError(f"{self._path} asks for {module}.{name}, which weights do not need: refused, not run")
         return allowed[module, name]
 
-    def persistent_load(self, pid: tuple) -> StoredTensor:
-        """A storage, as a flat tensor."""
+    def persistent_load(self, pid: tuple) -> _Storage:
         _, dtype, key, _, count = pid
         info = self._members[f"data/{key}"]
         if info.compress_type != zipfile.ZIP_STORED:
@@ -128,48 +115,42 @@ class _Reader(pickle.Unpickler):
         start = info.header_offset + 30 + name + extra
         if info.file_size < count * dtype.itemsize or start + info.file_size > self._size:
             raise InputError(f"{self._path} is truncated at data/{key}: fetch it again")
-        return StoredTensor(self._path, start, count, dtype)
+        return _Storage(self._path, start, count, dtype)
 
 
-def _tensor(storage: StoredTensor, offset: int, shape: tuple, stride: tuple, *_: Any) -> StoredTensor:
+def _tensor(storage: _Storage, offset: int, shape: tuple, stride: tuple, *_: Any) -> Lazy:
+    """offset and stride count elements of the storage."""
     reach = offset + sum((n - 1) * s for n, s in zip(shape, stride, strict=True)) + 1
     lengths_ok = min(shape, default=0) >= 0 and min(stride, default=0) >= 0 and offset >= 0
     if not lengths_ok or (math.prod(shape) and reach > storage.count):
         raise ValueError("a tensor reaches beyond its storage")
-    return dataclasses.replace(storage, offset=offset, shape=tuple(shape), stride=tuple(stride))
+
+    def read() -> np.ndarray:
+        elements = np.fromfile(storage.path, storage.dtype, storage.count, offset=storage.start)
+        strides = tuple(s * storage.dtype.itemsize for s in stride)
+        return np.lib.stride_tricks.as_strided(elements[offset:], shape, strides, writeable=False)
+
+    return Lazy(tuple(shape), storage.dtype, read)
 
 
 def write_torch(path: str | pathlib.Path, structure: Any, progress: Callable[[int], object] = lambda _: None) -> None:
-    """Writes dicts, lists and scalars, with numpy arrays as tensors and state dicts as dicts of them.
+    """Writes dicts, lists and scalars, with arrays as tensors; `Lazy` ones are in memory one at a time.
 
-    A lazy state dict's arrays are in memory one at a time. The file has its final name only when it is whole.
+    The file has its final name only when it is whole.
     """
     path = pathlib.Path(path)
     partial = path.with_name(path.name + ".partial")
-    arrays: list[Pending] = []
+    arrays: list[np.ndarray | Lazy] = []
     pickled = b"\x80\x02" + _pickled(structure, arrays) + b"."
     with zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED) as archive:
         _add(archive, f"{path.stem}/data.pkl", pickled)
         _add(archive, f"{path.stem}/byteorder", b"little")
         for i, array in enumerate(arrays):
-            data = _bytes(array.make())
+            data = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
             _add(archive, f"{path.stem}/data/{i}", memoryview(data))
             progress(data.nbytes)
         _add(archive, f"{path.stem}/version", b"3\n")
     partial.replace(path)
-
-
-@dataclasses.dataclass(frozen=True)
-class Pending:
-    """An array that is made when it is written."""
-
-    shape: tuple[int, ...]
-    dtype: np.dtype
-    make: Callable[[], np.ndarray]
-
-
-def _bytes(array: np.ndarray) -> np.ndarray:
-    return np.ascontiguousarray(array).reshape(-1).view(np.uint8)
 
 
 def _add(archive: zipfile.ZipFile, name: str, data: bytes | memoryview) -> None:
@@ -183,7 +164,7 @@ def _add(archive: zipfile.ZipFile, name: str, data: bytes | memoryview) -> None:
         member.write(data)
 
 
-def _pickled(obj: Any, arrays: list[Pending]) -> bytes:
+def _pickled(obj: Any, arrays: list[np.ndarray | Lazy]) -> bytes:
     """Pickle protocol 2, without memo: the few opcodes that a weight file needs. Tensors are added to `arrays`."""
     inner = lambda items: b"".join(_pickled(item, arrays) for item in items)  # noqa: E731
     match obj:
@@ -201,21 +182,14 @@ def _pickled(obj: Any, arrays: list[Pending]) -> bytes:
             return b"(" + inner(obj) + b"t"
         case list():
             return b"](" + inner(obj) + b"e"
-        case LazyState():
-            late = {
-                key: Pending(obj.shape(key), obj.dtype(key), functools.partial(obj.__getitem__, key)) for key in obj
-            }
-            return _pickled(late, arrays)
         case dict():
             return b"}(" + inner(x for pair in obj.items() for x in pair) + b"u"
-        case np.ndarray() | StoredTensor():
-            return _pickled(Pending(obj.shape, obj.dtype, lambda: np.asarray(obj)), arrays)
-        case Pending():
+        case np.ndarray() | Lazy():
             return _pickled_tensor(obj, arrays)
     raise TypeError(f"a weight file cannot hold {type(obj).__name__}")
 
 
-def _pickled_tensor(tensor: Pending, arrays: list[Pending]) -> bytes:
+def _pickled_tensor(tensor: np.ndarray | Lazy, arrays: list[np.ndarray | Lazy]) -> bytes:
     """_rebuild_tensor_v2(storage, offset, shape, stride, requires_grad, hooks); the storage is a persistent id."""
     arrays.append(tensor)
     strides = tuple(int(n) for n in np.cumprod((1, *tensor.shape[:0:-1]))[::-1]) if tensor.shape else ()

@@ -123,9 +123,9 @@ def open_story(args: argparse.Namespace, preset: Preset, video: VideoFormat, glo
             raise InputError(f"the kept story's global caption is {story.global_caption!r}: use it, or leave it out")
     story.check(preset)
     if args.save_story:
-        if forks(args) and os.path.exists(args.save_story) and os.listdir(args.save_story):
-            raise InputError(f"{args.save_story} is not empty: continue the story in a new folder")
         story.check_folder(args.save_story)
+        if forks(args) and os.path.isdir(args.save_story) and os.listdir(args.save_story):
+            raise InputError(f"{args.save_story} is not empty: continue the story in a new folder")
     return story
 
 

@@ -1,6 +1,5 @@
 """What a run made and how fast, as JSON."""
 
-import contextlib
 import dataclasses
 import importlib.metadata
 import json
@@ -13,6 +12,7 @@ from typing import Any
 import jax
 
 from shotstream_jax.core.errors import InputError
+from shotstream_jax.core.files import write_whole
 from shotstream_jax.generate.stream import Chunk
 
 
@@ -53,15 +53,11 @@ class Report:
         }
 
     def write(self, path: pathlib.Path) -> None:
-        """The file has its final name only when it is whole."""
-        partial = path.with_name(path.name + ".partial")
+        """Raises InputError if the disk refuses it."""
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            partial.write_text(json.dumps(self.as_dict(), indent=1) + "\n")
-            partial.replace(path)
+            write_whole(path, (json.dumps(self.as_dict(), indent=1) + "\n").encode())
         except OSError as error:
-            with contextlib.suppress(OSError):
-                partial.unlink(missing_ok=True)
             raise InputError(f"cannot write {path}: {error.strerror}") from None
 
 

@@ -11,6 +11,7 @@ import functools
 import jax
 import jax.numpy as jnp
 
+from shotstream_jax.core import rng
 from shotstream_jax.core.typing import Array, Float, Int, UInt8, typechecked
 from shotstream_jax.dit.student import Student
 from shotstream_jax.flow.schedule import FewSteps, mix
@@ -25,6 +26,9 @@ from shotstream_jax.vae.model import VAE
 def encode_prompt(text: UMT5, params: Params, ids: Int[Array, "b l"], length: Int[Array, "b"]) -> Float[Array, "b l e"]:
     """Token ids → zero-padded embeddings."""
     return text.apply({"params": params}, ids, length)
+
+
+draw_noise = jax.jit(rng.chunk_noise, static_argnames="shape")
 
 
 @functools.partial(jax.jit, static_argnames="student", donate_argnames="caches")

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from shotstream_jax.core.errors import InputError
+from shotstream_jax.core.files import write_whole
 from shotstream_jax.core.typing import Array
 from shotstream_jax.memory.select import ContextPick, candidates, select_context
 from shotstream_jax.presets import Preset, VideoFormat
@@ -117,7 +118,7 @@ class Story:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             if not (folder / "story.json").exists():
-                _write(
+                write_whole(
                     folder / "story.json",
                     (json.dumps(self._head(), indent=1, default=dataclasses.asdict) + "\n").encode(),
                 )
@@ -187,18 +188,7 @@ def _append(folder: pathlib.Path, record: ShotRecord, context: int) -> None:
     meta = {k: getattr(record, k) for k in ("number", "caption", "first_frame", "length")}
     data = io.BytesIO()
     np.savez(data, meta=json.dumps(meta), frames=record.frames, latents=record.latents)
-    _write(path, data.getvalue())
-
-
-def _write(path: pathlib.Path, data: bytes) -> None:
-    """A file has its final name only when it is whole."""
-    partial = path.with_name(path.name + ".partial")
-    try:
-        partial.write_bytes(data)
-        partial.replace(path)
-    except OSError:
-        partial.unlink(missing_ok=True)
-        raise
+    write_whole(path, data.getvalue())
 
 
 def _read_head(folder: pathlib.Path) -> dict[str, Any]:

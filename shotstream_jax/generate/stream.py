@@ -9,7 +9,6 @@ import jax.numpy as jnp
 import numpy as np
 from absl import logging
 
-from shotstream_jax.core import rng
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.typing import Array
 from shotstream_jax.generate import shot as steps
@@ -74,8 +73,7 @@ def stream_generate(
 def _seeded_noise(model: Model, story: Story, grid: tuple[int, int]) -> Noise:
     root, preset = jax.random.key(story.seed), model.preset
     shape = (len(preset.steps.nominal), 1, preset.memory.chunk, *grid, preset.dit.channels)
-    draw = jax.jit(rng.chunk_noise, static_argnames="shape")
-    return lambda shot, chunk: draw(root, 0, shot, chunk, shape=shape)
+    return lambda shot, chunk: steps.draw_noise(root, 0, shot, chunk, shape)
 
 
 def _stream(model: Model, shots: Iterable[str], story: Story, grid: tuple[int, int], noise: Noise) -> Iterator[Chunk]:

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from shotstream_jax.convert import public
-from shotstream_jax.convert.checkpoints import Merged, read_lora, write_lora, write_public
-from shotstream_jax.convert.rules import Arrays, from_public, to_public
+from shotstream_jax.convert.checkpoints import merge, read_lora, write_lora, write_public
+from shotstream_jax.convert.rules import from_public, to_public
 from shotstream_jax.convert.tables import dit_table, lora_table, part_table
 from shotstream_jax.convert.torch_io import read_torch
 from shotstream_jax.core.errors import InputError
@@ -71,8 +71,8 @@ def test_applied(model, file, close):
 @pytest.mark.parametrize("model", MODELS, ids=lambda m: f"g13-{m}-merged")
 def test_merged(model, close):
     """Merging the public files and then converting: the same flow as the reference's merged one."""
-    state = Arrays(to_public(dit_table(DIT), weights("dit", {"generator": "generator", "critic": "fake_score"}[model])))
-    merged = Merged(state, public.open_lora(CKPT / FILES[0], KEYS[model]), LORA.scale, LORA.rank)
+    state = to_public(dit_table(DIT), weights("dit", {"generator": "generator", "critic": "fake_score"}[model]))
+    merged = merge(state, public.open_lora(CKPT / FILES[0], KEYS[model]), LORA.scale, LORA.rank)
     params = from_public(dit_table(DIT), abstract_params(MODEL, "dit"), merged)
     close(MODELS[model](params), video_last(DATA[f"out/{model}/lora_merged_flow"]), "flow")
 
@@ -110,9 +110,9 @@ def test_an_adapter_of_another_rank_is_named(case):
     state = public.open_transformer(CKPT / "tiny_generator.pt")
     lora = public.open_lora(CKPT / FILES[0])
     with pytest.raises(InputError, match=rf"blocks.0.cross_attn.k .*and rank {LORA.rank + 1}"):
-        Merged(state, lora, 1.0, rank=LORA.rank + 1)
+        merge(state, lora, 1.0, rank=LORA.rank + 1)
     with pytest.raises(InputError, match=r"does not fit the transformer: blocks"):
-        Merged(Arrays({"other.weight": np.zeros((2, 2), np.float32)}), lora, 1.0)
+        merge({"other.weight": np.zeros((2, 2), np.float32)}, lora, 1.0)
     with pytest.raises(InputError, match=f"adapter of rank {LORA.rank}, not {LORA.rank + 1}"):
         read_lora(CKPT / FILES[0], MODEL, rank=LORA.rank + 1)
     with pytest.raises(InputError, match="no adapter other_lora"):
@@ -129,10 +129,10 @@ def same(a: dict, b: dict) -> None:
 @pytest.mark.parametrize("file", ["tiny_generator.pt", "tiny_teacher_bf16.pt"], ids=lambda f: f"g13-{f}")
 def test_transformer_files(file, tmp_path):
     state = public.open_transformer(CKPT / file)
-    assert {k: state.shape(k) for k in state} == dit_table(DIT).shapes()
+    assert {k: array.shape for k, array in state.items()} == dit_table(DIT).shapes()
     if "teacher" in file:
         want = to_public(dit_table(DIT), weights("dit", "teacher"))
-        same({k: np.asarray(state[k]) for k in state}, {k: v.astype(state.dtype(k)) for k, v in want.items()})
+        same(state, {k: v.astype(state[k].dtype) for k, v in want.items()})
     write_public(public.wrapped(state, "generator"), tmp_path / "x.pt", lambda _: None)
     same(read_torch(tmp_path / "x.pt")["generator"], dict(read_torch(CKPT / file)["generator"]))
 
@@ -140,7 +140,7 @@ def test_transformer_files(file, tmp_path):
 @pytest.mark.parametrize("file", ["tiny_merged.pt"], ids=lambda f: f"g13-{f}")
 def test_merged_file(file, close):
     state = public.open_transformer(CKPT / "tiny_generator.pt")
-    merged, want = Merged(state, public.open_lora(CKPT / FILES[0]), LORA.scale), public.open_transformer(CKPT / file)
+    merged, want = merge(state, public.open_lora(CKPT / FILES[0]), LORA.scale), public.open_transformer(CKPT / file)
     assert set(merged) == set(want)
     for key in want:
         close(merged[key], want[key], key)
@@ -151,7 +151,7 @@ def test_text_encoder_file(file):
     model = MODEL
     state = public.open_flat(CKPT / file)
     params = from_public(part_table(model, "text"), abstract_params(model, "text"), state)
-    want = jax.tree.map(lambda a: a.astype(state.dtype("norm.weight")).astype(np.float32), weights("text", "t5"))
+    want = jax.tree.map(lambda a: a.astype(state["norm.weight"].dtype).astype(np.float32), weights("text", "t5"))
     jax.tree.map(np.testing.assert_array_equal, params, want)
 
 

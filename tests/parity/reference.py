@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from safetensors.numpy import load_file
 
-from shotstream_jax.convert.files import SafetensorsState
+from shotstream_jax.convert.files import read_safetensors
 from shotstream_jax.convert.public import open_transformer
 from shotstream_jax.convert.rules import from_public, to_public
 from shotstream_jax.convert.tables import dit_table, part_table
@@ -77,7 +77,7 @@ def ids(phase: np.ndarray, caption: np.ndarray | None = None) -> FrameIds:
 def weights(part: str, name: str) -> Any:
     """One of the set's models. Our copy of the set has the generator as the official .pt only: the same tensors."""
     model, path = preset(MemoryConfig()), ROOT / "weights" / f"{name}.safetensors"
-    state = SafetensorsState(path) if path.exists() else open_transformer(ROOT / "ckpt" / f"tiny_{name}.pt")
+    state = read_safetensors(path) if path.exists() else open_transformer(ROOT / "ckpt" / f"tiny_{name}.pt")
     return from_public(part_table(model, part), abstract_params(model, part), state)
 
 
