@@ -81,7 +81,6 @@ def prepare_import(
 
     preset: refuse anything else (default: the one that the files match). key: which transformer of a training file.
     """
-    native.check_new(out)
     if tokenizer and not tokenizer.is_file():
         raise InputError(f"there is no tokeniser {tokenizer}")
     states = open_sources(sources, key)
@@ -95,7 +94,9 @@ def prepare_import(
             raise InputError(f"{sources[part]}: {error} (preset {preset.name})") from None
         parts[part] = Part(table, abstract_params(preset, part), state, sources[part])
         native.part_types(parts[part])
-    return Import(preset, parts, out, tokenizer)
+    plan = Import(preset, parts, out, tokenizer)
+    native.check_new(out, plan.nbytes)
+    return plan
 
 
 def write_import(plan: Import, progress: Progress = lambda _: None) -> None:

@@ -19,7 +19,7 @@ import flax
 import numpy as np
 
 from shotstream_jax.convert.rules import Entry, Lazy, State, Table, check_table, our_layout, public_layout
-from shotstream_jax.core.checkpoint import create_array, dtype_of, open_array
+from shotstream_jax.core.checkpoint import create_array, dtype_of, open_array, write_slice
 from shotstream_jax.core.errors import InputError
 
 FORMAT_VERSION = 1
@@ -36,10 +36,14 @@ class Part:
     source: pathlib.Path | None = None
 
 
-def check_new(folder: pathlib.Path) -> None:
-    """Refuses a folder that is there."""
+def check_new(folder: pathlib.Path, nbytes: int = 0) -> None:
+    """Refuses a folder that is there already, or whose disk cannot hold so many bytes."""
     if folder.exists():
         raise InputError(f"{folder} exists already: name a new folder, or remove it")
+    parent = next(p for p in folder.absolute().parents if p.exists())
+    free = shutil.disk_usage(parent).free
+    if free < nbytes:
+        raise InputError(f"{parent} has {free / 2**30:.2f} GB free, {folder.name} needs {nbytes / 2**30:.2f} GB")
 
 
 def stage(folder: pathlib.Path) -> pathlib.Path:
@@ -76,7 +80,7 @@ def write_part(folder: pathlib.Path, part: Part, progress: Progress) -> dict[str
     for entry in part.table.entries:
         array = np.asarray(part.state[entry.public])
         target = stores[entry.path] if entry.layer is None else stores[entry.path][entry.layer]
-        target.write(our_layout(entry, array, target.shape)).result()
+        write_slice(target, our_layout(entry, array, target.shape))
         progress(array.nbytes)
     kinds = sorted({kind.name for kind in types.values()})
     source = {"file": part.source.name, "sha256": file_hash(part.source)} if part.source else None

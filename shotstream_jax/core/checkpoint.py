@@ -4,6 +4,7 @@ Arrays lie in chunks of at most 64 MB, a stacked layer never shares one with ano
 layer, and a device reads only what its slice of a sharded parameter needs.
 """
 
+import errno
 import pathlib
 from collections.abc import Sequence
 from typing import Any
@@ -48,6 +49,14 @@ def create_array(
     return ts.open(spec, create=True, shape=tuple(shape), dtype=ts.dtype(dtype)).result()
 
 
+def write_slice(store: ts.TensorStore, array: np.ndarray) -> None:
+    """Fills a store or a slice of one. Raises OSError where the disk refuses it (tensorstore has its own words)."""
+    try:
+        store.write(array).result()
+    except ValueError as error:
+        raise OSError(errno.EIO, _short(error)) from None
+
+
 def open_array(folder: pathlib.Path, name: str) -> ts.TensorStore:
     """An array that is there; InputError if it is not, or not readable."""
     try:
@@ -75,4 +84,4 @@ def dtype_of(store: ts.TensorStore) -> np.dtype:
 
 
 def _short(error: ValueError) -> str:
-    return " ".join(str(error).split())[:120]
+    return " ".join(str(error).split())[-160:]

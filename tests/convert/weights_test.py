@@ -1,6 +1,8 @@
 """Conversion is strict, its own inverse and sharded from the start; broken files and folders are named."""
 
+import collections
 import dataclasses
+import errno
 import json
 import shutil
 import sys
@@ -17,6 +19,7 @@ from shotstream_jax.convert import checkpoints, native, public
 from shotstream_jax.convert.rules import Table, check_table, from_public, to_public
 from shotstream_jax.convert.tables import lora_table, part_table
 from shotstream_jax.convert.torch_io import read_torch, write_torch
+from shotstream_jax.core.checkpoint import create_array, write_slice
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.sharding import RULES, make_mesh, match_rule, param_shardings
 from shotstream_jax.load import load, load_part, preset_of, save
@@ -276,6 +279,30 @@ def test_an_interrupted_import_leaves_no_folder(run, files, monkeypatch):
         load(files / "ckpt.partial")
     assert import_all(run, files)[0] == 0  # it starts afresh
     assert load(files / "ckpt").preset == TINY
+
+
+def test_a_disk_that_is_full_is_one_line(files, monkeypatch):
+    free = collections.namedtuple("usage", "free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: free(2**20))
+    with pytest.raises(InputError, match=r"has 0.00 GB free, ckpt needs 0.03 GB"):
+        convert(sources(files), files / "ckpt")
+    monkeypatch.undo()
+
+    def full(store, array):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(native, "write_slice", full)
+    with pytest.raises(InputError, match=r"cannot write .*ckpt: No space left"):
+        convert(sources(files), files / "ckpt")
+    assert not list(files.glob("ckpt*"))
+
+
+def test_storage_that_fails_says_so_as_the_system_does(tmp_path):
+    store = create_array(tmp_path / "a", "x", (4,), np.dtype(np.float32), stacked=False)
+    shutil.rmtree(tmp_path / "a")
+    (tmp_path / "a").write_text("in the way")
+    with pytest.raises(OSError, match="Not a directory"):
+        write_slice(store, np.zeros(4, np.float32))
 
 
 def test_broken_folders_are_refused(tmp_path):
