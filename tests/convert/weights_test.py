@@ -28,7 +28,7 @@ from shotstream_jax.presets import find_preset
 from shotstream_jax.testing import tiny_model
 
 MODEL = tiny_model()
-TINY = find_preset("tiny")
+TINY, WAN = find_preset("tiny"), find_preset("wan-1.3b")
 FILES = {"dit": "dit.safetensors", "vae": "vae.pth", "text": "text.pt"}
 
 
@@ -354,12 +354,17 @@ def test_loading_onto_a_mesh(tmp_path, shape):
 def test_sharding_rules():
     """What lies where; a parameter without its one rule is refused; a length that does not divide stays whole."""
     mesh = make_mesh({"fsdp": 2, "tensor": 4})
-    specs = jax.tree.map(
-        lambda s: tuple(s.spec), param_shardings(mesh, "dit", abstract_params(find_preset("wan-1.3b"), "dit"))
-    )
-    assert specs["blocks"]["self_attn"]["q"]["kernel"] == (None, "fsdp", "tensor")
-    assert specs["blocks"]["self_attn"]["o"]["kernel"] == (None, "tensor", "fsdp")
-    assert specs["blocks"]["ffn_in"]["bias"] == (None, "tensor")
+    specs = jax.tree.map(lambda s: tuple(s.spec), param_shardings(mesh, "dit", abstract_params(WAN, "dit")))
+    blocks = specs["blocks"]
+    for attn in (blocks["self_attn"], blocks["cross_attn"]):
+        assert {attn[name]["kernel"] for name in "qkv"} == {(None, "fsdp", "tensor")}
+        assert {attn[name]["bias"] for name in "qkv"} == {(None, "tensor")}
+        assert attn["o"]["kernel"] == (None, "tensor", "fsdp")
+    assert blocks["ffn_in"] == {"kernel": (None, "fsdp", "tensor"), "bias": (None, "tensor")}
+    assert blocks["ffn_out"] == {"kernel": (None, "tensor", "fsdp"), "bias": (None, None)}
+    text = jax.tree.map(lambda s: tuple(s.spec), param_shardings(mesh, "text", abstract_params(WAN, "text")))["blocks"]
+    assert {text[name]["kernel"] for name in ("q", "k", "v", "gate", "fc1")} == {(None, "fsdp", "tensor")}
+    assert {text[name]["kernel"] for name in ("o", "fc2")} == {(None, "tensor", "fsdp")}
     odd = param_shardings(mesh, "text", {"embedding": jax.ShapeDtypeStruct((7, 8), np.float32)})
     assert tuple(odd["embedding"].spec) == (None, "tensor")
     for preset in ("wan-1.3b", "wan-14b", "tiny"):
