@@ -125,6 +125,9 @@ def run(main: Callable[[Sequence[str]], Any]) -> NoReturn:
     except InputError as error:
         sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
         sys.exit(USAGE_ERROR)
+    except OSError as error:  # a path that cannot be looked at, wherever that was noticed
+        sys.stderr.write(f"error: {error.filename or ''}: {error.strerror or error}\n")
+        sys.exit(USAGE_ERROR)
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")
         sys.exit(INTERRUPTED)

@@ -37,6 +37,8 @@ def load(checkpoint: str | pathlib.Path = "tiny", dtype: str = "float32", mesh: 
     preset, folder = preset_of(checkpoint), pathlib.Path(checkpoint)
     if not folder.is_dir():
         params = cast(random_params(preset, RANDOM_SEED), DTYPES[dtype])
+        if mesh:
+            params = {part: jax.device_put(tree, param_shardings(mesh, part, tree)) for part, tree in params.items()}
         return Model(preset, params, ByteTokenizer(), DTYPES[dtype], f"random, seed {RANDOM_SEED}")
     if lacking := [part for part in PARTS if part not in native.read_config(folder)["parts"]]:
         raise InputError(f"{folder} lacks {', '.join(lacking)}: import it with all three parts to stream")
@@ -84,14 +86,17 @@ def load_part(
 def save(model: Model, folder: str | pathlib.Path, tokenizer: str | pathlib.Path | None = None) -> None:
     """Writes a native folder that `load` accepts; it has its name only when it is whole."""
     folder = pathlib.Path(folder)
+    if tokenizer is None and not model.preset.byte_tokens:
+        raise InputError(f"{model.preset.name} has a vocabulary of its own: give its tokenizer.json")
+    vocabulary = pathlib.Path(tokenizer).read_bytes() if tokenizer else None
     partial = native.stage(folder)
     parts: dict[str, Any] = {}
     for part in PARTS:
         table, params = part_table(model.preset, part), jax.tree.map(np.asarray, model.params[part])
         whole = native.Part(table, abstract_params(model.preset, part), to_public(table, params))
         parts[part] = native.write_part(partial / part, whole, lambda _: None)
-    if tokenizer:
-        (partial / "tokenizer.json").write_bytes(pathlib.Path(tokenizer).read_bytes())
+    if vocabulary:
+        (partial / "tokenizer.json").write_bytes(vocabulary)
     native.finish(partial, folder, dataclasses.asdict(model.preset), parts)
 
 

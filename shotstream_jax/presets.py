@@ -41,6 +41,11 @@ class Preset:
     steps: FewSteps = dataclasses.field(default_factory=FewSteps)
     byte_tokens: bool = False  # no vocabulary of its own: prompts are read as bytes
 
+    def __post_init__(self) -> None:
+        if self.memory.context < 1 or self.dit.text_len < 2:
+            sizes = f"context {self.memory.context}, text length {self.dit.text_len}"
+            raise InputError(f"{self.name} has {sizes}: a stream needs at least 1 and 2")
+
     def latent_grid(self, video: VideoFormat) -> tuple[int, int]:
         """Latent rows and columns; refuses a format that the model cannot make."""
         unit = self.vae.space * self.dit.patch
@@ -95,7 +100,7 @@ def preset_from_dict(sizes: dict[str, Any]) -> Preset:
             for name, value in sizes.items()
         }
         return Preset(**parts)
-    except (TypeError, KeyError, AttributeError) as error:
+    except (TypeError, KeyError, AttributeError, ArithmeticError) as error:
         raise InputError(f"the sizes of a model do not fit this version: {error}") from None
 
 

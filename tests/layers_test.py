@@ -21,7 +21,7 @@ ALLOWED = {  # layer → layers of ours that it may import, besides itself
     "presets": {"core", "flow", "memory", "text", "vae", "dit"},
     "model": MODELS - {"model", "flow"},
     "convert": {"core", "text", "dit", "vae", "presets", "model"},
-    "convert.__main__": {"core", "cli", "presets"},
+    "convert.__main__": {"core", "cli", "presets", "model"},
     "load": {"convert", "core", "model", "presets", "text"},
     "generate": MODELS,
     "generate.__main__": MODELS | {"generate", "load", "cli"},

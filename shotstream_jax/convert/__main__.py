@@ -19,9 +19,10 @@ from tqdm import tqdm
 
 from shotstream_jax import cli
 from shotstream_jax.convert import checkpoints, public
-from shotstream_jax.convert.inspect import PARTS, inspect
-from shotstream_jax.convert.rules import State, state_bytes
+from shotstream_jax.convert.inspect import inspect
+from shotstream_jax.convert.rules import state_bytes
 from shotstream_jax.core.errors import InputError
+from shotstream_jax.model import PARTS
 from shotstream_jax.presets import find_preset
 
 # Where a Wan folder keeps its parts; the first name that is there.
@@ -34,7 +35,7 @@ _WAN = {
     "vae": ("Wan2.1_VAE.pth",),
     "text": ("models_t5_umt5-xxl-enc-bf16.pth",),
 }
-_TOKENIZER = "google/umt5-xxl/tokenizer.json"
+_TOKENIZERS = ("google/umt5-xxl/tokenizer.json", "tokenizer/tokenizer.json")
 
 
 def parser() -> cli.Parser:
@@ -57,7 +58,7 @@ def parser() -> cli.Parser:
     c = commands.add_parser("export", help="a part of a checkpoint folder → a public file")
     c.add_argument("checkpoint", type=path, metavar="DIR")
     c.add_argument("--part", choices=PARTS, default="dit")
-    c.add_argument("--key", default="generator", choices=public.TRANSFORMERS, help="the name in a .pt file")
+    c.add_argument("--key", choices=public.TRANSFORMERS, help="the name in a .pt file (default: generator)")
     c.add_argument("--lora", type=path, metavar="FILE", help="an adapter to merge on the way")
     c.add_argument("--alpha", type=float, help="its alpha (default: its rank)")
     c.add_argument("--out", type=path, required=True, metavar="FILE", help=".pt, .pth or .safetensors")
@@ -102,44 +103,45 @@ def _sources(args: argparse.Namespace) -> tuple[dict[str, pathlib.Path], pathlib
         found = {part: paths[0] for part, paths in present.items() if paths}
     given = {"dit": args.shotstream, "vae": args.vae, "text": args.text_encoder}
     found |= {part: path for part, path in given.items() if path}
+    if args.key and "dit" not in found:
+        raise InputError("--key chooses a transformer: give --shotstream or --wan")
     if not found:
         raise InputError("nothing to import: give --wan, --shotstream, --vae or --text-encoder")
-    tokenizer = args.tokenizer
-    if args.wan and not tokenizer and (args.wan / _TOKENIZER).is_file():
-        tokenizer = args.wan / _TOKENIZER
+    there = [args.wan / name for name in _TOKENIZERS if (args.wan / name).is_file()] if args.wan else []
+    tokenizer = args.tokenizer or (there[0] if there else None)
     return {part: found[part] for part in PARTS if part in found}, tokenizer
 
 
 def run_export(args: argparse.Namespace) -> None:
+    if args.part != "dit" and (args.lora or args.key):
+        raise InputError(f"--lora and --key go with --part dit, not {args.part}")
+    if args.key and args.out.suffix == ".safetensors":
+        raise InputError("--key names the transformer in a .pt file; a .safetensors file has no such name")
+    if args.alpha and not args.lora:
+        raise InputError("--alpha goes with --lora")
     _, state = checkpoints.open_native(args.checkpoint, args.part)
     if args.lora:
-        if args.part != "dit":
-            raise InputError("--lora goes with --part dit")
-        state = _merged(state, public.open_lora(args.lora), args.alpha, None)
+        state = checkpoints.merge(state, public.open_lora(args.lora), args.alpha)
     with _bar(state_bytes(state)) as progress:
-        checkpoints.export_part(state, args.part, args.out, key=args.key, progress=progress)
+        checkpoints.export_part(state, args.part, args.out, key=args.key or "generator", progress=progress)
     logging.info("%s: %s, %d tensors", args.out, args.part, len(state))
 
 
 def run_merge(args: argparse.Namespace) -> None:
+    """The file's other entries stay as they are; the transformer gets the plain names."""
     content = public.open_file(args.base)
     lora = public.open_lora(args.lora, args.lora_key)
-    if "" in content:
-        content = {"": _merged(public.plain_names(content[""]), lora, args.alpha, args.rank)}
-    elif args.key in content:
-        merged = _merged(public.plain_names(content[args.key]), lora, args.alpha, args.rank)
-        content = content | public.wrapped(merged, args.key)  # the file's other keys stay
+    if public.is_state(content.get(args.key)):
+        merged = checkpoints.merge(public.plain_names(content[args.key]), lora, args.alpha, args.rank)
+        content = content | public.wrapped(merged, args.key)
+    elif "" in content:
+        content = content | {"": checkpoints.merge(public.plain_names(content[""]), lora, args.alpha, args.rank)}
     else:
         raise InputError(f"{args.base} holds no {args.key}: it has {', '.join(map(repr, content))}")
     total = sum(state_bytes(s) for s in content.values() if public.is_state(s))
     with _bar(total) as progress:
         checkpoints.write_public(content, args.out, progress)
     logging.info("%s: merged", args.out)
-
-
-def _merged(state: State, lora: State, alpha: float | None, rank: int | None) -> State:
-    found = checkpoints.lora_rank(lora) or 1
-    return checkpoints.merge(state, lora, scale=(alpha or found) / found, rank=rank)
 
 
 def run_inspect(args: argparse.Namespace) -> None:

@@ -15,7 +15,7 @@ from shotstream_jax.convert.rules import Lazy, State, check_keys, from_public, s
 from shotstream_jax.convert.tables import lora_table, part_table
 from shotstream_jax.convert.torch_io import write_torch
 from shotstream_jax.core.errors import InputError
-from shotstream_jax.dit.lora import abstract_lora
+from shotstream_jax.dit.lora import LoraConfig, abstract_lora
 from shotstream_jax.model import Params, abstract_params
 from shotstream_jax.presets import PRESETS, Preset, preset_from_dict
 
@@ -107,9 +107,12 @@ def write_import(plan: Import, progress: Progress = lambda _: None) -> None:
         if plan.tokenizer:
             shutil.copy(plan.tokenizer, partial / "tokenizer.json")
         native.finish(partial, plan.out, dataclasses.asdict(plan.preset), written)
+    except InputError:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
     except OSError as error:
         shutil.rmtree(partial, ignore_errors=True)
-        raise InputError(f"cannot write {plan.out}: {error.strerror}") from None
+        raise InputError(f"cannot write {plan.out}: {error.strerror or error}") from None
 
 
 def open_native(folder: pathlib.Path, part: str) -> tuple[Preset, State]:
@@ -131,22 +134,19 @@ def export_part(
 
 def write_public(content: Mapping[str, Any], out: pathlib.Path, progress: Progress) -> None:
     """Writes what public.open_file reads."""
-    flat = set(content) == {""}
     if out.suffix not in (".safetensors", ".pt", ".pth"):
         raise InputError(f"cannot write {out}: name a .safetensors, .pt or .pth file")
-    if out.suffix == ".safetensors" and not flat:
-        raise InputError(
-            f"cannot write {', '.join(content)} to {out}: name a .pt file, which can hold more than weights"
-        )
+    if out.suffix == ".safetensors" and set(content) != {""}:
+        raise InputError(f"cannot write {', '.join(content)} to {out}: a .pt file can hold more than weights")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         if out.suffix == ".safetensors":
             write_safetensors(content[""], out, progress)
         else:
-            write_torch(out, content[""] if flat else dict(content), progress)
+            own = content.get("", {})
+            write_torch(out, dict(own) | {key: value for key, value in content.items() if key}, progress)
     except OSError as error:
-        out.with_name(out.name + ".partial").unlink(missing_ok=True)
-        raise InputError(f"cannot write {out}: {error.strerror}") from None
+        raise InputError(f"cannot write {out}: {error.strerror or error}") from None
 
 
 def lora_rank(lora: State) -> int:
@@ -171,27 +171,31 @@ def write_lora(adapters: Mapping[str, Params], preset: Preset, rank: int, step: 
     write_public({k: to_public(table, a) for k, a in adapters.items()} | {"step": step}, out, lambda _: None)
 
 
-def merge(state: State, lora: State, scale: float, rank: int | None = None) -> State:
-    """A transformer with an adapter added: W + scale·B·A, in float32, then in W's own type."""
+def merge(state: State, lora: State, alpha: float | None = None, rank: int | None = None) -> State:
+    """A transformer with an adapter added: W + (alpha/rank)·B·A, in float32, then in W's own type.
+
+    alpha: by default the rank. rank: refuses another one; the adapter's must be the same everywhere.
+    """
     targets = {key.removesuffix(".lora_A.weight") for key in lora if key.endswith(".lora_A.weight")}
     strange = {k for k in lora if k.rpartition(".lora_")[0] not in targets}
     strange |= {t for t in targets if f"{t}.weight" not in state or f"{t}.lora_B.weight" not in lora}
     if strange or not targets:
         names = ", ".join(sorted(strange)[:10]) or "it is empty"
         raise InputError(f"the adapter does not fit the transformer: {names}")
-    return dict(state) | {f"{t}.weight": _merged(state, lora, t, scale, rank) for t in sorted(targets)}
+    rank = lora_rank(lora) if rank is None else rank
+    cfg = LoraConfig(rank, rank if alpha is None else alpha)
+    return dict(state) | {f"{t}.weight": _merged(state, lora, t, cfg) for t in sorted(targets)}
 
 
-def _merged(state: State, lora: State, target: str, scale: float, rank: int | None) -> Lazy:
+def _merged(state: State, lora: State, target: str, cfg: LoraConfig) -> Lazy:
     weight, a, b = state[f"{target}.weight"], lora[f"{target}.lora_A.weight"], lora[f"{target}.lora_B.weight"]
-    (outputs, r_b), (r, inputs) = b.shape, a.shape
-    if (outputs, inputs) != tuple(weight.shape) or r != r_b or r != (rank or r):
-        asked = f" and rank {rank}" if rank else ""
-        factors = f"[{outputs}, {r_b}]·[{r}, {inputs}]"
-        raise InputError(f"the adapter of {target} is {factors} for weights {list(weight.shape)}{asked}")
+    outputs, inputs = weight.shape
+    if tuple(a.shape) != (cfg.rank, inputs) or tuple(b.shape) != (outputs, cfg.rank):
+        factors = f"{list(b.shape)}·{list(a.shape)}"
+        raise InputError(f"the adapter of {target} is {factors} for weights {list(weight.shape)} and rank {cfg.rank}")
 
     def read() -> np.ndarray:
         wide, down, up = (np.asarray(x, np.float32) for x in (weight, a, b))
-        return (wide + scale * (up @ down)).astype(weight.dtype)
+        return (wide + cfg.scale * (up @ down)).astype(weight.dtype)
 
     return Lazy(tuple(weight.shape), weight.dtype, read)

@@ -13,6 +13,7 @@ import safetensors
 
 from shotstream_jax.convert.rules import Lazy, State
 from shotstream_jax.core.errors import InputError
+from shotstream_jax.core.files import whole
 
 _FLOATS = {"F32": np.float32, "BF16": ml_dtypes.bfloat16, "F16": np.float16, "F64": np.float64}
 
@@ -49,9 +50,9 @@ def write_safetensors(state: State, path: str | pathlib.Path, progress: Callable
 
     The format: the header's length (8 bytes, little-endian), the header as JSON, the tensors' bytes in order.
     """
-    path = pathlib.Path(path)
-    partial = path.with_name(path.name + ".partial")
     kinds = {np.dtype(kind): name for name, kind in _FLOATS.items()}
+    if strange := [f"{key} {array.dtype}" for key, array in state.items() if array.dtype not in kinds]:
+        raise InputError(f"{path} can hold {', '.join(_FLOATS)} only, not {', '.join(strange[:10])}")
     header, offset = {}, 0
     for key, array in state.items():
         end = offset + math.prod(array.shape) * array.dtype.itemsize
@@ -59,10 +60,9 @@ def write_safetensors(state: State, path: str | pathlib.Path, progress: Callable
         offset = end
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
-    with partial.open("wb") as file:
+    with whole(pathlib.Path(path)) as partial, partial.open("wb") as file:
         file.write(struct.pack("<Q", len(text)) + text)
         for lazy in state.values():
             array = np.ascontiguousarray(lazy)
             file.write(memoryview(array.reshape(-1).view(np.uint8)))
             progress(array.nbytes)
-    partial.replace(path)

@@ -8,13 +8,13 @@ from shotstream_jax.convert import native, public
 from shotstream_jax.convert.checkpoints import find_preset_of, lora_rank
 from shotstream_jax.convert.rules import State
 from shotstream_jax.core.errors import InputError
+from shotstream_jax.model import PARTS
 
 _SIGNS = (  # a key that only this part has
     ("dit", "patch_embedding.weight"),
     ("vae", "decoder.conv1.weight"),
     ("text", "token_embedding.weight"),
 )
-PARTS = tuple(part for part, _ in _SIGNS)
 
 
 def inspect(path: pathlib.Path) -> list[tuple[str, str]]:

@@ -16,10 +16,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import flax
+import jax.numpy as jnp
 import numpy as np
 
 from shotstream_jax.convert.rules import Entry, Lazy, State, Table, check_table, our_layout, public_layout
-from shotstream_jax.core.checkpoint import create_array, dtype_of, open_array, write_slice
+from shotstream_jax.core.checkpoint import create_array, dtype_of, open_array, read_slice, write_slice
 from shotstream_jax.core.errors import InputError
 
 FORMAT_VERSION = 1
@@ -92,6 +93,8 @@ def part_types(part: Part) -> dict[tuple[str, ...], np.dtype]:
     types: dict[tuple[str, ...], np.dtype] = {}
     for entry in part.table.entries:
         kind = part.state[entry.public].dtype
+        if not jnp.issubdtype(kind, jnp.floating):
+            raise InputError(f"{entry.public} is {kind}: weights are floats")
         if types.setdefault(entry.path, kind) != kind:
             raise InputError(
                 f"{entry.public} is {kind}, the same weight of another layer {types[entry.path]}: cast them"
@@ -109,7 +112,8 @@ def read_config(folder: pathlib.Path) -> dict[str, Any]:
     path = folder / "config.json"
     try:
         config = json.loads(path.read_text("utf-8"))
-        version, _, _ = config["format"], config["sizes"]["name"], config["parts"].keys()
+        version = config["format"]
+        _ = config["sizes"]["name"], [(part["dtypes"], part["source"]) for part in config["parts"].values()]
     except FileNotFoundError:
         raise InputError(f"{folder} is no checkpoint: it has no config.json (convert import makes one)") from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
@@ -125,6 +129,6 @@ def read_part(folder: pathlib.Path, table: Table) -> State:
 
     def lazy(entry: Entry) -> Lazy:
         store = stores[entry.path] if entry.layer is None else stores[entry.path][entry.layer]
-        return Lazy(entry.shape, dtype_of(store), lambda: public_layout(entry, np.asarray(store.read().result())))
+        return Lazy(entry.shape, dtype_of(store), lambda: public_layout(entry, read_slice(store)))
 
     return {entry.public: lazy(entry) for entry in table.entries}

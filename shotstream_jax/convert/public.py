@@ -54,21 +54,24 @@ def open_file(path: str | pathlib.Path) -> dict[str, Any]:
     content = read_torch(path)
     if not isinstance(content, dict):
         raise InputError(f"{path} holds a {type(content).__name__}, not a dict of weights")
+    dicts = [content, *(value for value in content.values() if isinstance(value, dict))]
+    if strange := [key for part in dicts for key in part if not isinstance(key, str)]:
+        raise InputError(f"{path} has keys that are no names: {strange[:10]}")
     own = {key: value for key, value in content.items() if isinstance(value, Lazy)}
     return {"": own} | {key: value for key, value in content.items() if key not in own} if own else content
 
 
 def is_state(value: Any) -> bool:
     """A dict of nothing but arrays."""
-    return isinstance(value, dict) and bool(value) and all(hasattr(v, "shape") for v in value.values())
+    return isinstance(value, dict) and bool(value) and all(hasattr(array, "shape") for array in value.values())
 
 
 def open_transformer(path: str | pathlib.Path, key: str | None = None) -> State:
     """The transformer of a public file under its plain names; `key` chooses one of a training file's."""
     content = open_file(path)
-    if "" in content:
-        return plain_names(_only_weights(path, content))
     present = [name for name in TRANSFORMERS if is_state(content.get(name))]
+    if "" in content and not present:
+        return plain_names(_only_weights(path, content))
     name = key or (present[0] if present else None)
     if name not in present:
         raise InputError(f"{path} holds no transformer {name or ''}: it has {', '.join(map(repr, content))}")
@@ -126,7 +129,7 @@ def _from_diffusers(key: str) -> str:
 def _open_index(path: pathlib.Path) -> State:
     try:
         weight_map = json.loads(path.read_text("utf-8"))["weight_map"]
-        files = sorted(set(weight_map.values()))
+        files = sorted({pathlib.PurePath(file).name for file in weight_map.values()})  # shards lie beside the index
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path} is no readable index of shards ({error})") from None
     state = {key: array for file in files for key, array in read_safetensors(path.parent / file).items()}

@@ -16,6 +16,7 @@ import pathlib
 import pickle
 import struct
 import zipfile
+import zlib
 from collections.abc import Callable
 from typing import Any, BinaryIO, NamedTuple
 
@@ -24,6 +25,7 @@ import numpy as np
 
 from shotstream_jax.convert.rules import Lazy
 from shotstream_jax.core.errors import InputError
+from shotstream_jax.core.files import whole
 
 _STORAGES = {
     "FloatStorage": np.dtype(np.float32),
@@ -54,33 +56,25 @@ def read_torch(path: str | pathlib.Path) -> Any:
     """The structure in a `.pt` file: dicts, lists, scalars, and a `Lazy` array for every tensor."""
     path = pathlib.Path(path)
     try:
-        archive = zipfile.ZipFile(path)
+        with zipfile.ZipFile(path) as archive, path.open("rb") as file:
+            members = {name.partition("/")[2]: archive.getinfo(name) for name in archive.namelist()}
+            if "data.pkl" not in members:
+                raise InputError(f"{path} holds no data.pkl: it is no PyTorch file")
+            if "byteorder" in members and archive.read(members["byteorder"]) != b"little":
+                raise InputError(f"{path} was written on a big-endian machine: save it again on another")
+            return _Reader(io.BytesIO(archive.read(members["data.pkl"])), path, file, members).load()
+    except InputError:
+        raise
     except FileNotFoundError:
         raise InputError(f"there is no weight file {path}") from None
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path} is unreadable, truncated or no PyTorch zip file ({error}): fetch it again") from None
-    with archive:
-        members = {name.partition("/")[2]: archive.getinfo(name) for name in archive.namelist()}
-        if "data.pkl" not in members:
-            raise InputError(f"{path} holds no data.pkl: it is no PyTorch file")
-        if "byteorder" in members and archive.read(members["byteorder"]) != b"little":
-            raise InputError(f"{path} was written on a big-endian machine: save it again on another")
-        structure = io.BytesIO(archive.read(members["data.pkl"]))
-    try:
-        with path.open("rb") as file:
-            return _Reader(structure, path, file, members).load()
-    except (
-        pickle.UnpicklingError,
-        EOFError,
-        LookupError,
-        TypeError,
-        ValueError,
-        AttributeError,
-        struct.error,
-    ) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"{path} is damaged ({type(error).__name__}: {error}): fetch it again") from None
+    except _DAMAGE as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise InputError(f"{path} is damaged, or no PyTorch zip file ({reason}): fetch it again") from None
+
+
+# All that zip and pickle raise over a file that is cut, changed or something else.
+_DAMAGE = (zipfile.BadZipFile, zlib.error, struct.error, pickle.UnpicklingError, OSError, EOFError, LookupError)
+_DAMAGE += (TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError, MemoryError)
 
 
 class _Reader(pickle.Unpickler):
@@ -139,10 +133,9 @@ def write_torch(path: str | pathlib.Path, structure: Any, progress: Callable[[in
     The file has its final name only when it is whole.
     """
     path = pathlib.Path(path)
-    partial = path.with_name(path.name + ".partial")
     arrays: list[np.ndarray | Lazy] = []
     pickled = b"\x80\x02" + _pickled(structure, arrays) + b"."
-    with zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED) as archive:
+    with whole(path) as partial, zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED) as archive:
         _add(archive, f"{path.stem}/data.pkl", pickled)
         _add(archive, f"{path.stem}/byteorder", b"little")
         for i, array in enumerate(arrays):
@@ -150,7 +143,6 @@ def write_torch(path: str | pathlib.Path, structure: Any, progress: Callable[[in
             _add(archive, f"{path.stem}/data/{i}", memoryview(data))
             progress(data.nbytes)
         _add(archive, f"{path.stem}/version", b"3\n")
-    partial.replace(path)
 
 
 def _add(archive: zipfile.ZipFile, name: str, data: bytes | memoryview) -> None:

@@ -21,7 +21,13 @@ _CHUNK_BYTES = 64 * 2**20
 
 
 def _spec(folder: pathlib.Path, name: str) -> dict[str, Any]:
-    return {"driver": "zarr3", "kvstore": {"driver": "file", "path": str(folder.absolute() / name)}}
+    """A chunk that is missing is an error, not zeros; so chunks of zeros are stored as well."""
+    return {
+        "driver": "zarr3",
+        "kvstore": {"driver": "file", "path": str(folder.absolute() / name)},
+        "fill_missing_data_reads": False,
+        "store_data_equal_to_fill_value": True,
+    }
 
 
 def chunk_shape(shape: Sequence[int], itemsize: int, stacked: bool) -> list[int]:
@@ -44,9 +50,13 @@ def create_array(
 ) -> ts.TensorStore:
     """A new array, to be written in slices."""
     grid = {"chunk_shape": chunk_shape(shape, dtype.itemsize, stacked)}
-    metadata = {"chunk_grid": {"name": "regular", "configuration": grid}}
+    codecs = [{"name": "bytes", "configuration": {"endian": "little"}}, {"name": "crc32c"}]
+    metadata = {"chunk_grid": {"name": "regular", "configuration": grid}, "codecs": codecs}
     spec = _spec(folder, name) | {"metadata": metadata}
-    return ts.open(spec, create=True, shape=tuple(shape), dtype=ts.dtype(dtype)).result()
+    try:
+        return ts.open(spec, create=True, shape=tuple(shape), dtype=ts.dtype(dtype)).result()
+    except ValueError as error:
+        raise OSError(errno.EIO, _short(error)) from None
 
 
 def write_slice(store: ts.TensorStore, array: np.ndarray) -> None:
@@ -65,18 +75,19 @@ def open_array(folder: pathlib.Path, name: str) -> ts.TensorStore:
         raise InputError(f"{folder} lacks {name}, or it is damaged: convert it again ({_short(error)})") from None
 
 
-def read_array(store: ts.TensorStore, dtype: np.dtype, sharding: Sharding | None = None) -> jax.Array:
-    """The array on its devices in another type; each device's slice is read and converted by itself."""
-
-    def piece(index: tuple[slice, ...]) -> np.ndarray:
-        return np.asarray(store[index].read().result()).astype(dtype, copy=False)
-
-    if sharding is None:
-        sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+def read_slice(store: ts.TensorStore) -> np.ndarray:
+    """A store, or a slice of one, in memory. Raises InputError if it is damaged."""
     try:
-        return jax.make_array_from_callback(store.shape, sharding, piece)
+        return np.asarray(store.read().result())
     except ValueError as error:
         raise InputError(f"{store.kvstore.path} is damaged: convert it again ({_short(error)})") from None
+
+
+def read_array(store: ts.TensorStore, dtype: np.dtype, sharding: Sharding | None = None) -> jax.Array:
+    """The array on its devices in another type; each device's slice is read and converted by itself."""
+    sharding = sharding or jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    piece = lambda index: read_slice(store[index]).astype(dtype, copy=False)  # noqa: E731
+    return jax.make_array_from_callback(store.shape, sharding, piece)
 
 
 def dtype_of(store: ts.TensorStore) -> np.dtype:

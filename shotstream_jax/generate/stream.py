@@ -60,6 +60,8 @@ def stream_generate(
     noise: the draws of a chunk, in place of the seed's.
     Raises InputError before the work starts if the arguments do not fit each other or the model.
     """
+    if isinstance(shots, str):
+        raise InputError(f"shots must be several captions, not one text: [{shots[:40]!r}]")
     if story is None:
         video = video or model.preset.video
         story = Story(global_caption, seed, model.preset.name, video, model.preset.memory.context)
@@ -138,7 +140,7 @@ def _embed(model: Model, global_caption: str, shot: int, caption: str) -> Array:
     tokens = tokenize(model.tokenizer, shot_prompt(global_caption, shot, caption), length)
     if tokens.cut:
         logging.warning(
-            "the prompt of shot %d is too long: its last %d tokens were cut (%d fit)", shot + 1, tokens.cut, length
+            "the prompt of shot %d is too long: its last %d tokens were cut (%d fit)", shot + 1, tokens.cut, length - 1
         )
     ids, valid = jnp.asarray(tokens.ids[None]), jnp.asarray([tokens.valid])
     return steps.encode_prompt(model.text, model.params["text"], ids, valid)

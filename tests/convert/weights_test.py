@@ -154,6 +154,16 @@ def test_adapters_are_merged_on_the_command_line(run, files):
     assert all(np.array_equal(exported[k], merged[k]) for k in merged)
     code, out = run("merge-lora", files / "training.pt", *args, "--rank", 4, "--out", files / "no.pt")
     assert code == 2 and "rank 4" in out and not (files / "no.pt").exists()
+    flat = {"extra": 5, **load_file(files / FILES["dit"])}
+    write_torch(files / "flat.pth", flat)
+    assert run("merge-lora", files / "flat.pth", *args, "--out", files / "flat_merged.pth")[0] == 0
+    assert read_torch(files / "flat_merged.pth").keys() == flat.keys()
+    assert run("merge-lora", files / "flat.pth", *args[:-1], 0, "--out", files / "no.pt")[0] == 2
+    mixed = adapter | {f"base_model.model.{key}.lora_A.weight": np.zeros((4, 768), np.float32)}
+    mixed |= {f"base_model.model.{key}.lora_B.weight": np.zeros((192, 4), np.float32)}
+    write_torch(files / "mixed.pt", {"generator_lora": mixed})
+    code, out = run("merge-lora", files / "training.pt", "--lora", files / "mixed.pt", "--out", files / "no.pt")
+    assert code == 2 and f"adapter of {key}" in out and "and rank 3" in out
     assert "adapter of rank 3" in run("inspect", files / "lora.pt")[1]
 
 
@@ -255,6 +265,9 @@ def test_a_preset_that_does_not_match_names_the_first_difference(run, files):
         (["import", "--vae", "vae.pth", "--out", "dit.safetensors"], "exists already"),
         (["export", "nowhere", "--out", "x.pt"], "nowhere is no checkpoint"),
         (["inspect", "readme.txt"], "no weight file readme.txt"),
+        (["export", "x", "--part", "vae", "--key", "generator", "--out", "x.pth"], "--key go with --part dit"),
+        (["import", "--vae", "vae.pth", "--key", "generator", "--out", "x"], "--key chooses a transformer"),
+        (["inspect", "x" * 300], "File name too long"),
         (["explode"], "invalid choice: 'explode'"),
         ([], "required: command"),
     ],
@@ -325,9 +338,14 @@ def test_broken_folders_are_refused(tmp_path):
     chunk = next(
         path for path in (folder / "vae" / "moments" / "kernel").rglob("*") if path.is_file() and path.name == "0"
     )
-    chunk.write_bytes(chunk.read_bytes()[:-8])
-    with pytest.raises(InputError, match="damaged: convert it again"):
-        load(folder)
+    good = chunk.read_bytes()
+    for bad in (good[:-8], bytes([good[0] ^ 1]) + good[1:], None):  # cut, one bit, gone
+        chunk.unlink() if bad is None else chunk.write_bytes(bad)
+        with pytest.raises(InputError, match="damaged: convert it again"):
+            load(folder)
+        with pytest.raises(InputError, match="damaged: convert it again"):
+            checkpoints.export_part(checkpoints.open_native(folder, "vae")[1], "vae", tmp_path / "x.pth")
+        assert not list(tmp_path.glob("x.pth*"))
     shutil.rmtree(folder / "vae" / "moments")
     with pytest.raises(InputError, match=r"lacks moments/bias, or it is damaged"):
         load(folder)
@@ -349,6 +367,18 @@ def test_loading_onto_a_mesh(tmp_path, shape):
         shardings = param_shardings(mesh, part, params)
         jax.tree.map(lambda a, s: pytest.fail(str(s)) if a.sharding != s else None, params, shardings)
         jax.tree.map(np.testing.assert_array_equal, params, MODEL.params[part])
+
+
+def test_random_weights_go_onto_a_mesh_too():
+    kernel = load("tiny", mesh=make_mesh({"fsdp": 8})).params["dit"]["blocks"]["ffn_in"]["kernel"]
+    assert tuple(kernel.sharding.spec) == (None, "fsdp", "tensor") and len(kernel.sharding.device_set) == 8
+
+
+def test_a_vocabulary_is_not_forgotten(tmp_path):
+    model = dataclasses.replace(MODEL, preset=dataclasses.replace(MODEL.preset, byte_tokens=False))
+    with pytest.raises(InputError, match=r"give its tokenizer.json"):
+        save(model, tmp_path / "ckpt")
+    assert not list(tmp_path.iterdir())
 
 
 def test_sharding_rules():

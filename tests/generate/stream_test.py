@@ -198,6 +198,8 @@ def test_a_damaged_record_is_one_line(whole, tmp_path, field, value):
 
 
 def test_arguments_are_checked_before_the_work():
+    with pytest.raises(InputError, match="several captions"):
+        stream_generate(MODEL, "a fox")
     with pytest.raises(InputError, match="brings its own"):
         stream_generate(MODEL, ["x"], story=new_story(), seed=4)
     with pytest.raises(InputError, match="height 9 is no multiple of 4; try 8"):

@@ -72,7 +72,7 @@ def test_applied(model, file, close):
 def test_merged(model, close):
     """Merging the public files and then converting: the same flow as the reference's merged one."""
     state = to_public(dit_table(DIT), weights("dit", {"generator": "generator", "critic": "fake_score"}[model]))
-    merged = merge(state, public.open_lora(CKPT / FILES[0], KEYS[model]), LORA.scale, LORA.rank)
+    merged = merge(state, public.open_lora(CKPT / FILES[0], KEYS[model]), LORA.alpha, LORA.rank)
     params = from_public(dit_table(DIT), abstract_params(MODEL, "dit"), merged)
     close(MODELS[model](params), video_last(DATA[f"out/{model}/lora_merged_flow"]), "flow")
 
@@ -110,9 +110,9 @@ def test_an_adapter_of_another_rank_is_named(case):
     state = public.open_transformer(CKPT / "tiny_generator.pt")
     lora = public.open_lora(CKPT / FILES[0])
     with pytest.raises(InputError, match=rf"blocks.0.cross_attn.k .*and rank {LORA.rank + 1}"):
-        merge(state, lora, 1.0, rank=LORA.rank + 1)
+        merge(state, lora, rank=LORA.rank + 1)
     with pytest.raises(InputError, match=r"does not fit the transformer: blocks"):
-        merge({"other.weight": np.zeros((2, 2), np.float32)}, lora, 1.0)
+        merge({"other.weight": np.zeros((2, 2), np.float32)}, lora)
     with pytest.raises(InputError, match=f"adapter of rank {LORA.rank}, not {LORA.rank + 1}"):
         read_lora(CKPT / FILES[0], MODEL, rank=LORA.rank + 1)
     with pytest.raises(InputError, match="no adapter other_lora"):
@@ -140,7 +140,7 @@ def test_transformer_files(file, tmp_path):
 @pytest.mark.parametrize("file", ["tiny_merged.pt"], ids=lambda f: f"g13-{f}")
 def test_merged_file(file, close):
     state = public.open_transformer(CKPT / "tiny_generator.pt")
-    merged, want = merge(state, public.open_lora(CKPT / FILES[0]), LORA.scale), public.open_transformer(CKPT / file)
+    merged, want = merge(state, public.open_lora(CKPT / FILES[0]), LORA.alpha), public.open_transformer(CKPT / file)
     assert set(merged) == set(want)
     for key in want:
         close(merged[key], want[key], key)
