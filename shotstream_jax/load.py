@@ -16,7 +16,7 @@ from shotstream_jax.core.checkpoint import open_array, read_array
 from shotstream_jax.core.compilation import use_persistent_cache
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.sharding import param_shardings
-from shotstream_jax.model import PARTS, Model, Params, abstract_params, random_params
+from shotstream_jax.model import PARTS, Model, Params, abstract_params, compute_params, param_dtype, random_params
 from shotstream_jax.presets import PRESETS, Preset, find_preset, preset_from_dict
 from shotstream_jax.text.tokenizer import ByteTokenizer, FileTokenizer, Tokenizer
 
@@ -77,7 +77,7 @@ def load_part(
                 f"{folder / part}: {path[-1].key} has shape {store.shape} for {leaf.shape}: convert it again"
             )
     arrays = [
-        read_array(store, _param_dtype(path, dtype), place)
+        read_array(store, param_dtype(path, dtype), place)
         for store, (path, _), place in zip(stores, leaves, places, strict=True)
     ]
     return jax.tree.unflatten(tree, arrays)
@@ -102,10 +102,4 @@ def save(model: Model, folder: str | pathlib.Path, tokenizer: str | pathlib.Path
 
 def cast(params: Params, dtype: jnp.dtype) -> Params:
     """Parameters on the first device in the types that `load` gives them."""
-    return jax.tree_util.tree_map_with_path(lambda path, a: jnp.asarray(a, _param_dtype(path[1:], dtype)), params)
-
-
-def _param_dtype(path: tuple[Any, ...], dtype: jnp.dtype) -> jnp.dtype:
-    """Matrices take the compute type (half the memory in bf16); vectors, tables and the time embedding stay float32."""
-    narrow = path[-1].key in ("kernel", "embedding") and not path[0].key.startswith("time_")
-    return dtype if narrow else jnp.float32
+    return {part: jax.tree.map(jnp.asarray, compute_params(tree, dtype)) for part, tree in params.items()}

@@ -65,6 +65,17 @@ def abstract_params(preset: Preset, part: str) -> Params:
     return jax.eval_shape(functools.partial(init_part, preset, part), jax.random.key(0))
 
 
+def param_dtype(path: tuple[Any, ...], dtype: jnp.dtype) -> jnp.dtype:
+    """Matrices take the compute type (half the memory in bf16); vectors, tables and the time embedding stay float32."""
+    narrow = path[-1].key in ("kernel", "embedding") and not path[0].key.startswith("time_")
+    return dtype if narrow else jnp.float32
+
+
+def compute_params(params: Params, dtype: jnp.dtype) -> Params:
+    """One part's parameters in the types that a pass computes with."""
+    return jax.tree_util.tree_map_with_path(lambda path, a: a.astype(param_dtype(path, dtype)), params)
+
+
 def random_params(preset: Preset, seed: int) -> Params:
     """Seeded numpy weights for trying the machinery: every matrix N(0, 1/fan-in), so that signals keep their size.
 

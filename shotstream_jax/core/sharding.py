@@ -1,22 +1,32 @@
-"""The one place for sharding rules: which axis of a parameter lies along which axis of the mesh.
+"""The one place for sharding rules: which axis of a parameter or an activation lies along which axis of the mesh.
 
-Mesh axes: `data` (batch), `fsdp` (batch, and parameters in slices), `sequence` (tokens in a chunk), `tensor` (widths).
+Mesh axes: `data` (batch), `fsdp` (batch, and parameters in slices), `sequence` (tokens of a frame), `tensor` (widths).
 A rule is a pattern over a parameter's path and a mesh axis for each of its dimensions, stacked layers first. Every
-parameter must match exactly one rule; a dimension that its mesh axis does not divide stays whole.
+parameter must match exactly one rule; a dimension that its mesh axis does not divide stays whole. An optimiser's state
+has its parameters' shapes and names, so it follows them; activations are constrained by their dimensions' letters.
 """
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 
 from shotstream_jax.core.errors import InputError
 
 AXES = ("data", "fsdp", "sequence", "tensor")
 Rules = Sequence[tuple[str, tuple[str | None, ...]]]
+
+# Letters of the dimension legend (core/typing) → mesh axes. m: the hidden width of an MLP.
+ACTIVATIONS: dict[str, str | tuple[str, ...] | None] = {
+    "b": ("data", "fsdp"),
+    "t": "sequence",
+    "n": "tensor",
+    "m": "tensor",
+} | dict.fromkeys("fhwslkdcpyx")
 
 # A matrix that widens (or makes q, k, v) splits its output over `tensor`, the one that follows splits its input.
 RULES: dict[str, Rules] = {
@@ -47,6 +57,13 @@ RULES: dict[str, Rules] = {
     ),
     # 127 million parameters: every device has them all.
     "vae": ((r".*", ()),),
+    # Low-rank adapters of the blocks' Linears: A [layers, in, rank], B [layers, rank, out], as the kernels they add to.
+    "lora": (
+        (r"blocks/((self|cross)_attn/[qkv]|ffn_in)/a", (None, "fsdp", None)),
+        (r"blocks/((self|cross)_attn/[qkv]|ffn_in)/b", (None, None, "tensor")),
+        (r"blocks/((self|cross)_attn/o|ffn_out)/a", (None, "tensor", None)),
+        (r"blocks/((self|cross)_attn/o|ffn_out)/b", (None, None, "fsdp")),
+    ),
 }
 
 
@@ -57,7 +74,10 @@ def make_mesh(shape: Mapping[str, int] | None = None, devices: Sequence[jax.Devi
     if unknown := set(shape) - set(AXES):
         raise InputError(f"mesh axes {sorted(unknown)} are not known; the axes are {', '.join(AXES)}")
     lengths = [shape.get(axis, 1) for axis in AXES]
-    if np.prod(lengths) != len(devices):
+    if lengths.count(-1) == 1:  # the axis that takes what the others leave
+        others = -int(np.prod(lengths))
+        lengths[lengths.index(-1)] = len(devices) // others if others > 0 else 0
+    if np.prod(lengths) != len(devices) or min(lengths) < 1:
         raise InputError(f"mesh {dict(zip(AXES, lengths, strict=True))} does not cover {len(devices)} devices")
     return Mesh(np.reshape(devices, lengths), AXES, axis_types=(AxisType.Auto,) * len(AXES))
 
@@ -69,6 +89,36 @@ def param_shardings(mesh: Mesh, part: str, abstract: Any) -> Any:
     )
 
 
+def constrain(x: jax.Array, dims: str) -> jax.Array:
+    """Lays an activation out by its dimensions' letters, e.g. "b f t d". Without a mesh (jax.set_mesh) it is x."""
+    mesh = jax.sharding.get_abstract_mesh()
+    return x if mesh.empty else jax.lax.with_sharding_constraint(x, activation_spec(mesh, dims, x.shape))
+
+
+def activation_spec(mesh: Mesh | AbstractMesh, dims: str, shape: Sequence[int]) -> PartitionSpec:
+    """The spec of an array with these dimensions; a letter that is not in the legend is our own mistake."""
+    letters = dims.split()
+    if len(letters) != len(shape) or set(letters) - set(ACTIVATIONS):
+        raise ValueError(f"dimensions {dims!r} do not describe shape {tuple(shape)}; letters: {''.join(ACTIVATIONS)}")
+    return PartitionSpec(*(_fitting(mesh, ACTIVATIONS[letter], n) for letter, n in zip(letters, shape, strict=True)))
+
+
+def batch_sharding(mesh: Mesh, rank: int) -> NamedSharding:
+    """Rows over data and fsdp, the rest whole: for every array of a batch."""
+    return NamedSharding(mesh, PartitionSpec(ACTIVATIONS["b"], *(None,) * (rank - 1)))
+
+
+def batch_ways(mesh: Mesh) -> int:
+    """Into how many parts a batch is split."""
+    return mesh.shape["data"] * mesh.shape["fsdp"]
+
+
+def _fitting(mesh: Mesh | AbstractMesh, axes: str | tuple[str, ...] | None, size: int) -> str | tuple[str, ...] | None:
+    """The axes, if together they divide the dimension."""
+    names = (axes,) if isinstance(axes, str) else axes or ()
+    return axes if names and size % math.prod(mesh.shape[name] for name in names) == 0 else None
+
+
 def _name(path: Sequence[Any]) -> str:
     return "/".join(str(key.key) for key in path)
 
@@ -77,8 +127,7 @@ def _spec(mesh: Mesh, rules: Rules, name: str, shape: tuple[int, ...]) -> Partit
     axes = match_rule(rules, name)
     if axes and len(axes) != len(shape):
         raise ValueError(f"the sharding rule of {name} is for {len(axes)} dimensions, it has {len(shape)}")
-    fits = (a if a and n % mesh.shape[a] == 0 else None for a, n in zip(axes, shape[: len(axes)], strict=True))
-    return PartitionSpec(*fits)
+    return PartitionSpec(*(_fitting(mesh, a, n) for a, n in zip(axes, shape[: len(axes)], strict=True)))
 
 
 def match_rule(rules: Rules, name: str) -> tuple[str | None, ...]:

@@ -6,16 +6,17 @@
 
 What the queries see differs between the teacher, the whole-sequence student and the cached student, so the caller
 stands between `self_qkv` and `finish`. Activations are [b, f, t, d] (t tokens a frame): modulation and captions are
-per frame, and only self-attention flattens frames into one sequence.
+per frame, and only self-attention's keys and values are flattened into one sequence.
 """
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from shotstream_jax.core.sharding import constrain
 from shotstream_jax.core.typing import Array, Float, Int, typechecked
 from shotstream_jax.dit.config import DiTConfig
-from shotstream_jax.nn.attention import attend, join_heads, split_heads
+from shotstream_jax.nn.attention import attend, flat_tokens, join_heads, split_heads
 from shotstream_jax.nn.layers import LayerNorm, Linear, RMSNorm
 from shotstream_jax.nn.rope import rotate
 
@@ -32,13 +33,13 @@ class Attention(nn.Module):
         self.q, self.k, self.v, self.o = (Linear(self.cfg.dim, dtype=self.dtype) for _ in range(4))
         self.norm_q, self.norm_k = RMSNorm(self.cfg.eps), RMSNorm(self.cfg.eps)
 
-    def queries(self, x: Float[Array, "b t d"]) -> Float[Array, "b t n k"]:
+    def queries(self, x: Float[Array, "b f t d"]) -> Float[Array, "b n f t k"]:
         return split_heads(self.norm_q(self.q(x)), self.cfg.heads)
 
-    def keys_values(self, x: Float[Array, "b t d"]) -> tuple[Float[Array, "b t n k"], Float[Array, "b t n k"]]:
+    def keys_values(self, x: Float[Array, "b f t d"]) -> tuple[Float[Array, "b n f t k"], Float[Array, "b n f t k"]]:
         return split_heads(self.norm_k(self.k(x)), self.cfg.heads), split_heads(self.v(x), self.cfg.heads)
 
-    def out(self, attended: Float[Array, "b n t k"]) -> Float[Array, "b t d"]:
+    def out(self, attended: Float[Array, "b n f t k"]) -> Float[Array, "b f t d"]:
         return self.o(join_heads(attended))
 
 
@@ -57,45 +58,43 @@ class Block(nn.Module):
     @typechecked
     def self_qkv(
         self, x: Float[Array, "b f t d"], e0: Float[Array, "b g six d"], rotation: Float[Array, "2 b f t half"]
-    ) -> tuple[Float[Array, "b n s k"], Float[Array, "b n s k"], Float[Array, "b n s k"]]:
-        """Queries, keys (both rotated) and values of all frames as one sequence of s = f·t tokens."""
+    ) -> tuple[Float[Array, "b n f t k"], Float[Array, "b n s k"], Float[Array, "b n s k"]]:
+        """Queries by frame; keys and values of all frames as one sequence of s = f·t tokens. q and k are rotated."""
         shift, scale, _ = self._modulation(e0, 0)
-        h = _flat(modulate(self.norm_self(x), shift, scale, self.dtype))
-        rotation = rotation.reshape(2, h.shape[0], h.shape[1], -1)
+        h = modulate(self.norm_self(x), shift, scale, self.dtype)
         k, v = self.self_attn.keys_values(h)
-        q, k = rotate(self.self_attn.queries(h), rotation), rotate(k, rotation)
-        return tuple(a.transpose(0, 2, 1, 3) for a in (q, k, v))
+        q = constrain(rotate(self.self_attn.queries(h), rotation), "b n f t k")
+        return q, flat_tokens(rotate(k, rotation)), flat_tokens(v)
 
     @typechecked
     def finish(
         self,
         x: Float[Array, "b f t d"],
-        attended: Float[Array, "b n s k"],
+        attended: Float[Array, "b n f t k"],
         e0: Float[Array, "b g six d"],
         text: TextKV,
         caption: Int[Array, "b f"],
     ) -> Float[Array, "b f t d"]:
         """The rest of the block: eq. (1) from the attention's output on, then eqs. (2, 3)."""
         _, _, gate = self._modulation(e0, 0)
-        x = x + (gate * self.self_attn.out(attended).reshape(x.shape)).astype(x.dtype)
+        x = x + (gate * self.self_attn.out(constrain(attended, "b n f t k"))).astype(x.dtype)
         x = x + self._cross(self.norm_cross(x), text, caption)
         shift, scale, gate = self._modulation(e0, 3)
-        h = self.ffn_out(nn.gelu(self.ffn_in(modulate(self.norm_ffn(x), shift, scale, self.dtype)), approximate=True))
-        return x + (gate * h).astype(x.dtype)
+        hidden = constrain(self.ffn_in(modulate(self.norm_ffn(x), shift, scale, self.dtype)), "b f t m")
+        h = self.ffn_out(nn.gelu(hidden, approximate=True))
+        return constrain(x + (gate * h).astype(x.dtype), "b f t d")
 
     @typechecked
     def text_kv(self, text: Float[Array, "b slots l d"]) -> TextKV:
         """Keys and values of every caption."""
-        b, slots = text.shape[:2]
-        kv = self.cross_attn.keys_values(text.reshape(b * slots, *text.shape[2:]))
-        return tuple(a.transpose(0, 2, 1, 3).reshape(b, slots, a.shape[2], a.shape[1], a.shape[3]) for a in kv)
+        return tuple(jnp.moveaxis(a, 1, 2) for a in self.cross_attn.keys_values(text))
 
     def _cross(self, x: Array, text: TextKV, caption: Array) -> Array:
         """Each frame's tokens attend to the caption in the frame's slot, padding rows included (no mask)."""
-        b, f, t, d = x.shape
-        q = self.cross_attn.queries(x.reshape(b * f, t, d)).transpose(0, 2, 1, 3)
-        k, v = (jax.vmap(lambda slots, c: slots[c])(a, caption).reshape(b * f, *a.shape[2:]) for a in text)
-        return self.cross_attn.out(attend(q, k, v)).reshape(x.shape)
+        q = constrain(self.cross_attn.queries(x), "b n f t k")
+        k, v = (jax.vmap(lambda slots, c: slots[c])(a, caption) for a in text)
+        by_frame = jax.vmap(lambda q, k, v: attend(q[:, :, None], k, v)[:, :, 0], in_axes=(2, 1, 1), out_axes=2)
+        return self.cross_attn.out(by_frame(q, k, v))
 
     def _modulation(self, e0: Array, first: int) -> tuple[Array, Array, Array]:
         """Shift, scale and gate, [b, g, 1, d] each (g = f, or 1 where all frames share t)."""
@@ -106,7 +105,3 @@ class Block(nn.Module):
 def modulate(x: Array, shift: Array, scale: Array, dtype: jnp.dtype) -> Array:
     """x·(1 + scale) + shift in float32, then the matmuls' type."""
     return (x * (1 + scale) + shift).astype(dtype)
-
-
-def _flat(x: Float[Array, "b f t d"]) -> Float[Array, "b s d"]:
-    return x.reshape(x.shape[0], -1, x.shape[-1])

@@ -1,15 +1,17 @@
-"""The causal student (spec page 1): a whole-sequence form for training, and three cached passes for streaming.
+"""The causal student (spec page 1): two whole-sequence forms for training, and three cached passes for streaming.
 
     prefill_context   once a shot: the context's and the captions' keys and values
     denoise           a velocity for one chunk; its keys and values go into the chunk's own slot
     commit            the clean chunk's keys and values replace them, and the shot grows by a chunk
+    replay            all chunks' `denoise` at once, given the keys and values that each saw: the one to differentiate
 
-All four have the teacher's parameters. The cached passes equal the whole-sequence form given the same history.
+All have the teacher's parameters. The cached passes equal the whole-sequence form given the same history.
 """
 
 from collections.abc import Callable
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 
 from shotstream_jax.core.typing import Array, Float, typechecked
@@ -43,7 +45,6 @@ class Student(Trunk):
         self, x: Float[Array, "b f h w c"], t: Float[Array, "b f"], ids: FrameIds, text: Float[Array, "b slots l e"]
     ) -> Float[Array, "b f h w c"]:
         """Whole-sequence form: velocity of [context, chunk 1, chunk 2, …], each frame with its own t."""
-        self.memory.check_shot(x.shape[1] - self.memory.context)
         grid = self.cfg.grid(*x.shape[2:4])
         groups = causal_groups(self.memory, x.shape[1] - self.memory.context, grid[0] * grid[1])
         position = jnp.broadcast_to(jnp.arange(x.shape[1]), ids.phase.shape)
@@ -57,6 +58,36 @@ class Student(Trunk):
             return block.finish(x, attended, e0, block.text_kv(text), ids.caption), None
 
         return self.velocity(self.over_layers(layer, self.embed_latents(x)), e, grid)
+
+    @typechecked
+    def replay(
+        self,
+        x_t: Float[Array, "b f h w c"],
+        t: Float[Array, "b"],
+        ids: FrameIds,
+        text: Float[Array, "b slots l e"],
+        past: KV,
+    ) -> Float[Array, "b f h w c"]:
+        """Velocity of every chunk of a shot at time t, all in one pass.
+
+        past: keys and values [layers, b, n, (C + f)·tokens, k] of the context and of the committed chunks, all of them
+        in order. They carry no gradient: given them the chunks are independent of each other, so the gradient of a
+        sum over chunks is one pass's. ids: the shot's frames. Text keys and values are made here, so they do carry it.
+        """
+        past = jax.lax.stop_gradient(past)
+        grid = self.cfg.grid(*x_t.shape[2:4])
+        groups = replay_groups(self.memory, x_t.shape[1], grid[0] * grid[1])
+        position = jnp.broadcast_to(self.memory.context + jnp.arange(x_t.shape[1]), ids.phase.shape)
+        rotation = rotations(position, ids.phase, grid, self.cfg.head_dim)
+        e, e0 = self.embed_time(t[:, None])
+        text = self.embed_text(text)
+
+        def layer(block: Block, x: Array, index: Array) -> tuple[Array, None]:
+            q, k, v = block.self_qkv(x, e0, rotation)
+            attended = group_attend(q, (k, v), past.layer(index), groups)
+            return block.finish(x, attended, e0, block.text_kv(text), ids.caption), None
+
+        return self.velocity(self.over_layers(layer, self.embed_latents(x_t)), e, grid)
 
     @typechecked
     def prefill_context(
@@ -128,16 +159,30 @@ class Student(Trunk):
 
 
 def causal_groups(memory: MemoryConfig, frames: int, tokens: int) -> list[Group]:
-    """Who sees whom in [context, chunk, chunk, …] of a shot of `frames` frames: context = the first group."""
+    """Who sees whom in [context, chunk, chunk, …] of a shot of `frames` frames: context = the first group.
 
-    def token_range(first: int, stop: int) -> slice:
-        return slice(first * tokens, stop * tokens)
-
+    The past is the pass itself.
+    """
     c = memory.context
-    context = token_range(0, c)
-    groups = [Group(context, own=context, past=())]
+    chunks = replay_groups(memory, frames, tokens)
+    shifted = [Group(_moved(g.queries, c), _moved(g.own, c * tokens), g.past) for g in chunks]
+    return [Group(slice(0, c), own=slice(0, c * tokens), past=()), *shifted]
+
+
+def replay_groups(memory: MemoryConfig, frames: int, tokens: int) -> list[Group]:
+    """The same for queries [chunk, chunk, …], with a past of [context, chunk, chunk, …] of their own."""
+    memory.check_shot(frames)
+    groups = []
     for first in range(0, frames, memory.chunk):
-        own = token_range(c + first, c + first + memory.chunk)
-        past = tuple(token_range(c + r.start, c + r.stop) for r in memory.visible_past(first))
-        groups.append(Group(own, own=own, past=(context, *past)))
+        queries = slice(first, first + memory.chunk)
+        past = (slice(0, memory.context), *(_moved(r, memory.context) for r in memory.visible_past(first)))
+        groups.append(Group(queries, own=_tokens(queries, tokens), past=tuple(_tokens(r, tokens) for r in past)))
     return groups
+
+
+def _moved(part: slice, by: int) -> slice:
+    return slice(part.start + by, part.stop + by)
+
+
+def _tokens(frames: slice, tokens: int) -> slice:
+    return slice(frames.start * tokens, frames.stop * tokens)

@@ -4,12 +4,16 @@ from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 
+from shotstream_jax.core.sharding import constrain
 from shotstream_jax.core.typing import Array, Float, typechecked
 from shotstream_jax.dit.block import Block, modulate
 from shotstream_jax.dit.config import DiTConfig
 from shotstream_jax.nn.layers import TEXT_AND_TIME_INIT, LayerNorm, Linear, time_sinusoid
+
+REMAT = {"full": None, "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable}
 
 # (block, carry, layer number) → (carry, None); a body sees one layer's parameters.
 LayerBody = Callable[[Block, Any, Array], tuple[Any, None]]
@@ -18,6 +22,7 @@ LayerBody = Callable[[Block, Any, Array], tuple[Any, None]]
 class Trunk(nn.Module):
     cfg: DiTConfig
     dtype: jnp.dtype = jnp.float32
+    remat: str = "none"
 
     def setup(self) -> None:
         cfg = self.cfg
@@ -38,7 +43,8 @@ class Trunk(nn.Module):
         b, f, h, w, c = x.shape
         (rows, columns), p = self.cfg.grid(h, w), self.cfg.patch
         patches = x.reshape(b, f, rows, p, columns, p, c).transpose(0, 1, 2, 4, 3, 5, 6)
-        return self.patch_embedding(patches.reshape(b, f, rows * columns, p * p * c).astype(self.dtype))
+        tokens = self.patch_embedding(patches.reshape(b, f, rows * columns, p * p * c).astype(self.dtype))
+        return constrain(tokens, "b f t d")
 
     @typechecked
     def embed_time(self, t: Float[Array, "b g"]) -> tuple[Float[Array, "b g d"], Float[Array, "b g 6 d"]]:
@@ -52,7 +58,13 @@ class Trunk(nn.Module):
         return self.text_out(nn.gelu(self.text_in(text.astype(self.dtype)), approximate=True))
 
     def over_layers(self, body: LayerBody, carry: Any) -> Any:
-        """Scans the layers: compile time does not grow with depth, and a carried cache is updated in place."""
+        """Scans the layers: compile time does not grow with depth, and a carried cache is updated in place.
+
+        remat: what of a layer is kept for the backward pass; "full" computes all of it again, "dots" keeps the
+        outputs of its Linears.
+        """
+        if self.remat != "none":
+            body = nn.remat(body, prevent_cse=False, policy=REMAT[self.remat])
         scan = nn.scan(body, variable_axes={"params": 0}, split_rngs={"params": True}, length=self.cfg.layers)
         carry, _ = scan(self.blocks, carry, jnp.arange(self.cfg.layers))
         return carry

@@ -53,19 +53,28 @@ def chunk_step(
 
     noise: entry 0 is the start, entry i is mixed in before step i.
     """
-    t, sigma = (jnp.asarray(column) for column in steps.table)
-    # After the last step σ = 0, so nothing is mixed in.
-    next_sigma = jnp.append(sigma[1:], 0.0)
-    fresh = jnp.concatenate([noise[1:], jnp.zeros_like(noise[:1])])
-
-    def step(carry: tuple[Array, Caches], at: tuple[Array, ...]) -> tuple[tuple[Array, Caches], None]:
-        (x_t, caches), (t, sigma, next_sigma, fresh) = carry, at
-        t = jnp.full(x_t.shape[:1], t)
-        v, caches = student.apply({"params": params}, x_t, t, ids, caches, method="denoise")
-        return (mix(x_t - sigma * v, fresh, next_sigma), caches), None
-
-    (x_0, caches), _ = jax.lax.scan(step, (noise[0], caches), (t, sigma, next_sigma, fresh))
+    x_0, _, caches = denoise_steps(student, params, noise, ids, caches, steps, len(steps.nominal) - 1)
     return x_0, caches
+
+
+def denoise_steps(
+    student: Student, params: Params, noise: Array, ids: FrameIds, caches: Caches, steps: FewSteps, last: int | Array
+) -> tuple[Array, Array, Caches]:
+    """The steps 0 … last of a chunk: (x₀ as the last one predicts it, the x_t that it saw, caches).
+
+    Streaming runs all of them; a training rollout stops at one that was drawn (then `last` is traced).
+    """
+    t, sigma = (jnp.asarray(column) for column in steps.table)
+
+    def step(i: Array, carry: tuple[Array, Array, Array, Caches]) -> tuple[Array, Array, Array, Caches]:
+        x_t, _, _, caches = carry
+        v, caches = student.apply({"params": params}, x_t, jnp.full(x_t.shape[:1], t[i]), ids, caches, method="denoise")
+        x_0, following = x_t - sigma[i] * v, jnp.minimum(i + 1, len(t) - 1)
+        return mix(x_0, noise[following], sigma[following]), x_t, x_0, caches
+
+    start = (noise[0], noise[0], noise[0], caches)
+    _, x_t, x_0, caches = jax.lax.fori_loop(0, last + 1, step, start)
+    return x_0, x_t, caches
 
 
 @functools.partial(jax.jit, static_argnames="student", donate_argnames="caches")

@@ -58,9 +58,9 @@ def rotations(
 
 
 @typechecked
-def rotate(x: Float[Array, "b t n k"], rotation: Float[Array, "2 b t half"]) -> Float[Array, "b t n k"]:
+def rotate(x: Float[Array, "b n f t k"], rotation: Float[Array, "2 b f t half"]) -> Float[Array, "b n f t k"]:
     """Turns the adjacent pairs (2i, 2i+1) of every head by the token's angle i, in float32."""
-    cos, sin = rotation[0][:, :, None, :], rotation[1][:, :, None, :]
+    cos, sin = rotation[0][:, None], rotation[1][:, None]
     pairs = x.astype(jnp.float32).reshape(*x.shape[:-1], -1, 2)
     even, odd = pairs[..., 0], pairs[..., 1]
     turned = jnp.stack([even * cos - odd * sin, even * sin + odd * cos], -1)

@@ -120,7 +120,7 @@ class SpatialAttention(nn.Module):
         b, p, y, w, c = x.shape
         qkv = Pointwise(3 * c, dtype=self.dtype, name="qkv")(Norm(name="norm")(x))
         q, k, v = (a.reshape(b * p, 1, y * w, c) for a in jnp.split(qkv, 3, axis=-1))
-        return x + Pointwise(c, dtype=self.dtype, name="proj")(attend(q, k, v).reshape(x.shape))
+        return x + Pointwise(c, dtype=self.dtype, name="proj")(attend(q[:, :, None], k, v).reshape(x.shape))
 
 
 class Middle(nn.Module):

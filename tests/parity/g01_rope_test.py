@@ -53,7 +53,9 @@ def test_applied(key, close):
     start = int(m[1]) if (m := re.search(r"start(\d+)", key)) else 0
     flags = DATA["in/flags"] if "dynamic" in key and "zeroflags" not in key else np.zeros(frames, int)
     rotation = rotations(start + np.arange(frames)[None], flags[None], tuple(grid), x.shape[-1])
-    rotation = rotation.reshape(2, 1, -1, rotation.shape[-1])
+    rotation = rotation.reshape(2, 1, 1, -1, rotation.shape[-1])
     # Tokens beyond the grid pass unrotated: cos 1, sin 0.
-    beyond = jnp.zeros((2, 1, x.shape[1] - rotation.shape[2], rotation.shape[-1])).at[0].set(1.0)
-    close(rotate(x, jnp.concatenate([rotation, beyond], axis=2)), DATA[key], key)
+    beyond = jnp.zeros((2, 1, 1, x.shape[1] - rotation.shape[3], rotation.shape[-1])).at[0].set(1.0)
+    x = jnp.moveaxis(x, 1, 2)[:, :, None]  # [b, n, f = 1, t, k]
+    turned = rotate(x, jnp.concatenate([rotation, beyond], axis=3))
+    close(jnp.moveaxis(turned[:, :, 0], 2, 1), DATA[key], key)
