@@ -26,6 +26,9 @@ GROUPS = {
     "g06": "autoencoder",
     "g07": "text encoder, tokens",
     "g08": "context selection",
+    "g09": "teacher's training",
+    "g10": "ODE pairs, regression",
+    "g11": "distribution matching",
     "g12": "story, end to end",
     "g13": "LoRA, checkpoint files",
 }

@@ -9,7 +9,7 @@ Tokens that are still grouped by frame are `b f t d` (t tokens a frame); flat on
 import jax
 import numpy as np
 from beartype import beartype
-from jaxtyping import Float, Int, UInt8, jaxtyped
+from jaxtyping import Bool, Float, Int, UInt8, jaxtyped
 
 Array = jax.Array
 AnyArray = jax.Array | np.ndarray
@@ -17,4 +17,4 @@ PRNGKey = jax.Array
 
 typechecked = jaxtyped(typechecker=beartype)
 
-__all__ = ["AnyArray", "Array", "Float", "Int", "PRNGKey", "UInt8", "typechecked"]
+__all__ = ["AnyArray", "Array", "Bool", "Float", "Int", "PRNGKey", "UInt8", "typechecked"]

@@ -1,0 +1,95 @@
+"""Stage 1, the next-shot teacher (spec page 4): flow matching on a shot, given its clean context.
+
+    loss = weight(t)·mean((v̂ − (ε − x₀))²) over the shot's frames            (1)
+
+One table time t for each story, the same for all its frames, the clean context's included.
+"""
+
+import dataclasses
+
+import flax
+import jax
+import jax.numpy as jnp
+
+from shotstream_jax.core import rng
+from shotstream_jax.core.errors import InputError
+from shotstream_jax.core.typing import Array, Bool, Float, Int, PRNGKey, typechecked
+from shotstream_jax.data.batch import Batch, Conditions, drop_context, drop_text
+from shotstream_jax.dit.teacher import Teacher
+from shotstream_jax.flow.schedule import Schedule
+from shotstream_jax.model import Params
+from shotstream_jax.train.step import normal_rows
+
+
+@dataclasses.dataclass(frozen=True)
+class Dropout:
+    """Probabilities that a story trains without its context, and without its captions."""
+
+    context: float = 0.1
+    text: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.context <= 1 and 0 <= self.text <= 1):
+            raise InputError(f"dropout of context {self.context} and text {self.text} must lie in 0 … 1")
+
+    def draw(self, key: PRNGKey, batch: int) -> "Dropped":
+        """Whom it hits."""
+        flip = lambda name, p: jax.random.bernoulli(rng.stream(key, name), p, (batch,))  # noqa: E731
+        return Dropped(flip("drop_context", self.context), flip("drop_text", self.text))
+
+
+@flax.struct.dataclass
+class Dropped:
+    context: Bool[Array, "b"]
+    text: Bool[Array, "b"]
+
+    def apply(self, conditions: Conditions) -> Conditions:
+        return drop_text(drop_context(conditions, self.context), self.text)
+
+
+@flax.struct.dataclass
+class Draws:
+    """time: entries of the schedule's table."""
+
+    time: Int[Array, "b"]
+    noise: Float[Array, "b f h w c"]
+    dropped: Dropped
+
+
+def draw(key: PRNGKey, batch: Batch, schedule: Schedule, dropout: Dropout) -> Draws:
+    rows = batch.target.shape[0]
+    time = jax.random.randint(rng.stream(key, "time"), (rows,), 0, schedule.steps)
+    noise = normal_rows(rng.stream(key, "noise"), batch.target.shape)
+    return Draws(time, noise, dropout.draw(key, rows))
+
+
+@typechecked
+def shot_velocity(
+    teacher: Teacher, params: Params, conditions: Conditions, x_t: Float[Array, "b f h w c"], t: Float[Array, "b"]
+) -> Float[Array, "b f h w c"]:
+    """The bidirectional network's velocity of the shot's frames, after [context, x_t] with the one t."""
+    frames = conditions.frame_ids(x_t.shape[1])
+    x = jnp.concatenate([conditions.context, x_t], axis=1)
+    return teacher.apply({"params": params}, x, t, frames, conditions.text)[:, conditions.context.shape[1] :]
+
+
+@typechecked
+def velocity_error(
+    teacher: Teacher,
+    schedule: Schedule,
+    params: Params,
+    conditions: Conditions,
+    x_0: Float[Array, "b f h w c"],
+    noise: Float[Array, "b f h w c"],
+    t: Float[Array, "b"],
+) -> Float[Array, "b"]:
+    """mean((v̂ − (ε − x₀))²) of each story, unweighted: the critic's loss."""
+    v = shot_velocity(teacher, params, conditions, schedule.add_noise(x_0, noise, t), t)
+    return jnp.mean(jnp.square(v - (noise - x_0)), axis=(1, 2, 3, 4))
+
+
+def flow_loss(teacher: Teacher, schedule: Schedule, params: Params, batch: Batch, draws: Draws) -> Array:
+    """Eq. (1), mean over the batch."""
+    conditions, t = draws.dropped.apply(batch.conditions), jnp.asarray(schedule.times)[draws.time]
+    errors = velocity_error(teacher, schedule, params, conditions, batch.target, draws.noise, t)
+    return jnp.mean(schedule.weight(t) * errors)
