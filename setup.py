@@ -15,6 +15,7 @@ setup(
         "optax>=0.2.8",
         "orbax-checkpoint>=0.12",
         "grain>=0.2.18",
+        "array_record>=0.8",
         "ml_collections>=1.1",
         "tensorstore>=0.1.80",
         "absl-py>=2.3",
@@ -26,6 +27,7 @@ setup(
         "ftfy>=6.3",  # mojibake repair, part of the text encoder's definition
         "av>=14",  # H.264 and fragmented MP4
         "tqdm>=4.66",
+        "tensorboardX>=2.6",  # writes TensorBoard's event files without TensorFlow
     ],
     extras_require={
         "dev": ["pytest>=8", "pytest-xdist>=3.6", "ruff>=0.14"],

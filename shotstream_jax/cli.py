@@ -26,12 +26,12 @@ T = TypeVar("T")
 class Parser(argparse.ArgumentParser):
     """argparse with our errors; sub-commands are of this class too."""
 
-    def add_recipe(self) -> None:
+    def add_recipe(self, default: str = "configs/tiny.py") -> None:
         """The options --config FILE and --config.FIELD=VALUE."""
         self.add_argument(
             "--config",
             metavar="FILE",
-            default="configs/tiny.py",
+            default=default,
             help="recipe; --config.FIELD=VALUE changes one of its fields (default: %(default)s)",
         )
 
@@ -118,6 +118,9 @@ def say(line: str) -> None:
 
 def run(main: Callable[[Sequence[str]], Any]) -> NoReturn:
     """Runs an entry point and exits with its code."""
+    root = logging.getLogger()
+    for handler in [h for h in root.handlers if type(h) is logging.StreamHandler]:
+        root.removeHandler(handler)  # importing orbax sets logging up in its own way
     logging.basicConfig(format="%(message)s", level=logging.INFO)
     logging.getLogger("jax").setLevel(logging.WARNING)  # it reports every backend that a machine lacks
     try:

@@ -1,7 +1,9 @@
 """A checkpoint's name or folder → a model that can stream, straight onto one device or a mesh."""
 
 import dataclasses
+import os
 import pathlib
+import shutil
 from typing import Any
 
 import jax
@@ -81,6 +83,49 @@ def load_part(
         for store, (path, _), place in zip(stores, leaves, places, strict=True)
     ]
     return jax.tree.unflatten(tree, arrays)
+
+
+def load_weights(
+    checkpoint: str | pathlib.Path, part: str, dtype: jnp.dtype = jnp.float32, mesh: Mesh | None = None
+) -> Params:
+    """One part's parameters of a checkpoint folder or a shipped model, on the mesh by their rules."""
+    preset, folder = preset_of(checkpoint), pathlib.Path(checkpoint)
+    if folder.is_dir():
+        if part not in native.read_config(folder)["parts"]:
+            raise InputError(f"{folder} lacks its {part} part: import it with that part")
+        return load_part(preset, part, folder, dtype, mesh)
+    params = compute_params(random_params(preset, RANDOM_SEED)[part], dtype)
+    return jax.device_put(params, param_shardings(mesh, part, params) if mesh else None)
+
+
+def save_transformer(params: Params, checkpoint: str | pathlib.Path, folder: pathlib.Path) -> None:
+    """A native folder with this transformer (numpy) and the rest of `checkpoint`; replaces an older one as a whole."""
+    preset, start = preset_of(checkpoint), pathlib.Path(checkpoint)
+    made = folder.with_name(folder.name + ".new")
+    shutil.rmtree(made, ignore_errors=True)
+    partial, parts = native.stage(made), {}
+    for part in PARTS:
+        if part != "dit" and start.is_dir():
+            # Nobody writes into a checkpoint's arrays, so the copies can share the disk's blocks.
+            shutil.copytree(start / part, partial / part, copy_function=_link)
+            parts[part] = native.read_config(start)["parts"][part]
+            continue
+        tree = params if part == "dit" else jax.tree.map(np.asarray, load_weights(checkpoint, part))
+        table = part_table(preset, part)
+        whole = native.Part(table, abstract_params(preset, part), to_public(table, tree))
+        parts[part] = native.write_part(partial / part, whole, lambda _: None)
+    if not preset.byte_tokens:
+        shutil.copy(start / "tokenizer.json", partial)
+    native.finish(partial, made, dataclasses.asdict(preset), parts)
+    shutil.rmtree(folder, ignore_errors=True)
+    made.replace(folder)
+
+
+def _link(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # another disk
+        shutil.copy2(source, target)
 
 
 def save(model: Model, folder: str | pathlib.Path, tokenizer: str | pathlib.Path | None = None) -> None:

@@ -25,6 +25,12 @@ ALLOWED = {  # layer → layers of ours that it may import, besides itself
     "load": {"convert", "core", "model", "presets", "text"},
     "generate": MODELS,
     "generate.__main__": MODELS | {"generate", "load", "cli"},
+    "data": {"core", "memory", "text"},
+    "train": MODELS | {"data", "generate", "load"},
+    "train.__main__": MODELS | {"cli", "data", "load"},
+    "train.ode_pairs": MODELS | {"cli", "data", "load"},
+    "train.aot": MODELS | {"cli", "data", "load"},
+    "precompute": MODELS | {"cli", "convert", "data", "generate", "load"},
     "testing": MODELS | {"load"},
     "__init__": {"generate", "load", "presets"},
 }
@@ -32,12 +38,14 @@ ONLY_IN = {  # library → the only places that may import it
     "torch": ("convert",),
     "safetensors": ("convert",),
     "optax": ("train",),
-    "grain": ("data", "core.checkpoint"),
-    "orbax": ("core.checkpoint",),
+    "grain": ("data",),
+    "array_record": ("data",),
+    "orbax": ("core.snapshots",),
     "tensorstore": ("core.checkpoint", "data"),
+    "tensorboardX": ("train.log",),
     "ml_collections": ("cli",),
     "av": ("generate.video", "data"),
-    "tqdm": ("generate.__main__", "convert.__main__"),
+    "tqdm": ("generate.__main__", "convert.__main__", "precompute", "train"),
 }
 
 

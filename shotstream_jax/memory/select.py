@@ -42,11 +42,15 @@ def select_context(shot_lengths: Sequence[int], budget: int, first_shot: int = 0
     """
     if not shot_lengths or min(shot_lengths) < 1 or budget < 1:
         raise InputError(f"a context needs a budget and earlier shots of 1 frame or more, got {shot_lengths}, {budget}")
-    starts = first_frame + np.concatenate([[0], np.cumsum(shot_lengths)[:-1]])
-    counts = [frames_of_shot(len(shot_lengths), len(shot_lengths) - k, budget) for k in range(len(shot_lengths))]
-    frames = [spread(int(s), int(n), c) for s, n, c in zip(starts, shot_lengths, counts, strict=True)]
-    shots = np.repeat(first_shot + np.arange(len(shot_lengths)), counts)
-    return ContextPick(np.concatenate(frames), shots)
+    stops = first_frame + np.cumsum(shot_lengths)
+    return select_from(list(zip(stops - shot_lengths, stops, strict=True)), budget, first_shot)
+
+
+def select_from(shots: Sequence[tuple[int, int]], budget: int, first_shot: int = 0) -> ContextPick:
+    """The same for earlier shots given as [first, stop) frames of a video: they may lie apart."""
+    counts = [frames_of_shot(len(shots), len(shots) - k, budget) for k in range(len(shots))]
+    frames = [spread(int(first), int(stop - first), n) for (first, stop), n in zip(shots, counts, strict=True)]
+    return ContextPick(np.concatenate(frames), np.repeat(first_shot + np.arange(len(shots)), counts))
 
 
 def candidates(shot: int, first_frame: int, length: int, budget: int) -> np.ndarray:

@@ -43,25 +43,45 @@ def decode(vae: VAE, params: Params, z: Float[Array, "b f h w c"]) -> Float[Arra
 
 
 @typechecked
+def encode_first(
+    vae: VAE, params: Params, frame: Float[Array, "b 1 y x 3"]
+) -> tuple[VaeStream, Float[Array, "b 1 h w c"]]:
+    """Starts a video: its first pixel frame in [−1, 1] → its normalised latent."""
+    latent, state = vae.apply({"params": params}, frame, first=True, method="encode", mutable=["stream"])
+    return state["stream"], latent
+
+
+@typechecked
+def encode_next(
+    vae: VAE, params: Params, stream: VaeStream, frames: Float[Array, "b p y x 3"]
+) -> tuple[VaeStream, Float[Array, "b f h w c"]]:
+    """Continues it: f·T pixel frames → f normalised latents."""
+    variables = {"params": params, "stream": stream}
+    latents, state = vae.apply(variables, frames, first=False, method="encode", mutable=["stream"])
+    return state["stream"], latents
+
+
+@typechecked
 def encode(vae: VAE, params: Params, pixels: Float[Array, "b p y x 3"]) -> Float[Array, "b f h w c"]:
     """Normalised latents of a video in [−1, 1]; frames beyond T·n + 1 are dropped."""
-    latent, stream = vae.apply({"params": params}, pixels[:, :1], first=True, method="encode", mutable=["stream"])
+    stream, head = encode_first(vae, params, pixels[:, :1])
     time = vae.cfg.time
     count = (pixels.shape[1] - 1) // time
-
-    def one(state: dict[str, VaeStream], piece: Array) -> tuple[dict[str, VaeStream], Array]:
-        z, state = vae.apply({"params": params, **state}, piece, first=False, method="encode", mutable=["stream"])
-        return state, z
-
+    one = lambda stream, piece: encode_next(vae, params, stream, piece)  # noqa: E731
     pieces = pixels[:, 1 : 1 + count * time].reshape(pixels.shape[0], count, time, *pixels.shape[2:])
     _, rest = jax.lax.scan(one, stream, jnp.moveaxis(pieces, 1, 0))
-    return jnp.concatenate([latent, _join(rest)], axis=1)
+    return jnp.concatenate([head, _join(rest)], axis=1)
 
 
 @typechecked
 def encode_frame(vae: VAE, params: Params, frame: Float[Array, "b y x 3"]) -> Float[Array, "b h w c"]:
     """A context frame: always encoded by itself, as a one-frame video."""
-    return encode(vae, params, frame[:, None])[:, 0]
+    return encode_first(vae, params, frame[:, None])[1][:, 0]
+
+
+def from_uint8(pixels: UInt8[Array, "*dims"]) -> Float[Array, "*dims"]:
+    """0 … 255 → [−1, 1]."""
+    return 2 * pixels.astype(jnp.float32) / 255 - 1
 
 
 def to_uint8(pixels: Float[Array, "*dims"]) -> UInt8[Array, "*dims"]:

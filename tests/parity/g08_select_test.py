@@ -1,23 +1,26 @@
-"""Group 8: which frames of earlier shots become context, in training and in inference."""
+"""Group 8: which frames become context, in training and in inference; which become the target; how clips are cut."""
 
 import json
 
 import numpy as np
 import pytest
 
+from shotstream_jax.data.clips import cut_clip, labels, target_frames
 from shotstream_jax.memory.select import select_context
 from tests.parity.reference import ROOT
 
 DATA = json.loads((ROOT / "g08_context_selection.json").read_text())
+FLAGS = json.loads((ROOT / "g08_dataset_flags.json").read_text())
 CRASH = "the reference divides by zero on a one-shot clip; ours trains it with zero context (spec: quirks)"
 FIRST_ONLY = "only_sample_first_frame is not to be reproduced (spec: quirks)"
+SHIFTED = "the reference shifts the labels of frames behind a gap, and has no clip without a video (spec: quirks)"
 
 
-def train_cases() -> list:
+def train_cases(group: str = "train") -> list:
     cases = []
     for source in ("cases", "extra"):
         for i, case in enumerate(DATA[source]):
-            label, marks = f"g08-train-{source}-{i:03d}", []
+            label, marks = f"g08-{group}-{source}-{i:03d}", []
             if "train" not in case:
                 marks = [pytest.mark.skip(reason=FIRST_ONLY)]
             elif "error" in case["train"]:
@@ -57,3 +60,26 @@ def test_inference(case):
         first = max(0, k - budget)
         live = select_context(lengths[first:k], budget, first, int(np.sum(lengths[:first])))
         assert live.frames.tolist() == pick.frames.tolist() and live.shots.tolist() == pick.shots.tolist()
+
+
+@pytest.mark.parametrize("case", train_cases("target"))
+def test_target(case):
+    """The last shot is strided and cut to the longest target. (Recorded behind the cut of the clip: see the flags.)"""
+    *history, length = case["shot_lengths"]
+    frames = target_frames(int(np.sum(history)), length, case["restrict_max_length"])
+    assert frames.tolist() == case["train"]["target_indices"]
+    assert (len(frames) - 1) // 4 + 1 == case["train"]["num_target_latents"]
+
+
+def flag_cases() -> list:
+    agrees = [[0, 20], [20, 33], [33, 60]]
+    marks = [[] if case["frame_number"] == agrees else [pytest.mark.skip(reason=SHIFTED)] for case in FLAGS]
+    return [pytest.param(c, id=f"g08-flags-{i}", marks=m) for i, (c, m) in enumerate(zip(FLAGS, marks, strict=True))]
+
+
+@pytest.mark.parametrize("case", flag_cases())
+def test_flags(case):
+    """A clip's length and the shot of each of its frames."""
+    count, shots = cut_clip(case["frame_number"], case["video_len"])
+    assert count == case["num_frames"]
+    assert labels(shots, count).tolist() == case["shot_flag"]

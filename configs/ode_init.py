@@ -1,0 +1,34 @@
+"""Stage 2: the causal student starts from the teacher's ODE trajectories.
+
+    python -m shotstream_jax.train.ode_pairs --config configs/ode_init.py:wan-1.3b
+    python -m shotstream_jax.train --config configs/ode_init.py:wan-1.3b --workdir runs/ode_init
+
+wan-1.3b, the paper's: 5 k pairs (50 guided steps each), then 2 k steps of 64. tiny: minutes on two cores.
+start.checkpoint is the teacher: the pairs are his, and the student begins with his weights.
+"""
+
+from ml_collections import ConfigDict
+
+from configs.teacher import WAN, optim, trained
+from configs.teacher import get_config as teacher
+
+
+def get_config(preset: str = "tiny") -> ConfigDict:
+    wan, config = preset == WAN, teacher(preset)
+    config.stage = "ode_init"
+    config.start.checkpoint = "runs/teacher/model" if wan else "runs/tiny/teacher/model"
+    config.start.scratch = False
+    config.data.captions = "each"
+    config.run.steps = 2000 if wan else 200
+    config.run.sample_every = 500 if wan else 200
+    config.optim = optim(1e-6 if wan else 5e-4, clip=1.0)
+    config.trained = trained("all")
+    del config.sampler_steps, config.guidance
+    config.pairs = ConfigDict()
+    config.pairs.path = "data/pairs" if wan else "runs/tiny/pairs"
+    config.pairs.count = 5000 if wan else 96
+    config.pairs.batch = 32 if wan else 8  # made at a time, over all devices
+    config.pairs.sampler_steps = 50
+    config.pairs.guidance = 6.0
+    config.pairs.seed = 0
+    return config

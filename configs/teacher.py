@@ -1,0 +1,80 @@
+"""Stage 1: a text-to-video model learns to make the next shot (flow matching, self-attention weights only).
+
+    python -m shotstream_jax.train --config configs/teacher.py:wan-1.3b --workdir runs/teacher
+    python -m shotstream_jax.train --config configs/teacher.py:tiny --workdir runs/tiny/teacher
+
+wan-1.3b, the paper's: from Wan 2.1 T2V 1.3B, 10 k steps of 64 clips on 32 GPUs of 80 GB.
+tiny: from nothing, so everything is trained; minutes on two cores. `make film` runs all stages of it.
+Clips come from `python -m shotstream_jax.precompute`.
+"""
+
+from ml_collections import ConfigDict
+
+TINY, WAN = "tiny", "wan-1.3b"
+
+
+def get_config(preset: str = TINY) -> ConfigDict:
+    if preset not in (TINY, WAN):
+        raise ValueError(f"no preset is called {preset!r}; there are {TINY}, {WAN}")
+    wan = preset == WAN
+    config = ConfigDict()
+    config.stage = "teacher"
+    config.start = ConfigDict()
+    config.start.checkpoint = "ckpt/wan" if wan else "tiny"
+    config.start.scratch = not wan  # a fresh transformer in place of the checkpoint's
+    config.data = ConfigDict()
+    config.data.path = "data/clips" if wan else "data/film"
+    config.data.frames = 21 if wan else 6  # latent frames of a target
+    config.data.captions = "target"  # one caption, the target's; later stages have one for each shot
+    config.data.targets = "last" if wan else "every"
+    config.data.held_out = 0.01 if wan else 0.25
+    config.data.workers = 16 if wan else 2
+    config.run = ConfigDict()
+    config.run.steps = 10_000 if wan else 300
+    config.run.batch = 64 if wan else 8
+    config.run.accumulate = 1
+    config.run.seed = 0
+    config.run.dtype = "bfloat16" if wan else "float32"
+    config.run.remat = "full" if wan else "none"
+    config.run.log_every = 10
+    config.run.save_every = 500 if wan else 100
+    config.run.keep_last = 2
+    config.run.keep_every = 2000 if wan else 0
+    config.run.held_out_every = 500 if wan else 100
+    config.run.held_out_batches = 2
+    config.run.sample_every = 1000 if wan else 300
+    config.mesh = ConfigDict()
+    config.mesh.data = 1
+    config.mesh.fsdp = -1  # the devices that the other axes leave
+    config.mesh.sequence = 1
+    config.mesh.tensor = 1
+    config.optim = optim(1e-5 if wan else 1e-3, clip=10.0)
+    config.trained = trained("self_attention" if wan else "all")
+    config.dropout = ConfigDict()
+    config.dropout.context = 0.1
+    config.dropout.text = 0.1
+    config.sampler_steps = 50
+    config.guidance = 6.0  # of the sampler: v_neg + w·(v_pos − v_neg)
+    return config
+
+
+def optim(lr: float, clip: float) -> ConfigDict:
+    """AdamW with β₁ = 0."""
+    config = ConfigDict()
+    config.lr = lr
+    config.clip = clip
+    config.weight_decay = 0.01
+    config.b2 = 0.999
+    config.eps = 1e-8
+    return config
+
+
+def trained(what: str, rank: int = 256) -> ConfigDict:
+    """What moves: all, self_attention or lora; ema: decay of an average of it, 0 for none."""
+    config = ConfigDict()
+    config.what = what
+    config.lora = ConfigDict()
+    config.lora.rank = rank
+    config.lora.alpha = float(rank)
+    config.ema = 0.0
+    return config

@@ -1,0 +1,90 @@
+"""The folder of ODE pairs: trajectories of the teacher, one tensorstore array, and what each belongs to.
+
+settings.json     what they are made with, and the sample [clip, shot] of the data set that each belongs to
+trajectory/       [count, kept, f, h, w, c] float16: the inputs at the student's times, then x₀; a chunk a pair
+batch-00000.json  this batch of pairs is written; so an interrupted run goes on with the next one
+pairs.json        all are; written last
+"""
+
+import dataclasses
+import json
+import pathlib
+from typing import Any
+
+import numpy as np
+import tensorstore as ts
+
+from shotstream_jax.core.checkpoint import create_array, open_array, read_slice
+from shotstream_jax.core.errors import InputError
+from shotstream_jax.core.files import write_whole
+from shotstream_jax.data.records import Dataset
+
+NAME = "trajectory"
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Pairs:
+    """samples [count, 2]: the clip and the shot of each."""
+
+    samples: np.ndarray
+    store: ts.TensorStore
+
+    def read(self, number: int) -> np.ndarray:
+        """One trajectory [kept, f, h, w, c] float32."""
+        return read_slice(self.store[number]).astype(np.float32)
+
+
+def claim_pairs(folder: pathlib.Path, settings: dict[str, Any], shape: tuple[int, ...]) -> None:
+    """Makes the folder and its array, or refuses one that was made with other settings."""
+    path = folder / "settings.json"
+    if path.exists():
+        there = _read(path)
+        if different := sorted(name for name in settings if there.get(name) != settings[name]):
+            name = different[0]
+            raise InputError(
+                f"{folder} was made with other settings: {', '.join(different)} ({name} was {there.get(name)!r:.60}, "
+                f"is {settings[name]!r:.60}); choose another pairs.path, or remove this one"
+            )
+        return
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        create_array(folder, NAME, shape, np.dtype(np.float16), stacked=True)
+        write_whole(path, (json.dumps(settings) + "\n").encode())
+    except OSError as error:
+        raise InputError(f"cannot write pairs to {folder}: {error.strerror}") from None
+
+
+def open_pairs(folder: str | pathlib.Path, dataset: Dataset, shape: tuple[int, ...]) -> Pairs:
+    """All pairs of a complete folder. Raises InputError if it is not complete, or made from other data or sizes."""
+    folder = pathlib.Path(folder)
+    if not (folder / "pairs.json").exists():
+        raise InputError(f"{folder} has no complete set of pairs: run python -m shotstream_jax.train.ode_pairs first")
+    settings, store = _read(folder / "settings.json"), open_array(folder, NAME)
+    if settings.get("clips_sha256") != dataset.settings.clips_sha256:
+        raise InputError(f"the pairs of {folder} were made from other clips than {dataset.folder}: make them again")
+    if tuple(store.shape[1:]) != shape:
+        raise InputError(f"the pairs of {folder} have shape {store.shape[1:]}, the recipe asks for {shape}")
+    return Pairs(np.asarray(settings["samples"]), store)
+
+
+def batch_done(folder: pathlib.Path, batch: int) -> bool:
+    return _batch_file(folder, batch).exists()
+
+
+def mark_batch(folder: pathlib.Path, batch: int) -> None:
+    write_whole(_batch_file(folder, batch), b"{}\n")
+
+
+def finish_pairs(folder: pathlib.Path, count: int) -> None:
+    write_whole(folder / "pairs.json", (json.dumps({"count": count}) + "\n").encode())
+
+
+def _batch_file(folder: pathlib.Path, batch: int) -> pathlib.Path:
+    return folder / f"batch-{batch:05d}.json"
+
+
+def _read(path: pathlib.Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} is damaged ({error}): make the pairs again") from None

@@ -1,0 +1,276 @@
+"""The folder of encoded clips: what precompute writes and training reads.
+
+    settings.json                          what the folder is made with; written first
+    negative.npz                           text [l, e]: the negative prompt's embedding
+    shard-00000-of-00004.array_record      one record a clip, read at random
+    shard-00000-of-00004.json              the shard's clips; written after it, so the shard is done when this exists
+    dataset.json                           the settings and all shards; written last, so the folder is complete with it
+
+Every file has its name only when it is whole, so runs may share a folder as long as they share no shard.
+"""
+
+import contextlib
+import dataclasses
+import io
+import json
+import os
+import pathlib
+import typing
+import uuid
+import zipfile
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+from array_record.python.array_record_module import ArrayRecordWriter
+from flax.serialization import msgpack_restore, msgpack_serialize
+from grain.sources import ArrayRecordDataSource
+
+from shotstream_jax.core.errors import InputError
+from shotstream_jax.core.files import whole, write_whole
+
+FORMAT_VERSION = 1
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ClipRecord:
+    """An encoded clip of m shots; every list has an entry a shot.
+
+    shots [m, 2]: [first, stop) frames of the video, cut as the clip is (clips.cut_clip).
+    targets [f, h, w, c] float16: normalised latents of the shot's target frames; any f ≥ 1.
+    frames [n]: numbers in the video of the frames that any later shot can ask for (memory.select.candidates).
+    context [n, h, w, c] float16: the latent of each of those, encoded by itself.
+    text [l, e]: the valid rows of the prompt's embedding, in the type that the encoder ran in.
+    """
+
+    name: str
+    global_caption: str
+    captions: tuple[str, ...]
+    shots: np.ndarray
+    targets: list[np.ndarray]
+    frames: list[np.ndarray]
+    context: list[np.ndarray]
+    text: list[np.ndarray]
+
+
+def pack(record: ClipRecord) -> bytes:
+    """A record as bytes; the same record gives the same bytes."""
+    fields = {field.name: getattr(record, field.name) for field in dataclasses.fields(record)}
+    return msgpack_serialize(fields | {"captions": list(record.captions)})
+
+
+def unpack(data: bytes) -> ClipRecord:
+    """The inverse of `pack`. Raises InputError if the bytes are no record."""
+    try:
+        fields = msgpack_restore(data)
+        record = ClipRecord(**fields | {"captions": tuple(fields["captions"])})
+        lists = (record.captions, record.targets, record.frames, record.context, record.text)
+        if any(len(entries) != len(record.shots) for entries in lists):
+            raise ValueError("its lists differ in length")
+    except (ValueError, TypeError, KeyError) as error:
+        raise InputError(f"a clip's record is damaged or of another format ({error}): precompute it again") from None
+    return record
+
+
+@dataclasses.dataclass(frozen=True)
+class Broken:
+    """A clip that could not be encoded."""
+
+    name: str
+    reason: str
+
+
+@dataclasses.dataclass(frozen=True)
+class ClipInfo:
+    """What a shard's index says of a clip. shots: latent frames of each shot's target."""
+
+    name: str
+    shots: tuple[int, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What a folder is made with. clips_sha256: of the table's names, captions and intervals."""
+
+    format: int
+    preset: str
+    height: int
+    width: int
+    fps: int
+    context: int
+    shot_frames: int
+    dtype: str
+    checkpoint: str
+    negative_prompt: str
+    csv: str
+    clips_sha256: str
+    shard_count: int
+
+    def __post_init__(self) -> None:
+        for name, kind in typing.get_type_hints(Settings).items():
+            if type(getattr(self, name)) is not kind:
+                raise InputError(f"{name} must be {kind.__name__}, not {getattr(self, name)!r:.40}")
+
+    @property
+    def shards(self) -> tuple[str, ...]:
+        """The shards' names, without their suffixes."""
+        return tuple(f"shard-{s:05d}-of-{self.shard_count:05d}" for s in range(self.shard_count))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Dataset:
+    """A complete folder. negative [l, e] float32. clips: in the order of `record`."""
+
+    folder: pathlib.Path
+    settings: Settings
+    negative: np.ndarray
+    clips: tuple[ClipInfo, ...]
+    broken: tuple[Broken, ...]
+    source: ArrayRecordDataSource
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def record(self, i: int) -> ClipRecord:
+        """Clip number i, read from disk. Raises InputError if there is none, or if it is damaged."""
+        if not 0 <= i < len(self):
+            raise InputError(f"{self.folder} has clips 0 to {len(self) - 1}, not {i}")
+        try:
+            record = unpack(self.source[i])
+        except (RuntimeError, ValueError, IndexError, OSError) as error:
+            reason = f"clip {self.clips[i].name} of {self.folder} cannot be read ({error})"
+            raise InputError(f"{reason}: remove its shard's .json and precompute again") from None
+        if (record.name, tuple(map(len, record.targets))) != (self.clips[i].name, self.clips[i].shots):
+            raise InputError(f"{self.folder}: clip {i} is {record.name}, not what dataset.json says: precompute again")
+        return record
+
+
+def claim_folder(folder: pathlib.Path, settings: Settings) -> None:
+    """Writes settings.json, or refuses a folder that was made with others."""
+    path = folder / "settings.json"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not path.exists():
+            _write_shared(path, _json(dataclasses.asdict(settings)))
+        there = json.loads(path.read_text("utf-8"))
+        different = [name for name, value in dataclasses.asdict(settings).items() if there.get(name) != value]
+    except (ValueError, AttributeError):
+        raise InputError(f"{path} is damaged: choose another folder, or remove this one") from None
+    except OSError as error:
+        raise InputError(f"cannot write {folder}: {error.strerror}; choose another place") from None
+    if different:
+        name = different[0]
+        raise InputError(
+            f"{folder} was made with other settings: {', '.join(different)} ({name} was {there.get(name)!r:.60}, "
+            f"is {getattr(settings, name)!r:.60}); choose another folder, or remove this one"
+        )
+
+
+def shard_done(folder: pathlib.Path, shard: str) -> bool:
+    return (folder / f"{shard}.json").exists()
+
+
+def write_shard(folder: pathlib.Path, shard: str, results: Iterable[ClipRecord | Broken]) -> None:
+    """Writes a shard as its clips come, and then its index. A shard whose clips are all broken has no records."""
+    clips: list[ClipInfo] = []
+    broken: list[Broken] = []
+    path = folder / f"{shard}.array_record"
+    with whole(path) as partial:
+        with _writing(path):
+            writer = ArrayRecordWriter(str(partial), "group_size:1")  # no two clips in one block: random access
+        for result in results:
+            if isinstance(result, Broken):
+                broken.append(result)
+                continue
+            with _writing(path):
+                writer.write(pack(result))
+            clips.append(ClipInfo(result.name, tuple(map(len, result.targets))))
+        with _writing(path):
+            writer.close()
+    index = {"clips": [dataclasses.asdict(c) for c in clips], "broken": [dataclasses.asdict(b) for b in broken]}
+    write_whole(folder / f"{shard}.json", _json(index))
+
+
+def write_negative(folder: pathlib.Path, text: np.ndarray) -> None:
+    """Keeps the negative prompt's embedding [l, e], in float32: npz has no bfloat16."""
+    data = io.BytesIO()
+    np.savez(data, text=text.astype(np.float32))
+    _write_shared(folder / "negative.npz", data.getvalue())
+
+
+def finish_dataset(folder: pathlib.Path, settings: Settings) -> bool:
+    """Writes dataset.json if all shards are there; says whether. Raises InputError if every clip is broken."""
+    if not all(shard_done(folder, shard) for shard in settings.shards):
+        return False
+    indices = [_read_json(folder / f"{shard}.json") for shard in settings.shards]
+    broken = [entry for index in indices for entry in index["broken"]]
+    if not any(index["clips"] for index in indices):
+        raise InputError(
+            f"all {len(broken)} clips are broken, the first one as {broken[0]['reason']}; repair them, remove {folder} "
+            "and start again"
+        )
+    shards = [
+        {"file": f"{shard}.array_record", "clips": index["clips"]}
+        for shard, index in zip(settings.shards, indices, strict=True)
+    ]
+    _write_shared(folder / "dataset.json", _json(dataclasses.asdict(settings) | {"shards": shards, "broken": broken}))
+    return True
+
+
+def open_dataset(folder: str | pathlib.Path) -> Dataset:
+    """A folder that precompute has completed. Raises InputError if it is missing, incomplete, damaged or too old."""
+    folder = pathlib.Path(folder)
+    path = folder / "dataset.json"
+    if not path.exists():
+        what = "is not complete" if (folder / "settings.json").exists() else "is no data set"
+        raise InputError(f"{folder} {what}: it has no dataset.json; run precompute with --out {folder}")
+    meta = _read_json(path)
+    if meta.get("format") != FORMAT_VERSION:
+        raise InputError(
+            f"{folder} has format {meta.get('format')}, this version reads {FORMAT_VERSION}: precompute again"
+        )
+    try:
+        settings = Settings(**{field.name: meta[field.name] for field in dataclasses.fields(Settings)})
+        clips = tuple(ClipInfo(c["name"], tuple(c["shots"])) for shard in meta["shards"] for c in shard["clips"])
+        broken = tuple(Broken(**entry) for entry in meta["broken"])
+        files = [folder / shard["file"] for shard in meta["shards"]]
+        with np.load(folder / "negative.npz", allow_pickle=False) as data:
+            negative = data["text"]
+        if missing := [file.name for file in files if not file.exists()]:
+            raise InputError(f"it lacks {', '.join(missing)}")
+        source = ArrayRecordDataSource([str(file) for file in files])
+        if len(source) != len(clips):
+            raise InputError(f"its shards hold {len(source)} clips, dataset.json says {len(clips)}")
+    except (OSError, ValueError, TypeError, KeyError, RuntimeError, EOFError, zipfile.BadZipFile) as error:
+        raise InputError(f"{folder} is damaged ({error}): take another copy, or precompute again") from None
+    return Dataset(folder, settings, negative, clips, broken, source)
+
+
+@contextlib.contextmanager
+def _writing(path: pathlib.Path) -> Iterator[None]:
+    """ArrayRecord reports a full disk and the like as RuntimeError."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise InputError(f"cannot write {path}: {error}") from None
+
+
+def _json(value: Any) -> bytes:
+    return (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode()
+
+
+def _read_json(path: pathlib.Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text("utf-8"))
+        if not isinstance(value, dict):
+            raise ValueError("it is no object")
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} is damaged ({error}): remove it and precompute again") from None
+    return value
+
+
+def _write_shared(path: pathlib.Path, data: bytes) -> None:
+    """A whole file that several runs may write at the same time (the same bytes): each under a name of its own."""
+    partial = path.with_name(f"{path.name}.{uuid.uuid4().hex}.partial")
+    partial.write_bytes(data)
+    os.replace(partial, path)

@@ -1,0 +1,127 @@
+"""Train one of the four stages, on one machine or many.
+
+  python -m shotstream_jax.train --config configs/teacher.py:tiny --workdir runs/teacher
+  python -m shotstream_jax.train.ode_pairs --config configs/ode_init.py:tiny
+  python -m shotstream_jax.train --config configs/ode_init.py:tiny --workdir runs/ode_init
+  python -m shotstream_jax.train --config configs/dmd_intra.py:tiny --workdir runs/dmd_intra
+  python -m shotstream_jax.train --config configs/dmd_inter.py:tiny --workdir runs/dmd_inter
+
+The same command goes on where an interrupted run stopped. SIGTERM saves, and exits with 0. WORKDIR/model is the result.
+--aot compiles a recipe for a TPU slice that need not be there, and says what it would need (docs/training.md).
+"""
+
+import os
+import pathlib
+from collections.abc import Sequence
+
+import jax
+from absl import logging
+from jax.sharding import Mesh
+
+from shotstream_jax import cli
+from shotstream_jax.core.compilation import use_persistent_cache
+from shotstream_jax.core.errors import InputError
+from shotstream_jax.core.sharding import make_mesh
+from shotstream_jax.data.records import Dataset, open_dataset
+from shotstream_jax.load import preset_of
+from shotstream_jax.presets import Preset
+from shotstream_jax.train.distill import IntraStage
+from shotstream_jax.train.loop import Run
+from shotstream_jax.train.ode_init import OdeInitStage
+from shotstream_jax.train.recipe import RECIPES, DmdRecipe, Recipe
+from shotstream_jax.train.setup import Setup, check_mesh
+from shotstream_jax.train.stage import Stage
+from shotstream_jax.train.story_walk import InterStage
+from shotstream_jax.train.teacher import TeacherStage
+
+STAGES = {"teacher": TeacherStage, "ode_init": OdeInitStage, "dmd_intra": IntraStage, "dmd_inter": InterStage}
+
+
+def parser() -> cli.Parser:
+    p = cli.make_parser("shotstream_jax.train", __doc__)
+    p.add_recipe("configs/teacher.py")
+    p.add_argument("--workdir", metavar="DIR", help="the run's folder: made, or gone on with")
+    p.add_argument("--aot", metavar="SLICE", help="compile for a TPU slice, e.g. v5p:2x2x2, print its needs, and stop")
+    add_distributed(p)
+    return p
+
+
+def add_distributed(p: cli.Parser) -> None:
+    p.add_argument(
+        "--distributed",
+        metavar="HOST:PORT,N,I",
+        nargs="?",
+        const="auto",
+        help="many processes; alone where JAX finds them itself (TPU pod, SLURM), else coordinator, number, which one",
+    )
+
+
+def main(argv: Sequence[str]) -> None:
+    args, config = parser().parse(argv)
+    recipe = read_recipe(config)
+    if args.aot:
+        from shotstream_jax.train.aot import report  # only there is a TPU compiler needed
+
+        report(recipe, args.aot, args.config)
+        return
+    if not args.workdir:
+        raise InputError("--workdir is missing: name the run's folder")
+    start_processes(args.distributed)
+    use_persistent_cache()
+    preset, dataset = preset_of(recipe.start.checkpoint), open_dataset(recipe.data.path)
+    mesh = make_mesh(recipe.mesh.lengths())
+    stage = make_stage(recipe, preset, mesh, dataset)
+    run = Run(recipe, stage, dataset, pathlib.Path(args.workdir))
+    logging.info("%s, %s on %d devices", recipe.stage, preset.name, len(jax.devices()))
+    run.train()
+
+
+def read_recipe(config: cli.ConfigDict) -> Recipe:
+    """The recipe's fields, all checked."""
+    stage = config.get("stage")
+    if stage not in RECIPES:
+        raise InputError(f"config.stage {stage!r} is not known; the stages are {', '.join(RECIPES)}")
+    return cli.build(RECIPES[stage], config, "config")
+
+
+def start_processes(distributed: str | None) -> None:
+    """Joins JAX's own runtime of many processes."""
+    if distributed is None:
+        return
+    if distributed == "auto":
+        jax.distributed.initialize()
+        return
+    try:
+        address, count, number = distributed.split(",")
+        jax.distributed.initialize(address, int(count), int(number), local_device_ids=None)
+    except ValueError:
+        raise InputError(f"--distributed {distributed}: write HOST:PORT,number of processes,this one from 0") from None
+
+
+def make_stage(recipe: Recipe, preset: Preset, mesh: Mesh, dataset: Dataset | None) -> Stage:
+    """The stage of a recipe, all sizes checked against the model, the data (if there is any yet) and the mesh."""
+    video = preset.video
+    if dataset is not None:
+        check_data(recipe, preset, dataset)
+        grid = preset.vae.grid(dataset.settings.height, dataset.settings.width)
+    else:
+        grid = preset.latent_grid(video)
+    preset.memory.check_shot(recipe.data.frames)
+    if isinstance(recipe, DmdRecipe) and preset_of(recipe.teacher) != preset:
+        raise InputError(f"teacher {recipe.teacher} has other sizes than {recipe.start.checkpoint}: both must agree")
+    check_mesh(preset, recipe, mesh, grid)
+    return STAGES[recipe.stage](recipe, Setup(preset, recipe.run, mesh, grid, recipe.data.frames))
+
+
+def check_data(recipe: Recipe, preset: Preset, dataset: Dataset) -> None:
+    settings = dataset.settings
+    if (settings.preset, settings.context) != (preset.name, preset.memory.context):
+        raise InputError(
+            f"{recipe.data.path} was made for {settings.preset} with a context of {settings.context} frames, the model "
+            f"is {preset.name} with {preset.memory.context}: precompute again"
+        )
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
+    cli.run(main)

@@ -1,0 +1,123 @@
+"""Stage 2 as the loop runs it: the loss is in ode_regression, the pairs are made by ode_pairs."""
+
+import functools
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from shotstream_jax.core.sharding import batch_sharding
+from shotstream_jax.core.typing import Array
+from shotstream_jax.data.pairs import open_pairs
+from shotstream_jax.data.pipeline import Row, condition_row, held_out_clips
+from shotstream_jax.data.records import Dataset
+from shotstream_jax.train import flops
+from shotstream_jax.train.generation import make_shot
+from shotstream_jax.train.ode_regression import PairBatch, draw, regression_loss
+from shotstream_jax.train.recipe import OdeRecipe
+from shotstream_jax.train.setup import Frozen, Network, Networks, Setup, State, abstract_rows, conditions_of, jit_step
+from shotstream_jax.train.stage import Program, Source
+from shotstream_jax.train.step import Metrics
+
+
+class OdeInitStage:
+    result = "student"
+
+    def __init__(self, recipe: OdeRecipe, setup: Setup):
+        self.recipe, self.setup = recipe, setup
+        self.networks = Networks({"student": Network(recipe.trained, recipe.optim, "start")}, {})
+
+    def source(self, dataset: Dataset) -> Source:
+        """Items are the numbers of the pairs."""
+        self._pairs = open_pairs(self.recipe.pairs.path, dataset, self._kept)
+        held = held_out_clips(dataset, self.recipe.data.held_out)
+        parts: dict[bool, list[int]] = {False: [], True: []}
+        for i, (clip, _) in enumerate(self._pairs.samples):
+            parts[int(clip) in held].append(i)
+        return Source(parts[False], parts[True], 0)
+
+    def load(self, dataset: Dataset, item: int) -> Row:
+        clip, shot = self._pairs.samples[item]
+        text_len = self.setup.preset.dit.text_len
+        conditions = condition_row(dataset.record(int(clip)), int(shot), dataset.settings.context, text_len)
+        return {"trajectory": self._pairs.read(item)} | conditions
+
+    @property
+    def _kept(self) -> tuple[int, ...]:
+        """A trajectory's shape."""
+        return (len(self.setup.steps.nominal) + 1, self.setup.frames, *self.setup.latent)
+
+    def extras(self) -> State:
+        return {}
+
+    def needs(self) -> tuple[str, ...]:
+        return ()
+
+    def batch_index(self, step: int) -> int:
+        return step
+
+    def step(self, i: int, state: State, frozen: Frozen, rows: dict[str, Array]) -> tuple[State, Metrics]:
+        return self._train(state, frozen, rows, np.int32(i))
+
+    @functools.cached_property
+    def _train(self) -> Any:
+        setup, network, recipe = self.setup, self.networks.moving["student"], self.recipe
+
+        def train(state: State, frozen: Frozen, rows: dict[str, Array], i: Array) -> tuple[State, Metrics]:
+            batch = PairBatch(rows["trajectory"], conditions_of(rows))
+            draws = draw(setup.key("train", i), batch, setup.preset.memory.chunk, recipe.dropout)
+
+            def loss(moves: Any, rows: Any) -> Any:
+                params = network.params(state["student"].replace(moves=moves), frozen["student"], setup.dtype)
+                return regression_loss(setup.student, setup.steps, setup.schedule, params, *rows), ({}, None)
+
+            new, metrics, _ = network.step(state["student"], (batch, draws), loss, recipe.run.accumulate)
+            return state | {"student": new}, metrics
+
+        return jit_step(train, self.networks.abstract(setup)[0], outputs=1)
+
+    def held_out(self, state: State, frozen: Frozen, rows: dict[str, Array], number: int) -> Metrics:
+        return self._loss(state, frozen, rows, np.int32(number))
+
+    @functools.cached_property
+    def _loss(self) -> Any:
+        setup, network = self.setup, self.networks.moving["student"]
+
+        @jax.jit
+        def loss(state: State, frozen: Frozen, rows: dict[str, Array], number: Array) -> Metrics:
+            batch = PairBatch(rows["trajectory"], conditions_of(rows))
+            draws = draw(setup.key("held_out", number), batch, setup.preset.memory.chunk, self.recipe.dropout)
+            params = network.params(state["student"], frozen["student"], setup.dtype)
+            return {"loss": regression_loss(setup.student, setup.steps, setup.schedule, params, batch, draws)}
+
+        return loss
+
+    def sample(self, state: State, frozen: Frozen, rows: dict[str, Array]) -> list[Array]:
+        return [self._sample(state, frozen, rows)]
+
+    @functools.cached_property
+    def _sample(self) -> Any:
+        setup, network = self.setup, self.networks.moving["student"]
+
+        @jax.jit
+        def make(state: State, frozen: Frozen, rows: dict[str, Array]) -> Array:
+            params = network.params(state["student"], frozen["student"], setup.dtype)
+            return make_shot(setup, params, conditions_of(rows), setup.key("sample"))
+
+        return make
+
+    def flops(self, i: int) -> float:
+        setup, cfg, memory = self.setup, self.setup.preset.dit, self.setup.preset.memory
+        tokens = int(np.prod(cfg.grid(*setup.grid)))
+        context = flops.forward(cfg, memory.context * tokens, memory.context * tokens, memory.captions)
+        forward = context + flops.chunk_passes(cfg, memory, setup.frames, tokens)
+        return setup.run.batch * 3 * forward
+
+    def programs(self, state: State, frozen: Frozen, negative: Any) -> Iterator[Program]:
+        rows = abstract_rows(self.setup, self.setup.preset.memory.captions, target=False)
+        shape = (self.setup.run.batch, *self._kept)
+        place = batch_sharding(self.setup.mesh, len(shape))
+        rows["trajectory"] = jax.ShapeDtypeStruct(shape, jnp.float32, sharding=place)
+        yield Program("step", self._train, (state, frozen, rows, jax.ShapeDtypeStruct((), jnp.int32)))

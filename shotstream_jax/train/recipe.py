@@ -1,0 +1,151 @@
+"""The fields of the training recipes. Every wrong value is refused here, before anything is loaded."""
+
+import dataclasses
+
+from shotstream_jax.core.errors import InputError
+from shotstream_jax.core.sharding import AXES
+from shotstream_jax.data.pipeline import DataConfig
+from shotstream_jax.dit.trunk import REMAT
+from shotstream_jax.load import DTYPES
+from shotstream_jax.train.dmd import Distillation
+from shotstream_jax.train.flow_matching import Dropout
+from shotstream_jax.train.optim import OptimConfig
+from shotstream_jax.train.state import Trained
+
+
+@dataclasses.dataclass(frozen=True)
+class Start:
+    """checkpoint: where sizes, autoencoder, text encoder and the transformer come from (a folder or a shipped name).
+
+    scratch: the transformer starts from fresh values in place of the checkpoint's.
+    """
+
+    checkpoint: str
+    scratch: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class MeshConfig:
+    """Lengths of the mesh's axes; one may be -1 and takes the devices that the others leave."""
+
+    data: int = 1
+    fsdp: int = -1
+    sequence: int = 1
+    tensor: int = 1
+
+    def lengths(self) -> dict[str, int]:
+        return {axis: getattr(self, axis) for axis in AXES}
+
+
+@dataclasses.dataclass(frozen=True)
+class RunConfig:
+    """steps: optimiser steps in all. batch: stories a step, over all devices. accumulate: pieces that it is made in.
+
+    dtype: of the matmuls; what is trained is kept in float32. remat: what the backward pass computes again: "none",
+    "full" (a layer's all), "dots" (all but its Linears). A field …_every counts steps; 0 is never.
+    keep_last, keep_every: the newest N checkpoints, and those of every M-th step.
+    """
+
+    steps: int
+    batch: int
+    accumulate: int = 1
+    seed: int = 0
+    dtype: str = "float32"
+    remat: str = "none"
+    log_every: int = 10
+    save_every: int = 100
+    keep_last: int = 2
+    keep_every: int = 0
+    held_out_every: int = 0
+    held_out_batches: int = 2
+    sample_every: int = 0
+
+    def __post_init__(self) -> None:
+        at_least = {"steps": 1, "batch": 1, "accumulate": 1, "log_every": 1, "save_every": 1, "keep_last": 1}
+        at_least |= dict.fromkeys(("keep_every", "held_out_every", "sample_every", "seed"), 0) | {"held_out_batches": 1}
+        for name, least in at_least.items():
+            if getattr(self, name) < least:
+                raise InputError(f"run.{name} {getattr(self, name)} must be at least {least}")
+        if self.batch % self.accumulate:
+            raise InputError(f"run.batch {self.batch} does not divide into run.accumulate {self.accumulate} pieces")
+        if self.dtype not in DTYPES:
+            raise InputError(f"run.dtype {self.dtype!r} is not known; choose one of {', '.join(DTYPES)}")
+        if self.remat not in ("none", *REMAT):
+            raise InputError(f"run.remat {self.remat!r} is not known; choose one of none, {', '.join(REMAT)}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """What every stage has."""
+
+    stage: str
+    start: Start
+    data: DataConfig
+    run: RunConfig
+    mesh: MeshConfig
+    optim: OptimConfig
+    trained: Trained
+    dropout: Dropout
+
+    def __post_init__(self) -> None:
+        if self.start.scratch and self.trained.what != "all":
+            raise InputError(f"start.scratch with trained.what={self.trained.what}: fresh weights must all be trained")
+
+
+@dataclasses.dataclass(frozen=True)
+class TeacherRecipe(Recipe):
+    """Stage 1. sampler_steps, guidance: of the sample videos."""
+
+    sampler_steps: int = 50
+    guidance: float = 6.0
+
+
+@dataclasses.dataclass(frozen=True)
+class PairsConfig:
+    """The teacher's trajectories. path: their folder. count: how many. batch: made at a time, over all devices."""
+
+    path: str
+    count: int
+    batch: int
+    sampler_steps: int = 50
+    guidance: float = 6.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.count < 1 or self.batch < 1 or self.sampler_steps < 1:
+            raise InputError(f"pairs: count {self.count}, batch {self.batch}, sampler_steps {self.sampler_steps} < 1")
+
+
+@dataclasses.dataclass(frozen=True)
+class OdeRecipe(Recipe):
+    """Stage 2. start: the teacher, of whom the pairs are made and from whom the student starts."""
+
+    pairs: PairsConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class DmdRecipe(Recipe):
+    """Stages 3 and 4. start: the student. teacher: checkpoint of the real score, where the fake score starts too.
+
+    critic, fake: the fake score's optimiser, and which of its parameters move.
+    shots: of a story (stage 4 only; stage 3 takes the shots of the data).
+    """
+
+    teacher: str
+    critic: OptimConfig
+    fake: Trained
+    distillation: Distillation
+    shots: int = 5
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.shots < 1:
+            raise InputError(f"shots {self.shots}: a story has at least 1")
+
+
+RECIPES: dict[str, type[Recipe]] = {
+    "teacher": TeacherRecipe,
+    "ode_init": OdeRecipe,
+    "dmd_intra": DmdRecipe,
+    "dmd_inter": DmdRecipe,
+}

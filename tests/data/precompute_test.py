@@ -1,0 +1,193 @@
+"""precompute from a table to a folder: what stands in it, what is skipped, how it restarts and shares the work."""
+
+import dataclasses
+import functools
+import json
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from shotstream_jax import precompute
+from shotstream_jax.core.errors import InputError
+from shotstream_jax.data.reader import read_frames
+from shotstream_jax.data.records import Dataset, open_dataset
+from shotstream_jax.generate.shot import encode_prompt
+from shotstream_jax.load import load, save
+from shotstream_jax.memory.select import candidates
+from shotstream_jax.testing import tiny_model
+from shotstream_jax.text.tokenizer import tokenize
+from shotstream_jax.vae import codec
+from tests.data.videos import write_video
+
+CONFIG = pathlib.Path(__file__).parents[2] / "configs" / "precompute.py"
+GOOD = (
+    ("film.mp4", [[0, 10], [10, 36], [36, 40]]),
+    ("film.mp4", [[4, 9], [9, 30]]),
+    ("film.mp4", [[0, 40]]),
+)
+BAD = (
+    ("cut.mp4", [[0, 20], [20, 40]]),  # cut off
+    ("film.mp4", [[0, 2], [2, 4]]),  # shorter than a chunk
+    ("film.mp4", [[0, 39], [39, 60]]),  # of the second shot nothing is left
+    ("none.mp4", [[0, 20]]),
+)
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory):
+    """A folder with a checkpoint, videos, and a script for every number of shots."""
+    folder = tmp_path_factory.mktemp("precompute")
+    save(tiny_model(), folder / "ckpt")
+    data = write_video(folder / "film.mp4", 40).read_bytes()
+    (folder / "cut.mp4").write_bytes(data[: len(data) * 2 // 3])
+    for shots in (1, 2, 3):
+        script = {"global_caption": "G."} | {f"shot{k}": f"c{k}" for k in range(1, shots + 1)}
+        (folder / f"{shots}.json").write_text(json.dumps(script))
+    table(folder / "good.csv", GOOD)
+    table(folder / "mixed.csv", (*BAD[:2], *GOOD, *BAD[2:]))
+    table(folder / "bad.csv", BAD)
+    return folder
+
+
+def table(path: pathlib.Path, rows) -> None:
+    lines = [f'{len(shots)},{len(shots)}.json,{video},"{shots}"' for video, shots in rows]
+    path.write_text("\n".join(["shot_num_from_caption,json_path,video_path,frame_number", *lines]) + "\n")
+
+
+def run(work: pathlib.Path, csv: str, out: pathlib.Path, *more: str) -> None:
+    fields = {"checkpoint": work / "ckpt", "context": 4, "video.height": 8, "video.width": 12, "video.shot_frames": 6}
+    recipe = [f"--config.{name}={value}" for name, value in fields.items()]
+    precompute.main(["--config", str(CONFIG), *recipe, "--csv", str(work / csv), "--out", str(out), *more])
+
+
+@pytest.fixture(scope="module")
+def dataset(work) -> Dataset:
+    run(work, "good.csv", work / "out", "--shards", "2")
+    return open_dataset(work / "out")
+
+
+def test_what_stands_in_it(work, dataset):
+    """Latents of the exact frames, context frames by themselves, the prompts' valid rows."""
+    model = load(work / "ckpt")
+    params = model.params["vae"]
+    assert [(c.name, c.shots) for c in dataset.clips] == [
+        ("good-00001", (5, 6, 2)),  # 26 frames, at most 11: every second one of them
+        ("good-00003", (6,)),
+        ("good-00002", (3, 6)),
+    ]
+    assert (dataset.settings.preset, dataset.settings.context, dataset.settings.csv) == ("test", 4, "good.csv")
+    clip = dataset.record(0)
+    assert clip.shots.tolist() == [[0, 10], [10, 36], [36, 39]] and clip.captions == ("c1", "c2", "c3")
+    targets = [np.arange(9), np.arange(10, 32, 2), np.arange(36, 39)]
+    encode = jax.jit(functools.partial(codec.encode, model.vae))
+    alone = jax.jit(functools.partial(codec.encode_frame, model.vae))
+    # Encoding is causal, so what is repeated at the end changes nothing before it, and one program does for all.
+    padded = np.stack([np.pad(frames, (0, 11 - len(frames)), mode="edge") for frames in targets])
+    latents = encode(params, pixels(work / "film.mp4", padded))
+    context = alone(params, pixels(work / "film.mp4", np.concatenate(clip.frames)))
+    near = functools.partial(np.testing.assert_allclose, atol=1e-5, rtol=2**-10)  # half a unit of float16, and rounding
+    near(np.concatenate(clip.context), context)
+    for k, (first, stop) in enumerate(clip.shots):
+        assert clip.targets[k].dtype == clip.context[k].dtype == np.float16
+        assert len(clip.targets[k]) == dataset.clips[0].shots[k] and len(clip.context[k]) == len(clip.frames[k])
+        near(clip.targets[k], latents[k, : len(clip.targets[k])])
+        np.testing.assert_array_equal(clip.frames[k], candidates(k, first, stop - first, 4))
+        np.testing.assert_allclose(clip.text[k], embed(model, f"G.shot{k}:c{k + 1}"), atol=1e-5)
+    assert precompute.encode_first._cache_size() == precompute.encode_next._cache_size() == 1
+    config = precompute.cli.load_config(str(CONFIG))
+    np.testing.assert_allclose(dataset.negative, embed(model, config.negative_prompt), atol=1e-5)
+
+
+def pixels(video: pathlib.Path, frames: np.ndarray) -> jax.Array:
+    """Frames of a video by number, in an array of any shape, in [−1, 1]."""
+    wanted, index = np.unique(frames, return_inverse=True)
+    return codec.from_uint8(jnp.asarray(read_frames(video, wanted, 8, 12)[index.reshape(frames.shape)]))
+
+
+def embed(model, prompt: str) -> np.ndarray:
+    tokens = tokenize(model.tokenizer, prompt, model.preset.dit.text_len)
+    ids, valid = jnp.asarray(tokens.ids[None]), jnp.asarray([tokens.valid])
+    return np.asarray(encode_prompt(model.text, model.params["text"], ids, valid))[0, : tokens.valid]
+
+
+def test_broken_clips_are_skipped_and_named(work, dataset, tmp_path, caplog):
+    run(work, "mixed.csv", tmp_path / "out", "--shards", "2")
+    mixed = open_dataset(tmp_path / "out")
+    assert len(mixed) == 3
+    reasons = {b.name: b.reason for b in mixed.broken}
+    assert sorted(reasons) == ["mixed-00001", "mixed-00002", "mixed-00006", "mixed-00007"]
+    assert "cut off" in reasons["mixed-00001"] and "a chunk has 2" in reasons["mixed-00002"]
+    assert "nothing is left of shot 2" in reasons["mixed-00006"] and "none.mp4" in reasons["mixed-00007"]
+    for name in reasons:
+        assert f"{name} is skipped: " in caplog.text
+    with pytest.raises(InputError, match=r"all 4 clips are broken, the first one as .*cut.mp4"):
+        run(work, "bad.csv", tmp_path / "bad", "--shards", "2")
+    assert not (tmp_path / "bad" / "dataset.json").exists()
+
+
+def test_a_killed_run_goes_on(work, dataset, tmp_path):
+    """Only what is not there is made again; other settings are refused."""
+    run(work, "good.csv", tmp_path, "--shards", "3")
+    redone = open_dataset(tmp_path).settings.shards[1]
+    (tmp_path / f"{redone}.json").unlink()
+    (tmp_path / "dataset.json").unlink()
+    before = {p.name: (p.stat().st_mtime_ns, p.read_bytes()) for p in tmp_path.iterdir()}
+    run(work, "good.csv", tmp_path, "--shards", "3")
+    assert len(open_dataset(tmp_path)) == 3
+    for name, (time, data) in before.items():
+        assert (tmp_path / name).read_bytes() == data
+        assert ((tmp_path / name).stat().st_mtime_ns == time) == (not name.startswith(redone)), name
+    with pytest.raises(InputError, match=r"other settings: dtype, shard_count \(dtype was 'float32', is 'bfloat16'\)"):
+        run(work, "good.csv", tmp_path, "--config.dtype=bfloat16")
+    with pytest.raises(InputError, match="other settings: csv, clips_sha256"):
+        run(work, "mixed.csv", tmp_path, "--shards", "3")
+
+
+def test_two_parts_are_one_run(work, dataset, tmp_path):
+    run(work, "good.csv", tmp_path, "--shards", "2", "--part", "1/2")
+    with pytest.raises(InputError, match="is not complete"):
+        open_dataset(tmp_path)
+    run(work, "good.csv", tmp_path, "--shards", "2", "--part", "0/2")
+    both = open_dataset(tmp_path)
+    assert both.clips == dataset.clips
+    for i in range(len(both)):
+        assert dataset.source[i] == both.source[i]
+
+
+def test_prompts_in_bfloat16(work, tmp_path):
+    """The encoder runs in its type; the autoencoder stays in float32."""
+    encoders = precompute.load_encoders(str(work / "ckpt"), "bfloat16")
+    assert precompute.encode_text(encoders, "G.shot0:c1", "").dtype == jnp.bfloat16
+    assert encoders.vae_params["moments"]["kernel"].dtype == jnp.float32
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (["--part", "2/2"], "--part 2/2 must be p/P"),
+        (["--part", "x"], "--part x must be p/P"),
+        (["--part", "3/4", "--shards", "2"], "has nothing to do"),
+        (["--shards", "0"], "--shards 0 must be at least 1"),
+        (["--config.context=0"], "context 0 must be at least 1"),
+        (["--config.dtype=float16"], "dtype 'float16' is not known"),
+        (["--config.video.height=9"], "height 9 is no multiple of 4"),
+        (["--config.negative_prompt= "], "config.negative_prompt is empty"),
+        (["--csv", "nowhere.csv"], "cannot read clips nowhere.csv"),
+    ],
+)
+def test_mistakes_are_refused_before_work(work, tmp_path, options, message):
+    with pytest.raises(InputError, match=message):
+        run(work, "good.csv", tmp_path / "out", *options)
+    assert not (tmp_path / "out").exists()
+
+
+def test_recipes_by_size():
+    wan = precompute.cli.load_config(f"{CONFIG}:wan-1.3b")
+    assert (wan.video.height, wan.video.shot_frames, wan.dtype) == (480, 21, "bfloat16")
+    assert precompute.cli.load_config(f"{CONFIG}:tiny").video.height == 64
+    with pytest.raises(InputError, match=r"no preset is called 'big'; there are tiny, wan-1.3b"):
+        precompute.cli.load_config(f"{CONFIG}:big")
+    assert {f.name for f in dataclasses.fields(precompute.Recipe)} == set(wan)
