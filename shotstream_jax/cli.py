@@ -116,13 +116,20 @@ def say(line: str) -> None:
     sys.stdout.write(line + "\n")
 
 
-def run(main: Callable[[Sequence[str]], Any]) -> NoReturn:
-    """Runs an entry point and exits with its code."""
+def _set_up_logging() -> None:
+    """Our own lines plain on stderr; of the libraries only warnings."""
     root = logging.getLogger()
     for handler in [h for h in root.handlers if type(h) is logging.StreamHandler]:
         root.removeHandler(handler)  # importing orbax sets logging up in its own way
     logging.basicConfig(format="%(message)s", level=logging.INFO)
-    logging.getLogger("jax").setLevel(logging.WARNING)  # it reports every backend that a machine lacks
+    package = os.path.dirname(os.path.abspath(__file__))
+    for handler in root.handlers:
+        handler.addFilter(lambda record: record.levelno > logging.INFO or record.pathname.startswith(package))
+
+
+def run(main: Callable[[Sequence[str]], Any]) -> NoReturn:
+    """Runs an entry point and exits with its code."""
+    _set_up_logging()
     try:
         main(sys.argv[1:])
     except InputError as error:

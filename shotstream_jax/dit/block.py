@@ -92,7 +92,11 @@ class Block(nn.Module):
     def _cross(self, x: Array, text: TextKV, caption: Array) -> Array:
         """Each frame's tokens attend to the caption in the frame's slot, padding rows included (no mask)."""
         q = constrain(self.cross_attn.queries(x), "b n f t k")
-        k, v = (jax.vmap(lambda slots, c: slots[c])(a, caption) for a in text)
+        if text[0].shape[1] == 1:
+            return self.cross_attn.out(attend(q, *(a[:, 0] for a in text)))
+        # A choice as a matmul: the transpose of a gather is a scatter, which is slow everywhere.
+        chosen = jax.nn.one_hot(caption, text[0].shape[1], dtype=q.dtype)
+        k, v = (jnp.einsum("bfs,bsnlk->bfnlk", chosen, a, precision="highest") for a in text)
         by_frame = jax.vmap(lambda q, k, v: attend(q[:, :, None], k, v)[:, :, 0], in_axes=(2, 1, 1), out_axes=2)
         return self.cross_attn.out(by_frame(q, k, v))
 

@@ -47,6 +47,8 @@ class Run:
         deal = functools.partial(Batches, load=load, size=run.batch, rows=rows, seed=run.seed, workers=threads)
         self.batches = deal(source.train)
         self.held_out = deal(source.held_out) if source.held_out else None
+        if self.held_out is None and run.held_out_every:
+            raise InputError("no sample is held out: raise data.held_out, or set run.held_out_every=0")
         skipped = f", {source.skipped} too short for the recipe" if source.skipped else ""
         broken = f", {len(dataset.broken)} broken clips" if dataset.broken else ""
         logging.info("%d to train on, %d held out%s%s", len(source.train), len(source.held_out), skipped, broken)
@@ -115,8 +117,6 @@ class Run:
         self.snapshots.save(done, state, meta)
 
     def _held_out_loss(self, state: State, frozen: Frozen) -> dict[str, float]:
-        if self.held_out is None:
-            raise InputError("no clip is held out: raise data.held_out, or set run.held_out_every=0")
         found = []
         for n in range(self.recipe.run.held_out_batches):
             rows = to_devices(self.stage.setup.mesh, self.held_out.at(n), self.recipe.run.batch)
