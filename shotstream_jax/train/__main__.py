@@ -7,7 +7,7 @@
   python -m shotstream_jax.train --config configs/dmd_inter.py:tiny --workdir runs/dmd_inter
 
 The same command goes on where an interrupted run stopped. SIGTERM saves, and exits with 0. WORKDIR/model is the result.
---aot compiles a recipe for a TPU slice that need not be there, and says what it would need (docs/training.md).
+--aot compiles a recipe for a TPU slice that need not be there, and says what it would need (docs/aot.md).
 """
 
 import os
@@ -40,8 +40,14 @@ STAGES = {"teacher": TeacherStage, "ode_init": OdeInitStage, "dmd_intra": IntraS
 def parser() -> cli.Parser:
     p = cli.make_parser("shotstream_jax.train", __doc__)
     p.add_recipe("configs/teacher.py")
+    p.add_argument("--json", metavar="FILE", help="with --aot: write the report there too")
     p.add_argument("--workdir", metavar="DIR", help="the run's folder: made, or gone on with")
-    p.add_argument("--aot", metavar="SLICE", help="compile for a TPU slice, e.g. v5p:2x2x2, print its needs, and stop")
+    p.add_argument(
+        "--aot",
+        metavar="SLICE",
+        help="compile for a TPU slice that need not be there, e.g. v5p:2x2x2, say what it needs, and stop; no "
+        "checkpoint and no data are read: the model's size is the preset after the colon of --config (default: tiny)",
+    )
     add_distributed(p)
     return p
 
@@ -62,7 +68,7 @@ def main(argv: Sequence[str]) -> None:
     if args.aot:
         from shotstream_jax.train.aot import report  # only there is a TPU compiler needed
 
-        report(recipe, args.aot, args.config)
+        report(recipe, args.aot, args.config, args.json)
         return
     if not args.workdir:
         raise InputError("--workdir is missing: name the run's folder")
@@ -99,16 +105,17 @@ def start_processes(distributed: str | None) -> None:
 
 
 def make_stage(recipe: Recipe, preset: Preset, mesh: Mesh, dataset: Dataset | None) -> Stage:
-    """The stage of a recipe, all sizes checked against the model, the data (if there is any yet) and the mesh."""
-    video = preset.video
+    """The stage of a recipe, all sizes checked against the model, the mesh, and the data.
+
+    Without a dataset (ahead of time) no file is looked at, and the format is the preset's own.
+    """
     if dataset is not None:
         check_data(recipe, preset, dataset)
+        check_teacher(recipe, preset)
         grid = preset.vae.grid(dataset.settings.height, dataset.settings.width)
     else:
-        grid = preset.latent_grid(video)
+        grid = preset.latent_grid(preset.video)
     preset.memory.check_shot(recipe.data.frames)
-    if isinstance(recipe, DmdRecipe) and preset_of(recipe.teacher) != preset:
-        raise InputError(f"teacher {recipe.teacher} has other sizes than {recipe.start.checkpoint}: both must agree")
     check_mesh(preset, recipe, mesh, grid)
     return STAGES[recipe.stage](recipe, Setup(preset, recipe.run, mesh, grid, recipe.data.frames))
 
@@ -120,6 +127,11 @@ def check_data(recipe: Recipe, preset: Preset, dataset: Dataset) -> None:
             f"{recipe.data.path} was made for {settings.preset} with a context of {settings.context} frames, the model "
             f"is {preset.name} with {preset.memory.context}: precompute again"
         )
+
+
+def check_teacher(recipe: Recipe, preset: Preset) -> None:
+    if isinstance(recipe, DmdRecipe) and preset_of(recipe.teacher) != preset:
+        raise InputError(f"teacher {recipe.teacher} has other sizes than {recipe.start.checkpoint}: both must agree")
 
 
 if __name__ == "__main__":

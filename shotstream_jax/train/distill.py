@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from shotstream_jax.core.typing import Array
@@ -80,11 +79,15 @@ class Distillation:
         return {"generator/loss": generator, "critic/loss": critic}, made.x_0
 
     def flops(self, i: int) -> float:
+        return self.cost(self.recipe.distillation.trains_generator(i))
+
+    def cost(self, generator: bool) -> float:
+        """FLOPs of a generator's or a critic's step."""
         setup, cfg, memory = self.setup, self.setup.preset.dit, self.setup.preset.memory
         tokens = int(np.prod(cfg.grid(*setup.grid)))
         made = flops.rollout(cfg, memory, setup.frames, tokens, len(setup.steps.nominal))
         score = flops.teacher_pass(cfg, memory, setup.frames, tokens, memory.captions)
-        if self.recipe.distillation.trains_generator(i):
+        if generator:
             text = memory.captions * cfg.layers * cfg.text_len * 4 * cfg.dim**2
             replay = flops.chunk_passes(cfg, memory, setup.frames, tokens) + text
             return setup.run.batch * (made + 3 * score + 3 * replay)
@@ -152,8 +155,8 @@ class IntraStage(Distillation):
 
         return make
 
-    def programs(self, state: State, frozen: Frozen, negative: Any) -> Iterator[Program]:
+    def programs(self, state: State, frozen: Frozen) -> Iterator[Program]:
         rows = abstract_rows(self.setup, self.setup.preset.memory.captions, target=False)
-        arguments = (state, frozen | {"negative": negative}, rows, jax.ShapeDtypeStruct((), jnp.int32))
-        yield Program("generator", self._generator, arguments)
-        yield Program("critic", self._critic, arguments)
+        arguments = (state, frozen, rows, np.int32(0))
+        yield Program("generator", self._generator, arguments, self.cost(generator=True))
+        yield Program("critic", self._critic, arguments, self.cost(generator=False))

@@ -115,9 +115,9 @@ class OdeInitStage:
         forward = context + flops.chunk_passes(cfg, memory, setup.frames, tokens)
         return setup.run.batch * 3 * forward
 
-    def programs(self, state: State, frozen: Frozen, negative: Any) -> Iterator[Program]:
+    def programs(self, state: State, frozen: Frozen) -> Iterator[Program]:
         rows = abstract_rows(self.setup, self.setup.preset.memory.captions, target=False)
         shape = (self.setup.run.batch, *self._kept)
         place = batch_sharding(self.setup.mesh, len(shape))
         rows["trajectory"] = jax.ShapeDtypeStruct(shape, jnp.float32, sharding=place)
-        yield Program("step", self._train, (state, frozen, rows, jax.ShapeDtypeStruct((), jnp.int32)))
+        yield Program("step", self._train, (state, frozen, rows, np.int32(0)), self.flops(0))

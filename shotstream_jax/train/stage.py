@@ -19,11 +19,12 @@ class Source(NamedTuple):
 
 
 class Program(NamedTuple):
-    """A step for ahead-of-time compilation: its name, the jitted function, abstract arguments."""
+    """A step for ahead-of-time compilation. flops: the model's in a call, by formula; 0 where there is none."""
 
     name: str
     jitted: Any
     arguments: tuple[Any, ...]
+    flops: float
 
 
 class Stage(Protocol):
@@ -61,8 +62,8 @@ class Stage(Protocol):
     def flops(self, i: int) -> float:
         """Of the model in step i, all stories, counted by formula."""
 
-    def programs(self, state: State, frozen: Frozen, negative: Any) -> Iterator[Program]:
-        """Everything that a training step runs, with abstract arguments."""
+    def programs(self, state: State, frozen: Frozen) -> Iterator[Program]:
+        """Everything that a training step runs, with abstract arguments (train/begin has state and frozen)."""
 
 
 def shots_source(dataset: Dataset, cfg: DataConfig) -> Source:

@@ -207,12 +207,15 @@ class InterStage(Distillation):
         story = self.extras()["story"]
         return jax.jit(lambda: jnp.zeros(story.shape, story.dtype), out_shardings=story.sharding)()
 
-    def programs(self, state: State, frozen: Frozen, negative: Any) -> Iterator[Program]:
+    def programs(self, state: State, frozen: Frozen) -> Iterator[Program]:
         preset, b = self.setup.preset, self.setup.run.batch
         shape = (b, self.recipe.shots, preset.dit.text_len, preset.dit.text_dim)
         place = batch_sharding(self.setup.mesh, len(shape))
         rows = {"text": jax.ShapeDtypeStruct(shape, self.setup.dtype, sharding=place)}
-        state, plan = state | self.extras(), self._plans[-1]
-        arguments = (state, frozen | {"negative": negative}, rows, jax.ShapeDtypeStruct((), jnp.int32), plan)
-        yield Program("generator", self._generator, arguments)
-        yield Program("critic", self._critic, arguments)
+        plan = self._plans[-1]
+        arguments = (state, frozen, rows, np.int32(0), plan)
+        yield Program("generator", self._generator, arguments, self.cost(generator=True))
+        yield Program("critic", self._critic, arguments, self.cost(generator=False))
+        made = jax.ShapeDtypeStruct(self.setup.target, jnp.float32, sharding=batch_sharding(self.setup.mesh, 5))
+        arguments = (state["story"], frozen["vae"], made, plan.keep, plan.number)
+        yield Program("extend_story", self._extend, arguments, 0.0)

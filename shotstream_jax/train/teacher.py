@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from shotstream_jax.core.typing import Array
@@ -109,6 +108,6 @@ class TeacherStage:
     def _slots(self) -> int:
         return 1 if self.recipe.data.captions == "target" else self.setup.preset.memory.captions
 
-    def programs(self, state: State, frozen: Frozen, negative: Any) -> Iterator[Program]:
+    def programs(self, state: State, frozen: Frozen) -> Iterator[Program]:
         rows = abstract_rows(self.setup, self._slots)
-        yield Program("step", self._train, (state, frozen, rows, jax.ShapeDtypeStruct((), jnp.int32)))
+        yield Program("step", self._train, (state, frozen, rows, np.int32(0)), self.flops(0))
