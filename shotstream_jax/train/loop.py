@@ -70,6 +70,9 @@ class Run:
 
     def _steps(self, state: State, frozen: Frozen, first: int, log: Log, asked: list[int]) -> State:
         run, stage = self.recipe.run, self.stage
+        if run.held_out_every and first == 0:  # what the stage starts from, as step −1
+            log.write([{"step": -1} | self._held_out_loss(state, frozen)])
+            log.resume()
         at, rows = -1, {}
         for i in range(first, run.steps):
             if stage.batch_index(i) != at:

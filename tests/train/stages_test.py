@@ -1,0 +1,236 @@
+"""Every stage's step: one device = eight, where all arrays lie, micro-batches, compiled once, adapters and averages."""
+
+import dataclasses
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import PartitionSpec as P
+
+from shotstream_jax.core.errors import InputError
+from shotstream_jax.core.sharding import activation_spec, constrain, make_mesh
+from shotstream_jax.data.pipeline import DataConfig
+from shotstream_jax.dit.lora import LoraConfig
+from shotstream_jax.model import random_params
+from shotstream_jax.testing import tiny_preset
+from shotstream_jax.train.begin import abstract_state
+from shotstream_jax.train.distill import IntraStage
+from shotstream_jax.train.dmd import Distillation
+from shotstream_jax.train.flow_matching import Dropout
+from shotstream_jax.train.ode_init import OdeInitStage
+from shotstream_jax.train.optim import OptimConfig
+from shotstream_jax.train.recipe import (
+    DmdRecipe,
+    MeshConfig,
+    OdeRecipe,
+    PairsConfig,
+    RunConfig,
+    Start,
+    TeacherRecipe,
+)
+from shotstream_jax.train.setup import Setup, check_mesh, shardings_of, to_devices
+from shotstream_jax.train.state import Trained
+from shotstream_jax.train.story_walk import InterStage
+from shotstream_jax.train.teacher import TeacherStage
+
+PRESET, FRAMES, BATCH, LR = tiny_preset(), 4, 4, 1e-3
+MESHES = {
+    "one": ({}, 1),
+    "split": ({"fsdp": 2, "sequence": 2, "tensor": 2}, 8),
+    "rows": ({"data": 2, "fsdp": 2, "sequence": 2}, 8),
+}
+GRID = PRESET.latent_grid(PRESET.video)
+LORA = Trained("lora", LoraConfig(rank=4, alpha=8.0))
+
+
+def recipe(stage: str, **run: Any) -> Any:
+    common = {
+        "stage": stage,
+        "start": Start("unused"),
+        "data": DataConfig("unused", FRAMES),
+        "run": RunConfig(steps=2, batch=BATCH, **run),
+        "mesh": MeshConfig(),
+        "optim": OptimConfig(LR, clip=1.0),
+        "trained": Trained("all"),
+        "dropout": Dropout(context=0.5, text=0.5),
+    }
+    dmd = {"teacher": "unused", "critic": OptimConfig(LR, clip=10.0), "fake": Trained("all")}
+    dmd["distillation"] = Distillation(critic_steps=1)
+    match stage:
+        case "teacher":
+            return TeacherRecipe(**common | {"trained": Trained("self_attention", ema=0.9)})
+        case "ode_init":
+            return OdeRecipe(**common, pairs=PairsConfig("unused", count=1, batch=1))
+        case "dmd_intra":
+            return DmdRecipe(**common, **dmd)
+    return DmdRecipe(**common | {"trained": LORA}, **dmd | {"fake": LORA}, shots=3)
+
+
+STAGES = {"teacher": TeacherStage, "ode_init": OdeInitStage, "dmd_intra": IntraStage, "dmd_inter": InterStage}
+
+
+def make(stage: str, mesh_name: str, **run: Any) -> Any:
+    shape, devices = MESHES[mesh_name]
+    mesh, r = make_mesh(shape, jax.devices()[:devices]), recipe(stage, **run)
+    check_mesh(PRESET, r, mesh, GRID)
+    return STAGES[stage](r, Setup(PRESET, r.run, mesh, GRID, FRAMES))
+
+
+def rows(stage: str) -> dict[str, np.ndarray]:
+    """A global batch as the pipeline gives it."""
+    generator = np.random.default_rng(5)
+    normal = lambda *shape: generator.standard_normal((BATCH, *shape)).astype(np.float32)  # noqa: E731
+    latent, text = (*GRID, PRESET.dit.channels), (PRESET.dit.text_len, PRESET.dit.text_dim)
+    if stage == "dmd_inter":
+        return {"text": normal(3, *text)}
+    ids = np.tile(np.int32([0, 0, 1, 1, 2]), (BATCH, 1))
+    found = {"context": normal(4, *latent), "phase": ids, "caption": ids, "text": normal(5, *text)}
+    if stage == "teacher":
+        found["target"] = normal(FRAMES, *latent)
+    if stage == "ode_init":
+        found["trajectory"] = normal(5, FRAMES, *latent)
+    return found
+
+
+@functools.cache
+def weights(seed: int) -> Any:
+    return random_params(PRESET, seed)
+
+
+def begin(stage: Any) -> tuple[Any, Any]:
+    """State and frozen parameters on the mesh, as train/begin makes them from checkpoints."""
+    setup = stage.setup
+    loaded = {"start": weights(1)["dit"], "teacher": weights(2)["dit"]}
+    places = jax.tree.map(lambda a: a.sharding, stage.networks.abstract(setup))
+    state, frozen = jax.jit(functools.partial(stage.networks.start, setup), out_shardings=places)(loaded)
+    text = np.random.default_rng(6).standard_normal((1, PRESET.dit.text_len, PRESET.dit.text_dim)).astype(np.float32)
+    frozen |= {"negative": jax.device_put(text, setup.whole)} if "negative" in stage.needs() else {}
+    frozen |= {"vae": jax.device_put(weights(1)["vae"], setup.whole)} if "vae" in stage.needs() else {}
+    zeros = jax.tree.map(lambda s: jax.device_put(np.zeros(s.shape, s.dtype), s.sharding), stage.extras())
+    return state | zeros, frozen
+
+
+@functools.cache
+def two_steps(name: str, mesh_name: str, accumulate: int = 1) -> tuple[Any, list[Any], Any]:
+    """The stage, both steps' metrics, the state after them (a generator's and a critic's step where there are two)."""
+    stage = make(name, mesh_name, accumulate=accumulate)
+    with jax.set_mesh(stage.setup.mesh):
+        state, frozen = begin(stage)
+        batch, found = to_devices(stage.setup.mesh, rows(name), BATCH), []
+        for i in range(2):
+            state, metrics = stage.step(i, state, frozen, batch)
+            found.append(jax.device_get(metrics))
+    return stage, found, state
+
+
+def second_moments(state: Any) -> list[Any]:
+    """0.001·g² of the first step, and so on: the gradients that an optimiser has seen."""
+    return [leaf for network in state.values() if hasattr(network, "optim") for leaf in jax.tree.leaves(network.optim)]
+
+
+def same_training(one: tuple, other: tuple) -> None:
+    (_, metrics, state), (_, other_metrics, other_state) = one, other
+    for a, b in zip(metrics, other_metrics, strict=True):
+        assert a.keys() == b.keys() and all(np.isfinite(list(a.values())))
+        for name in a:
+            np.testing.assert_allclose(b[name], a[name], rtol=2e-4, err_msg=name)
+    for a, b in zip(second_moments(state), second_moments(other_state), strict=True):
+        a, b = np.asarray(a), np.asarray(b)
+        np.testing.assert_allclose(b, a, atol=1e-3 * np.abs(a).max())
+    for network in (n for n in state if hasattr(state[n], "moves")):
+        pairs = zip(jax.tree.leaves(state[network].moves), jax.tree.leaves(other_state[network].moves), strict=True)
+        for a, b in pairs:
+            error = np.abs(np.asarray(a) - np.asarray(b))
+            # AdamW's first step with β₁ = 0 is g/|g|: a gradient of rounding alone has no sure sign.
+            assert error.max() <= 4.1 * LR and np.mean(error > LR / 50) < 0.01
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_one_device_is_eight(name):
+    same_training(two_steps(name, "one"), two_steps(name, "split"))
+
+
+def test_rows_over_two_axes():
+    same_training(two_steps("teacher", "one"), two_steps("teacher", "rows"))
+
+
+def test_micro_batches_change_nothing():
+    same_training(two_steps("teacher", "one"), two_steps("teacher", "one", accumulate=2))
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_everything_lies_where_its_rule_says(name):
+    stage, _, state = two_steps(name, "split")
+    jax.tree.map(lambda a, s: a.sharding == s.sharding or pytest.fail(str(s)), state, abstract_state(stage))
+    network = state[stage.result]
+    q = {"teacher": P(None, "fsdp", "tensor"), "dmd_inter": P(None, "fsdp", None)}.get(name, P(None, "fsdp", "tensor"))
+    kernel = lambda tree: tree["blocks"]["self_attn"]["q"]["a" if name == "dmd_inter" else "kernel"]  # noqa: E731
+    assert kernel(network.moves).sharding.spec == q
+    moments = [a for a in jax.tree.leaves(network.optim) if a.ndim]
+    assert [a.sharding for a in moments] == [a.sharding for a in jax.tree.leaves(network.moves)]
+    assert len({a.sharding.spec for a in moments}) > 1
+    if name == "dmd_inter":
+        assert state["story"].sharding.spec[0] == ("data", "fsdp")
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_compiled_once(name):
+    stage, *_ = two_steps(name, "one")
+    programs = {"teacher": ["_train"], "ode_init": ["_train"]}.get(name, ["_generator", "_critic"])
+    programs += ["_extend"] if name == "dmd_inter" else []
+    assert [getattr(stage, program)._cache_size() for program in programs] == [1] * len(programs)
+
+
+def test_only_what_is_trained_moves():
+    _, _, state = two_steps("teacher", "one")
+    start = weights(1)["dit"]["blocks"]["self_attn"]["q"]["kernel"]
+    network = state["teacher"]
+    assert set(network.moves["blocks"]) == {"self_attn"} and set(network.moves) == {"blocks"}
+    moved, average = (tree["blocks"]["self_attn"]["q"]["kernel"] for tree in (network.moves, network.ema))
+    assert np.abs(moved - start).max() > LR
+    # 0.9 of the way back at the second step: nearer to the start than to the newest.
+    assert 0 < np.abs(average - start).mean() < np.abs(moved - average).mean()
+
+
+def test_stage_four_trains_adapters_on_its_own_history():
+    _, metrics, state = two_steps("dmd_inter", "one")
+    assert {"generator/loss", "critic/loss"} <= set(metrics[0]) | set(metrics[1])
+    for network in ("student", "fake"):
+        b = state[network].moves["blocks"]["ffn_out"]["b"]
+        assert np.any(b) and np.abs(b).max() <= 1.1 * LR
+    story = np.asarray(state["story"])
+    assert np.any(story[:, 0]) and np.any(story[:, 1]) and not np.any(story[:, 2])
+
+
+def test_activations_take_their_letters():
+    mesh = make_mesh(MESHES["split"][0], jax.devices()[:8])
+    assert activation_spec(mesh, "b f t d", (4, 3, 6, 48)) == P(("data", "fsdp"), None, "sequence", None)
+    assert activation_spec(mesh, "b n f t k", (4, 3, 3, 6, 8)) == P(("data", "fsdp"), None, None, "sequence", None)
+    with pytest.raises(ValueError, match="'b f q d'"):
+        activation_spec(mesh, "b f q d", (4, 3, 6, 48))
+    with jax.set_mesh(mesh):
+        laid = jax.jit(lambda x: constrain(x, "b f t d"))(jnp.zeros((4, 3, 6, 48)))
+    assert laid.sharding.spec in (P(("data", "fsdp"), None, "sequence"), P("fsdp", None, "sequence"))
+
+
+@pytest.mark.parametrize(
+    "shape, change, message",
+    [
+        ({"fsdp": 8}, {}, r"run.batch 4 in 1 pieces .* = 8 devices: make it a multiple of 8"),
+        ({"fsdp": 4, "sequence": 2}, {"accumulate": 2}, r"run.batch 4 in 2 pieces .* multiple of 8"),
+        ({"fsdp": 2, "sequence": 4}, {}, r"6 tokens do not divide over mesh.sequence=4"),
+    ],
+)
+def test_a_batch_that_the_mesh_cannot_deal_out(shape, change, message):
+    r = dataclasses.replace(recipe("teacher"), run=RunConfig(steps=1, batch=BATCH, **change))
+    with pytest.raises(InputError, match=message):
+        check_mesh(PRESET, r, make_mesh(shape, jax.devices()[:8]), GRID)
+
+
+def test_shardings_survive_a_step():
+    """A step gives back what it took: the next one compiles nothing new."""
+    stage, _, state = two_steps("dmd_intra", "split")
+    assert jax.tree.leaves(shardings_of(state)) == jax.tree.leaves(shardings_of(abstract_state(stage)))
