@@ -16,18 +16,19 @@ from configs.teacher import get_config as teacher
 def get_config(preset: str = "tiny") -> ConfigDict:
     wan, config = preset == WAN, teacher(preset)
     config.stage = "ode_init"
-    config.start.checkpoint = "runs/teacher/model" if wan else "runs/tiny/teacher/model"
+    config.start.checkpoint = "runs/teacher/model" if wan else "out/film/teacher/model"
     config.start.scratch = False
     config.data.captions = "each"
-    config.run.steps = 2000 if wan else 200
-    config.run.sample_every = 500 if wan else 200
+    config.run.steps = 2000 if wan else 40
+    config.run.held_out_every = 500 if wan else 20
+    config.run.sample_every = 500 if wan else 40
     config.optim = optim(1e-6 if wan else 5e-4, clip=1.0)
     config.trained = trained("all")
     del config.sampler_steps, config.guidance
     config.pairs = ConfigDict()
-    config.pairs.path = "data/pairs" if wan else "runs/tiny/pairs"
-    config.pairs.count = 5000 if wan else 96
-    config.pairs.batch = 32 if wan else 8  # made at a time, over all devices
+    config.pairs.path = "data/pairs" if wan else "out/film/pairs"
+    config.pairs.count = 5000 if wan else 16
+    config.pairs.batch = 32 if wan else 4  # made at a time, over all devices
     config.pairs.sampler_steps = 50
     config.pairs.guidance = 6.0
     config.pairs.seed = 0

@@ -1,7 +1,7 @@
 """Stage 1: a text-to-video model learns to make the next shot (flow matching, self-attention weights only).
 
     python -m shotstream_jax.train --config configs/teacher.py:wan-1.3b --workdir runs/teacher
-    python -m shotstream_jax.train --config configs/teacher.py:tiny --workdir runs/tiny/teacher
+    python -m shotstream_jax.train --config configs/teacher.py:tiny --workdir out/film/teacher
 
 wan-1.3b, the paper's: from Wan 2.1 T2V 1.3B, 10 k steps of 64 clips on 32 GPUs of 80 GB.
 tiny: from nothing, so everything is trained; minutes on two cores. `make film` runs all stages of it.
@@ -23,26 +23,26 @@ def get_config(preset: str = TINY) -> ConfigDict:
     config.start.checkpoint = "ckpt/wan" if wan else "tiny"
     config.start.scratch = not wan  # a fresh transformer in place of the checkpoint's
     config.data = ConfigDict()
-    config.data.path = "data/clips" if wan else "data/film"
+    config.data.path = "data/clips" if wan else "out/film/data"
     config.data.frames = 21 if wan else 6  # latent frames of a target
     config.data.captions = "target"  # one caption, the target's; later stages have one for each shot
     config.data.targets = "last" if wan else "every"
     config.data.held_out = 0.01 if wan else 0.25
     config.data.workers = 16 if wan else 2
     config.run = ConfigDict()
-    config.run.steps = 10_000 if wan else 300
-    config.run.batch = 64 if wan else 8
+    config.run.steps = 10_000 if wan else 120
+    config.run.batch = 64 if wan else 4
     config.run.accumulate = 1
     config.run.seed = 0
     config.run.dtype = "bfloat16" if wan else "float32"
     config.run.remat = "full" if wan else "none"
     config.run.log_every = 10
-    config.run.save_every = 500 if wan else 100
+    config.run.save_every = 500 if wan else 40
     config.run.keep_last = 2
     config.run.keep_every = 2000 if wan else 0
-    config.run.held_out_every = 500 if wan else 100
+    config.run.held_out_every = 500 if wan else 60
     config.run.held_out_batches = 2
-    config.run.sample_every = 1000 if wan else 300
+    config.run.sample_every = 1000 if wan else 120
     config.mesh = ConfigDict()
     config.mesh.data = 1
     config.mesh.fsdp = -1  # the devices that the other axes leave

@@ -1,0 +1,29 @@
+"""How far the losses of runs fell, from their metrics.jsonl.
+
+    python benchmarks/losses.py out/film/teacher out/film/dmd_intra
+
+A line for every loss: the mean of its first and last fifth in training, and its first and last value on the held-out
+clips, where the draws are the same every time (the first one is of the start, before any step).
+"""
+
+import json
+import pathlib
+import sys
+from collections import defaultdict
+
+
+def main() -> None:
+    for workdir in sys.argv[1:]:
+        values = defaultdict(list)
+        for line in (pathlib.Path(workdir) / "metrics.jsonl").read_text().splitlines():
+            for name, value in json.loads(line).items():
+                if name.endswith("loss"):
+                    values[name].append(value)
+        for name, found in sorted(values.items()):
+            fifth = 1 if name.startswith("held_out") else max(1, len(found) // 5)
+            first, last = (sum(part) / fifth for part in (found[:fifth], found[-fifth:]))
+            sys.stdout.write(f"{workdir:24} {name:26} {first:.4g} → {last:.4g}  ({100 * (last / first - 1):+.0f} %)\n")
+
+
+if __name__ == "__main__":
+    main()
