@@ -16,7 +16,10 @@ class Snapshots:
 
     def __init__(self, folder: pathlib.Path, keep_last: int, keep_every: int = 0):
         options = ocp.CheckpointManagerOptions(
-            max_to_keep=keep_last, keep_period=keep_every or None, cleanup_tmp_directories=True
+            max_to_keep=keep_last,
+            keep_period=keep_every or None,
+            cleanup_tmp_directories=True,
+            single_host_load_and_broadcast=True,  # a network file system may show another process an older listing
         )
         self._manager = ocp.CheckpointManager(folder.absolute(), options=options)
 

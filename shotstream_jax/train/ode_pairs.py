@@ -76,6 +76,7 @@ def make_pairs(recipe: OdeRecipe, setup: Setup, dataset: Dataset) -> None:
         "shape": list(shape),
         "samples": samples.tolist(),
     }
+    del settings["path"]  # the folder may move
     if jax.process_index() == 0:
         pairs.claim_pairs(folder, settings, shape)
     _wait("claimed")
@@ -133,8 +134,11 @@ def _teacher(recipe: OdeRecipe, setup: Setup) -> Params:
 
 
 def _to_do(folder: pathlib.Path, batches: int) -> Iterator[int]:
-    """Batches that are not done, with a bar."""
-    todo = [batch for batch in range(batches) if not pairs.batch_done(folder, batch)]
+    """Batches that are not done, with a bar. Process 0 looks for all of them, so that they make the same ones."""
+    done = np.array([pairs.batch_done(folder, batch) for batch in range(batches)])
+    if jax.process_count() > 1:
+        done = multihost_utils.broadcast_one_to_all(done)
+    todo = np.flatnonzero(~done).tolist()
     if len(todo) < batches:
         logging.info("%d of %d batches are done already", batches - len(todo), batches)
     bar = tqdm(todo, total=batches, initial=batches - len(todo), unit="batch", disable=jax.process_index() != 0)
