@@ -37,6 +37,7 @@ def fields(tmp_path_factory) -> list[str]:
     start = {
         "start.checkpoint": make_checkpoint(folder / "start"),
         "start.scratch": False,
+        "trained.what": "self_attention",
         "data.path": make_dataset(folder / "data"),
     }
     values = start | {f"run.{k}": v for k, v in run.items()} | {f"mesh.{k}": v for k, v in MESH.items()}
