@@ -17,9 +17,9 @@ def get_config(preset: str = "tiny") -> ConfigDict:
     config.stage = "dmd_inter"
     config.start.checkpoint = "runs/dmd_intra/model" if wan else "out/film/dmd_intra/model"
     config.shots = 5 if wan else 3  # of a story; clips with fewer are skipped
-    config.run.steps = 1000 if wan else 36
+    config.run.steps = 1000 if wan else 24
     config.run.batch = 64 if wan else 2
-    config.run.sample_every = 120 if wan else 36
+    config.run.sample_every = 120 if wan else 24
     config.trained = trained("lora", rank=256 if wan else 16)
     config.fake = trained("lora", rank=256 if wan else 16)
     return config

@@ -18,11 +18,11 @@ def get_config(preset: str = "tiny") -> ConfigDict:
     config.start.checkpoint = "runs/ode_init/model" if wan else "out/film/ode_init/model"
     config.teacher = "runs/teacher/model" if wan else "out/film/teacher/model"  # both scores begin with it
     del config.pairs
-    config.run.steps = 500 if wan else 36
+    config.run.steps = 500 if wan else 24
     config.run.batch = 32 if wan else 2
     config.run.save_every = 60 if wan else 6
-    config.run.held_out_every = 60 if wan else 18
-    config.run.sample_every = 120 if wan else 36
+    config.run.held_out_every = 60 if wan else 12
+    config.run.sample_every = 120 if wan else 24
     config.dropout.text = 0.0
     config.optim = optim(2e-6 if wan else 1e-4, clip=1.0)
     config.critic = optim(4e-7 if wan else 1e-4, clip=10.0)

@@ -19,15 +19,15 @@ def get_config(preset: str = "tiny") -> ConfigDict:
     config.start.checkpoint = "runs/teacher/model" if wan else "out/film/teacher/model"
     config.start.scratch = False
     config.data.captions = "each"
-    config.run.steps = 2000 if wan else 40
-    config.run.held_out_every = 500 if wan else 20
-    config.run.sample_every = 500 if wan else 40
+    config.run.steps = 2000 if wan else 24
+    config.run.held_out_every = 500 if wan else 12
+    config.run.sample_every = 500 if wan else 24
     config.optim = optim(1e-6 if wan else 5e-4, clip=1.0)
     config.trained = trained("all")
     del config.sampler_steps, config.guidance
     config.pairs = ConfigDict()
     config.pairs.path = "data/pairs" if wan else "out/film/pairs"
-    config.pairs.count = 5000 if wan else 16
+    config.pairs.count = 5000 if wan else 12
     config.pairs.batch = 32 if wan else 4  # made at a time, over all devices
     config.pairs.sampler_steps = 50
     config.pairs.guidance = 6.0

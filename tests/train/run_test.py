@@ -1,0 +1,236 @@
+"""Runs of the command line: what a workdir holds, and that nothing is lost when a run ends at any moment."""
+
+import json
+import os
+import pathlib
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import jax
+import numpy as np
+import pytest
+from jax.experimental.compilation_cache import compilation_cache
+
+from shotstream_jax.core.checkpoint import open_array, read_slice
+from shotstream_jax.core.errors import InputError
+from shotstream_jax.core.sharding import make_mesh
+from shotstream_jax.load import load, load_part
+from shotstream_jax.testing import tiny_preset
+from shotstream_jax.train import __main__ as train
+from shotstream_jax.train import ode_pairs
+from shotstream_jax.train.log import cut_back
+from tests.train.material import make_checkpoint, make_dataset
+
+ROOT = pathlib.Path(__file__).parents[2]
+FEW = ["data.frames=4", "data.workers=1", "data.held_out=0.3", "run.batch=2", "run.log_every=1", "run.save_every=1"]
+FEW += ["run.held_out_every=0", "run.sample_every=0", "run.held_out_batches=1"]
+
+
+@pytest.fixture(scope="module")
+def material(tmp_path_factory) -> pathlib.Path:
+    """data/ and start/: what every run here begins with."""
+    folder = tmp_path_factory.mktemp("material")
+    make_dataset(folder / "data")
+    make_checkpoint(folder / "start")
+    make_checkpoint(folder / "teacher", seed=1)
+    return folder
+
+
+def arguments(stage: str, material: pathlib.Path, workdir: pathlib.Path, *fields: str) -> list[str]:
+    fields = (
+        f"start.checkpoint={material}/start",
+        f"data.path={material}/data",
+        *FEW,
+        *fields,
+    )
+    if stage.startswith("dmd"):
+        fields = (f"teacher={material}/teacher", *fields)
+    words = [f"--config={ROOT}/configs/{stage}.py:tiny", *(f"--config.{field}" for field in fields)]
+    return [*words, f"--workdir={workdir}"]
+
+
+def command(*args: str) -> subprocess.Popen:
+    """A run in a process of its own, on one fake device."""
+    flags = "--xla_backend_optimization_level=0"
+    environment = os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu", "SHOTSTREAM_CACHE_DIR": args[-1]}
+    words = [sys.executable, "-m", "shotstream_jax.train", *args[:-1]]
+    return subprocess.Popen(words, env=environment, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+
+
+def rows(workdir: pathlib.Path) -> list[dict]:
+    return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+
+
+def transformer(workdir: pathlib.Path) -> dict:
+    return load_part(tiny_preset(), "dit", workdir / "model")
+
+
+def same(a, b) -> None:
+    jax.tree.map(np.testing.assert_array_equal, a, b)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def programs_are_kept(tmp_path_factory):
+    """The runs of this file compile the same programs: each once."""
+    before = jax.config.jax_enable_compilation_cache, jax.config.jax_compilation_cache_dir
+    jax.config.update("jax_enable_compilation_cache", True)
+    jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("xla")))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    compilation_cache.reset_cache()
+    yield
+    jax.config.update("jax_enable_compilation_cache", before[0])
+    jax.config.update("jax_compilation_cache_dir", before[1])
+    compilation_cache.reset_cache()
+
+
+@pytest.fixture
+def one_device(monkeypatch) -> None:
+    """Eight are tested elsewhere (stages_test, processes_test); one compiles faster."""
+    for module in (train, ode_pairs):
+        monkeypatch.setattr(module, "make_mesh", lambda lengths: make_mesh(lengths, jax.devices()[:1]))
+
+
+def in_process(stage: str, material: pathlib.Path, workdir: pathlib.Path, *fields: str) -> None:
+    train.main(arguments(stage, material, workdir, *fields))
+
+
+def test_a_workdir_and_going_on(one_device, material, tmp_path):
+    """Four steps at once = two, and two more; the metrics have every step once; the model loads."""
+    whole, halves = tmp_path / "whole", tmp_path / "halves"
+    extra = ("run.held_out_every=2", "run.sample_every=4", "run.keep_last=1", "run.keep_every=3", "trained.ema=0.5")
+    in_process("teacher", material, whole, "run.steps=4", *extra)
+    in_process("teacher", material, halves, "run.steps=2", *extra)
+    # As if a later step had been logged and not saved, and a line had been cut off.
+    with (halves / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 2, "loss": 5.0}\n{"step": 3, "lo')
+    in_process("teacher", material, halves, "run.steps=4", *extra)
+    same(transformer(whole), transformer(halves))
+    losses = [(r["step"], r["loss"]) for r in rows(whole) if "loss" in r]
+    assert [step for step, _ in losses] == [0, 1, 2, 3]
+    assert losses == [(r["step"], r["loss"]) for r in rows(halves) if "loss" in r]
+    assert [r["step"] for r in rows(whole) if "held_out/loss" in r] == [-1, 1, 3]
+    last = rows(whole)[-2]
+    assert last["tokens_per_s"] > 0 and last["tflops"] > 0 and last["host_memory_mb"] > 0
+    assert sorted(p.name for p in (whole / "checkpoints").iterdir()) == ["3", "4"]
+    assert (whole / "samples" / "step_000004.mp4").stat().st_size > 500
+    assert list((whole / "tensorboard").iterdir())
+    assert load(whole / "model").preset.name == "test"
+
+
+def test_another_recipe_is_refused(one_device, material, tmp_path):
+    in_process("teacher", material, tmp_path / "run", "run.steps=1")
+    with pytest.raises(InputError, match=r"data.frames was 4, is 2; use another --workdir"):
+        in_process("teacher", material, tmp_path / "run", "run.steps=2", "data.frames=2")
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    config["sizes"]["dit"]["dim"] = 96
+    (tmp_path / "run" / "config.json").write_text(json.dumps(config))
+    with pytest.raises(InputError, match=r"model.dit.dim was 96, is 48"):
+        in_process("teacher", material, tmp_path / "run", "run.steps=2")
+
+
+def test_what_is_not_finite_stops_the_run(one_device, material, tmp_path):
+    with pytest.raises(InputError, match=r"step \d: .*loss.* not finite; stopped"):
+        in_process("teacher", material, tmp_path / "run", "run.steps=6", "optim.lr=1e30", "optim.clip=1e30")
+    snapshots = [int(p.name) for p in (tmp_path / "run" / "checkpoints").iterdir()]
+    bad = next(r["step"] for r in rows(tmp_path / "run") if not np.isfinite(r["loss"]))
+    assert max(snapshots, default=0) <= bad
+
+
+def test_pairs_then_regression_and_restart(one_device, material, tmp_path):
+    """Pairs are made once: a batch that is lost is made again as it was, and no other."""
+    path, fields = tmp_path / "pairs", ("run.steps=2", "pairs.count=7", "pairs.batch=4")
+    words = arguments("ode_init", material, tmp_path / "run", *fields, f"pairs.path={path}")
+    ode_pairs.main(words[:-1])
+    before = read_slice(open_array(path, "trajectory"))
+    assert before.shape[:2] == (7, 5) and np.isfinite(before.astype(np.float32)).all()
+    (path / "batch-00001.json").unlink()
+    first = (path / "batch-00000.json").stat().st_mtime_ns
+    store = open_array(path, "trajectory")
+    store[4:].write(np.zeros_like(before[4:])).result()
+    ode_pairs.main(words[:-1])
+    np.testing.assert_array_equal(read_slice(open_array(path, "trajectory")), before)
+    assert (path / "batch-00000.json").stat().st_mtime_ns == first
+    train.main(words)
+    assert [r["step"] for r in rows(tmp_path / "run")] == [0, 1]
+    with pytest.raises(InputError, match="made with other settings: guidance"):
+        ode_pairs.main([*words[:-1], "--config.pairs.guidance=1.5"])
+
+
+def test_a_story_that_stops_in_the_middle(one_device, material, tmp_path):
+    """Stage 4 keeps the story and its shot: three steps of two-shot stories, stopped after one, are the same three."""
+    fields = ("shots=2", "trained.lora.rank=2", "fake.lora.rank=2", "optim.lr=1e-3", "critic.lr=1e-3")
+    whole, halves = tmp_path / "whole", tmp_path / "halves"
+    in_process("dmd_inter", material, whole, *fields, "run.steps=3")
+    in_process("dmd_inter", material, halves, *fields, "run.steps=1")
+    in_process("dmd_inter", material, halves, *fields, "run.steps=3")
+    same(transformer(whole), transformer(halves))
+    losses = [[{k: v for k, v in r.items() if "loss" in k} for r in rows(d)] for d in (whole, halves)]
+    assert losses[0] == losses[1] and len(losses[0]) == 3
+
+
+def test_kill_loses_nothing_and_sigterm_saves(material, tmp_path):
+    """A run that is killed at random moments, and asked to stop once, ends with the bits of an uninterrupted one."""
+    cache, fields = str(tmp_path / "cache"), ("run.steps=30", "optim.lr=1e-3")
+    calm, rough = (arguments("teacher", material, tmp_path / name, *fields) for name in ("calm", "rough"))
+    assert command(*calm, cache).communicate() and (tmp_path / "calm" / "model").exists()
+    draw, steps = random.Random(0), tmp_path / "rough" / "metrics.jsonl"
+    for sign in (signal.SIGTERM, signal.SIGKILL, signal.SIGKILL):
+        process, there = command(*rough, cache), size(steps)
+        while process.poll() is None and size(steps) <= there:  # until it has made a step
+            time.sleep(0.02)
+        time.sleep(draw.random() * 0.3)
+        process.send_signal(sign)
+        said = process.communicate()[1]
+        if sign == signal.SIGTERM:
+            assert process.returncode == 0 and "asked to stop: saved after step" in said
+    assert command(*rough, cache).communicate() and (tmp_path / "rough" / "model").exists()
+    same(transformer(tmp_path / "calm"), transformer(tmp_path / "rough"))
+    assert [r["step"] for r in rows(tmp_path / "rough")] == list(range(30))
+
+
+def size(path: pathlib.Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+def test_cut_back(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"step": -1}\n{"step": 0}\n{"step": 1}\n{"st')
+    cut_back(path, 1)
+    assert path.read_text() == '{"step": -1}\n{"step": 0}\n'
+
+
+@pytest.mark.parametrize(
+    "stage, fields, message",
+    [
+        ("teacher", ["stage=other"], "config.stage 'other' is not known; the stages are teacher, ode_init"),
+        ("teacher", ["optim.lrr=1"], "no such field.*lrr"),
+        ("teacher", ["run.batch=3", "mesh.fsdp=8"], "run.batch 3 in 1 pieces does not divide .* multiple of 8"),
+        ("teacher", ["mesh.fsdp=3"], "mesh .* does not cover 8 devices"),
+        ("teacher", ["mesh.sequence=4", "mesh.fsdp=2"], "6 tokens do not divide over mesh.sequence=4"),
+        ("teacher", ["start.checkpoint=nowhere"], "nowhere is neither a folder nor one of the shipped models"),
+        ("dmd_intra", ["teacher=nowhere"], "nowhere is neither a folder"),
+        ("dmd_intra", ["teacher=tiny"], "teacher tiny has other sizes"),
+        ("teacher", ["data.path=nowhere"], "nowhere is no data set.*precompute"),
+        ("teacher", ["data.frames=8"], "no target of 8 latent frames"),
+        ("teacher", ["data.frames=3"], "3 latent frames is no multiple of the chunk, 2"),
+        ("teacher", ["data.held_out=0.0", "run.held_out_every=1"], "no sample is held out"),
+        ("teacher", ["run.accumulate=3"], "run.batch 8 does not divide into run.accumulate 3"),
+        ("teacher", ["run.remat=some"], "run.remat 'some' is not known"),
+        ("teacher", ["trained.what=heads"], "trained.what 'heads' is not known"),
+        ("dmd_inter", ["shots=4"], "no story of 4 shots to train on .the longest has 3"),
+        ("ode_init", ["pairs.path=nowhere"], "nowhere has no complete set of pairs: run .*ode_pairs"),
+    ],
+)
+def test_bad_input_before_the_first_step(material, tmp_path, stage, fields, message):
+    words = arguments(stage, material, tmp_path / "run", "mesh.fsdp=8", "run.batch=8", *fields)
+    with pytest.raises(InputError, match=message):
+        train.main(words)
+    assert not (tmp_path / "run" / "metrics.jsonl").exists()
+
+
+def test_a_workdir_must_be_named(material):
+    with pytest.raises(InputError, match="--workdir is missing"):
+        train.main(arguments("teacher", material, pathlib.Path("x"))[:-1])
