@@ -8,7 +8,7 @@ has its parameters' shapes and names, so it follows them; activations are constr
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -20,13 +20,13 @@ from shotstream_jax.core.errors import InputError
 AXES = ("data", "fsdp", "sequence", "tensor")
 Rules = Sequence[tuple[str, tuple[str | None, ...]]]
 
-# Letters of the dimension legend (core/typing) → mesh axes. m: the hidden width of an MLP.
+# Letters of the dimension legend (core/typing) → mesh axes. m: the hidden width of an MLP. _: never split (layers).
 ACTIVATIONS: dict[str, str | tuple[str, ...] | None] = {
     "b": ("data", "fsdp"),
     "t": "sequence",
     "n": "tensor",
     "m": "tensor",
-} | dict.fromkeys("fhwslkdcpyx")
+} | dict.fromkeys("fhwslkdcpyx_")
 
 # A matrix that widens (or makes q, k, v) splits its output over `tensor`, the one that follows splits its input.
 RULES: dict[str, Rules] = {
@@ -93,6 +93,18 @@ def constrain(x: jax.Array, dims: str) -> jax.Array:
     """Lays an activation out by its dimensions' letters, e.g. "b f t d". Without a mesh (jax.set_mesh) it is x."""
     mesh = jax.sharding.get_abstract_mesh()
     return x if mesh.empty else jax.lax.with_sharding_constraint(x, activation_spec(mesh, dims, x.shape))
+
+
+def on_own_part(f: Callable[..., jax.Array], *arrays: jax.Array, dims: Sequence[str]) -> jax.Array:
+    """f(*arrays) where every device sees its own part of them only, so nothing is sent; the result lies like the first.
+
+    For what works story by story: XLA cannot tell, and would send all stories to all devices. Without a mesh f itself.
+    """
+    mesh = jax.sharding.get_abstract_mesh()
+    if mesh.empty:
+        return f(*arrays)
+    specs = tuple(activation_spec(mesh, d, a.shape) for d, a in zip(dims, arrays, strict=True))
+    return jax.shard_map(f, in_specs=specs, out_specs=specs[0], check_vma=False)(*arrays)
 
 
 def activation_spec(mesh: Mesh | AbstractMesh, dims: str, shape: Sequence[int]) -> PartitionSpec:

@@ -4,10 +4,13 @@ Keys are kept rotated. The buffer is written in place (carried through the scan 
 drivers): a pass puts its own chunk into its slot first, so attention is one call over a valid prefix.
 """
 
+import functools
+
 import flax
 import jax
 import jax.numpy as jnp
 
+from shotstream_jax.core.sharding import on_own_part
 from shotstream_jax.core.typing import Array, Float, Int, typechecked
 from shotstream_jax.memory.window import MemoryConfig
 
@@ -74,7 +77,7 @@ def put(
 ) -> KV:
     """Writes one layer's keys and values at each story's own token offset, in place."""
 
-    def write(array: Array, new: Array) -> Array:
+    def write(array: Array, new: Array, token: Array, layer: Array) -> Array:
         # One slice update a story: a vmapped one would become a scatter.
         for i in range(new.shape[0]):
             array = jax.lax.dynamic_update_slice(
@@ -82,7 +85,9 @@ def put(
             )
         return array
 
-    return KV(write(buffer.keys, keys), write(buffer.values, values))
+    place = functools.partial(on_own_part, write, dims=("_ b n s k", "b n s k", "b", ""))
+    layer = jnp.asarray(layer, jnp.int32)
+    return KV(place(buffer.keys, keys, token, layer), place(buffer.values, values, token, layer))
 
 
 def put_text(text: KV, layer: Array, keys: Array, values: Array) -> KV:
