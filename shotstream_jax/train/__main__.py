@@ -1,10 +1,10 @@
 """Train one of the four stages, on one machine or many.
 
-  python -m shotstream_jax.train --config configs/teacher.py:tiny --workdir runs/teacher
+  python -m shotstream_jax.train --config configs/teacher.py:tiny --workdir out/film/teacher
   python -m shotstream_jax.train.ode_pairs --config configs/ode_init.py:tiny
-  python -m shotstream_jax.train --config configs/ode_init.py:tiny --workdir runs/ode_init
-  python -m shotstream_jax.train --config configs/dmd_intra.py:tiny --workdir runs/dmd_intra
-  python -m shotstream_jax.train --config configs/dmd_inter.py:tiny --workdir runs/dmd_inter
+  python -m shotstream_jax.train --config configs/ode_init.py:tiny --workdir out/film/ode_init
+  python -m shotstream_jax.train --config configs/dmd_intra.py:tiny --workdir out/film/dmd_intra
+  python -m shotstream_jax.train --config configs/dmd_inter.py:tiny --workdir out/film/dmd_inter
 
 The same command goes on where an interrupted run stopped. SIGTERM saves, and exits with 0. WORKDIR/model is the result.
 --aot compiles a recipe for a TPU slice that need not be there, and says what it would need (docs/aot.md).
@@ -94,14 +94,17 @@ def start_processes(distributed: str | None) -> None:
     """Joins JAX's own runtime of many processes."""
     if distributed is None:
         return
-    if distributed == "auto":
-        jax.distributed.initialize()
-        return
     try:
-        address, count, number = distributed.split(",")
-        jax.distributed.initialize(address, int(count), int(number), local_device_ids=None)
-    except ValueError:
-        raise InputError(f"--distributed {distributed}: write HOST:PORT,number of processes,this one from 0") from None
+        if distributed == "auto":
+            jax.distributed.initialize()
+        else:
+            address, count, number = distributed.split(",")
+            jax.distributed.initialize(address, int(count), int(number))
+    except ValueError as error:
+        raise InputError(
+            f"--distributed {distributed}: {error}; write HOST:PORT,number of processes,this one from 0 (alone it "
+            "works on a TPU pod or under SLURM only)"
+        ) from None
 
 
 def make_stage(recipe: Recipe, preset: Preset, mesh: Mesh, dataset: Dataset | None) -> Stage:
