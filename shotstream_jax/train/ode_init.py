@@ -9,25 +9,23 @@ import jax.numpy as jnp
 import numpy as np
 
 from shotstream_jax.core.sharding import batch_sharding
-from shotstream_jax.core.typing import Array
+from shotstream_jax.core.typing import Array, PRNGKey
 from shotstream_jax.data.pairs import open_pairs
 from shotstream_jax.data.pipeline import Row, condition_row, held_out_clips
 from shotstream_jax.data.records import Dataset
+from shotstream_jax.model import Params
 from shotstream_jax.train import flops
 from shotstream_jax.train.generation import make_shot
-from shotstream_jax.train.ode_regression import PairBatch, draw, regression_loss
+from shotstream_jax.train.ode_regression import Draws, PairBatch, draw, regression_loss
 from shotstream_jax.train.recipe import OdeRecipe
-from shotstream_jax.train.setup import Frozen, Network, Networks, Setup, State, abstract_rows, conditions_of, jit_step
+from shotstream_jax.train.setup import Frozen, State, abstract_rows, conditions_of
 from shotstream_jax.train.stage import Program, Source
-from shotstream_jax.train.step import Metrics
+from shotstream_jax.train.supervised import Supervised
 
 
-class OdeInitStage:
+class OdeInitStage(Supervised):
     result = "student"
-
-    def __init__(self, recipe: OdeRecipe, setup: Setup):
-        self.recipe, self.setup = recipe, setup
-        self.networks = Networks({"student": Network(recipe.trained, recipe.optim, "start")}, {})
+    recipe: OdeRecipe
 
     def source(self, dataset: Dataset) -> Source:
         """Items are the numbers of the pairs."""
@@ -49,62 +47,22 @@ class OdeInitStage:
         """A trajectory's shape."""
         return (len(self.setup.steps.nominal) + 1, self.setup.frames, *self.setup.latent)
 
-    def extras(self) -> State:
-        return {}
-
     def needs(self) -> tuple[str, ...]:
         return ()
 
-    def batch_index(self, step: int) -> int:
-        return step
+    def draw(self, key: PRNGKey, rows: dict[str, Array]) -> tuple[PairBatch, Draws]:
+        batch = PairBatch(rows["trajectory"], conditions_of(rows))
+        return batch, draw(key, batch, self.setup.preset.memory.chunk, self.recipe.dropout)
 
-    def step(self, i: int, state: State, frozen: Frozen, rows: dict[str, Array]) -> tuple[State, Metrics]:
-        return self._train(state, frozen, rows, np.int32(i))
-
-    @functools.cached_property
-    def _train(self) -> Any:
-        setup, network, recipe = self.setup, self.networks.moving["student"], self.recipe
-
-        def train(state: State, frozen: Frozen, rows: dict[str, Array], i: Array) -> tuple[State, Metrics]:
-            batch = PairBatch(rows["trajectory"], conditions_of(rows))
-            draws = draw(setup.key("train", i), batch, setup.preset.memory.chunk, recipe.dropout)
-
-            def loss(moves: Any, rows: Any) -> Any:
-                params = network.params(state["student"].replace(moves=moves), frozen["student"], setup.dtype)
-                return regression_loss(setup.student, setup.steps, setup.schedule, params, *rows), ({}, None)
-
-            new, metrics, _ = network.step(state["student"], (batch, draws), loss, recipe.run.accumulate)
-            return state | {"student": new}, metrics
-
-        return jit_step(train, self.networks.abstract(setup)[0], outputs=1)
-
-    def held_out(self, state: State, frozen: Frozen, rows: dict[str, Array], number: int) -> Metrics:
-        return self._loss(state, frozen, rows, np.int32(number))
-
-    @functools.cached_property
-    def _loss(self) -> Any:
-        setup, network = self.setup, self.networks.moving["student"]
-
-        @jax.jit
-        def loss(state: State, frozen: Frozen, rows: dict[str, Array], number: Array) -> Metrics:
-            batch = PairBatch(rows["trajectory"], conditions_of(rows))
-            draws = draw(setup.key("held_out", number), batch, setup.preset.memory.chunk, self.recipe.dropout)
-            params = network.params(state["student"], frozen["student"], setup.dtype)
-            return {"loss": regression_loss(setup.student, setup.steps, setup.schedule, params, batch, draws)}
-
-        return loss
-
-    def sample(self, state: State, frozen: Frozen, rows: dict[str, Array]) -> list[Array]:
-        return [self._sample(state, frozen, rows)]
+    def loss(self, params: Params, batch: PairBatch, draws: Draws) -> Array:
+        setup = self.setup
+        return regression_loss(setup.student, setup.steps, setup.schedule, params, batch, draws)
 
     @functools.cached_property
     def _sample(self) -> Any:
-        setup, network = self.setup, self.networks.moving["student"]
-
         @jax.jit
         def make(state: State, frozen: Frozen, rows: dict[str, Array]) -> Array:
-            params = network.params(state["student"], frozen["student"], setup.dtype)
-            return make_shot(setup, params, conditions_of(rows), setup.key("sample"))
+            return make_shot(self.setup, self.params(state, frozen), conditions_of(rows), self.setup.key("sample"))
 
         return make
 
