@@ -97,8 +97,10 @@ class Block(nn.Module):
         # A choice as a matmul: the transpose of a gather is a scatter, which is slow everywhere.
         chosen = jax.nn.one_hot(caption, text[0].shape[1], dtype=q.dtype)
         k, v = (jnp.einsum("bfs,bsnlk->bfnlk", chosen, a, precision="highest") for a in text)
-        by_frame = jax.vmap(lambda q, k, v: attend(q[:, :, None], k, v)[:, :, 0], in_axes=(2, 1, 1), out_axes=2)
-        return self.cross_attn.out(by_frame(q, k, v))
+        # A frame of a story is a row of its own.
+        rows = lambda a: a.reshape(-1, *a.shape[2:])  # noqa: E731
+        attended = attend(rows(q.swapaxes(1, 2))[:, :, None], rows(k), rows(v))[:, :, 0]
+        return self.cross_attn.out(attended.reshape(*q.shape[:1], -1, *attended.shape[1:]).swapaxes(1, 2))
 
     def _modulation(self, e0: Array, first: int) -> tuple[Array, Array, Array]:
         """Shift, scale and gate, [b, g, 1, d] each (g = f, or 1 where all frames share t)."""

@@ -13,7 +13,13 @@ from shotstream_jax.dit.block import Block, modulate
 from shotstream_jax.dit.config import DiTConfig
 from shotstream_jax.nn.layers import TEXT_AND_TIME_INIT, LayerNorm, Linear, time_sinusoid
 
-REMAT = {"full": None, "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable}
+_KEPT = jax.checkpoint_policies
+REMAT = {
+    "full": None,
+    "dots": _KEPT.save_from_both_policies(
+        _KEPT.dots_with_no_batch_dims_saveable, _KEPT.save_only_these_names("attended")
+    ),
+}
 
 # (block, carry, layer number) → (carry, None); a body sees one layer's parameters.
 LayerBody = Callable[[Block, Any, Array], tuple[Any, None]]

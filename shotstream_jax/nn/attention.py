@@ -6,17 +6,16 @@ devices (sequence parallelism), where every device has all keys.
 """
 
 import dataclasses
-import math
+import functools
 from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
+from jax.ad_checkpoint import checkpoint_name
 
-from shotstream_jax.core.sharding import constrain
+from shotstream_jax.core.sharding import constrain, on_own_part
 from shotstream_jax.core.typing import Array, Float, Int, typechecked
-
-# Above so many scores a story (2²⁷ are 512 MB), queries go frame by frame.
-_MOST_SCORES = 2**27
+from shotstream_jax.nn import kernels
 
 
 @typechecked
@@ -28,22 +27,27 @@ def attend(
 ) -> Float[Array, "b n f t k"]:
     """softmax(q·keysᵀ/√k)·values, exact. Only the first `length` keys count (all of them if None).
 
-    A cache keeps its valid keys a prefix, so a length is all the masking there is. Where the scores are many, only one
-    frame's are alive at a time, in the backward pass too.
+    A cache keeps its valid keys a prefix, so a length is all the masking there is. Processors and accelerators have a
+    form of their own (nn/kernels); it works on a device's own stories, heads and tokens.
     """
-    if math.prod(q.shape[1:4]) * keys.shape[2] <= _MOST_SCORES or q.shape[2] == 1:
-        return _attend(q, keys, values, length)
-    frame = jax.checkpoint(lambda q: _attend(q[:, :, None], keys, values, length)[:, :, 0])
-    return jnp.moveaxis(jax.lax.map(frame, jnp.moveaxis(q, 2, 0)), 0, 2)
+    if length is None:
+        kernel, arrays, dims = _without_length, (q, keys, values), _DIMS[:3]
+    else:
+        kernel, arrays, dims = _with_length, (q, keys, values, length), _DIMS
+    # Named, so that a layer computed again for its gradient (Trunk.remat) need not attend again.
+    return checkpoint_name(on_own_part(kernel, *arrays, dims=dims), "attended")
 
 
-def _attend(q: Array, keys: Array, values: Array, length: Array | None) -> Array:
-    scores = jnp.einsum("bnftk,bnsk->bnfts", q, keys, preferred_element_type=jnp.float32) * q.shape[-1] ** -0.5
-    if length is not None:
-        valid = jnp.arange(keys.shape[2])[None, :] < length[:, None]
-        scores = jnp.where(valid[:, None, None, None, :], scores, -jnp.inf)
-    weights = jax.nn.softmax(scores, axis=-1).astype(values.dtype)
-    return jnp.einsum("bnfts,bnsk->bnftk", weights, values)
+_DIMS = ("b n f t k", "b n s k", "b n s k", "b")
+
+
+def _with_length(q: Array, keys: Array, values: Array, length: Array) -> Array:
+    return jax.lax.platform_dependent(q, keys, values, length, cpu=kernels.tiled, default=kernels.exact)
+
+
+def _without_length(q: Array, keys: Array, values: Array) -> Array:
+    tiled, exact = (functools.partial(form, length=None) for form in (kernels.tiled, kernels.exact))
+    return jax.lax.platform_dependent(q, keys, values, cpu=tiled, default=exact)
 
 
 @dataclasses.dataclass(frozen=True)

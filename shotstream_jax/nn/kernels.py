@@ -1,0 +1,127 @@
+"""How attention is computed. Both forms are exact, softmax(q·keysᵀ/√k)·values; they differ in what they keep in memory.
+
+    exact   all scores at once, or one frame of queries at a time where they are many
+    tiled   for processors: a tile of scores that stays in the cache, made again in the backward pass
+
+The backward pass of a tile, from the saved output o and L = log Σ exp(scores), with g the gradient of o:
+
+    p = exp(scores − L)     ds = p·(g·valuesᵀ − Σ g·o)/√k                       (1)
+    dq = ds·keys            dkeys = dsᵀ·q            dvalues = pᵀ·g             (2)
+"""
+
+import functools
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from shotstream_jax.core.typing import Array
+
+# Above so many scores a story (2²⁷ are 512 MB), `exact` takes the queries frame by frame.
+_MOST_SCORES = 2**27
+# Scores of a tile. 2²⁰ are 4 MB: a processor's caches hold them; smaller tiles cost more in calls than they save.
+_TILE = 2**20
+
+
+def exact(q: Array, keys: Array, values: Array, length: Array | None) -> Array:
+    """q [b, n, f, t, k], keys and values [b, n, s, k], length [b]: only so many keys count."""
+    if math.prod(q.shape[1:4]) * keys.shape[2] <= _MOST_SCORES or q.shape[2] == 1:
+        return _exact(q, keys, values, length)
+    frame = jax.checkpoint(lambda q: _exact(q[:, :, None], keys, values, length)[:, :, 0])
+    return jnp.moveaxis(jax.lax.map(frame, jnp.moveaxis(q, 2, 0)), 0, 2)
+
+
+def _exact(q: Array, keys: Array, values: Array, length: Array | None) -> Array:
+    scores = jnp.einsum("bnftk,bnsk->bnfts", q, keys, preferred_element_type=jnp.float32) * q.shape[-1] ** -0.5
+    if length is not None:
+        valid = jnp.arange(keys.shape[2])[None, :] < length[:, None]
+        scores = jnp.where(valid[:, None, None, None, :], scores, -jnp.inf)
+    weights = jax.nn.softmax(scores, axis=-1).astype(values.dtype)
+    return jnp.einsum("bnfts,bnsk->bnftk", weights, values)
+
+
+def tiled(q: Array, keys: Array, values: Array, length: Array | None) -> Array:
+    """The same, tile by tile: some heads of some stories, and some of their queries."""
+    b, n, f, t, k = q.shape
+    whole = jnp.full(b, keys.shape[2], jnp.int32) if length is None else length
+    rows, queries, s = b * n, f * t, keys.shape[2]
+    heads = _divisor(rows, max(1, _TILE // (queries * s)))
+    tile = _divisor(queries, max(1, _TILE // (heads * s)))
+    # [groups of heads, tiles, heads, queries of a tile, k]
+    q = q.reshape(rows // heads, heads, queries // tile, tile, k).swapaxes(1, 2)
+    keys, values = (a.reshape(rows // heads, heads, s, k) for a in (keys, values))
+    out = _tiles(q, keys, values, jnp.repeat(whole, n).reshape(rows // heads, heads), length is not None)
+    return out.swapaxes(1, 2).reshape(b, n, f, t, k)
+
+
+def _divisor(number: int, most: int) -> int:
+    """The greatest divisor that is not above `most`."""
+    return next(d for d in range(min(number, most), 0, -1) if number % d == 0)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(4,))
+def _tiles(q: Array, keys: Array, values: Array, length: Array, masked: bool) -> Array:
+    return _tiles_forward(q, keys, values, length, masked)[0]
+
+
+def _tiles_forward(q: Array, keys: Array, values: Array, length: Array, masked: bool) -> tuple[Array, Any]:
+    def group(args: Any) -> Any:
+        q, keys, values, length = args
+
+        def tile(q: Array) -> tuple[Array, Array]:
+            scores = _scores(q, keys, length, masked)
+            most = jnp.max(scores, -1, keepdims=True)
+            weights = jnp.exp(scores - most)
+            total = jnp.sum(weights, -1, keepdims=True)
+            out = jnp.einsum("hqs,hsk->hqk", weights.astype(values.dtype), values, preferred_element_type=jnp.float32)
+            return (out / total).astype(values.dtype), (most + jnp.log(total))[..., 0]
+
+        return _each(tile, q)
+
+    out, log_total = _each(group, (q, keys, values, length))
+    return out, (q, keys, values, length, out, log_total)
+
+
+def _tiles_backward(masked: bool, kept: Any, grad: Array) -> tuple[Array, Array, Array, None]:
+    def group(args: Any) -> Any:
+        (q, keys, values, length, out, log_total), grad = args
+        zeros = jnp.zeros(keys.shape, jnp.float32), jnp.zeros(values.shape, jnp.float32)
+
+        def tile(sums: Any, args: Any) -> Any:
+            q, out, log_total, grad = args
+            weights = jnp.exp(_scores(q, keys, length, masked) - log_total[..., None])
+            shift = jnp.sum(grad.astype(jnp.float32) * out, -1, keepdims=True)
+            by_weight = jnp.einsum("hqk,hsk->hqs", grad, values, preferred_element_type=jnp.float32)
+            by_score = (weights * (by_weight - shift) * q.shape[-1] ** -0.5).astype(q.dtype)
+            by_query = jnp.einsum("hqs,hsk->hqk", by_score, keys)
+            by_key = jnp.einsum("hqs,hqk->hsk", by_score, q, preferred_element_type=jnp.float32)
+            by_value = jnp.einsum("hqs,hqk->hsk", weights.astype(grad.dtype), grad, preferred_element_type=jnp.float32)
+            return (sums[0] + by_key, sums[1] + by_value), by_query
+
+        rows = q, out, log_total, grad
+        if q.shape[0] == 1:
+            sums, by_query = tile(zeros, jax.tree.map(lambda a: a[0], rows))
+            by_query = by_query[None]
+        else:
+            sums, by_query = jax.lax.scan(tile, zeros, rows)
+        return by_query, sums[0].astype(keys.dtype), sums[1].astype(values.dtype)
+
+    return *_each(group, (kept, grad)), None
+
+
+_tiles.defvjp(_tiles_forward, _tiles_backward)
+
+
+def _scores(q: Array, keys: Array, length: Array, masked: bool) -> Array:
+    scores = jnp.einsum("hqk,hsk->hqs", q, keys, preferred_element_type=jnp.float32) * q.shape[-1] ** -0.5
+    if not masked:
+        return scores
+    return jnp.where(jnp.arange(keys.shape[1])[None, None] < length[:, None, None], scores, -jnp.inf)
+
+
+def _each(f: Any, rows: Any) -> Any:
+    """f for every entry of the first dimension, one after the other."""
+    if jax.tree.leaves(rows)[0].shape[0] == 1:
+        return jax.tree.map(lambda a: a[None], f(jax.tree.map(lambda a: a[0], rows)))
+    return jax.lax.map(f, rows)

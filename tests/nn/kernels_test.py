@@ -1,0 +1,45 @@
+"""Every form of attention agrees with the plain one, in values and gradients."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from shotstream_jax.nn import kernels
+
+# Largest relative difference (of norms) that rounding explains: the inputs' type rounds weights and results.
+TOLERANCE = {jnp.float32: 2e-6, jnp.bfloat16: 1e-2}
+
+
+def _inputs(dtype):
+    keys = jax.random.split(jax.random.key(0), 4)
+    shapes = (2, 3, 4, 5, 8), (2, 3, 30, 8), (2, 3, 30, 8), (2, 3, 4, 5, 8)
+    return [jax.random.normal(key, shape, dtype) for key, shape in zip(keys, shapes, strict=True)]
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize("length", [None, (30, 7)])
+@pytest.mark.parametrize("tile", [1, 200, 2**20])  # single queries; some queries of one head; all at once
+def test_tiles_agree_with_all_scores_at_once(dtype, length, tile, monkeypatch):
+    monkeypatch.setattr(kernels, "_TILE", tile)
+    *qkv, weight = _inputs(dtype)
+    length = None if length is None else jnp.array(length)
+
+    def with_gradients(form):
+        out, pullback = jax.vjp(lambda q, k, v: form(q, k, v, length), *qkv)
+        return out, *pullback(weight)
+
+    wide = [a.astype(jnp.float32) for a in jax.jit(lambda: with_gradients(kernels.tiled))()]
+    plain = [a.astype(jnp.float32) for a in jax.jit(lambda: with_gradients(kernels.exact))()]
+    for name, ours, theirs in zip(("out", "q", "keys", "values"), wide, plain, strict=True):
+        error = np.linalg.norm(ours - theirs) / np.linalg.norm(theirs)
+        assert error < TOLERANCE[dtype], f"{name}: {error:.1e}"
+
+
+def test_keys_beyond_the_length_change_nothing():
+    q, keys, values, _ = _inputs(jnp.float32)
+    length = jnp.array([30, 7])
+    beyond = jnp.arange(30)[None, None, :, None] >= length[:, None, None, None]
+    for form in (kernels.tiled, kernels.exact):
+        junk = form(q, jnp.where(beyond, 1e4, keys), jnp.where(beyond, 1e4, values), length)
+        np.testing.assert_array_equal(junk, form(q, keys, values, length))
