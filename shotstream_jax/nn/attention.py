@@ -7,7 +7,7 @@ devices (sequence parallelism), where every device has all keys.
 
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +15,7 @@ from jax.ad_checkpoint import checkpoint_name
 
 from shotstream_jax.core.sharding import constrain, on_own_part
 from shotstream_jax.core.typing import Array, Float, Int, typechecked
-from shotstream_jax.nn import kernels
+from shotstream_jax.nn import kernels, splash
 
 
 @typechecked
@@ -27,27 +27,25 @@ def attend(
 ) -> Float[Array, "b n f t k"]:
     """softmax(q·keysᵀ/√k)·values, exact. Only the first `length` keys count (all of them if None).
 
-    A cache keeps its valid keys a prefix, so a length is all the masking there is. Processors and accelerators have a
-    form of their own (nn/kernels); it works on a device's own stories, heads and tokens.
+    A cache keeps its valid keys a prefix, so a length is all the masking there is. Each kind of device has its form;
+    it works on the stories, heads and tokens that a device has.
     """
-    if length is None:
-        kernel, arrays, dims = _without_length, (q, keys, values), _DIMS[:3]
-    else:
-        kernel, arrays, dims = _with_length, (q, keys, values, length), _DIMS
+    arrays, dims = (q, keys, values), ("b n f t k", "b n s k", "b n s k")
+    if length is not None:
+        arrays, dims = (*arrays, length), (*dims, "b")
     # Named, so that a layer computed again for its gradient (Trunk.remat) need not attend again.
-    return checkpoint_name(on_own_part(kernel, *arrays, dims=dims), "attended")
+    return checkpoint_name(on_own_part(_attend, *arrays, dims=dims), "attended")
 
 
-_DIMS = ("b n f t k", "b n s k", "b n s k", "b")
+def _attend(q: Array, keys: Array, values: Array, *length: Array) -> Array:
+    forms = {"cpu": kernels.tiled, "tpu": splash.splash if splash.fits(q) else kernels.exact}
+    taken = {platform: functools.partial(_apply, form) for platform, form in forms.items()}
+    default = functools.partial(_apply, kernels.exact)
+    return jax.lax.platform_dependent(q, keys, values, *length, default=default, **taken)
 
 
-def _with_length(q: Array, keys: Array, values: Array, length: Array) -> Array:
-    return jax.lax.platform_dependent(q, keys, values, length, cpu=kernels.tiled, default=kernels.exact)
-
-
-def _without_length(q: Array, keys: Array, values: Array) -> Array:
-    tiled, exact = (functools.partial(form, length=None) for form in (kernels.tiled, kernels.exact))
-    return jax.lax.platform_dependent(q, keys, values, cpu=tiled, default=exact)
+def _apply(form: Callable[..., Array], q: Array, keys: Array, values: Array, length: Array | None = None) -> Array:
+    return form(q, keys, values, length)
 
 
 @dataclasses.dataclass(frozen=True)

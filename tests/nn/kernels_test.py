@@ -1,11 +1,13 @@
 """Every form of attention agrees with the plain one, in values and gradients."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from shotstream_jax.nn import kernels
+from shotstream_jax.nn import kernels, splash
 
 # Largest relative difference (of norms) that rounding explains: the inputs' type rounds weights and results.
 TOLERANCE = {jnp.float32: 2e-6, jnp.bfloat16: 1e-2}
@@ -43,3 +45,32 @@ def test_keys_beyond_the_length_change_nothing():
     for form in (kernels.tiled, kernels.exact):
         junk = form(q, jnp.where(beyond, 1e4, keys), jnp.where(beyond, 1e4, values), length)
         np.testing.assert_array_equal(junk, form(q, keys, values, length))
+
+
+@pytest.mark.parametrize("length", [None, (700, 130)])
+def test_splash_agrees(length, monkeypatch):
+    """The TPU kernel, interpreted: queries and keys that fill no whole block, and blocks beyond the length."""
+    monkeypatch.setattr(splash, "_BLOCK", 256)
+    keys = jax.random.split(jax.random.key(0), 4)
+    shapes = (2, 2, 3, 100, 128), (2, 2, 700, 128), (2, 2, 700, 128), (2, 2, 3, 100, 128)
+    *qkv, weight = [jax.random.normal(key, shape) for key, shape in zip(keys, shapes, strict=True)]
+    length = None if length is None else jnp.array(length)
+
+    def results(form, q, k, v):
+        if length is not None:
+            return (form(q, k, v, length),)
+        out, pullback = jax.vjp(lambda *qkv: form(*qkv, None), q, k, v)
+        return out, *pullback(weight)
+
+    ours = jax.jit(lambda *qkv: results(functools.partial(splash.splash, interpret=True), *qkv))(*qkv)
+    theirs = jax.jit(lambda *qkv: results(kernels.exact, *qkv))(*qkv)
+    for a, b in zip(ours, theirs, strict=True):
+        assert np.linalg.norm(a - b) / np.linalg.norm(b) < TOLERANCE[jnp.float32]
+
+
+def test_splash_skips_keys_beyond_the_length():
+    """Not only masked: a block beyond the length is not looked at, whatever is in it."""
+    q, keys = jnp.ones((1, 1, 1, 128, 128)), jnp.ones((1, 1, 2048, 128))
+    junk = keys.at[:, :, 1024:].set(jnp.nan)
+    out = splash.splash(q, junk, junk, jnp.array([900]), interpret=True)
+    np.testing.assert_allclose(out, 1, rtol=1e-6)
