@@ -31,6 +31,7 @@ ALLOWED = {  # layer → layers of ours that it may import, besides itself
     "train.ode_pairs": MODELS | {"cli", "data", "load"},
     "train.aot": MODELS | {"cli", "data", "load"},
     "precompute": MODELS | {"cli", "convert", "data", "generate", "load"},
+    "bench": MODELS | {"cli", "generate", "load", "train"},
     "testing": MODELS | {"load"},
     "__init__": {"generate", "load", "presets"},
 }

@@ -7,15 +7,20 @@ devices (sequence parallelism), where every device has all keys.
 
 import dataclasses
 import functools
+import os
 from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 
+from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.sharding import constrain, on_own_part
 from shotstream_jax.core.typing import Array, Float, Int, typechecked
 from shotstream_jax.nn import kernels, splash
+
+FORM_VARIABLE = "SHOTSTREAM_ATTENTION"  # names one form, for all devices: to compare them, or to get round a bad one
+FORMS = {"exact": kernels.exact, "tiled": kernels.tiled, "cudnn": kernels.cudnn, "splash": splash.splash}
 
 
 @typechecked
@@ -38,10 +43,15 @@ def attend(
 
 
 def _attend(q: Array, keys: Array, values: Array, *length: Array) -> Array:
-    forms = {"cpu": kernels.tiled, "tpu": splash.splash if splash.fits(q) else kernels.exact}
-    taken = {platform: functools.partial(_apply, form) for platform, form in forms.items()}
-    default = functools.partial(_apply, kernels.exact)
-    return jax.lax.platform_dependent(q, keys, values, *length, default=default, **taken)
+    if name := os.environ.get(FORM_VARIABLE):
+        if name not in FORMS:
+            raise InputError(f"{FORM_VARIABLE}={name} is no form of attention; there are {', '.join(FORMS)}")
+        return _apply(FORMS[name], q, keys, values, *length)
+    taken = {"cpu": kernels.tiled, "tpu": splash.splash if splash.fits(q) else kernels.exact}
+    # cuDNN cannot even be traced where it is not, so a GPU's form is chosen here, for the machine that we are on.
+    default = kernels.cudnn if kernels.cudnn_fits(q) else kernels.exact
+    taken = {platform: functools.partial(_apply, form) for platform, form in taken.items()}
+    return jax.lax.platform_dependent(q, keys, values, *length, default=functools.partial(_apply, default), **taken)
 
 
 def _apply(form: Callable[..., Array], q: Array, keys: Array, values: Array, length: Array | None = None) -> Array:

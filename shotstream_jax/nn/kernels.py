@@ -1,7 +1,9 @@
-"""How attention is computed. Both forms are exact, softmax(q·keysᵀ/√k)·values; they differ in what they keep in memory.
+"""How attention is computed. All forms are exact, softmax(q·keysᵀ/√k)·values; they differ in what they keep in memory.
 
     exact   all scores at once, or one frame of queries at a time where they are many
     tiled   for processors: a tile of scores that stays in the cache, made again in the backward pass
+    cudnn   for NVIDIA GPUs: cuDNN's flash attention; keys beyond the length are not looked at
+    splash  for TPUs, in a file of its own
 
 The backward pass of a tile, from the saved output o and L = log Σ exp(scores), with g the gradient of o:
 
@@ -39,6 +41,26 @@ def _exact(q: Array, keys: Array, values: Array, length: Array | None) -> Array:
         scores = jnp.where(valid[:, None, None, None, :], scores, -jnp.inf)
     weights = jax.nn.softmax(scores, axis=-1).astype(values.dtype)
     return jnp.einsum("bnfts,bnsk->bnftk", weights, values)
+
+
+def cudnn_fits(q: Array) -> bool:
+    """Whether this machine's GPU has the kernel for such queries."""
+    if jax.default_backend() != "gpu" or q.dtype not in (jnp.bfloat16, jnp.float16):
+        return False
+    if q.shape[-1] % 8 or q.shape[-1] > 128:
+        return False
+    try:
+        return float(jax.devices()[0].compute_capability) >= 8
+    except (AttributeError, ValueError):  # not NVIDIA's
+        return False
+
+
+def cudnn(q: Array, keys: Array, values: Array, length: Array | None) -> Array:
+    """jax's interface to it has the heads after the tokens."""
+    b, n, f, t, k = q.shape
+    turned = (jnp.moveaxis(a, 1, 2) for a in (q.reshape(b, n, f * t, k), keys, values))
+    out = jax.nn.dot_product_attention(*turned, key_value_seq_lengths=length, implementation="cudnn")
+    return jnp.moveaxis(out, 2, 1).reshape(b, n, f, t, k)
 
 
 def tiled(q: Array, keys: Array, values: Array, length: Array | None) -> Array:

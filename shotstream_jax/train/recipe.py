@@ -42,7 +42,7 @@ class RunConfig:
     """steps: optimiser steps in all. batch: stories a step, over all devices. accumulate: pieces that it is made in.
 
     dtype: of the matmuls; what is trained is kept in float32. remat: what the backward pass computes again: "none",
-    "full" (a layer's all), "dots" (all but its Linears). A field …_every counts steps; 0 is never.
+    "full" (a layer's all), "dots" (all but its Linears and attention). A field …_every counts steps; 0 is never.
     keep_last, keep_every: the newest N checkpoints, and those of every M-th step.
     """
 
