@@ -21,10 +21,10 @@ def get_config(preset: str = "tiny") -> ConfigDict:
     config.run.steps = 500 if wan else 24
     config.run.batch = 32 if wan else 2
     config.run.save_every = 60 if wan else 6
-    config.run.held_out_every = 60 if wan else 12
+    config.run.held_out_every = 60 if wan else 6
     config.run.sample_every = 120 if wan else 24
     config.dropout.text = 0.0
-    config.optim = optim(2e-6 if wan else 1e-4, clip=1.0)
+    config.optim = optim(2e-6 if wan else 5e-4, clip=1.0)
     config.critic = optim(4e-7 if wan else 1e-4, clip=10.0)
     config.fake = trained("all")
     config.distillation = ConfigDict()

@@ -27,11 +27,17 @@ SHIPPED = ("tiny",)
 RANDOM_SEED = 0
 
 
-def load(checkpoint: str | pathlib.Path = "tiny", dtype: str = "float32", mesh: Mesh | None = None) -> Model:
+def load(
+    checkpoint: str | pathlib.Path = "tiny",
+    dtype: str = "float32",
+    mesh: Mesh | None = None,
+    vae_device: jax.Device | None = None,
+) -> Model:
     """A model from a native checkpoint folder, or by a shipped model's name.
 
     dtype: the type of its matmuls. mesh: where the parameters go, by the rules of core/sharding; each device reads its
-    own slices only. The name "tiny" gives seeded random weights until trained ones are shipped. Raises InputError.
+    own slices only. vae_device: the autoencoder's own, so that it decodes while the next chunk is made. The name "tiny"
+    gives seeded random weights until trained ones are shipped. Raises InputError.
     """
     use_persistent_cache()
     if dtype not in DTYPES:
@@ -41,12 +47,16 @@ def load(checkpoint: str | pathlib.Path = "tiny", dtype: str = "float32", mesh: 
         params = cast(random_params(preset, RANDOM_SEED), DTYPES[dtype])
         if mesh:
             params = {part: jax.device_put(tree, param_shardings(mesh, part, tree)) for part, tree in params.items()}
-        return Model(preset, params, ByteTokenizer(), DTYPES[dtype], f"random, seed {RANDOM_SEED}")
+        return Model(preset, _apart(params, vae_device), ByteTokenizer(), DTYPES[dtype], f"random, seed {RANDOM_SEED}")
     if lacking := [part for part in PARTS if part not in native.read_config(folder)["parts"]]:
         raise InputError(f"{folder} lacks {', '.join(lacking)}: import it with all three parts to stream")
     tokenizer = load_tokenizer(preset, folder)
     params = {part: load_part(preset, part, folder, DTYPES[dtype], mesh) for part in PARTS}
-    return Model(preset, params, tokenizer, DTYPES[dtype], str(folder))
+    return Model(preset, _apart(params, vae_device), tokenizer, DTYPES[dtype], str(folder))
+
+
+def _apart(params: Params, vae_device: jax.Device | None) -> Params:
+    return params if vae_device is None else params | {"vae": jax.device_put(params["vae"], vae_device)}
 
 
 def preset_of(checkpoint: str | pathlib.Path) -> Preset:

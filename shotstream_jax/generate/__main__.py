@@ -25,7 +25,7 @@ from shotstream_jax import cli
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.generate.report import Report
 from shotstream_jax.generate.story import Story
-from shotstream_jax.generate.stream import Chunk, stream_generate
+from shotstream_jax.generate.stream import Chunk, stream_generate, warm_up
 from shotstream_jax.generate.video import VideoWriter, check_writable
 from shotstream_jax.load import load, preset_of
 from shotstream_jax.model import Model
@@ -69,8 +69,13 @@ def main(argv: Sequence[str]) -> None:
     story = open_story(args, preset, recipe.video, script.global_caption if script else args.global_caption)
     out = check_writable(args.out, ".mp4")
     report_path = check_writable(args.report, ".json") if args.report else None
+    if typed := args.prompts == "-" and sys.stdin.isatty():
+        logging.info("loading and compiling, so that the first frames come at once …")
+        model = load(checkpoint, recipe.dtype)
+        warm_up(model, story.video)
     shots, count = (script.shots, len(script.shots)) if script else read_prompts(args.prompts, story.next_shot + 1)
-    model = load(checkpoint, recipe.dtype)
+    if not typed:
+        model = load(checkpoint, recipe.dtype)
     if model.origin.startswith("random"):
         logging.warning(
             "weights: %s. Nothing is trained yet: the pipeline is real, the pictures are noise.", model.origin
@@ -161,8 +166,8 @@ def with_progress(chunks: Iterator[Chunk], a_shot: int, story: Story, count: int
     for chunk in chunks:
         if chunk.chunk == 0:
             bar, frames, seconds = tqdm(total=a_shot, unit="chunk", desc=f"shot {chunk.shot + 1}{last}"), 0, 0.0
-            first = sum(chunk.seconds.values())
-        frames, seconds = frames + len(chunk.frames), seconds + sum(chunk.seconds.values())
+            first = chunk.seconds
+        frames, seconds = frames + len(chunk.frames), seconds + chunk.seconds
         bar.set_postfix_str(f"{frames / seconds:.1f} frames/s, first frames after {first:.2f} s", refresh=False)
         bar.update()
         if chunk.story:

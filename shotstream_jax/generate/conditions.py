@@ -29,18 +29,20 @@ def shot_conditions(preset: Preset, story: Story, text: Array) -> Conditions:
     memory = preset.memory
     if story.shots:
         pick = story.pick()
-        latents = np.stack([_latent(story, int(f), int(s)) for f, s in zip(pick.frames, pick.shots, strict=True)])
+        latents = jnp.stack(
+            [_latent(story, int(f), int(s)) for f, s in zip(pick.frames, pick.shots, strict=True)], axis=1
+        )
         phases, phase = pick.shots, story.next_shot
         slots, slot = pick.shots - story.shots[0].number, len(story.shots)
     else:
-        latents = np.zeros((memory.context, *preset.latent_grid(story.video), preset.dit.channels), np.float32)
+        latents = jnp.zeros((1, memory.context, *preset.latent_grid(story.video), preset.dit.channels))
         phases, phase = np.zeros(memory.context), 1
         slots, slot = np.zeros(memory.context), 0
     captions = [record.text for record in story.shots] + [text]
     captions += [jnp.zeros_like(text)] * (memory.captions - len(captions))
     chunk = np.ones(memory.chunk)
     return Conditions(
-        jnp.asarray(latents[None], jnp.float32),
+        latents,
         _ids(phases, slots),
         _ids(phase * chunk, slot * chunk),
         jnp.stack(captions, axis=1),
@@ -51,7 +53,7 @@ def _ids(phase: np.ndarray, caption: np.ndarray) -> FrameIds:
     return FrameIds(*(jnp.asarray(a[None], jnp.int32) for a in (phase, caption)))
 
 
-def _latent(story: Story, frame: int, shot: int) -> np.ndarray:
+def _latent(story: Story, frame: int, shot: int) -> Array:
     """A kept frame's latent; memory/select keeps every frame that it can pick."""
     record = story.shots[shot - story.shots[0].number]
     return record.latents[int(np.flatnonzero(record.frames == frame)[0])]

@@ -33,7 +33,7 @@ class Report:
     def as_dict(self) -> dict[str, Any]:
         """first_frames_s: from a shot's prompt to its first frames, on the first shot (cold: programs are compiled or
         fetched) and the median of later ones (warm). fps_warm leaves the first shot out."""
-        first = [_seconds(c) for c in self.chunks if c["chunk"] == 0]
+        first = [c["seconds"] for c in self.chunks if c["chunk"] == 0]
         later = [c for c in self.chunks if c["shot"] != self.chunks[0]["shot"]]
         return {
             "preset": self.preset,
@@ -67,13 +67,9 @@ def peak_rss_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
 
 
-def _seconds(chunk: dict[str, Any]) -> float:
-    return sum(chunk["seconds"].values())
-
-
 def _frames(chunks: list[dict[str, Any]]) -> int:
     return sum(c["frames"] for c in chunks)
 
 
 def _rate(chunks: list[dict[str, Any]]) -> float | None:
-    return _frames(chunks) / sum(map(_seconds, chunks)) if chunks else None
+    return _frames(chunks) / sum(c["seconds"] for c in chunks) if chunks else None

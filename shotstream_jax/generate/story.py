@@ -30,7 +30,8 @@ from shotstream_jax.presets import Preset, VideoFormat
 class ShotRecord:
     """What a finished shot leaves behind.
 
-    frames: the numbers of its kept frames in the video; latents [n, h, w, c]: each encoded by itself.
+    frames: the numbers of its kept frames in the video; latents: [1, h, w, c] of each, encoded by itself; while the
+    story is live they are on the device, and perhaps still being made.
     text [1, l, e]: its prompt's embedding; not saved, encoded again after loading.
     """
 
@@ -39,7 +40,7 @@ class ShotRecord:
     first_frame: int
     length: int
     frames: np.ndarray
-    latents: np.ndarray
+    latents: tuple[Array | np.ndarray, ...]
     text: Array | None = None
 
 
@@ -94,10 +95,8 @@ class Story:
             )
         latent = (*preset.latent_grid(self.video), preset.dit.channels)
         for record in self.shots:
-            if record.latents.shape[1:] != latent:
-                raise InputError(
-                    f"shot {record.number} of the story has latents {record.latents.shape[1:]} for {latent}"
-                )
+            if wrong := [a.shape[1:] for a in record.latents if a.shape[1:] != latent]:
+                raise InputError(f"shot {record.number} of the story has latents {wrong[0]} for {latent}")
 
     def check_folder(self, folder: str | pathlib.Path) -> None:
         """Refuses a folder that this story could not be saved in, now and after its next shot. Changes nothing."""
@@ -182,13 +181,18 @@ def _append(folder: pathlib.Path, record: ShotRecord, context: int) -> None:
     if path.exists():
         old = _read_record(folder, record.number, context)
         same = (old.caption, old.first_frame, old.length) == (record.caption, record.first_frame, record.length)
-        if not same or not np.array_equal(old.latents, record.latents):
+        if not same or not np.array_equal(_on_disk(old), _on_disk(record)):
             raise InputError(f"{path} is another take of shot {record.number}: fork the story into a new folder")
         return
     meta = {k: getattr(record, k) for k in ("number", "caption", "first_frame", "length")}
     data = io.BytesIO()
-    np.savez(data, meta=json.dumps(meta), frames=record.frames, latents=record.latents)
+    np.savez(data, meta=json.dumps(meta), frames=record.frames, latents=_on_disk(record))
     write_whole(path, data.getvalue())
+
+
+def _on_disk(record: ShotRecord) -> np.ndarray:
+    """[n, h, w, c]"""
+    return np.concatenate(record.latents)
 
 
 def _read_head(folder: pathlib.Path) -> dict[str, Any]:
@@ -210,7 +214,8 @@ def _read_record(folder: pathlib.Path, number: int, context: int) -> ShotRecord:
     path = _record_path(folder, number)
     try:
         with np.load(path, allow_pickle=False) as data:
-            record = ShotRecord(**json.loads(str(data["meta"])), frames=data["frames"], latents=data["latents"])
+            latents = tuple(data["latents"][:, None])
+            record = ShotRecord(**json.loads(str(data["meta"])), frames=data["frames"], latents=latents)
         wanted = candidates(number, record.first_frame, record.length, context)
         if record.number != number or not isinstance(record.caption, str):
             raise ValueError("it is another shot's")

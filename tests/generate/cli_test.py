@@ -56,7 +56,7 @@ def test_a_story_from_file_to_video(run, tmp_path, caplog):
         (1, 0, 9),
         (1, 1, 12),
     ]
-    assert all(set(c["seconds"]) == {"denoise", "decode"} for c in report["chunks"])
+    assert all(c["seconds"] > 0 for c in report["chunks"])
     assert report["first_frames_s"]["cold"] > 0 < report["first_frames_s"]["warm"]
     assert report["fps"] > 0 and report["peak_rss_mb"] > 100 and report["device"] and report["versions"]["jax"]
     assert "random" in caplog.text and "shot 2 is too long: its last" in caplog.text
