@@ -111,7 +111,7 @@ def part_row(part: Part, seconds: float, rates: Roofline) -> Row:
 
 def stream_row(subject: Subject, seconds: float) -> Row:
     found = stream_timing(subject, seconds)
-    row = {"part": "stream", "variant": f"{found.shots} warm shots", "frames_per_s": found.rate}
+    row = {"part": "stream", "variant": f"{subject.batch} stories, {found.seconds:.0f} s", "frames_per_s": found.rate}
     row |= {"first_frames_cold_s": found.first_cold, "first_frames_warm_s": found.first_warm}
     return row | {"peak_device_bytes": peak_device_memory()}
 
@@ -172,7 +172,7 @@ def say_head(about: Row) -> None:
 def say_row(row: Row) -> None:
     if row["part"] == "stream":
         first = f"first frames after {row['first_frames_cold_s']:.2f} s cold, {row['first_frames_warm_s']:.3f} s warm"
-        cli.say(f"{row['part']:16}{row['variant']:16}{first:>61}{row['frames_per_s']:>10.1f}")
+        cli.say(f"{row['part']:16}{row['variant']:28}{first:>49}{row['frames_per_s']:>10.1f}")
     else:
         share, rate = f"{100 * row['of_matmul']:.0f} %", f"{row['frames_per_s']:.1f}" if row["frames_per_s"] else ""
         cli.say(

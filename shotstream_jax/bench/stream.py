@@ -2,38 +2,59 @@
 
 import statistics
 import time
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from shotstream_jax.bench.parts import Subject
-from shotstream_jax.generate.stream import stream_generate
+from shotstream_jax.generate.stream import new_story, stream_generate, stream_stories
 
 CAPTION = "A red fox trots over wet sand; the lighthouse blinks behind it. Shot {}."
+MANY = 10**5
 
 
 class StreamTiming(NamedTuple):
-    """Seconds from a shot's prompt to its first frames, when programs are compiled or fetched and later; frames/s of
-    whole shots, the first one left out; shots measured."""
+    """Seconds from a shot's prompt to its first frames: of the first shot, whose programs are compiled or fetched, and
+    the median of later ones. Frames/s of all stories together once all is warm, over so many seconds."""
 
     first_cold: float
     first_warm: float
     rate: float
-    shots: int
+    seconds: float
 
 
 def stream_timing(subject: Subject, seconds: float) -> StreamTiming:
-    """One story, for so long after its first shot, at least two shots more."""
-    shots = (CAPTION.format(n) for n in range(10**9))
-    first, spent, frames = [], [], []
-    began = time.perf_counter()
-    for chunk in stream_generate(subject.model, shots, video=subject.video):
-        now = time.perf_counter()
-        if chunk.chunk == 0:
-            first.append(now - began)
-            frames.append(0)
-        frames[-1] += len(chunk.frames)
-        if chunk.story:
-            spent.append(now - began)
-            if len(spent) > 2 and sum(spent[1:]) >= seconds:
-                break
+    cold, *warm = _first_frames(subject, shots=4)
+    rate, spent = _rate(subject, seconds)
+    return StreamTiming(cold, statistics.median(warm), rate, spent)
+
+
+def _first_frames(subject: Subject, shots: int) -> Iterator[float]:
+    """One story whose prompts come one at a time."""
+    began = 0.0
+
+    def typed() -> Iterator[str]:
+        nonlocal began
+        for shot in range(shots):
             began = time.perf_counter()
-    return StreamTiming(first[0], statistics.median(first[1:]), sum(frames[1:]) / sum(spent[1:]), len(spent) - 1)
+            yield CAPTION.format(shot)
+
+    for chunk in stream_generate(subject.model, typed(), video=subject.video):
+        if chunk.chunk == 0:
+            yield time.perf_counter() - began
+
+
+def _rate(subject: Subject, seconds: float) -> tuple[float, float]:
+    """Stories side by side whose prompts are all there; the first shot of each is not counted."""
+    captions = [CAPTION.format(shot) for shot in range(MANY)]
+    stories = [(new_story(subject.model, seed=i, video=subject.video), captions) for i in range(subject.batch)]
+    began, frames, warm = 0.0, 0, 0
+    for _, chunk in stream_stories(subject.model, stories):
+        if warm < subject.batch:
+            warm += chunk.shot == 0 and chunk.story is not None
+            began = time.perf_counter()
+            continue
+        frames += len(chunk.frames)
+        if time.perf_counter() - began >= seconds and chunk.shot > 1:
+            break
+    spent = time.perf_counter() - began
+    return frames / spent, spent

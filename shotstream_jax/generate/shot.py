@@ -103,6 +103,20 @@ def generate_latents(
     return jnp.moveaxis(chunks, 0, 1).reshape(chunks.shape[1], -1, *chunks.shape[3:])
 
 
+@jax.jit
+def take_story(x: Float[Array, "b f h w c"], row: Int[Array, ""]) -> Float[Array, "1 f h w c"]:
+    """One story's part of a chunk."""
+    return jax.lax.dynamic_slice_in_dim(x, row, 1)
+
+
+@functools.partial(jax.jit, donate_argnames="caches")
+def put_story(caches: Caches, alone: Caches, row: Int[Array, ""]) -> Caches:
+    """One story's caches into its place among several."""
+    put = lambda axis: lambda whole, one: jax.lax.dynamic_update_slice_in_dim(whole, one, row, axis)  # noqa: E731
+    frames, text = (jax.tree.map(put(1), getattr(caches, name), getattr(alone, name)) for name in ("frames", "text"))
+    return Caches(frames=frames, text=text, fill=put(0)(caches.fill, alone.fill))
+
+
 Decoded = tuple[VaeStream, Float[Array, "b p y x 3"], UInt8[Array, "b p y x 3"]]
 
 

@@ -1,34 +1,28 @@
-"""The live driver: prompts in one at a time, frames out after every chunk.
+"""The live drivers: prompts in one at a time, frames out after every chunk. One story, or several side by side.
 
-Nothing here waits for a device but a finished chunk's frames, and for those only once the next chunk is on its way.
+A step of the transformer makes the next chunk of every story; each story has its own prompts, seed, number of shots and
+length of a shot. Nothing waits for a device but a finished chunk's frames, and for those only once the next chunk is on
+its way.
 """
 
+import collections
 import dataclasses
+import functools
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from absl import logging
-from jax.sharding import NamedSharding, PartitionSpec
 
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.typing import Array
 from shotstream_jax.generate import shot as steps
-from shotstream_jax.generate.conditions import shot_conditions
-from shotstream_jax.generate.story import ShotRecord, Story
-from shotstream_jax.memory.cache import Caches
-from shotstream_jax.memory.select import candidates
-from shotstream_jax.model import Model, Params
+from shotstream_jax.generate.story import Story
+from shotstream_jax.generate.tell import Dispatched, Next, Noise, Start, Telling, beside, tell
+from shotstream_jax.memory.cache import Caches, FrameIds
+from shotstream_jax.model import Model
 from shotstream_jax.presets import VideoFormat
-from shotstream_jax.text.prompts import check_caption, shot_prompt
-from shotstream_jax.text.tokenizer import tokenize
-from shotstream_jax.vae.codec import VaeStream
-
-# (shot, chunk) → [steps, 1, f, h, w, c]
-Noise = Callable[[int, int], Array]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -45,22 +39,6 @@ class Chunk:
     latents: Array
     seconds: float
     story: Story | None = None
-
-
-class _Dispatched(NamedTuple):
-    """A chunk that is being made. asked: when its shot's prompt came."""
-
-    shot: int
-    chunk: int
-    pixels: Array
-    latents: Array
-    story: Story | None
-    asked: float
-
-    def arrived(self, last: float) -> Chunk:
-        frames = np.asarray(self.pixels)[0]
-        seconds = time.perf_counter() - max(last, self.asked)
-        return Chunk(self.shot, self.chunk, frames, self.latents[0], seconds, self.story)
 
 
 def stream_generate(
@@ -82,16 +60,34 @@ def stream_generate(
     noise: the draws of a chunk, in place of the seed's.
     Raises InputError before the work starts if the arguments do not fit each other or the model.
     """
-    if isinstance(shots, str):
-        raise InputError(f"shots must be several captions, not one text: [{shots[:40]!r}]")
     if story is None:
-        video = video or model.preset.video
-        story = Story(global_caption, seed, model.preset.name, video, model.preset.memory.context)
+        story = new_story(model, global_caption, seed, video)
     elif global_caption or seed or video:
         raise InputError("a story to be continued brings its own global_caption, seed and video: leave them out")
-    story.check(model.preset)
-    grid = model.preset.latent_grid(story.video)
-    return _stream(model, shots, story, grid, noise or _seeded_noise(model, story, grid))
+    _check(model, shots, story)
+    telling = tell(model, shots, story, noise or _seeded_noise(model, story))
+    return (chunk for _, chunk in _hand_out(_serve(model, [telling], model.preset.latent_grid(story.video)), 1))
+
+
+def stream_stories(model: Model, stories: Sequence[tuple[Story, Iterable[str]]]) -> Iterator[tuple[int, Chunk]]:
+    """Several independent stories on one device: (which story, its chunk), each story's in order.
+
+    stories: (story, its next shots' captions); `new_story` makes one. A story that ends early leaves its place empty.
+    Lazy captions hold all stories up while they are waited for. Raises InputError before the work starts.
+    """
+    if not stories:
+        raise InputError("there are no stories to stream")
+    for story, shots in stories:
+        _check(model, shots, story)
+    if len(grids := {model.preset.latent_grid(story.video) for story, _ in stories}) > 1:
+        raise InputError(f"stories side by side must have one picture size; their latents are {sorted(grids)}")
+    tellings = [tell(model, shots, story, _seeded_noise(model, story)) for story, shots in stories]
+    return _hand_out(_serve(model, tellings, grids.pop()), len(stories))
+
+
+def new_story(model: Model, global_caption: str = "", seed: int = 0, video: VideoFormat | None = None) -> Story:
+    """A story without shots, of the model's own format unless `video` says otherwise."""
+    return Story(global_caption, seed, model.preset.name, video or model.preset.video, model.preset.memory.context)
 
 
 def warm_up(model: Model, video: VideoFormat | None = None) -> None:
@@ -104,102 +100,93 @@ def warm_up(model: Model, video: VideoFormat | None = None) -> None:
         pass
 
 
-def _seeded_noise(model: Model, story: Story, grid: tuple[int, int]) -> Noise:
+def _check(model: Model, shots: Iterable[str], story: Story) -> None:
+    if isinstance(shots, str):
+        raise InputError(f"shots must be several captions, not one text: [{shots[:40]!r}]")
+    story.check(model.preset)
+    model.preset.latent_grid(story.video)
+
+
+def _seeded_noise(model: Model, story: Story) -> Noise:
     root, preset = jax.random.key(story.seed), model.preset
-    shape = (len(preset.steps.nominal), 1, preset.memory.chunk, *grid, preset.dit.channels)
+    shape = (len(preset.steps.nominal), 1, preset.memory.chunk, *preset.latent_grid(story.video), preset.dit.channels)
     return lambda shot, chunk: steps.draw_noise(root, 0, shot, chunk, shape)
 
 
-def _stream(model: Model, shots: Iterable[str], story: Story, grid: tuple[int, int], noise: Noise) -> Iterator[Chunk]:
-    """Hands a chunk out when the next one is on its way."""
-    ahead, last = None, 0.0
-    for dispatched in _dispatch(model, shots, story, grid, noise):
-        if ahead:
-            chunk, last = ahead.arrived(last), time.perf_counter()
-            yield chunk
-        ahead = dispatched
-    if ahead:
-        yield ahead.arrived(last)
+def _hand_out(served: Iterator[tuple[int, Dispatched] | None], stories: int) -> Iterator[tuple[int, Chunk]]:
+    """Every story's chunk once its next one is on its way; all of them before a prompt is waited for."""
+    ahead: collections.deque[tuple[int, Dispatched]] = collections.deque()
+    last = [0.0] * stories
+
+    def arrived() -> tuple[int, Chunk]:
+        row, made = ahead.popleft()
+        frames, now = np.asarray(made.pixels)[0], time.perf_counter()
+        seconds, last[row] = now - max(last[row], made.asked), now
+        return row, Chunk(made.shot, made.chunk, frames, made.latents[0], seconds, made.story)
+
+    for made in served:
+        while ahead and (made is None or len(ahead) == stories):
+            yield arrived()
+        if made:
+            ahead.append(made)
+    while ahead:
+        yield arrived()
 
 
-def _dispatch(
-    model: Model, shots: Iterable[str], story: Story, grid: tuple[int, int], noise: Noise
-) -> Iterator[_Dispatched | None]:
-    """All chunks of all shots; None before a prompt has to be waited for."""
-    # A loaded story comes without its prompts' embeddings.
-    embed = lambda record: _embed(model, story.global_caption, record.number, record.caption)  # noqa: E731
-    records = (r if r.text is not None else dataclasses.replace(r, text=embed(r)) for r in story.shots)
-    story = dataclasses.replace(story, shots=tuple(records))
-    caches = _beside(model.params["dit"], model.student.init_caches(1, *grid))
-    captions = iter(shots)
+def _serve(model: Model, tellings: Sequence[Telling], grid: tuple[int, int]) -> Iterator[tuple[int, Dispatched] | None]:
+    """The transformer's side: all stories' next chunks in one step. Steps a finished story's place along with them."""
+    params = model.params["dit"]
+    caches = beside(params, model.student.init_caches(len(tellings), *grid))
+    live, asked = range(len(tellings)), [None] * len(tellings)
+    answers, x_0, ids = [None] * len(tellings), None, None
     while True:
-        if not isinstance(shots, Sequence):
-            yield None
-        caption = next(captions, None)
-        if caption is None:
+        starts, asking = [], []
+        for row in live:
+            for request in _until_next(tellings[row], answers[row]):
+                if isinstance(request, Start):
+                    starts.append((row, request))
+                elif isinstance(request, Next):
+                    asking.append((row, request))
+                else:
+                    yield request and (row, request)
+        if x_0 is not None and not all(asked[row].last for row in live):
+            caches = steps.commit(model.student, params, x_0, ids, caches)
+        for row, start in starts:
+            caches = _begin(model, start, row, caches)
+        if not asking:
             return
-        check_caption(caption, f"the caption of shot {story.next_shot + 1}")
-        story, caches = yield from _shot(model, caption, story, caches, noise)
+        live = [row for row, _ in asking]
+        for row, request in asking:
+            asked[row] = request
+        noise, ids = _side_by_side([request or asking[0][1] for request in asked])
+        x_0, caches = steps.chunk_step(model.student, params, noise, ids, caches, model.preset.steps)
+        rows = range(len(tellings))
+        answers = [steps.take_story(x_0, jnp.int32(row)) for row in rows] if len(rows) > 1 else [x_0]
 
 
-def _shot(
-    model: Model, caption: str, story: Story, caches: Caches, noise: Noise
-) -> Generator[_Dispatched, None, tuple[Story, Caches]]:
-    """One shot's chunks. Returns the story with the shot in it, and the caches."""
-    preset, params, shot, asked = model.preset, model.params, story.next_shot, time.perf_counter()
-    text = _embed(model, story.global_caption, shot, caption)
-    context, context_ids, ids, captions = shot_conditions(preset, story, text)
-    context = _beside(params["dit"], context)
-    caches = steps.prefill(model.student, params["dit"], context, context_ids, captions, caches)
-    length = preset.vae.pixel_frames(story.video.shot_frames)
-    wanted = candidates(shot, story.next_frame, length, story.context)
-    stream, kept, frame = None, [], story.next_frame
-    chunks = story.video.shot_frames // preset.memory.chunk
-    for chunk in range(chunks):
-        x_0, caches = steps.chunk_step(model.student, params["dit"], noise(shot, chunk), ids, caches, preset.steps)
-        stream, exact, pixels = _decode(model, x_0, stream)
-        pixels.copy_to_host_async()
-        kept += _encode_frames(model, exact, wanted - frame)
-        frame += pixels.shape[1]
-        done = chunk == chunks - 1
-        if done:
-            record = ShotRecord(shot, caption, story.next_frame, length, wanted, tuple(kept), text)
-            story = story.add(record)
-        else:  # nobody would read the last chunk's keys and values
-            caches = steps.commit(model.student, params["dit"], x_0, ids, caches)
-        yield _Dispatched(shot, chunk, pixels, x_0, story if done else None, asked)
-    return story, caches
+def _until_next(telling: Telling, answer: Array | None) -> Iterator[Start | Next | Dispatched | None]:
+    """What a story does with an answer, up to its next question; without one it has ended."""
+    try:
+        request = telling.send(answer)
+        while not isinstance(request, Next):
+            yield request
+            request = next(telling)
+        yield request
+    except StopIteration:
+        return
 
 
-def _decode(model: Model, x_0: Array, stream: VaeStream | None) -> steps.Decoded:
-    z = _beside(model.params["vae"], x_0)
-    if stream is None:
-        return steps.decode_first(model.vae, model.params["vae"], z)
-    return steps.decode_next(model.vae, model.params["vae"], z, stream)
+def _begin(model: Model, start: Start, row: int, caches: Caches) -> Caches:
+    """A shot's context and captions into one story's caches."""
+    params = model.params["dit"]
+    if caches.fill.shape[0] == 1:
+        return steps.prefill(model.student, params, *start, caches)
+    alone = beside(params, model.student.init_caches(1, *start.context.shape[2:4]))
+    return steps.put_story(caches, steps.prefill(model.student, params, *start, alone), jnp.int32(row))
 
 
-def _encode_frames(model: Model, frames: Array, wanted: np.ndarray) -> list[Array]:
-    """Latents of those wanted frames that lie in this chunk."""
-    inside = wanted[(wanted >= 0) & (wanted < frames.shape[1])]
-    taken = (steps.take_frame(frames, jnp.int32(i)) for i in inside)
-    return [steps.encode_frame(model.vae, model.params["vae"], frame) for frame in taken]
-
-
-def _beside(params: Params, x: Any) -> Any:
-    """x where these parameters are: the autoencoder may have a device of its own. Nothing is sent if x is there."""
-    place = jax.tree.leaves(params)[0].sharding
-    if isinstance(place, NamedSharding):  # on every device of its mesh, whole
-        place = NamedSharding(place.mesh, PartitionSpec())
-    return jax.device_put(x, place)
-
-
-def _embed(model: Model, global_caption: str, shot: int, caption: str) -> Array:
-    """A prompt's embedding [1, l, e]."""
-    length = model.preset.dit.text_len
-    tokens = tokenize(model.tokenizer, shot_prompt(global_caption, shot, caption), length)
-    if tokens.cut:
-        logging.warning(
-            "the prompt of shot %d is too long: its last %d tokens were cut (%d fit)", shot + 1, tokens.cut, length - 1
-        )
-    ids, valid = jnp.asarray(tokens.ids[None]), jnp.asarray([tokens.valid])
-    return steps.encode_prompt(model.text, model.params["text"], ids, valid)
+def _side_by_side(requests: Sequence[Next]) -> tuple[Array, FrameIds]:
+    """All stories' noise [steps, b, …] and ids [b, f]."""
+    join = lambda axis, *a: a[0] if len(a) == 1 else jnp.concatenate(a, axis)  # noqa: E731
+    ids = jax.tree.map(functools.partial(join, 0), *(request.ids for request in requests))
+    return join(1, *(request.noise for request in requests)), ids

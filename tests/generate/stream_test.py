@@ -130,6 +130,25 @@ def assert_nothing_compiled():
     assert not compiled
 
 
+def test_stories_side_by_side_are_those_alone(whole):
+    """With their own seeds, prompts, numbers of shots and lengths of a shot."""
+    video, chunk = MODEL.preset.video, MODEL.preset.memory.chunk
+    longer = dataclasses.replace(video, shot_frames=video.shot_frames + chunk)
+    owl, hen = stream.new_story(MODEL, "An owl.", 5, longer), stream.new_story(MODEL, "A hen.", 6, longer)
+    stories = [(new_story(), CAPTIONS[:3]), (owl, ["owl one"]), (hen, iter(["hen one", "hen two"]))]
+    together = [[] for _ in stories]
+    for which, chunk in stream.stream_stories(MODEL, stories):
+        together[which].append(chunk)
+    alone = [whole[: 3 * CHUNKS], continued(owl, ["owl one"]), continued(hen, ["hen one", "hen two"])]
+    for mine, other in zip(together, alone, strict=True):
+        assert [(c.shot, c.chunk) for c in mine] == [(c.shot, c.chunk) for c in other]
+        np.testing.assert_allclose(*(jnp.stack([c.latents for c in chunks]) for chunks in (mine, other)), atol=1e-4)
+        assert np.abs(frames(mine).astype(int) - frames(other)).max() <= 1
+    with pytest.raises(InputError, match="one picture size"):
+        wide = stream.new_story(MODEL, video=VideoFormat(height=8, width=16, shot_frames=6))
+        stream.stream_stories(MODEL, [(new_story(), ["x"]), (wide, ["x"])])
+
+
 def test_same_seed_same_frames(whole):
     again = run(CAPTIONS[:2])
     assert np.array_equal(frames(again), frames(whole[: 2 * CHUNKS]))
@@ -141,7 +160,7 @@ def test_memory_is_bounded_and_everything_is_encoded_once(monkeypatch):
     counts = collections.Counter()
     for name in ("encode_prompt", "encode_frame"):
         original = getattr(steps, name)
-        monkeypatch.setattr(stream.steps, name, lambda *a, n=name, f=original: counts.update([n]) or f(*a))
+        monkeypatch.setattr(steps, name, lambda *a, n=name, f=original: counts.update([n]) or f(*a))
     chunks = run(CAPTIONS)
     budget, length = MODEL.preset.memory.context, MODEL.preset.vae.pixel_frames(MODEL.preset.video.shot_frames)
     kept = [len(candidates(s, s * length, length, budget)) for s in range(len(CAPTIONS))]
