@@ -22,8 +22,8 @@ from shotstream_jax.core.typing import Array
 
 # Above so many scores a story (2²⁷ are 512 MB), `exact` takes the queries frame by frame.
 _MOST_SCORES = 2**27
-# Scores of a tile. 2²⁰ are 4 MB: a processor's caches hold them; smaller tiles cost more in calls than they save.
-_TILE = 2**20
+# Scores of a tile. 2²² are 16 MB; smaller tiles cost more in calls than they save in a processor's caches.
+_TILE = 2**22
 
 
 def exact(q: Array, keys: Array, values: Array, length: Array | None) -> Array:
