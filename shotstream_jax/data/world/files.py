@@ -1,0 +1,84 @@
+"""Drawn stories as the files that precompute reads, and the truth beside them.
+
+settings.json              what the folder is made with; written first
+stories/00000.json         the script of a story (text/prompts)
+stories/00000.truth.json   what is to be seen in it (`truth`)
+stories/00000.mp4          its film; written last, so the story is done when this exists
+clips.csv                  the table (data/clips); written when all stories are there, so the folder is complete
+"""
+
+import csv
+import dataclasses
+import io
+import json
+import pathlib
+from typing import Any
+
+from shotstream_jax.core.errors import InputError
+from shotstream_jax.core.files import write_whole
+from shotstream_jax.data.clips import COLUMNS
+from shotstream_jax.data.world.render import Film
+from shotstream_jax.data.world.source import WorldSource
+
+
+def claim_folder(folder: pathlib.Path, source: WorldSource) -> None:
+    """Writes settings.json, or refuses a folder that holds something else."""
+    path, settings = folder / "settings.json", json.loads(json.dumps(dataclasses.asdict(source)))
+    try:
+        if not path.exists():
+            if folder.exists() and any(folder.iterdir()):
+                raise InputError(f"{folder} is not empty and was not made by this command: choose another folder")
+            (folder / "stories").mkdir(parents=True, exist_ok=True)
+            write_whole(path, _json(settings))
+        there = json.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise InputError(f"cannot write {folder}: {error.strerror}; choose another place") from None
+    except ValueError:
+        raise InputError(f"{path} is damaged: choose another folder, or remove this one") from None
+    if there != settings:
+        raise InputError(f"{folder} was made with other settings ({path} has them): choose another folder")
+
+
+def film_path(folder: pathlib.Path, index: int) -> pathlib.Path:
+    return folder / "stories" / f"{index:05d}.mp4"
+
+
+def write_texts(folder: pathlib.Path, index: int, film: Film) -> None:
+    """A story's script and truth."""
+    path, script = film_path(folder, index), film.story.script
+    shots = {f"shot{k}": caption for k, caption in enumerate(script.shots, 1)}
+    write_whole(path.with_suffix(".json"), _json({"global_caption": script.global_caption} | shots))
+    write_whole(path.with_suffix(".truth.json"), _json(truth(film), indent=None))
+
+
+def write_table(folder: pathlib.Path, source: WorldSource) -> None:
+    """clips.csv, a row a story."""
+    table = io.StringIO()
+    rows = csv.writer(table, lineterminator="\n")
+    rows.writerow(COLUMNS)
+    for index in range(len(source)):
+        intervals = [list(interval) for interval in source.story(index).intervals]
+        path = film_path(folder, index).relative_to(folder)
+        rows.writerow([len(intervals), path.with_suffix(".json").as_posix(), path.as_posix(), json.dumps(intervals)])
+    write_whole(folder / "clips.csv", table.getvalue().encode())
+
+
+def truth(film: Film) -> dict[str, Any]:
+    """What is to be seen: looks and layouts of the story; a shot's place, camera, parts, and of each its boxes a frame,
+    [left, top, right, bottom] in pixels (zeros: not to be seen)."""
+    story = film.story
+    shots = []
+    for shot, (first, stop) in zip(story.shots, story.intervals, strict=True):
+        parts = [
+            dataclasses.asdict(part) | {"boxes": film.boxes[first:stop, slot].tolist()}
+            for slot, part in enumerate(shot.parts)
+        ]
+        camera = dataclasses.asdict(shot.camera)
+        shots.append({"frames": [first, stop], "place": shot.place, "camera": camera, "parts": parts})
+    looks = {name: dataclasses.asdict(look) for name, look in story.looks.items()}
+    layouts = {place: dataclasses.asdict(layout) for place, layout in story.layouts.items()}
+    return {"looks": looks, "layouts": layouts, "shots": shots}
+
+
+def _json(value: Any, indent: int | None = 1) -> bytes:
+    return (json.dumps(value, indent=indent) + "\n").encode()
