@@ -26,6 +26,7 @@ ALLOWED = {  # layer → layers of ours that it may import, besides itself
     "generate": MODELS,
     "generate.__main__": MODELS | {"generate", "load", "cli"},
     "data": {"core", "memory", "text"},
+    "data.world.__main__": {"core", "cli", "generate"},
     "train": MODELS | {"data", "generate", "load"},
     "train.__main__": MODELS | {"cli", "data", "load"},
     "train.ode_pairs": MODELS | {"cli", "data", "load"},
@@ -46,7 +47,7 @@ ONLY_IN = {  # library → the only places that may import it
     "tensorboardX": ("train.log",),
     "ml_collections": ("cli",),
     "av": ("generate.video", "data"),
-    "tqdm": ("generate.__main__", "convert.__main__", "precompute", "train"),
+    "tqdm": ("generate.__main__", "convert.__main__", "data.world.__main__", "precompute", "train"),
 }
 
 

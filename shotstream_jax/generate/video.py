@@ -47,10 +47,13 @@ def check_writable(path: str | pathlib.Path, suffix: str) -> pathlib.Path:
 
 
 class VideoWriter:
-    """Context manager: `write` frames as they come. Nothing is on disk before the first ones."""
+    """Context manager: `write` frames as they come. Nothing is on disk before the first ones.
 
-    def __init__(self, path: pathlib.Path, fps: int):
-        self.path, self.partial, self._fps = path, partial_path(path), fps
+    lossless: RGB to the bit, for data; many players and all browsers show YUV with half the colour samples only.
+    """
+
+    def __init__(self, path: pathlib.Path, fps: int, lossless: bool = False):
+        self.path, self.partial, self._fps, self._lossless = path, partial_path(path), fps, lossless
         self._file: BinaryIO | None = None
         self._good = 0  # bytes that hold whole fragments
 
@@ -92,9 +95,10 @@ class VideoWriter:
         self._file = self.partial.open("wb")
         self._container = av.open(self._file, "w", format="mp4", options={"movflags": _FRAGMENTED})
         # zerolatency: no frame waits in the encoder for later ones.
-        options = {"crf": "18", "preset": "veryfast", "tune": "zerolatency"}
-        self._stream = self._container.add_stream("libx264", rate=self._fps, options=options)
-        self._stream.height, self._stream.width, self._stream.pix_fmt = height, width, "yuv420p"
+        codec, pixels, quality = ("libx264rgb", "rgb24", "0") if self._lossless else ("libx264", "yuv420p", "18")
+        options = {"crf": quality, "preset": "veryfast", "tune": "zerolatency"}
+        self._stream = self._container.add_stream(codec, rate=self._fps, options=options)
+        self._stream.height, self._stream.width, self._stream.pix_fmt = height, width, pixels
 
     def _abandon(self) -> None:
         """Cuts a half-written fragment off, so that what was made can be played."""

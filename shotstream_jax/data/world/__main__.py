@@ -60,15 +60,13 @@ def main(argv: Sequence[str]) -> None:
 
 def write_folder(folder: pathlib.Path, source: WorldSource) -> None:
     """All stories of a source as files; those that are there are kept."""
-    if source.height % 2 or source.width % 2:
-        raise InputError(f"--size {source.height}x{source.width}: a film's sides must be even")
     files.claim_folder(folder, source)
     for index in tqdm(range(len(source)), unit="story", desc=str(folder)):
         path = files.film_path(folder, index)
         if not path.exists():
             film = source[index]
             files.write_texts(folder, index, film)
-            with VideoWriter(path, source.config.fps) as video:
+            with VideoWriter(path, source.config.fps, lossless=True) as video:
                 video.write(film.frames)
     files.write_table(folder, source)
 

@@ -188,7 +188,7 @@ class Pen:
         """The same, but only what lies below v = high."""
         scale = -self.frame.yv
         edge = self.frame.y0 - scale * high
-        cover = np.clip(self.canvas.y - edge + 0.5, 0, 1)
+        cover = _cover(edge - self.canvas.y)
         self.canvas.picture += cover * (self._gradient(low, high, bottom, top) - self.canvas.picture)
 
     def _gradient(self, low: float, high: float, bottom: Colour, top: Colour) -> np.ndarray:
@@ -211,10 +211,10 @@ class Pen:
         rows, columns = pixels
         u, v = self._local(rows, columns)
         scale = self.frame.scale
-        cover = np.clip(0.5 - scale * distance(u, v), 0, 1) * np.float32(opacity)
+        cover = _cover(scale * distance(u, v)) * np.float32(opacity)
         paint = _column(colour)
         if texture is not None:
-            inner = np.clip(0.5 - scale * texture.distance(u, v), 0, 1)
+            inner = _cover(scale * texture.distance(u, v))
             paint = paint + inner * (_column(texture.colour) - paint)
         part = self.canvas.picture[:, rows, columns]
         part += cover * (paint - part)
@@ -238,6 +238,11 @@ class Pen:
         if f.xv == 0 and f.yu == 0:
             return x * (1 / f.xu), y * (1 / f.yv)
         return x * (f.yv / f.area) - y * (f.xv / f.area), y * (f.xu / f.area) - x * (f.yu / f.area)
+
+
+def _cover(distance: Plane) -> Plane:
+    """(1), of a distance in pixels."""
+    return np.minimum(np.maximum(0.5 - distance, 0), 1)
 
 
 @functools.cache

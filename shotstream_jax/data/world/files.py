@@ -3,7 +3,7 @@
 settings.json              what the folder is made with; written first
 stories/00000.json         the script of a story (text/prompts)
 stories/00000.truth.json   what is to be seen in it (`truth`)
-stories/00000.mp4          its film; written last, so the story is done when this exists
+stories/00000.mp4          its film, lossless; written last, so the story is done when this exists
 clips.csv                  the table (data/clips); written when all stories are there, so the folder is complete
 """
 
@@ -25,18 +25,19 @@ def claim_folder(folder: pathlib.Path, source: WorldSource) -> None:
     """Writes settings.json, or refuses a folder that holds something else."""
     path, settings = folder / "settings.json", json.loads(json.dumps(dataclasses.asdict(source)))
     try:
-        if not path.exists():
-            if folder.exists() and any(folder.iterdir()):
-                raise InputError(f"{folder} is not empty and was not made by this command: choose another folder")
+        new = not path.exists()
+        foreign = new and folder.exists() and any(folder.iterdir())
+        if new and not foreign:
             (folder / "stories").mkdir(parents=True, exist_ok=True)
             write_whole(path, _json(settings))
-        there = json.loads(path.read_text("utf-8"))
+        there = None if foreign else json.loads(path.read_text("utf-8"))
     except OSError as error:
         raise InputError(f"cannot write {folder}: {error.strerror}; choose another place") from None
     except ValueError:
         raise InputError(f"{path} is damaged: choose another folder, or remove this one") from None
     if there != settings:
-        raise InputError(f"{folder} was made with other settings ({path} has them): choose another folder")
+        made = "is not empty" if foreign else f"was made with other settings ({path} has them)"
+        raise InputError(f"{folder} {made}: choose another folder")
 
 
 def film_path(folder: pathlib.Path, index: int) -> pathlib.Path:

@@ -17,7 +17,7 @@ from shotstream_jax.data.world.plot import Part
 from shotstream_jax.data.world.story import Story
 
 MOST_PARTS = 2
-SMALLEST = 8  # pixels; below that nothing is to be told apart
+SMALLEST = 8  # pixels
 
 Box = tuple[int, int, int, int]
 
@@ -71,6 +71,12 @@ class Film:
         return FrameTruth(number, shot.place, layout, shot.camera.distance, shot.camera.move, view, seen)
 
 
+def check_size(height: int, width: int) -> None:
+    """Refuses a picture in which nothing could be told apart."""
+    if min(height, width) < SMALLEST:
+        raise InputError(f"a picture of {height}x{width} pixels is too small: each side must have {SMALLEST}")
+
+
 def render_story(story: Story, height: int, width: int) -> Film:
     """All frames of a story, height × width pixels. Raises InputError if that is too small."""
     shots = [render_shot(story, number, height, width) for number in range(len(story.shots))]
@@ -83,8 +89,7 @@ def render_shot(
     story: Story, number: int, height: int, width: int
 ) -> tuple[UInt8[np.ndarray, "p y x 3"], Int[np.ndarray, "p parts 4"]]:
     """The frames and boxes of a shot, numbered from 0."""
-    if min(height, width) < SMALLEST:
-        raise InputError(f"a picture of {height}x{width} pixels is too small: each side must have {SMALLEST}")
+    check_size(height, width)
     shot = story.shots[number]
     canvas, backdrop, before = Canvas(height, width), None, None
     frames = np.empty((shot.frames, height, width, 3), np.uint8)

@@ -5,7 +5,7 @@ import operator
 
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.data.world.plot import WorldConfig
-from shotstream_jax.data.world.render import Film, render_story
+from shotstream_jax.data.world.render import Film, check_size, render_story
 from shotstream_jax.data.world.story import SPLITS, Story, make_story
 
 
@@ -27,6 +27,7 @@ class WorldSource:
     def __post_init__(self) -> None:
         if self.stories < 1:
             raise InputError(f"a world of {self.stories} stories is empty: ask for 1 or more")
+        check_size(self.height, self.width)
         self.story(0)  # refuses a split or a seed that there cannot be
 
     def __len__(self) -> int:
