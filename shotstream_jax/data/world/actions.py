@@ -51,7 +51,7 @@ def jump(t: float, build: Build) -> Pose:
     if share > 0.8:
         return Pose(stretch=1 - 0.22 * math.sin(math.pi * (share - 0.8) / 0.2), arms=(0.5, 0.5))
     height = 4 * (share / 0.8) * (1 - share / 0.8)
-    return Pose(up=0.42 * height, stretch=1 + 0.06 * height, arms=(0.6 + 1.7 * height,) * 2)
+    return Pose(up=0.36 * height, stretch=1 + 0.03 * height, arms=(0.6 + 1.7 * height,) * 2)
 
 
 def wave(t: float, build: Build) -> Pose:

@@ -11,7 +11,7 @@ import dataclasses
 
 from shotstream_jax.data.world.draw import Frame
 
-DISTANCES = {"near": 2.7, "medium": 3.4, "far": 4.3}
+DISTANCES = {"near": 2.8, "medium": 3.5, "far": 4.3}
 MOVES = ("still", "pan left", "pan right", "zoom in", "zoom out")
 _PAN, _ZOOM, _FEET, _ASPECT = 0.2, 1.2, 0.8, 1.3
 

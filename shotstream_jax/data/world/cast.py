@@ -28,7 +28,7 @@ def _bear_head(pen: Pen) -> None:
     pen.ellipse(0, 0.8, 0.055, 0.04, DARK)
 
 
-ORANGE = (240, 138, 48)
+ORANGE = (236, 122, 42)
 
 
 def _fox_tail(pen: Pen) -> None:
@@ -160,7 +160,7 @@ CHARACTERS = {
     ),
     "giraffe": Character(
         TAN, SPOT, Build(1.5, 0.34), _nothing, _giraffe_neck, _giraffe_head, middle=0.44, shoulder=(0.24, 0.58),
-        hip=(0.17, 0.25), limb=0.085, scarf=(0.76, 0.23), hat="top hat", brim=(1.46, 0.3), eye=(0.11, 1.36),
+        hip=(0.17, 0.25), limb=0.085, scarf=(0.76, 0.23), hat="top hat", brim=(1.43, 0.3), eye=(0.11, 1.36),
     ),
     "robot": Character(
         STEEL, WHITE, Build(1.2, 0.42), _nothing, _robot_torso, _robot_head, middle=0.42, shoulder=(0.36, 0.6),

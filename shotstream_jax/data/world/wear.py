@@ -7,7 +7,7 @@ from shotstream_jax.data.world.draw import Colour, Pen, Plane, Texture
 ACCENTS: dict[str, Colour] = {
     "red": (222, 44, 52),
     "blue": (38, 84, 226),
-    "turquoise": (22, 196, 178),
+    "turquoise": (8, 196, 198),
     "magenta": (232, 62, 190),
     "yellow": (255, 222, 36),
 }
