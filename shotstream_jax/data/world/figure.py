@@ -27,7 +27,8 @@ class Look:
 class Character:
     """colour: of the fur. second: of the pattern on it. back, torso, head: what is drawn, in this order.
 
-    shoulder, hip, eye: the right one of the picture. limb: half width of arms and legs; scarf, hat: height, half width.
+    middle: the height about which the pattern lies. shoulder, hip, eye: (u, v) of the right one of the picture; no hip,
+    no legs. limb: half width of arms and legs. scarf, brim (the hat's lower edge): height and half width.
     """
 
     colour: Colour

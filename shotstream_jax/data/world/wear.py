@@ -12,7 +12,6 @@ ACCENTS: dict[str, Colour] = {
     "yellow": (255, 222, 36),
 }
 PATTERNS = ("plain", "stripes", "dots")
-HATS = ("cone", "bowler", "top hat", "beanie", "fez", "cap")
 
 
 def texture(pattern: str, colour: Colour, v: float) -> Texture | None:
