@@ -7,8 +7,10 @@
 
 The backward pass of a tile, from the saved output o and L = log Σ exp(scores), with g the gradient of o:
 
-    p = exp(scores − L)     ds = p·(g·valuesᵀ − Σ g·o)/√k                       (1)
+    p = exp(scores − L)     ds = p·(g·valuesᵀ − Σ g·o)                          (1)
     dq = ds·keys            dkeys = dsᵀ·q            dvalues = pᵀ·g             (2)
+
+(q has been divided by √k before.)
 """
 
 import functools
@@ -24,6 +26,8 @@ from shotstream_jax.core.typing import Array
 _MOST_SCORES = 2**27
 # Scores of a tile. 2²² are 16 MB; smaller tiles cost more in calls than they save in a processor's caches.
 _TILE = 2**22
+_PREFIXES = 9  # of a cache: the default memory's context and window are nine chunks
+_LANES = 32  # columns of neighbouring scores whose maxima are taken side by side, at most
 
 
 def exact(q: Array, keys: Array, values: Array, length: Array | None) -> Array:
@@ -64,7 +68,22 @@ def cudnn(q: Array, keys: Array, values: Array, length: Array | None) -> Array:
 
 
 def tiled(q: Array, keys: Array, values: Array, length: Array | None) -> Array:
-    """The same, tile by tile: some heads of some stories, and some of their queries."""
+    """The same, tile by tile: some heads of some stories, and some of their queries.
+
+    Of keys that are many only a prefix is looked at, the shortest of a few that holds the longest story's.
+    """
+    s, scores = keys.shape[2], math.prod(q.shape[:4]) * keys.shape[2]
+    q = q * q.shape[-1] ** -0.5  # here, once: on the scores it would be another pass over every tile
+    if length is None or scores <= _TILE:
+        return _in_tiles(q, keys, values, length)
+    step = -(-s // _PREFIXES)
+    stops = [*range(step, s, step), s]
+    prefix = lambda stop: lambda q, *kv: _in_tiles(q, *(a[:, :, :stop] for a in kv), length)  # noqa: E731
+    taken = jnp.searchsorted(jnp.array(stops), jnp.max(length))
+    return jax.lax.switch(taken, [prefix(stop) for stop in stops], q, keys, values)
+
+
+def _in_tiles(q: Array, keys: Array, values: Array, length: Array | None) -> Array:
     b, n, f, t, k = q.shape
     whole = jnp.full(b, keys.shape[2], jnp.int32) if length is None else length
     rows, queries, s = b * n, f * t, keys.shape[2]
@@ -93,7 +112,7 @@ def _tiles_forward(q: Array, keys: Array, values: Array, length: Array, masked: 
 
         def tile(q: Array) -> tuple[Array, Array]:
             scores = _scores(q, keys, length, masked)
-            most = jnp.max(scores, -1, keepdims=True)
+            most = _row_max(scores)
             weights = jnp.exp(scores - most)
             total = jnp.sum(weights, -1, keepdims=True)
             out = jnp.einsum("hqs,hsk->hqk", weights.astype(values.dtype), values, preferred_element_type=jnp.float32)
@@ -115,7 +134,7 @@ def _tiles_backward(masked: bool, kept: Any, grad: Array) -> tuple[Array, Array,
             weights = jnp.exp(_scores(q, keys, length, masked) - log_total[..., None])
             shift = jnp.sum(grad.astype(jnp.float32) * out, -1, keepdims=True)
             by_weight = jnp.einsum("hqk,hsk->hqs", grad, values, preferred_element_type=jnp.float32)
-            by_score = (weights * (by_weight - shift) * q.shape[-1] ** -0.5).astype(q.dtype)
+            by_score = (weights * (by_weight - shift)).astype(q.dtype)
             by_query = jnp.einsum("hqs,hsk->hqk", by_score, keys)
             by_key = jnp.einsum("hqs,hqk->hsk", by_score, q, preferred_element_type=jnp.float32)
             by_value = jnp.einsum("hqs,hqk->hsk", weights.astype(grad.dtype), grad, preferred_element_type=jnp.float32)
@@ -136,10 +155,19 @@ _tiles.defvjp(_tiles_forward, _tiles_backward)
 
 
 def _scores(q: Array, keys: Array, length: Array, masked: bool) -> Array:
-    scores = jnp.einsum("hqk,hsk->hqs", q, keys, preferred_element_type=jnp.float32) * q.shape[-1] ** -0.5
+    scores = jnp.einsum("hqk,hsk->hqs", q, keys, preferred_element_type=jnp.float32)
     if not masked:
         return scores
     return jnp.where(jnp.arange(keys.shape[1])[None, None] < length[:, None, None], scores, -jnp.inf)
+
+
+def _row_max(scores: Array) -> Array:
+    """[h, q, s] → [h, q, 1], first over columns of neighbours: XLA's processor backend takes several maxima at once only
+    where the dimension that goes is not the last. The barrier keeps it from joining the two."""
+    h, q, s = scores.shape
+    lanes = _divisor(s, _LANES)
+    columns = jax.lax.optimization_barrier(jnp.max(scores.reshape(h, q, s // lanes, lanes), 2))
+    return jnp.max(columns, -1, keepdims=True)
 
 
 def _each(f: Any, rows: Any) -> Any:

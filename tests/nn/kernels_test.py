@@ -38,9 +38,22 @@ def test_tiles_agree_with_all_scores_at_once(dtype, length, tile, monkeypatch):
         assert error < TOLERANCE[dtype], f"{name}: {error:.1e}"
 
 
+@pytest.mark.parametrize("longest", [1, 4, 5, 29])  # of prefixes that end at 4, 8, …, 28, 30
+def test_tiles_see_the_longest_story(longest, monkeypatch):
+    """Only a prefix of the keys is looked at: the shortest that holds them."""
+    monkeypatch.setattr(kernels, "_TILE", 200)
+    q, keys, values, _ = _inputs(jnp.float32)
+    length = jnp.array([1, longest])
+    stop = -(-longest // 4) * 4
+    junk = (a.at[:, :, stop:].set(jnp.nan) for a in (keys, values))  # a mask alone would leave 0·nan
+    np.testing.assert_allclose(
+        kernels.tiled(q, *junk, length), kernels.exact(q, keys, values, length), rtol=1e-5, atol=1e-6
+    )
+
+
 def test_keys_beyond_the_length_change_nothing():
     q, keys, values, _ = _inputs(jnp.float32)
-    length = jnp.array([30, 7])
+    length = jnp.array([26, 7])
     beyond = jnp.arange(30)[None, None, :, None] >= length[:, None, None, None]
     for form in (kernels.tiled, kernels.exact):
         junk = form(q, jnp.where(beyond, 1e4, keys), jnp.where(beyond, 1e4, values), length)
