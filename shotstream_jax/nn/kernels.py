@@ -108,20 +108,21 @@ def _tiles(q: Array, keys: Array, values: Array, length: Array, masked: bool) ->
 
 def _tiles_forward(q: Array, keys: Array, values: Array, length: Array, masked: bool) -> tuple[Array, Any]:
     def group(args: Any) -> Any:
-        q, keys, values, length = args
-
-        def tile(q: Array) -> tuple[Array, Array]:
-            scores = _scores(q, keys, length, masked)
-            most = _row_max(scores)
-            weights = jnp.exp(scores - most)
-            total = jnp.sum(weights, -1, keepdims=True)
-            out = jnp.einsum("hqs,hsk->hqk", weights.astype(values.dtype), values, preferred_element_type=jnp.float32)
-            return (out / total).astype(values.dtype), (most + jnp.log(total))[..., 0]
-
-        return _each(tile, q)
+        q, *rest = args
+        return _each(lambda q: _at_once(functools.partial(_tile, masked=masked), (q, *rest)), q)
 
     out, log_total = _each(group, (q, keys, values, length))
     return out, (q, keys, values, length, out, log_total)
+
+
+def _tile(q: Array, keys: Array, values: Array, length: Array, *, masked: bool) -> tuple[Array, Array]:
+    """One head's queries [q, k], keys and values [s, k] → output and L, eq. (1)."""
+    scores = _scores(q, keys, length, masked)
+    most = _row_max(scores)
+    weights = jnp.exp(scores - most)
+    total = jnp.sum(weights, -1, keepdims=True)
+    out = jnp.dot(weights.astype(values.dtype), values, preferred_element_type=jnp.float32)
+    return (out / total).astype(values.dtype), (most + jnp.log(total))[:, 0]
 
 
 def _tiles_backward(masked: bool, kept: Any, grad: Array) -> tuple[Array, Array, Array, None]:
@@ -129,16 +130,9 @@ def _tiles_backward(masked: bool, kept: Any, grad: Array) -> tuple[Array, Array,
         (q, keys, values, length, out, log_total), grad = args
         zeros = jnp.zeros(keys.shape, jnp.float32), jnp.zeros(values.shape, jnp.float32)
 
-        def tile(sums: Any, args: Any) -> Any:
-            q, out, log_total, grad = args
-            weights = jnp.exp(_scores(q, keys, length, masked) - log_total[..., None])
-            shift = jnp.sum(grad.astype(jnp.float32) * out, -1, keepdims=True)
-            by_weight = jnp.einsum("hqk,hsk->hqs", grad, values, preferred_element_type=jnp.float32)
-            by_score = (weights * (by_weight - shift)).astype(q.dtype)
-            by_query = jnp.einsum("hqs,hsk->hqk", by_score, keys)
-            by_key = jnp.einsum("hqs,hqk->hsk", by_score, q, preferred_element_type=jnp.float32)
-            by_value = jnp.einsum("hqs,hqk->hsk", weights.astype(grad.dtype), grad, preferred_element_type=jnp.float32)
-            return (sums[0] + by_key, sums[1] + by_value), by_query
+        def tile(sums: Any, rows: Any) -> Any:
+            *added, by_query = _at_once(functools.partial(_tile_backward, masked=masked), (*rows, keys, values, length))
+            return jax.tree.map(jnp.add, sums, tuple(added)), by_query
 
         rows = q, out, log_total, grad
         if q.shape[0] == 1:
@@ -154,24 +148,50 @@ def _tiles_backward(masked: bool, kept: Any, grad: Array) -> tuple[Array, Array,
 _tiles.defvjp(_tiles_forward, _tiles_backward)
 
 
+def _tile_backward(
+    q: Array,
+    out: Array,
+    log_total: Array,
+    grad: Array,
+    keys: Array,
+    values: Array,
+    length: Array,
+    *,
+    masked: bool,
+) -> tuple[Array, Array, Array]:
+    """Eqs. (1, 2) for one head: by keys, by values, by queries."""
+    wide = {"preferred_element_type": jnp.float32}
+    weights = jnp.exp(_scores(q, keys, length, masked) - log_total[:, None])
+    shift = jnp.sum(grad.astype(jnp.float32) * out, -1, keepdims=True)
+    by_score = (weights * (jnp.dot(grad, values.T, **wide) - shift)).astype(q.dtype)
+    by_value = jnp.dot(weights.astype(grad.dtype).T, grad, **wide)
+    return jnp.dot(by_score.T, q, **wide), by_value, jnp.dot(by_score, keys)
+
+
 def _scores(q: Array, keys: Array, length: Array, masked: bool) -> Array:
-    scores = jnp.einsum("hqk,hsk->hqs", q, keys, preferred_element_type=jnp.float32)
-    if not masked:
-        return scores
-    return jnp.where(jnp.arange(keys.shape[1])[None, None] < length[:, None, None], scores, -jnp.inf)
+    scores = jnp.dot(q, keys.T, preferred_element_type=jnp.float32)
+    return jnp.where(jnp.arange(len(keys))[None] < length, scores, -jnp.inf) if masked else scores
 
 
 def _row_max(scores: Array) -> Array:
-    """[h, q, s] → [h, q, 1], first over columns of neighbours: XLA's processor backend takes several maxima at once only
+    """[q, s] → [q, 1], first over columns of neighbours: XLA's processor backend takes several maxima at once only
     where the dimension that goes is not the last. The barrier keeps it from joining the two."""
-    h, q, s = scores.shape
+    q, s = scores.shape
     lanes = _divisor(s, _LANES)
-    columns = jax.lax.optimization_barrier(jnp.max(scores.reshape(h, q, s // lanes, lanes), 2))
+    columns = jax.lax.optimization_barrier(jnp.max(scores.reshape(q, s // lanes, lanes), 1))
     return jnp.max(columns, -1, keepdims=True)
 
 
 def _each(f: Any, rows: Any) -> Any:
     """f for every entry of the first dimension, one after the other."""
-    if jax.tree.leaves(rows)[0].shape[0] == 1:
-        return jax.tree.map(lambda a: a[None], f(jax.tree.map(lambda a: a[0], rows)))
-    return jax.lax.map(f, rows)
+    return _alone(f, rows) if jax.tree.leaves(rows)[0].shape[0] == 1 else jax.lax.map(f, rows)
+
+
+def _at_once(f: Any, rows: Any) -> Any:
+    """The same side by side."""
+    return _alone(lambda rows: f(*rows), rows) if rows[0].shape[0] == 1 else jax.vmap(f)(*rows)
+
+
+def _alone(f: Any, rows: Any) -> Any:
+    """Of one entry: without the dimension, which would make other matmuls of XLA's, slower ones."""
+    return jax.tree.map(lambda a: a[None], f(jax.tree.map(lambda a: a[0], rows)))
