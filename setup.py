@@ -21,6 +21,7 @@ setup(
         "absl-py>=2.3",
         "jaxtyping>=0.3",  # shapes in signatures …
         "beartype>=0.22",  # … and the checker that enforces them
+        "qwix>=0.1.8",  # 8-bit matmuls
         "numpy>=2.0",
         "safetensors>=0.6",
         "tokenizers>=0.22",  # the text encoder's own tokenizer.json

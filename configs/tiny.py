@@ -13,6 +13,7 @@ def get_config() -> ConfigDict:
     config = ConfigDict()
     config.checkpoint = "tiny"  # a shipped model's name, or the folder of a converted checkpoint
     config.dtype = "float32"  # of the matmuls: float32 or bfloat16
+    config.quantize = "none"  # int8 or fp8: 8-bit matmuls in the transformer's blocks (docs/performance.md, Precision)
     config.video = ConfigDict()
     config.video.height = 64
     config.video.width = 96

@@ -19,6 +19,8 @@ from shotstream_jax.core.compilation import use_persistent_cache
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.sharding import param_shardings
 from shotstream_jax.model import PARTS, Model, Params, abstract_params, compute_params, param_dtype, random_params
+from shotstream_jax.nn.quantize import check as check_quantize
+from shotstream_jax.nn.quantize import is_quantized, quantize_blocks
 from shotstream_jax.presets import PRESETS, Preset, find_preset, preset_from_dict
 from shotstream_jax.text.tokenizer import ByteTokenizer, FileTokenizer, Tokenizer
 
@@ -32,31 +34,36 @@ def load(
     dtype: str = "float32",
     mesh: Mesh | None = None,
     vae_device: jax.Device | None = None,
+    quantize: str = "none",
 ) -> Model:
     """A model from a native checkpoint folder, or by a shipped model's name.
 
     dtype: the type of its matmuls. mesh: where the parameters go, by the rules of core/sharding; each device reads its
-    own slices only. vae_device: the autoencoder's own, so that it decodes while the next chunk is made. The name "tiny"
-    gives seeded random weights until trained ones are shipped. Raises InputError.
+    own slices only. vae_device: the autoencoder's own, so that it decodes while the next chunk is made. quantize: none,
+    int8 or fp8, for the Linears of the transformer's blocks (nn/quantize); their weights are kept in 8 bits. The name
+    "tiny" gives seeded random weights until trained ones are shipped. Raises InputError.
     """
     use_persistent_cache()
     if dtype not in DTYPES:
         raise InputError(f"dtype {dtype!r} is not known; choose one of {', '.join(DTYPES)}")
+    check_quantize(quantize, mesh.devices.flat[0] if mesh else jax.devices()[0])
     preset, folder = preset_of(checkpoint), pathlib.Path(checkpoint)
-    if not folder.is_dir():
+    if folder.is_dir():
+        if lacking := [part for part in PARTS if part not in native.read_config(folder)["parts"]]:
+            raise InputError(f"{folder} lacks {', '.join(lacking)}: import it with all three parts to stream")
+        tokenizer, origin = load_tokenizer(preset, folder), str(folder)
+        params = {part: load_part(preset, part, folder, DTYPES[dtype], mesh) for part in PARTS}
+    else:
+        tokenizer, origin = ByteTokenizer(), f"random, seed {RANDOM_SEED}"
         params = cast(random_params(preset, RANDOM_SEED), DTYPES[dtype])
-        if mesh:
-            params = {part: jax.device_put(tree, param_shardings(mesh, part, tree)) for part, tree in params.items()}
-        return Model(preset, _apart(params, vae_device), ByteTokenizer(), DTYPES[dtype], f"random, seed {RANDOM_SEED}")
-    if lacking := [part for part in PARTS if part not in native.read_config(folder)["parts"]]:
-        raise InputError(f"{folder} lacks {', '.join(lacking)}: import it with all three parts to stream")
-    tokenizer = load_tokenizer(preset, folder)
-    params = {part: load_part(preset, part, folder, DTYPES[dtype], mesh) for part in PARTS}
-    return Model(preset, _apart(params, vae_device), tokenizer, DTYPES[dtype], str(folder))
-
-
-def _apart(params: Params, vae_device: jax.Device | None) -> Params:
-    return params if vae_device is None else params | {"vae": jax.device_put(params["vae"], vae_device)}
+    params["dit"] = quantize_blocks(params["dit"], quantize)
+    if mesh:
+        params = {part: jax.device_put(tree, param_shardings(mesh, part, tree)) for part, tree in params.items()}
+    if vae_device:
+        params["vae"] = jax.device_put(params["vae"], vae_device)
+    if quantize != "none":
+        origin += f"; the transformer's blocks in {quantize}"
+    return Model(preset, params, tokenizer, DTYPES[dtype], origin)
 
 
 def preset_of(checkpoint: str | pathlib.Path) -> Preset:
@@ -141,6 +148,8 @@ def _link(source: str, target: str) -> None:
 def save(model: Model, folder: str | pathlib.Path, tokenizer: str | pathlib.Path | None = None) -> None:
     """Writes a native folder that `load` accepts; it has its name only when it is whole."""
     folder = pathlib.Path(folder)
+    if is_quantized(model.params["dit"]):
+        raise InputError("the model's weights are rounded to 8 bits: load it with quantize='none' to save it")
     if tokenizer is None and not model.preset.byte_tokens:
         raise InputError(f"{model.preset.name} has a vocabulary of its own: give its tokenizer.json")
     vocabulary = pathlib.Path(tokenizer).read_bytes() if tokenizer else None

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -76,14 +77,14 @@ def compute_params(params: Params, dtype: jnp.dtype) -> Params:
     return jax.tree_util.tree_map_with_path(lambda path, a: a.astype(param_dtype(path, dtype)), params)
 
 
-def random_params(preset: Preset, seed: int) -> Params:
+def random_params(preset: Preset, seed: int, parts: Sequence[str] = PARTS) -> Params:
     """Seeded numpy weights for trying the machinery: every matrix N(0, 1/fan-in), so that signals keep their size.
 
     Not for training (init_part is): there a transformer starts with a zero head and would ignore its input.
     """
     generator = np.random.default_rng(seed)
     draw = lambda path, leaf: _draw(generator, [key.key for key in path], leaf.shape)  # noqa: E731
-    return {part: jax.tree_util.tree_map_with_path(draw, abstract_params(preset, part)) for part in PARTS}
+    return {part: jax.tree_util.tree_map_with_path(draw, abstract_params(preset, part)) for part in parts}
 
 
 def _draw(generator: np.random.Generator, path: list[str], shape: tuple[int, ...]) -> np.ndarray:

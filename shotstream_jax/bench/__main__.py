@@ -34,7 +34,7 @@ from shotstream_jax.core.sharding import make_mesh, param_shardings
 from shotstream_jax.load import DTYPES
 from shotstream_jax.model import PARTS as MODEL_PARTS
 from shotstream_jax.model import Model, Params, compute_params, init_part
-from shotstream_jax.nn import attention
+from shotstream_jax.nn import attention, quantize
 from shotstream_jax.presets import PRESETS, Preset, VideoFormat, find_preset
 from shotstream_jax.text.tokenizer import ByteTokenizer
 from shotstream_jax.train.__main__ import STAGES, read_recipe
@@ -51,6 +51,7 @@ def parser() -> cli.Parser:
     p.add_argument("--frames", type=int, metavar="N", help="latent frames a shot (default: the preset's)")
     p.add_argument("--batch", type=int, default=1, metavar="N", help="stories side by side (default: %(default)s)")
     p.add_argument("--dtype", default="float32", choices=list(DTYPES), help="of the matmuls (default: %(default)s)")
+    p.add_argument("--quantize", default="none", choices=quantize.CHOICES, help="8-bit matmuls in the stream's blocks")
     p.add_argument("--attention", choices=attention.FORMS, help="this form of attention (default: the device's own)")
     p.add_argument("--mesh", default="", metavar="AXIS=N,…", help="devices along data, fsdp, sequence, tensor")
     p.add_argument("--seconds", type=float, default=5, metavar="S", help="spent on each line (default: %(default)s)")
@@ -61,6 +62,9 @@ def parser() -> cli.Parser:
 def main(argv: Sequence[str]) -> None:
     args = parser().parse_args(argv)
     parts = chosen_parts(args.parts)
+    if args.quantize != "none" and (training := [name for name in parts if name in STAGES]):
+        raise InputError(f"--quantize {args.quantize} is for streaming: leave {','.join(training)} out of --parts")
+    quantize.check(args.quantize, jax.devices()[0])
     preset = find_preset(args.preset)
     video = video_format(args, preset)
     preset.latent_grid(video)
@@ -70,8 +74,9 @@ def main(argv: Sequence[str]) -> None:
     use_persistent_cache()
     rates = roofline(DTYPES[args.dtype], min(args.seconds, 3))
     about = {"preset": preset.name, "height": video.height, "width": video.width, "shot_frames": video.shot_frames}
-    about |= {"batch": args.batch, "dtype": args.dtype, "mesh": args.mesh, "attention": args.attention or "default"}
-    about |= machine() | {"matmul_tflops": rates.matmul / 1e12, "copy_gb_s": rates.copy / 1e9}
+    about |= {"batch": args.batch, "dtype": args.dtype, "quantize": args.quantize, "mesh": args.mesh}
+    about |= machine() | {"attention": args.attention or "default"}
+    about |= {"matmul_tflops": rates.matmul / 1e12, "copy_gb_s": rates.copy / 1e9}
     say_head(about)
     rows = []
     with jax.set_mesh(mesh):
@@ -87,7 +92,7 @@ def measure(
 ) -> Iterator[Row]:
     """A row for every measurement."""
     if streaming := [name for name in parts if name not in STAGES]:
-        subject = Subject(random_model(preset, DTYPES[args.dtype], mesh), video, args.batch)
+        subject = Subject(random_model(preset, DTYPES[args.dtype], mesh, args.quantize), video, args.batch)
         for name in streaming:
             if name == "stream":
                 yield stream_row(subject, args.seconds)
@@ -116,12 +121,12 @@ def stream_row(subject: Subject, seconds: float) -> Row:
     return row | {"peak_device_bytes": peak_device_memory()}
 
 
-def random_model(preset: Preset, dtype: Any, mesh: Mesh) -> Model:
+def random_model(preset: Preset, dtype: Any, mesh: Mesh, to: str) -> Model:
     """Fresh weights, each made where it lies."""
 
     def make(part: str) -> Params:
         init = functools.partial(init_part, preset, part, jax.random.key(0))
-        narrow = lambda: compute_params(init(), dtype)  # noqa: E731
+        narrow = lambda: quantize.quantize_blocks(compute_params(init(), dtype), to if part == "dit" else "none")  # noqa: E731
         return jax.jit(narrow, out_shardings=param_shardings(mesh, part, jax.eval_shape(narrow)))()
 
     return Model(preset, {part: make(part) for part in MODEL_PARTS}, ByteTokenizer(), dtype, "random")
@@ -164,7 +169,8 @@ def machine() -> Row:
 def say_head(about: Row) -> None:
     cli.say(f"{about['device']}, {about['devices']} device(s), {about['cores']} cores; jax {about['versions']['jax']}")
     size = f"{about['height']}×{about['width']}, {about['shot_frames']} latent frames a shot"
-    cli.say(f"{about['preset']}, {size}, {about['batch']} stories, {about['dtype']}; attention: {about['attention']}")
+    kind = about["dtype"] if about["quantize"] == "none" else f"{about['dtype']} and {about['quantize']}"
+    cli.say(f"{about['preset']}, {size}, {about['batch']} stories, {kind}; attention: {about['attention']}")
     cli.say(f"a large matmul: {about['matmul_tflops']:.3g} TFLOP/s; a large copy: {about['copy_gb_s']:.3g} GB/s\n")
     cli.say(f"{'part':16}{'':28}{'ms':>10}{'first s':>9}{'GFLOP':>10}{'TFLOP/s':>9}{'of matmul':>11}{'frames/s':>10}")
 

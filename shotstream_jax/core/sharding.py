@@ -28,16 +28,19 @@ ACTIVATIONS: dict[str, str | tuple[str, ...] | None] = {
     "m": "tensor",
 } | dict.fromkeys("fhwslkdcpyx_")
 
+# A kernel, or the two parts of one in 8 bits (nn/quantize): both lie like the kernel, but for the scale's axis of 1.
+_KERNEL = "kernel(/qvalue|/scale)?"
+
 # A matrix that widens (or makes q, k, v) splits its output over `tensor`, the one that follows splits its input.
 RULES: dict[str, Rules] = {
     "dit": (
-        (r"blocks/(self|cross)_attn/[qkv]/kernel", (None, "fsdp", "tensor")),
+        (rf"blocks/(self|cross)_attn/[qkv]/{_KERNEL}", (None, "fsdp", "tensor")),
         (r"blocks/(self|cross)_attn/[qkv]/bias", (None, "tensor")),
         (r"blocks/(self|cross)_attn/norm_[qk]/scale", (None, "tensor")),
-        (r"blocks/(self|cross)_attn/o/kernel", (None, "tensor", "fsdp")),
-        (r"blocks/ffn_in/kernel", (None, "fsdp", "tensor")),
+        (rf"blocks/(self|cross)_attn/o/{_KERNEL}", (None, "tensor", "fsdp")),
+        (rf"blocks/ffn_in/{_KERNEL}", (None, "fsdp", "tensor")),
         (r"blocks/ffn_in/bias", (None, "tensor")),
-        (r"blocks/ffn_out/kernel", (None, "tensor", "fsdp")),
+        (rf"blocks/ffn_out/{_KERNEL}", (None, "tensor", "fsdp")),
         (r"blocks/((self|cross)_attn/o|ffn_out|norm_cross)/(bias|scale)", (None, None)),
         (r"blocks/table", (None, None, None)),
         (r"(text_in|time_in|time_projection)/kernel", ("fsdp", "tensor")),
@@ -132,7 +135,7 @@ def _fitting(mesh: Mesh | AbstractMesh, axes: str | tuple[str, ...] | None, size
 
 
 def _name(path: Sequence[Any]) -> str:
-    return "/".join(str(key.key) for key in path)
+    return jax.tree_util.keystr(tuple(path), simple=True, separator="/")
 
 
 def _spec(mesh: Mesh, rules: Rules, name: str, shape: tuple[int, ...]) -> PartitionSpec:

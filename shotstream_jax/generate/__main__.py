@@ -39,6 +39,7 @@ class Recipe:
 
     checkpoint: str
     dtype: str
+    quantize: str
     video: VideoFormat
 
 
@@ -71,11 +72,11 @@ def main(argv: Sequence[str]) -> None:
     report_path = check_writable(args.report, ".json") if args.report else None
     if typed := args.prompts == "-" and sys.stdin.isatty():
         logging.info("loading and compiling, so that the first frames come at once …")
-        model = load(checkpoint, recipe.dtype)
+        model = load(checkpoint, recipe.dtype, quantize=recipe.quantize)
         warm_up(model, story.video)
     shots, count = (script.shots, len(script.shots)) if script else read_prompts(args.prompts, story.next_shot + 1)
     if not typed:
-        model = load(checkpoint, recipe.dtype)
+        model = load(checkpoint, recipe.dtype, quantize=recipe.quantize)
     if model.origin.startswith("random"):
         logging.warning(
             "weights: %s. Nothing is trained yet: the pipeline is real, the pictures are noise.", model.origin

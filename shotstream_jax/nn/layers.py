@@ -1,18 +1,27 @@
 """Linear maps, norms and the sinusoid of time. Parameters are float32; `dtype` is the type of the matmuls."""
 
+from collections.abc import Callable
+from typing import Any
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from shotstream_jax.core.typing import AnyArray, Array, Float, typechecked
+from shotstream_jax.nn import quantize
 
 TEXT_AND_TIME_INIT = nn.initializers.normal(0.02)
 
 
 class Linear(nn.Dense):
-    """y = x·W + b with the project's default start: Xavier-uniform W, zero b (spec page 1)."""
+    """y = x·W + b with the project's default start: Xavier-uniform W, zero b (spec page 1).
+
+    W may be one that nn/quantize has rounded to 8 bits; then the matmul is of 8 bits.
+    """
 
     kernel_init: nn.initializers.Initializer = nn.initializers.xavier_uniform()
+    promote_dtype: Callable[..., Any] = quantize.promote_dtype
+    dot_general: Callable[..., Any] = quantize.dot_general
 
 
 class RMSNorm(nn.Module):

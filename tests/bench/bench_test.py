@@ -32,6 +32,7 @@ def test_matmuls_convolutions_loops_and_choices_are_counted():
         (["--batch", "0"], "--batch 0 must be at least 1"),
         (["--mesh", "fsdp"], "--mesh fsdp: write AXIS=N"),
         (["--mesh", "fsdp=3"], "does not cover 8 devices"),
+        (["--quantize", "int8", "--parts", "dit,teacher"], "--quantize int8 is for streaming: leave teacher out of"),
         (["--frames", "4"], "no multiple of the chunk"),
     ],
 )

@@ -93,6 +93,7 @@ def test_a_story_from_file_to_video(run, tmp_path, caplog):
             "4 latent frames is no multiple of the chunk, 3; try 3",
         ),
         (["--story", "story.json", "--config.dtype=int4"], "int4"),
+        (["--story", "story.json", "--config.quantize=int4"], "choose one of none, int8, fp8"),
         (["--story", "story.json", "--checkpoint", "nowhere"], "checkpoint nowhere is neither"),
         (["--story", "story.json", "--out", "x.avi"], "must end in .mp4"),
         (["--story", "story.json", "--out", "/proc/x/y.mp4"], "cannot write /proc/x/y.mp4"),

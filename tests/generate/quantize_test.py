@@ -1,0 +1,130 @@
+"""Streaming with 8-bit matmuls: near the unrounded stream, 8 bits in memory and in the program, alike on a mesh."""
+
+import dataclasses
+import functools
+import re
+
+import flax
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import PartitionSpec
+
+from shotstream_jax.core.errors import InputError
+from shotstream_jax.core.sharding import make_mesh
+from shotstream_jax.dit.lora import targets
+from shotstream_jax.generate import shot as steps
+from shotstream_jax.generate.stream import stream_generate
+from shotstream_jax.load import cast, load, save
+from shotstream_jax.memory.cache import FrameIds
+from shotstream_jax.model import Model, random_params
+from shotstream_jax.nn.quantize import quantize_blocks
+from shotstream_jax.testing import tiny_model, tiny_preset
+
+MODEL = tiny_model()
+# Largest relative error of a chunk's latents.
+BOUND = {"int8": 0.015, "fp8": 0.04}
+MESH = {"fsdp": 2, "sequence": 2, "tensor": 2}
+DOT = re.compile(r"\.dot_general.*: \(tensor<([\dx]+)x(\w+)>, tensor<([\dx]+)x(\w+)>\) -> tensor<[\dx]+x(\w+)>")
+# The captions' keys and values are in the cache, so a chunk step is not even given their weights.
+UNUSED = {("cross_attn", "k"), ("cross_attn", "v")}
+NAMES = {"int8": ("i8", "i32"), "fp8": ("f8E4M3FN", "f32")}
+
+
+@functools.cache
+def quantized(to: str, dtype: str = "float32") -> Model:
+    kind = jnp.dtype(dtype)
+    params = cast(random_params(tiny_preset(), 0), kind)
+    return dataclasses.replace(MODEL, params=params | {"dit": quantize_blocks(params["dit"], to)}, dtype=kind)
+
+
+def arguments(model: Model) -> tuple:
+    """Of a chunk step at the start of a shot."""
+    preset, grid = model.preset, (4, 6)
+    shape = (len(preset.steps.nominal), 1, preset.memory.chunk, *grid, preset.dit.channels)
+    ids = FrameIds(*(jnp.ones((1, preset.memory.chunk), jnp.int32) for _ in range(2)))
+    caches = model.student.init_caches(1, *grid)
+    return model.student, model.params["dit"], jax.random.normal(jax.random.key(0), shape), ids, caches, preset.steps
+
+
+@functools.cache
+def compiled(to: str, dtype: str = "float32") -> tuple[jax.stages.Compiled, np.ndarray]:
+    """A chunk step and the latents that it makes."""
+    given = arguments(quantized(to, dtype))
+    program = steps.chunk_step.lower(*given).compile()
+    return program, np.asarray(program(*given[1:-1])[0])
+
+
+def relative(a: np.ndarray, b: np.ndarray) -> float:
+    return float(np.linalg.norm(a - b) / np.linalg.norm(b))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("to", BOUND)
+def test_a_chunk_is_near_the_unrounded_one(to, dtype):
+    error = relative(compiled(to, dtype)[1], compiled("none")[1])
+    assert BOUND[to] / 10 < error < BOUND[to]
+
+
+@pytest.mark.parametrize("to", BOUND)
+def test_weights_have_8_bits_in_the_compiled_program(to):
+    size = lambda to: compiled(to)[0].memory_analysis().argument_size_in_bytes  # noqa: E731
+    saved = 0
+    for path, before in targets(MODEL.params["dit"]).items():
+        kernel = flax.traverse_util.flatten_dict(quantized(to).params["dit"]["blocks"])[(*path, "kernel")]
+        assert kernel.qvalue.dtype.itemsize == 1 and kernel.scale.shape == (before.shape[0], 1, before.shape[2])
+        if path not in UNUSED:
+            saved += before.nbytes - kernel.qvalue.nbytes - kernel.scale.nbytes
+    assert size("none") - size(to) == saved > 0
+
+
+def test_a_story_streams():
+    model, captions = quantized("int8"), ["a fox wakes", "it runs"]
+    chunks = list(stream_generate(model, captions, seed=3))
+    assert [(c.shot, c.chunk) for c in chunks] == [(s, c) for s in range(2) for c in range(3)]
+    again = list(stream_generate(model, captions, seed=3))
+    assert all(np.array_equal(a.frames, b.frames) for a, b in zip(chunks, again, strict=True))
+    assert all(np.isfinite(c.latents).all() for c in chunks)
+
+
+@pytest.mark.parametrize("platform", ["cuda", "tpu", "cpu"])
+@pytest.mark.parametrize("to", NAMES)
+def test_the_programs_matmuls_are_of_8_bits(to, platform):
+    text = steps.chunk_step.trace(*arguments(quantized(to))).lower(lowering_platforms=(platform,)).as_text()
+    cfg, narrow = MODEL.preset.dit, NAMES[to]
+    dots = DOT.findall(text)
+    # Of a layer: q, k, v, o; of the captions q, o (keys and values are in the cache); the MLP's two.
+    assert [(a, b, c) for _, a, _, b, c in dots if a == narrow[0]] == [(narrow[0], *narrow)] * 8
+    mlp = {f"{cfg.dim}x{cfg.ffn_dim}", f"{cfg.ffn_dim}x{cfg.dim}"}
+    assert {b for _, _, shape, b, _ in dots if shape in mlp} == {narrow[0]}
+    assert {a for _, a, _, b, _ in dots if a != narrow[0]} == {"f32"}
+
+
+@pytest.mark.parametrize("to", BOUND)
+def test_a_checkpoint_is_rounded_as_it_is_loaded_alike_on_one_device_and_on_eight(to, tmp_path):
+    save(MODEL, tmp_path / "model")
+    one = load(tmp_path / "model", quantize=to)
+    assert to in one.origin
+    mesh = make_mesh(MESH)
+    eight = load(tmp_path / "model", quantize=to, mesh=mesh)
+    jax.tree.map(np.testing.assert_array_equal, one.params, eight.params)
+    jax.tree.map(np.testing.assert_array_equal, one.params["dit"], quantized(to).params["dit"])
+    blocks = eight.params["dit"]["blocks"]
+    assert blocks["ffn_in"]["kernel"].qvalue.sharding.spec == PartitionSpec(None, "fsdp", "tensor")
+    assert blocks["ffn_in"]["kernel"].scale.sharding.spec == PartitionSpec(None, None, "tensor")
+    assert blocks["ffn_out"]["kernel"].scale.sharding.spec == PartitionSpec(None, None, "fsdp")
+    with jax.set_mesh(mesh):
+        on_mesh, _ = steps.chunk_step(*arguments(eight))
+    assert relative(np.asarray(on_mesh), compiled(to)[1]) < 1e-3
+
+
+def test_rounded_weights_are_not_saved(tmp_path):
+    with pytest.raises(InputError, match="rounded to 8 bits: load it with quantize='none'"):
+        save(quantized("int8"), tmp_path / "model")
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_unknown_name_is_one_line():
+    with pytest.raises(InputError, match="quantize 'int4' is not known; choose one of none, int8, fp8"):
+        load("tiny", quantize="int4")
