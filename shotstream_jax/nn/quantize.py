@@ -63,7 +63,9 @@ def _round(a: Array, to: str, channelwise_axes: Sequence[int]) -> qwix.QArray:
 def dot_general(x: Array, kernel: Array | qwix.QArray, dims: jax.lax.DotDimensionNumbers, precision: Any) -> Array:
     """jax.lax.dot_general, or eq. (1) for a rounded kernel: x [..., in] · [in, out], in x's type."""
     if not isinstance(kernel, qwix.QArray):
-        return jax.lax.dot_general(x, kernel, dims, precision)
+        # XLA has a processor's bfloat16 units only for sums that it is asked for in float32; elsewhere they are anyway.
+        sums = jnp.float32 if x.dtype == jnp.bfloat16 and jax.default_backend() == "cpu" else None
+        return jax.lax.dot_general(x, kernel, dims, precision, preferred_element_type=sums).astype(x.dtype)
     to = next(name for name, kind in TYPES.items() if kernel.qvalue.dtype == kind)
     tokens = _round(x, to, channelwise_axes=range(x.ndim - 1))
     return qwix.dot_general(tokens, kernel, dims, precision).astype(x.dtype)
