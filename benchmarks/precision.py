@@ -6,14 +6,13 @@
 A shot's first two chunks from the same noise, context and captions, with float32 matmuls and with each other format:
 the relative error ‖a − b‖/‖b‖ of each chunk's latents, and the PSNR of the frames decoded from them (by the float32
 autoencoder). The second chunk has the first one's error in its cache as well. Weights are random, so there are none of
-the outlying activations of trained transformers. Times are medians of a shot's first chunk.
+the outlying activations of trained transformers. Times are medians of a shot's first chunk, the formats in turn.
 """
 
 import argparse
 import dataclasses
 import math
-import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
@@ -21,19 +20,18 @@ import jax.numpy as jnp
 import numpy as np
 
 from shotstream_jax import cli
-from shotstream_jax.bench.measure import timed
+from shotstream_jax.bench.measure import timed_in_turn
 from shotstream_jax.core.compilation import use_persistent_cache
 from shotstream_jax.dit.student import Student
 from shotstream_jax.generate import shot
 from shotstream_jax.load import DTYPES
 from shotstream_jax.memory.cache import Caches, FrameIds
 from shotstream_jax.model import Params, compute_params, random_params
-from shotstream_jax.nn.quantize import TYPES, quantize_blocks
+from shotstream_jax.nn.quantize import CHOICES, quantize_blocks
 from shotstream_jax.presets import PRESETS, Preset, find_preset
 from shotstream_jax.vae.model import VAE
 
-EXACT = ("float32", "none")
-OTHERS = [("bfloat16", "none"), *((dtype, to) for to in TYPES for dtype in DTYPES)]
+FORMATS = [(dtype, to) for to in CHOICES for dtype in DTYPES]  # the first is what the others are compared with
 PEAK = 2  # frames lie in [−1, 1]
 
 
@@ -49,12 +47,12 @@ class Subject(NamedTuple):
 
 
 class Result(NamedTuple):
-    """Two chunks; bytes of the blocks' parameters; seconds of a chunk."""
+    """Two chunks; bytes of the blocks' parameters; a call that makes the first chunk again."""
 
     latents: list[np.ndarray]
     frames: list[np.ndarray]
     size: int
-    seconds: float
+    again: Callable[[], jax.Array]
 
 
 def main(argv: Sequence[str]) -> None:
@@ -62,18 +60,17 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("--preset", default="tiny", choices=list(PRESETS))
     parser.add_argument("--layers", type=int, help="of the transformer (default: the preset's)")
     parser.add_argument("--size", metavar="HEIGHTxWIDTH", help="of the picture (default: the preset's)")
-    parser.add_argument("--seconds", type=float, default=5, help="of timing for each format (default: %(default)s)")
+    parser.add_argument("--seconds", type=float, default=30, help="of timing (default: %(default)s)")
     args = parser.parse_args(argv)
     use_persistent_cache()
     subject = make_subject(args)
     layers, grid = subject.preset.dit.layers, "×".join(map(str, subject.grid))
     cli.say(f"{jax.devices()[0].device_kind}, jax {jax.__version__}: {args.preset}, {layers} layers, {grid} latents")
     cli.say(f"{'matmuls':18}{'chunk 1':>11}{'PSNR':>10}{'chunk 2':>11}{'PSNR':>10}{'blocks':>12}{'a chunk':>11}")
-    exact = run(subject, *EXACT, args.seconds)
-    say_row("float32", [], exact)
-    for dtype, to in OTHERS:
-        found = run(subject, dtype, to, args.seconds)
-        say_row(dtype if to == "none" else f"{dtype}, {to}", errors(found, exact), found)
+    results = [run(subject, dtype, to) for dtype, to in FORMATS]
+    timings = timed_in_turn([result.again for result in results], args.seconds)
+    for (dtype, to), result, timing in zip(FORMATS, results, timings, strict=True):
+        say_row(dtype if to == "none" else f"{dtype}, {to}", errors(result, results[0]), result.size, timing.median)
 
 
 def make_subject(args: argparse.Namespace) -> Subject:
@@ -87,7 +84,7 @@ def make_subject(args: argparse.Namespace) -> Subject:
     return Subject(preset, random_params(preset, 0, ("dit", "vae")), preset.latent_grid(video))
 
 
-def run(subject: Subject, dtype: str, to: str, seconds: float) -> Result:
+def run(subject: Subject, dtype: str, to: str) -> Result:
     """What comes out with these matmuls."""
     preset, chunk = subject.preset, subject.preset.memory.chunk
     student, vae = Student(preset.dit, DTYPES[dtype], memory=preset.memory), VAE(preset.vae)
@@ -105,11 +102,11 @@ def run(subject: Subject, dtype: str, to: str, seconds: float) -> Result:
     caches = shot.commit(student, weights, first, ids, caches)
     second = step(1)
     caches = caches.replace(fill=jnp.zeros_like(caches.fill))
-    spent = timed(lambda: step(0), seconds).median
     stream, head, _ = shot.decode_first(vae, subject.params["vae"], first)
     _, rest, _ = shot.decode_next(vae, subject.params["vae"], second, stream)
     size = sum(leaf.nbytes for leaf in jax.tree.leaves(weights["blocks"]))
-    return Result([np.asarray(first), np.asarray(second)], [np.asarray(head), np.asarray(rest)], size, spent)
+    latents, frames = ([np.asarray(a) for a in pair] for pair in ((first, second), (head, rest)))
+    return Result(latents, frames, size, lambda: step(0))
 
 
 def prefilled(subject: Subject, student: Student, weights: Params) -> Caches:
@@ -129,13 +126,12 @@ def errors(found: Result, exact: Result) -> list[tuple[float, float]]:
     """(Relative error of the latents, PSNR of the frames in dB) of each chunk."""
     relative = [np.linalg.norm(a - b) / np.linalg.norm(b) for a, b in zip(found.latents, exact.latents, strict=True)]
     square = [np.mean((a - b) ** 2) for a, b in zip(found.frames, exact.frames, strict=True)]
-    return [(float(r), 10 * math.log10(PEAK**2 / s)) for r, s in zip(relative, square, strict=True)]
+    return [(float(r), 10 * math.log10(PEAK**2 / s) if s else math.inf) for r, s in zip(relative, square, strict=True)]
 
 
-def say_row(name: str, found: list[tuple[float, float]], result: Result) -> None:
-    cells = "".join(f"{100 * error:>9.2f} %{psnr:>7.1f} dB" for error, psnr in found) or " " * 42
-    cli.say(f"{name:18}{cells}{result.size / 2**20:>9.1f} MB{1e3 * result.seconds:>8.0f} ms")
-    sys.stdout.flush()
+def say_row(name: str, found: list[tuple[float, float]], size: int, seconds: float) -> None:
+    cells = "".join(f"{100 * error:>9.2f} %{psnr:>7.1f} dB" for error, psnr in found)
+    cli.say(f"{name:18}{cells}{size / 2**20:>9.1f} MB{1e3 * seconds:>8.0f} ms")
 
 
 if __name__ == "__main__":

@@ -19,8 +19,7 @@ from shotstream_jax.core.compilation import use_persistent_cache
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.sharding import param_shardings
 from shotstream_jax.model import PARTS, Model, Params, abstract_params, compute_params, param_dtype, random_params
-from shotstream_jax.nn.quantize import check as check_quantize
-from shotstream_jax.nn.quantize import is_quantized, quantize_blocks
+from shotstream_jax.nn.quantize import check_quantize, is_quantized, quantize_blocks
 from shotstream_jax.presets import PRESETS, Preset, find_preset, preset_from_dict
 from shotstream_jax.text.tokenizer import ByteTokenizer, FileTokenizer, Tokenizer
 

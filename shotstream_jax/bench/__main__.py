@@ -6,7 +6,7 @@
   training steps over a mesh           … --parts teacher --batch 8 --mesh fsdp=4,sequence=2
 
 Weights are random, made on the device: no checkpoint is read. Times are medians. FLOPs are those of matmuls and
-convolutions, counted by formula; "of matmul" is the share of what one large matmul reaches on the same device.
+convolutions, counted by formula; "of matmul" is the share of what one large matmul of this --dtype reaches there.
 """
 
 import argparse
@@ -64,7 +64,7 @@ def main(argv: Sequence[str]) -> None:
     parts = chosen_parts(args.parts)
     if args.quantize != "none" and (training := [name for name in parts if name in STAGES]):
         raise InputError(f"--quantize {args.quantize} is for streaming: leave {','.join(training)} out of --parts")
-    quantize.check(args.quantize, jax.devices()[0])
+    quantize.check_quantize(args.quantize, jax.devices()[0])
     preset = find_preset(args.preset)
     video = video_format(args, preset)
     preset.latent_grid(video)

@@ -79,7 +79,7 @@ def promote_dtype(x: Array, kernel: Array | qwix.QArray, bias: Array | None, *, 
     return [x, kernel, bias]
 
 
-def check(to: str, device: jax.Device) -> None:
+def check_quantize(to: str, device: jax.Device) -> None:
     """Refuses an unknown name, and a GPU or TPU whose matrix units lack the type; warns of fp8 on a processor."""
     if to not in CHOICES:
         raise InputError(f"quantize {to!r} is not known; choose one of {', '.join(CHOICES)}")

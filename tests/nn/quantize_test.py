@@ -9,7 +9,7 @@ import pytest
 
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.nn.layers import Linear
-from shotstream_jax.nn.quantize import check, quantize_blocks
+from shotstream_jax.nn.quantize import check_quantize, quantize_blocks
 
 TOP = {"int8": 127.0, "fp8": 448.0}
 
@@ -47,14 +47,14 @@ def test_a_linear_multiplies_the_rounded_numbers(to):
 def test_unknown_names_and_unfit_devices_are_refused():
     device = lambda platform, kind, **more: SimpleNamespace(platform=platform, device_kind=kind, **more)  # noqa: E731
     with pytest.raises(InputError, match=r"quantize 'int4' is not known; choose one of none, int8, fp8"):
-        check("int4", jax.devices()[0])
+        check_quantize("int4", jax.devices()[0])
     with pytest.raises(InputError, match=r"fp8: NVIDIA A100 has no such matrix units; choose int8 or none"):
-        check("fp8", device("gpu", "NVIDIA A100", compute_capability="8.0"))
+        check_quantize("fp8", device("gpu", "NVIDIA A100", compute_capability="8.0"))
     with pytest.raises(InputError, match=r"fp8: TPU v5 lite has no"):
-        check("fp8", device("tpu", "TPU v5 lite"))
+        check_quantize("fp8", device("tpu", "TPU v5 lite"))
     with pytest.raises(InputError, match=r"int8: .*; choose none"):
-        check("int8", device("gpu", "AMD Instinct MI300X", compute_capability="gfx942"))
+        check_quantize("int8", device("gpu", "AMD Instinct MI300X", compute_capability="gfx942"))
     for to in TOP:
-        check(to, device("gpu", "NVIDIA H100", compute_capability="9.0"))
-    check("int8", device("tpu", "TPU v5 lite"))
-    check("none", device("gpu", "NVIDIA V100", compute_capability="7.0"))
+        check_quantize(to, device("gpu", "NVIDIA H100", compute_capability="9.0"))
+    check_quantize("int8", device("tpu", "TPU v5 lite"))
+    check_quantize("none", device("gpu", "NVIDIA V100", compute_capability="7.0"))
