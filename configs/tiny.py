@@ -19,4 +19,10 @@ def get_config() -> ConfigDict:
     config.video.width = 96
     config.video.shot_frames = 9  # latent frames a shot, a multiple of 3; 9 make 33 pixel frames, two seconds
     config.video.fps = 16
+    # One stream over many devices, the first ones; -1: all that the other axes leave. If one more is free, it decodes.
+    config.mesh = ConfigDict()
+    config.mesh.data = 1  # stories side by side (the command line has one)
+    config.mesh.fsdp = 1  # parameters in slices, gathered in every pass: only where they do not fit otherwise
+    config.mesh.sequence = 1  # tokens of a frame
+    config.mesh.tensor = 1  # heads and widths; the caches too are split by heads
     return config

@@ -1,5 +1,6 @@
 """A whole model: sizes, weights and tokeniser. The modules are stateless; `params` holds all that was learned."""
 
+import contextlib
 import dataclasses
 import functools
 import math
@@ -9,6 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh, NamedSharding
 
 from shotstream_jax.core import rng
 from shotstream_jax.dit.student import Student
@@ -44,6 +46,16 @@ class Model:
     @functools.cached_property
     def text(self) -> UMT5:
         return UMT5(self.preset.text, self.dtype)
+
+    def mesh(self, part: str = "dit") -> Mesh | None:
+        """Where a part's parameters are, unless that is one device without a mesh."""
+        place = jax.tree.leaves(self.params[part])[0].sharding
+        return place.mesh if isinstance(place, NamedSharding) else None
+
+    def on_mesh(self, part: str = "dit") -> contextlib.AbstractContextManager[Any]:
+        """What a part's passes run in: activations are then laid out on its mesh by the rules of core/sharding."""
+        mesh = self.mesh(part)
+        return jax.set_mesh(mesh) if mesh else contextlib.nullcontext()
 
 
 def init_part(preset: Preset, part: str, key: rng.PRNGKey) -> Params:

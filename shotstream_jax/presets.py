@@ -2,6 +2,7 @@
 
 import dataclasses
 import typing
+from collections.abc import Mapping
 from typing import Any
 
 from shotstream_jax.core.errors import InputError
@@ -54,6 +55,17 @@ class Preset:
                 raise InputError(f"{name} {size} is no multiple of {unit}; try {max(unit, round(size / unit) * unit)}")
         self.memory.check_shot(video.shot_frames)
         return self.vae.grid(video.height, video.width)
+
+    def check_mesh(self, lengths: Mapping[str, int], grid: tuple[int, int]) -> None:
+        """Refuses a mesh, by its axes' lengths, over which heads or a latent frame's tokens do not divide."""
+        rows, columns = self.dit.grid(*grid)
+        for axis, what, number in (
+            ("sequence", "a frame's {} tokens", rows * columns),
+            ("tensor", "{} heads", self.dit.heads),
+        ):
+            if number % (ways := lengths[axis]):
+                remedy = f"choose a divisor of {number}"
+                raise InputError(f"{what.format(number)} do not divide over mesh.{axis}={ways}: {remedy}")
 
 
 _WAN_VAE = VAEConfig(dim=96, mean=WAN_MEAN, std=WAN_STD)

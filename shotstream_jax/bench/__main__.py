@@ -3,34 +3,38 @@
   everything, at tiny size             python -m shotstream_jax.bench
   the paper's size on an accelerator   python -m shotstream_jax.bench --preset wan-1.3b --dtype bfloat16
   some parts, a smaller picture        … --preset wan-1.3b --parts dit,vae --size 240x416
+  a stream over four devices           … --parts chunk,stream --mesh sequence=2,tensor=2
+  on a TPU slice that is not there     … --preset wan-1.3b --dtype bfloat16 --aot v5p:2x2x1 --mesh sequence=2,tensor=2
   training steps over a mesh           … --parts teacher --batch 8 --mesh fsdp=4,sequence=2
 
 Weights are random, made on the device: no checkpoint is read. Times are medians. FLOPs are those of matmuls and
 convolutions, counted by formula; "of matmul" is the share of what one large matmul of this --dtype reaches there.
+--aot times nothing: what the stream's programs need, and the most that they could do (docs/performance.md).
 """
 
 import argparse
-import functools
 import importlib.metadata
 import json
 import os
 import pathlib
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
 from jax.sharding import Mesh
 
 from shotstream_jax import cli
+from shotstream_jax.bench import aot
 from shotstream_jax.bench.measure import Roofline, peak_device_memory, roofline, timed
 from shotstream_jax.bench.parts import PARTS, Part, Subject
 from shotstream_jax.bench.stream import stream_timing
 from shotstream_jax.bench.training import training_parts
+from shotstream_jax.core.aot import slice_devices
 from shotstream_jax.core.compilation import use_persistent_cache
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.files import write_whole
-from shotstream_jax.core.sharding import make_mesh, param_shardings
+from shotstream_jax.core.sharding import param_shardings, part_mesh, with_shardings
 from shotstream_jax.load import DTYPES
 from shotstream_jax.model import PARTS as MODEL_PARTS
 from shotstream_jax.model import Model, Params, compute_params, init_part
@@ -46,31 +50,39 @@ def parser() -> cli.Parser:
     p = cli.make_parser("shotstream_jax.bench", __doc__)
     choices = [*PARTS, "stream", *STAGES]
     p.add_argument("--preset", default="tiny", choices=list(PRESETS), help="the model's size (default: %(default)s)")
-    p.add_argument("--parts", default=",".join(choices), help="some of %(default)s (default: all)")
+    p.add_argument("--parts", metavar="PART,…", help=f"some of {','.join(choices)} (default: all)")
     p.add_argument("--size", metavar="HEIGHTxWIDTH", help="of the picture (default: the preset's)")
     p.add_argument("--frames", type=int, metavar="N", help="latent frames a shot (default: the preset's)")
     p.add_argument("--batch", type=int, default=1, metavar="N", help="stories side by side (default: %(default)s)")
     p.add_argument("--dtype", default="float32", choices=list(DTYPES), help="of the matmuls (default: %(default)s)")
     p.add_argument("--quantize", default="none", choices=quantize.CHOICES, help="8-bit matmuls in the stream's blocks")
     p.add_argument("--attention", choices=attention.FORMS, help="this form of attention (default: the device's own)")
-    p.add_argument("--mesh", default="", metavar="AXIS=N,…", help="devices along data, fsdp, sequence, tensor")
+    p.add_argument(
+        "--mesh", default="", metavar="AXIS=N,…", help="the first devices, along data, fsdp, sequence, tensor"
+    )
     p.add_argument("--seconds", type=float, default=5, metavar="S", help="spent on each line (default: %(default)s)")
+    p.add_argument("--aot", metavar="SLICE", help="compile the stream for a TPU slice that need not be there")
     p.add_argument("--json", metavar="FILE", help="a JSON line for every line of the table, with device and versions")
     return p
 
 
 def main(argv: Sequence[str]) -> None:
     args = parser().parse_args(argv)
-    parts = chosen_parts(args.parts)
+    known = aot.COMPILED if args.aot else (*PARTS, "stream", *STAGES)
+    parts = chosen_parts(args.parts.split(",") if args.parts else known, known)
     if args.quantize != "none" and (training := [name for name in parts if name in STAGES]):
         raise InputError(f"--quantize {args.quantize} is for streaming: leave {','.join(training)} out of --parts")
-    quantize.check_quantize(args.quantize, jax.devices()[0])
     preset = find_preset(args.preset)
     video = video_format(args, preset)
-    preset.latent_grid(video)
-    mesh = make_mesh(mesh_lengths(args.mesh)) if args.mesh else make_mesh({}, jax.devices()[:1])
+    mesh = part_mesh(mesh_lengths(args.mesh) if args.mesh else {}, slice_devices(args.aot) if args.aot else None)
+    preset.check_mesh(mesh.shape, preset.latent_grid(video))
+    quantize.check_quantize(args.quantize, mesh.devices.flat[0])
     if args.attention:
         os.environ[attention.FORM_VARIABLE] = args.attention
+    if args.aot:
+        model = abstract_model(preset, DTYPES[args.dtype], mesh, args.quantize)
+        aot.report(Subject(model, video, args.batch, abstract=True), parts, args.aot, args.json)
+        return
     use_persistent_cache()
     rates = roofline(DTYPES[args.dtype], min(args.seconds, 3))
     about = {"preset": preset.name, "height": video.height, "width": video.width, "shot_frames": video.shot_frames}
@@ -79,10 +91,9 @@ def main(argv: Sequence[str]) -> None:
     about |= {"matmul_tflops": rates.matmul / 1e12, "copy_gb_s": rates.copy / 1e9}
     say_head(about)
     rows = []
-    with jax.set_mesh(mesh):
-        for row in measure(args, parts, preset, video, mesh, rates):
-            rows.append(about | row)
-            say_row(row)
+    for row in measure(args, parts, preset, video, mesh, rates):
+        rows.append(about | row)
+        say_row(row)
     if args.json:
         write_whole(pathlib.Path(args.json), "".join(json.dumps(row) + "\n" for row in rows).encode())
 
@@ -97,19 +108,21 @@ def measure(
             if name == "stream":
                 yield stream_row(subject, args.seconds)
             else:
-                yield from (part_row(part, args.seconds, rates) for part in PARTS[name](subject))
+                yield from (part_row(part, args.seconds, rates, mesh) for part in PARTS[name](subject))
         del subject  # its memory is the training steps' from here on
     for name in (name for name in parts if name in STAGES):
         changes = [f"--config.run.batch={args.batch}", f"--config.run.dtype={args.dtype}", "--config.run.accumulate=1"]
         recipe = read_recipe(cli.load_config(f"configs/{name}.py:{preset.name}", changes))
-        yield from (part_row(part, args.seconds, rates) for part in training_parts(recipe, preset, mesh))
+        yield from (part_row(part, args.seconds, rates, mesh) for part in training_parts(recipe, preset, mesh))
 
 
-def part_row(part: Part, seconds: float, rates: Roofline) -> Row:
-    timing = timed(part.call, seconds)
+def part_row(part: Part, seconds: float, rates: Roofline, mesh: Mesh) -> Row:
+    with jax.set_mesh(mesh):
+        timing = timed(part.call(), seconds)
+    rate = part.program.flops / timing.median
     row = {"part": part.name, "variant": part.variant, "ms": 1e3 * timing.median, "calls": timing.calls}
-    row |= {"first_s": timing.first, "gflop": part.flops / 1e9, "tflops": part.flops / timing.median / 1e12}
-    row["of_matmul"] = part.flops / timing.median / rates.matmul
+    row |= {"first_s": timing.first, "gflop": part.program.flops / 1e9, "tflops": rate / 1e12}
+    row["of_matmul"] = rate / rates.matmul
     row["frames_per_s"] = part.frames / timing.median
     return row | {"peak_device_bytes": peak_device_memory()}
 
@@ -123,20 +136,27 @@ def stream_row(subject: Subject, seconds: float) -> Row:
 
 def random_model(preset: Preset, dtype: Any, mesh: Mesh, to: str) -> Model:
     """Fresh weights, each made where it lies."""
-
-    def make(part: str) -> Params:
-        init = functools.partial(init_part, preset, part, jax.random.key(0))
-        narrow = lambda: quantize.quantize_blocks(compute_params(init(), dtype), to if part == "dit" else "none")  # noqa: E731
-        return jax.jit(narrow, out_shardings=param_shardings(mesh, part, jax.eval_shape(narrow)))()
-
-    return Model(preset, {part: make(part) for part in MODEL_PARTS}, ByteTokenizer(), dtype, "random")
+    places = jax.tree.map(lambda a: a.sharding, abstract_model(preset, dtype, mesh, to).params)
+    params = {part: jax.jit(_fresh(preset, part, dtype, to), out_shardings=places[part])() for part in MODEL_PARTS}
+    return Model(preset, params, ByteTokenizer(), dtype, "random")
 
 
-def chosen_parts(names: str) -> list[str]:
-    known, chosen = [*PARTS, "stream", *STAGES], names.split(",")
+def abstract_model(preset: Preset, dtype: Any, mesh: Mesh, to: str) -> Model:
+    """Its parameters are shapes with their shardings."""
+    shapes = {part: jax.eval_shape(_fresh(preset, part, dtype, to)) for part in MODEL_PARTS}
+    params = {part: with_shardings(tree, param_shardings(mesh, part, tree)) for part, tree in shapes.items()}
+    return Model(preset, params, ByteTokenizer(), dtype, "abstract")
+
+
+def _fresh(preset: Preset, part: str, dtype: Any, to: str) -> Callable[[], Params]:
+    fresh = lambda: compute_params(init_part(preset, part, jax.random.key(0)), dtype)  # noqa: E731
+    return (lambda: quantize.quantize_blocks(fresh(), to)) if part == "dit" else fresh
+
+
+def chosen_parts(chosen: Sequence[str], known: Sequence[str]) -> list[str]:
     if unknown := [name for name in chosen if name not in known]:
         raise InputError(f"--parts {','.join(unknown)}: there are {', '.join(known)}")
-    return chosen
+    return list(chosen)
 
 
 def video_format(args: argparse.Namespace, preset: Preset) -> VideoFormat:

@@ -1,6 +1,6 @@
 """One optimiser step of every stage, on drawn numbers: the very programs that `train` runs."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -12,28 +12,19 @@ from shotstream_jax.presets import Preset
 from shotstream_jax.train.__main__ import make_stage
 from shotstream_jax.train.begin import abstract_frozen, abstract_state
 from shotstream_jax.train.recipe import Recipe
-from shotstream_jax.train.stage import Program
 
 
 def training_parts(recipe: Recipe, preset: Preset, mesh: Mesh) -> Iterator[Part]:
-    """The programs of a recipe's stage; the mesh must be set."""
+    """The programs of a recipe's stage."""
     stage = make_stage(recipe, preset, mesh, dataset=None)
-    state, frozen = abstract_state(stage), abstract_frozen(stage)
-    for program in stage.programs(state, frozen):
-        yield Part(f"train {recipe.stage}", program.name, _repeated(program), program.flops)
+    for program in stage.programs(abstract_state(stage), abstract_frozen(stage)):
+        program = program._replace(arguments=drawn(program.arguments))
+        yield Part(f"train {recipe.stage}", program.name, program, carried=(0, _state))
 
 
-def _repeated(program: Program) -> Callable[[], Any]:
-    """Its first argument is the state, which it takes away and gives back, alone or first of several results."""
-    arrays = drawn(program.arguments)
-
-    def call() -> Any:
-        nonlocal arrays
-        made = program.jitted(*arrays)
-        arrays = (made[0] if isinstance(made, tuple) else made, *arrays[1:])
-        return made
-
-    return call
+def _state(made: Any) -> Any:
+    """The state comes back alone or first of several results."""
+    return made[0] if isinstance(made, tuple) else made
 
 
 def drawn(abstract: Any) -> Any:

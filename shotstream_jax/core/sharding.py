@@ -6,6 +6,7 @@ parameter must match exactly one rule; a dimension that its mesh axis does not d
 has its parameters' shapes and names, so it follows them; activations are constrained by their dimensions' letters.
 """
 
+import dataclasses
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -70,6 +71,19 @@ RULES: dict[str, Rules] = {
 }
 
 
+@dataclasses.dataclass(frozen=True)
+class MeshConfig:
+    """Lengths of the mesh's axes; one may be -1 and takes the devices that the others leave."""
+
+    data: int = 1
+    fsdp: int = 1
+    sequence: int = 1
+    tensor: int = 1
+
+    def lengths(self) -> dict[str, int]:
+        return {axis: getattr(self, axis) for axis in AXES}
+
+
 def make_mesh(shape: Mapping[str, int] | None = None, devices: Sequence[jax.Device] | None = None) -> Mesh:
     """A mesh with all four axes; axes that `shape` leaves out have length 1. Default: all devices along fsdp."""
     devices = jax.devices() if devices is None else devices
@@ -83,6 +97,16 @@ def make_mesh(shape: Mapping[str, int] | None = None, devices: Sequence[jax.Devi
     if np.prod(lengths) != len(devices) or min(lengths) < 1:
         raise InputError(f"mesh {dict(zip(AXES, lengths, strict=True))} does not cover {len(devices)} devices")
     return Mesh(np.reshape(devices, lengths), AXES, axis_types=(AxisType.Auto,) * len(AXES))
+
+
+def part_mesh(shape: Mapping[str, int], devices: Sequence[jax.Device] | None = None) -> Mesh:
+    """A mesh over as many devices as its axes multiply to, the first ones; with an axis of -1 over all."""
+    devices = jax.devices() if devices is None else devices
+    wanted = math.prod(shape.values())
+    if wanted > len(devices):
+        axes = ", ".join(f"{axis}={n}" for axis, n in shape.items() if n != 1)
+        raise InputError(f"a mesh of {axes} needs {wanted} devices, there are {len(devices)}")
+    return make_mesh(shape, devices if wanted < 0 else devices[:wanted])
 
 
 def param_shardings(mesh: Mesh, part: str, abstract: Any) -> Any:
@@ -116,6 +140,12 @@ def activation_spec(mesh: Mesh | AbstractMesh, dims: str, shape: Sequence[int]) 
     if len(letters) != len(shape) or set(letters) - set(ACTIVATIONS):
         raise ValueError(f"dimensions {dims!r} do not describe shape {tuple(shape)}; letters: {''.join(ACTIVATIONS)}")
     return PartitionSpec(*(_fitting(mesh, ACTIVATIONS[letter], n) for letter, n in zip(letters, shape, strict=True)))
+
+
+def with_shardings(shapes: Any, shardings: Any) -> Any:
+    """ShapeDtypeStructs that know where they lie."""
+    place = lambda s, sharding: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=sharding)  # noqa: E731
+    return jax.tree.map(place, shapes, shardings)
 
 
 def batch_sharding(mesh: Mesh, rank: int) -> NamedSharding:

@@ -87,7 +87,7 @@ class Block(nn.Module):
     @typechecked
     def text_kv(self, text: Float[Array, "b slots l d"]) -> TextKV:
         """Keys and values of every caption."""
-        return tuple(jnp.moveaxis(a, 1, 2) for a in self.cross_attn.keys_values(text))
+        return tuple(constrain(jnp.moveaxis(a, 1, 2), "b _ n l k") for a in self.cross_attn.keys_values(text))
 
     def _cross(self, x: Array, text: TextKV, caption: Array) -> Array:
         """Each frame's tokens attend to the caption in the frame's slot, padding rows included (no mask)."""

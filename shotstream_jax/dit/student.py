@@ -19,7 +19,7 @@ from shotstream_jax.dit.block import Block
 from shotstream_jax.dit.trunk import Trunk
 from shotstream_jax.memory.cache import KV, Caches, FrameIds, init_caches, put, put_text
 from shotstream_jax.memory.window import MemoryConfig
-from shotstream_jax.nn.attention import Group, attend, group_attend
+from shotstream_jax.nn.attention import Group, attend, cache_slots, group_attend
 from shotstream_jax.nn.rope import rotations
 
 
@@ -35,7 +35,7 @@ class Student(Trunk):
             batch=batch,
             heads=self.cfg.heads,
             head_dim=self.cfg.head_dim,
-            tokens=rows * columns,
+            slots=cache_slots(self.memory.frames * rows * columns, self.cfg.head_dim),
             text_len=self.cfg.text_len,
             dtype=self.dtype,
         )

@@ -2,6 +2,7 @@
 
   a story file       python -m shotstream_jax.generate --story examples/lighthouse.json --out out/story.mp4
   as you type        python -m shotstream_jax.generate --prompts - --global-caption "A red fox by the sea."
+  on four devices    … --config.mesh.sequence=2 --config.mesh.tensor=2
   keep the story     … --save-story out/fox
   go back to after shot 2 and tell it differently
                      … --continue-story out/fox --at 2 --save-story out/fox2 --prompts -
@@ -16,16 +17,20 @@ import os
 import pathlib
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
 
+import jax
 from absl import logging
+from jax.sharding import Mesh
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from shotstream_jax import cli
 from shotstream_jax.core.errors import InputError
+from shotstream_jax.core.sharding import MeshConfig, part_mesh
 from shotstream_jax.generate.report import Report
 from shotstream_jax.generate.story import Story
-from shotstream_jax.generate.stream import Chunk, stream_generate, warm_up
+from shotstream_jax.generate.stream import Chunk, check_mesh, stream_generate, warm_up
 from shotstream_jax.generate.video import VideoWriter, check_writable
 from shotstream_jax.load import load, preset_of
 from shotstream_jax.model import Model
@@ -41,6 +46,7 @@ class Recipe:
     dtype: str
     quantize: str
     video: VideoFormat
+    mesh: MeshConfig
 
 
 def parser() -> cli.Parser:
@@ -68,15 +74,18 @@ def main(argv: Sequence[str]) -> None:
     preset = preset_of(checkpoint)
     script = read_script(args.story) if args.story else None
     story = open_story(args, preset, recipe.video, script.global_caption if script else args.global_caption)
+    places = find_places(recipe.mesh)
+    if places.mesh:
+        check_mesh(preset, places.mesh, story.video)
     out = check_writable(args.out, ".mp4")
     report_path = check_writable(args.report, ".json") if args.report else None
     if typed := args.prompts == "-" and sys.stdin.isatty():
         logging.info("loading and compiling, so that the first frames come at once …")
-        model = load(checkpoint, recipe.dtype, quantize=recipe.quantize)
+        model = load(checkpoint, recipe.dtype, *places, quantize=recipe.quantize)
         warm_up(model, story.video)
     shots, count = (script.shots, len(script.shots)) if script else read_prompts(args.prompts, story.next_shot + 1)
     if not typed:
-        model = load(checkpoint, recipe.dtype, quantize=recipe.quantize)
+        model = load(checkpoint, recipe.dtype, *places, quantize=recipe.quantize)
     if model.origin.startswith("random"):
         logging.warning(
             "weights: %s. Nothing is trained yet: the pipeline is real, the pictures are noise.", model.origin
@@ -90,6 +99,22 @@ def main(argv: Sequence[str]) -> None:
         report.write(report_path)
     result = report.as_dict()
     logging.info("%s: %d shots, %d frames, %.1f frames/s", out, result["shots"], result["frames"], result["fps"])
+
+
+class Places(NamedTuple):
+    """The transformer's mesh and the autoencoder's own device; None: the first device."""
+
+    mesh: Mesh | None
+    vae_device: jax.Device | None
+
+
+def find_places(config: MeshConfig) -> Places:
+    """The mesh takes the first devices. The next one, if there is one, is the autoencoder's own, so that it decodes
+    beside them; else it is whole on all of the mesh, and each device decodes the same."""
+    mesh = part_mesh(config.lengths())
+    if mesh.size == 1:
+        return Places(None, None)
+    return Places(mesh, next(iter(jax.devices()[mesh.size :]), None))
 
 
 def read_prompts(source: str, shot: int) -> tuple[Iterable[str], int | None]:

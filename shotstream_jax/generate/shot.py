@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from shotstream_jax.core import rng
+from shotstream_jax.core.sharding import constrain
 from shotstream_jax.core.typing import Array, Float, Int, UInt8, typechecked
 from shotstream_jax.dit.student import Student
 from shotstream_jax.flow.schedule import FewSteps, mix
@@ -25,10 +26,16 @@ from shotstream_jax.vae.model import VAE
 @functools.partial(jax.jit, static_argnames="text")
 def encode_prompt(text: UMT5, params: Params, ids: Int[Array, "b l"], length: Int[Array, "b"]) -> Float[Array, "b l e"]:
     """Token ids → zero-padded embeddings."""
-    return text.apply({"params": params}, ids, length)
+    return constrain(text.apply({"params": params}, ids, length), "b l c")
 
 
 draw_noise = jax.jit(rng.chunk_noise, static_argnames="shape")
+
+
+@functools.partial(jax.jit, static_argnames=("student", "batch", "height", "width"))
+def new_caches(student: Student, batch: int, height: int, width: int) -> Caches:
+    """Empty caches for a latent grid, each device's part made there."""
+    return student.init_caches(batch, height, width)
 
 
 @functools.partial(jax.jit, static_argnames="student", donate_argnames="caches")
@@ -54,7 +61,7 @@ def chunk_step(
     noise: entry 0 is the start, entry i is mixed in before step i.
     """
     x_0, _, caches = denoise_steps(student, params, noise, ids, caches, steps, len(steps.nominal) - 1)
-    return x_0, caches
+    return constrain(x_0, "b f h w c"), caches
 
 
 def denoise_steps(
@@ -123,14 +130,18 @@ Decoded = tuple[VaeStream, Float[Array, "b p y x 3"], UInt8[Array, "b p y x 3"]]
 @functools.partial(jax.jit, static_argnames="vae")
 def decode_first(vae: VAE, params: Params, z: Float[Array, "b f h w c"]) -> Decoded:
     """A shot's first chunk → (stream, frames in [−1, 1], the same as bytes)."""
-    stream, frames = codec.decode_first(vae, params, z)
-    return stream, frames, codec.to_uint8(frames)
+    return _decoded(*codec.decode_first(vae, params, z))
 
 
 @functools.partial(jax.jit, static_argnames="vae", donate_argnames="stream")
 def decode_next(vae: VAE, params: Params, z: Float[Array, "b f h w c"], stream: VaeStream) -> Decoded:
     """Each later chunk."""
-    stream, frames = codec.decode_next(vae, params, stream, z)
+    return _decoded(*codec.decode_next(vae, params, stream, z))
+
+
+def _decoded(stream: VaeStream, frames: Array) -> Decoded:
+    """On a mesh every device has all of it, so that the next call's program is the same."""
+    stream, frames = jax.tree.map(lambda a: constrain(a, "b p y x c"), (stream, frames))
     return stream, frames, codec.to_uint8(frames)
 
 
@@ -143,4 +154,4 @@ def take_frame(frames: Float[Array, "b p y x 3"], index: Int[Array, ""]) -> Floa
 @functools.partial(jax.jit, static_argnames="vae")
 def encode_frame(vae: VAE, params: Params, frame: Float[Array, "b y x 3"]) -> Float[Array, "b h w c"]:
     """A context frame's latent."""
-    return codec.encode_frame(vae, params, frame)
+    return constrain(codec.encode_frame(vae, params, frame), "b h w c")

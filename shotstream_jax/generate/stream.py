@@ -2,7 +2,7 @@
 
 A step of the transformer makes the next chunk of every story; each story has its own prompts, seed, number of shots and
 length of a shot. Nothing waits for a device but a finished chunk's frames, and for those only once the next chunk is on
-its way.
+its way. A model that lies on a mesh (load) makes its chunks with all the mesh's devices; nobody need set the mesh.
 """
 
 import collections
@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.typing import Array
@@ -22,7 +23,7 @@ from shotstream_jax.generate.story import Story
 from shotstream_jax.generate.tell import Dispatched, Next, Noise, Start, Telling, beside, tell
 from shotstream_jax.memory.cache import Caches, FrameIds
 from shotstream_jax.model import Model
-from shotstream_jax.presets import VideoFormat
+from shotstream_jax.presets import Preset, VideoFormat
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -64,13 +65,13 @@ def stream_generate(
         story = new_story(model, global_caption, seed, video)
     elif global_caption or seed or video:
         raise InputError("a story to be continued brings its own global_caption, seed and video: leave them out")
-    _check(model, shots, story)
+    _check(model, shots, story, stories=1)
     telling = tell(model, shots, story, noise or _seeded_noise(model, story))
     return (chunk for _, chunk in _hand_out(_serve(model, [telling], model.preset.latent_grid(story.video)), 1))
 
 
 def stream_stories(model: Model, stories: Sequence[tuple[Story, Iterable[str]]]) -> Iterator[tuple[int, Chunk]]:
-    """Several independent stories on one device: (which story, its chunk), each story's in order.
+    """Several independent stories side by side: (which story, its chunk), each story's in order.
 
     stories: (story, its next shots' captions); `new_story` makes one. A story that ends early leaves its place empty.
     Lazy captions hold all stories up while they are waited for. Raises InputError before the work starts.
@@ -78,7 +79,7 @@ def stream_stories(model: Model, stories: Sequence[tuple[Story, Iterable[str]]])
     if not stories:
         raise InputError("there are no stories to stream")
     for story, shots in stories:
-        _check(model, shots, story)
+        _check(model, shots, story, len(stories))
     if len(grids := {model.preset.latent_grid(story.video) for story, _ in stories}) > 1:
         raise InputError(f"stories side by side must have one picture size; their latents are {sorted(grids)}")
     tellings = [tell(model, shots, story, _seeded_noise(model, story)) for story, shots in stories]
@@ -100,11 +101,23 @@ def warm_up(model: Model, video: VideoFormat | None = None) -> None:
         pass
 
 
-def _check(model: Model, shots: Iterable[str], story: Story) -> None:
+def check_mesh(preset: Preset, mesh: Mesh, video: VideoFormat, stories: int = 1) -> None:
+    """Refuses a mesh over which heads, a frame's tokens or the stories do not divide."""
+    preset.check_mesh(mesh.shape, preset.latent_grid(video))
+    if stories % mesh.shape["data"]:
+        raise InputError(
+            f"{stories} stories do not divide over mesh.data={mesh.shape['data']}: data has a part of the stories on "
+            "every device; for a single one use sequence or tensor"
+        )
+
+
+def _check(model: Model, shots: Iterable[str], story: Story, stories: int) -> None:
     if isinstance(shots, str):
         raise InputError(f"shots must be several captions, not one text: [{shots[:40]!r}]")
     story.check(model.preset)
     model.preset.latent_grid(story.video)
+    if mesh := model.mesh():
+        check_mesh(model.preset, mesh, story.video, stories)
 
 
 def _seeded_noise(model: Model, story: Story) -> Noise:
@@ -135,8 +148,7 @@ def _hand_out(served: Iterator[tuple[int, Dispatched] | None], stories: int) -> 
 
 def _serve(model: Model, tellings: Sequence[Telling], grid: tuple[int, int]) -> Iterator[tuple[int, Dispatched] | None]:
     """The transformer's side: all stories' next chunks in one step. Steps a finished story's place along with them."""
-    params = model.params["dit"]
-    caches = beside(params, model.student.init_caches(len(tellings), *grid))
+    params, caches = model.params["dit"], _new_caches(model, len(tellings), grid)
     live, asked = range(len(tellings)), [None] * len(tellings)
     answers, x_0, ids = [None] * len(tellings), None, None
     while True:
@@ -150,7 +162,8 @@ def _serve(model: Model, tellings: Sequence[Telling], grid: tuple[int, int]) -> 
                 else:
                     yield request and (row, request)
         if x_0 is not None and not all(asked[row].last for row in live):
-            caches = steps.commit(model.student, params, x_0, ids, caches)
+            with model.on_mesh():
+                caches = steps.commit(model.student, params, x_0, ids, caches)
         for row, start in starts:
             caches = _begin(model, start, row, caches)
         if not asking:
@@ -159,7 +172,8 @@ def _serve(model: Model, tellings: Sequence[Telling], grid: tuple[int, int]) -> 
         for row, request in asking:
             asked[row] = request
         noise, ids = _side_by_side([request or asking[0][1] for request in asked])
-        x_0, caches = steps.chunk_step(model.student, params, noise, ids, caches, model.preset.steps)
+        with model.on_mesh():
+            x_0, caches = steps.chunk_step(model.student, params, noise, ids, caches, model.preset.steps)
         rows = range(len(tellings))
         answers = [steps.take_story(x_0, jnp.int32(row)) for row in rows] if len(rows) > 1 else [x_0]
 
@@ -178,11 +192,17 @@ def _until_next(telling: Telling, answer: Array | None) -> Iterator[Start | Next
 
 def _begin(model: Model, start: Start, row: int, caches: Caches) -> Caches:
     """A shot's context and captions into one story's caches."""
-    params = model.params["dit"]
-    if caches.fill.shape[0] == 1:
-        return steps.prefill(model.student, params, *start, caches)
-    alone = beside(params, model.student.init_caches(1, *start.context.shape[2:4]))
-    return steps.put_story(caches, steps.prefill(model.student, params, *start, alone), jnp.int32(row))
+    several = caches.fill.shape[0] > 1
+    into = _new_caches(model, 1, start.context.shape[2:4]) if several else caches
+    with model.on_mesh():
+        filled = steps.prefill(model.student, model.params["dit"], *start, into)
+        return steps.put_story(caches, filled, jnp.int32(row)) if several else filled
+
+
+def _new_caches(model: Model, stories: int, grid: tuple[int, int]) -> Caches:
+    with model.on_mesh():
+        caches = steps.new_caches(model.student, stories, *grid)
+    return caches if model.mesh() else beside(model.params["dit"], caches)
 
 
 def _side_by_side(requests: Sequence[Next]) -> tuple[Array, FrameIds]:

@@ -106,16 +106,18 @@ def _shot(
 
 def _decode(model: Model, x_0: Array, stream: VaeStream | None) -> steps.Decoded:
     z = beside(model.params["vae"], x_0)
-    if stream is None:
-        return steps.decode_first(model.vae, model.params["vae"], z)
-    return steps.decode_next(model.vae, model.params["vae"], z, stream)
+    with model.on_mesh("vae"):
+        if stream is None:
+            return steps.decode_first(model.vae, model.params["vae"], z)
+        return steps.decode_next(model.vae, model.params["vae"], z, stream)
 
 
 def _encode_frames(model: Model, frames: Array, wanted: np.ndarray) -> list[Array]:
     """Latents of those wanted frames that lie in this chunk."""
     inside = wanted[(wanted >= 0) & (wanted < frames.shape[1])]
     taken = (steps.take_frame(frames, jnp.int32(i)) for i in inside)
-    return [steps.encode_frame(model.vae, model.params["vae"], frame) for frame in taken]
+    with model.on_mesh("vae"):
+        return [steps.encode_frame(model.vae, model.params["vae"], frame) for frame in taken]
 
 
 def beside(params: Params, x: Any) -> Any:
@@ -135,4 +137,5 @@ def _embed(model: Model, global_caption: str, shot: int, caption: str) -> Array:
             "the prompt of shot %d is too long: its last %d tokens were cut (%d fit)", shot + 1, tokens.cut, length - 1
         )
     ids, valid = jnp.asarray(tokens.ids[None]), jnp.asarray([tokens.valid])
-    return steps.encode_prompt(model.text, model.params["text"], ids, valid)
+    with model.on_mesh("text"):
+        return steps.encode_prompt(model.text, model.params["text"], ids, valid)

@@ -10,7 +10,7 @@ import flax
 import jax
 import jax.numpy as jnp
 
-from shotstream_jax.core.sharding import on_own_part
+from shotstream_jax.core.sharding import constrain, on_own_part
 from shotstream_jax.core.typing import Array, Float, Int, typechecked
 from shotstream_jax.memory.window import MemoryConfig
 
@@ -37,7 +37,8 @@ class FrameIds:
 
 @flax.struct.dataclass
 class Caches:
-    """frames: [layers, b, n, (C + w)·tokens, k], laid out by memory/window. text: [layers, b, slots, n, l, k].
+    """frames: [layers, b, n, s, k], whose first (C + w)·tokens of s are laid out by memory/window; the others stay
+    unused (see init_caches). text: [layers, b, slots, n, l, k].
 
     fill: frames of the current shot that are committed, [b]. It is the next chunk's first frame too.
     """
@@ -47,6 +48,11 @@ class Caches:
     fill: Int[Array, "b"]
 
 
+# On a mesh every device has its own stories and heads, and all their tokens.
+_FRAMES, _TEXT = "_ b n s k", "_ b _ n l k"
+DIMS = Caches(frames=KV(_FRAMES, _FRAMES), text=KV(_TEXT, _TEXT), fill="b")
+
+
 def init_caches(
     memory: MemoryConfig,
     *,
@@ -54,17 +60,19 @@ def init_caches(
     batch: int,
     heads: int,
     head_dim: int,
-    tokens: int,
+    slots: int,
     text_len: int,
     dtype: jnp.dtype,
 ) -> Caches:
-    """Empty caches; `tokens` is the number a latent frame."""
+    """Empty caches. slots: tokens that a layer holds, (C + w) latent frames' or more: what lies beyond is never in the
+    valid prefix, and lets an attention kernel have whole blocks without a copy."""
     pair = lambda *shape: KV(jnp.zeros(shape, dtype), jnp.zeros(shape, dtype))  # noqa: E731
-    return Caches(
-        frames=pair(layers, batch, heads, memory.frames * tokens, head_dim),
+    caches = Caches(
+        frames=pair(layers, batch, heads, slots, head_dim),
         text=pair(layers, batch, memory.captions, heads, text_len, head_dim),
         fill=jnp.zeros(batch, jnp.int32),
     )
+    return jax.tree.map(constrain, caches, DIMS)
 
 
 @typechecked
@@ -85,7 +93,7 @@ def put(
             )
         return array
 
-    place = functools.partial(on_own_part, write, dims=("_ b n s k", "b n s k", "b", ""))
+    place = functools.partial(on_own_part, write, dims=(_FRAMES, "b n s k", "b", ""))
     layer = jnp.asarray(layer, jnp.int32)
     return KV(place(buffer.keys, keys, token, layer), place(buffer.values, values, token, layer))
 

@@ -47,7 +47,7 @@ def _attend(q: Array, keys: Array, values: Array, *length: Array) -> Array:
         if name not in FORMS:
             raise InputError(f"{FORM_VARIABLE}={name} is no form of attention; there are {', '.join(FORMS)}")
         return _apply(FORMS[name], q, keys, values, *length)
-    taken = {"cpu": kernels.tiled, "tpu": splash.splash if splash.fits(q) else kernels.exact}
+    taken = {"cpu": kernels.tiled, "tpu": splash.splash if splash.fits(q.shape[-1]) else kernels.exact}
     # cuDNN cannot even be traced where it is not, so a GPU's form is chosen here, for the machine that we are on.
     default = kernels.cudnn if kernels.cudnn_fits(q) else kernels.exact
     taken = {platform: functools.partial(_apply, form) for platform, form in taken.items()}
@@ -56,6 +56,11 @@ def _attend(q: Array, keys: Array, values: Array, *length: Array) -> Array:
 
 def _apply(form: Callable[..., Array], q: Array, keys: Array, values: Array, length: Array | None = None) -> Array:
     return form(q, keys, values, length)
+
+
+def cache_slots(tokens: int, head_dim: int) -> int:
+    """How long a cache for so many keys should be, so that no form of attention has to copy it to its liking."""
+    return splash.whole_blocks(tokens) if splash.fits(head_dim) else tokens
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,7 +1,8 @@
 """Attention on TPUs: jax's splash kernel, which keeps no scores in the device's memory.
 
-It wants whole blocks, so queries and keys are padded; padded keys belong to another segment than all queries. Where
-only the first `length` keys count, blocks of keys that lie beyond are neither fetched nor computed.
+It wants whole blocks, so queries and keys are padded; padded keys belong to another segment than all queries. A cache
+is made as long as `whole_blocks` says, so that it is never padded: that would copy it in every pass. Where only the
+first `length` keys count, blocks of keys that lie beyond are neither fetched nor computed.
 """
 
 import functools
@@ -19,9 +20,14 @@ _BLOCK = 1024  # of queries and of keys, at most
 _VALID, _PADDING = 0, 1
 
 
-def fits(q: Array) -> bool:
+def fits(head_dim: int) -> bool:
     """Whether the kernel takes this head width."""
-    return q.shape[-1] % LANES == 0
+    return head_dim % LANES == 0
+
+
+def whole_blocks(number: int) -> int:
+    """The least number of keys that is not padded, from this one on."""
+    return number + -number % _block(number)
 
 
 def splash(q: Array, keys: Array, values: Array, length: Array | None, *, interpret: bool = False) -> Array:
@@ -91,9 +97,10 @@ def _blocks_before(length: Array, rows: int, columns: int, block: int) -> mask_i
 
 
 def _block(number: int) -> int:
-    """Blocks of equal size, a multiple of LANES, that pad least."""
-    blocks = -(-number // _BLOCK)
-    return -(-number // (blocks * LANES)) * LANES
+    """Of the block sizes from over half to all of the most, the one that pads least; what fits in one is one block."""
+    if number <= _BLOCK:
+        return number + -number % LANES
+    return min(range(_BLOCK, _BLOCK // 2, -LANES), key=lambda block: -number % block)
 
 
 def _padded(a: Array, block: int) -> Array:

@@ -7,12 +7,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from shotstream_jax.core.sharding import param_shardings
+from shotstream_jax.core.sharding import param_shardings, with_shardings
 from shotstream_jax.data.records import Dataset
 from shotstream_jax.load import load_weights
 from shotstream_jax.model import Params, abstract_params, init_part
 from shotstream_jax.train.recipe import DmdRecipe, Recipe
-from shotstream_jax.train.setup import Frozen, Setup, State, with_shardings
+from shotstream_jax.train.setup import Frozen, Setup, State
 from shotstream_jax.train.stage import Stage
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from shotstream_jax.core.aot import Program
 from shotstream_jax.core.typing import Array
 from shotstream_jax.data.batch import Conditions
 from shotstream_jax.data.pipeline import Row, target_row
@@ -15,7 +16,7 @@ from shotstream_jax.train import dmd, flops
 from shotstream_jax.train.generation import make_shot
 from shotstream_jax.train.recipe import DmdRecipe
 from shotstream_jax.train.setup import Frozen, Network, Networks, Setup, State, abstract_rows, conditions_of, jit_step
-from shotstream_jax.train.stage import Program, Source, shots_source
+from shotstream_jax.train.stage import Source, shots_source
 from shotstream_jax.train.step import Metrics
 
 

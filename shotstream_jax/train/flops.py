@@ -3,30 +3,8 @@
 Recomputation (remat) does not count: these are the operations that the mathematics needs.
 """
 
-import jax
-
 from shotstream_jax.dit.config import DiTConfig
 from shotstream_jax.memory.window import MemoryConfig
-
-# Dense bfloat16 peak of one device, in FLOP/s, from the makers' data sheets; by a part of the device's name.
-PEAK = {
-    "v4": 275e12,
-    "v5 lite": 197e12,
-    "v5e": 197e12,
-    "v5p": 459e12,
-    "v5": 459e12,
-    "v6 lite": 918e12,
-    "v6e": 918e12,
-    "A100": 312e12,
-    "H100": 989e12,
-    "H200": 989e12,
-}
-
-
-def device_peak(device: jax.Device) -> float | None:
-    """None where it is not known (a laptop's processor)."""
-    name = device.device_kind
-    return next((peak for part, peak in PEAK.items() if part in name), None)
 
 
 def forward(cfg: DiTConfig, tokens: int, keys: float, slots: int) -> float:

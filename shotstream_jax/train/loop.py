@@ -13,6 +13,7 @@ import numpy as np
 from absl import logging
 from jax.experimental import multihost_utils
 
+from shotstream_jax.core.devices import device_peak
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.sharding import batch_sharding
 from shotstream_jax.core.snapshots import Snapshots
@@ -22,7 +23,6 @@ from shotstream_jax.data.records import Dataset
 from shotstream_jax.load import load_weights, save_transformer
 from shotstream_jax.train import begin
 from shotstream_jax.train import workdir as folder
-from shotstream_jax.train.flops import device_peak
 from shotstream_jax.train.log import Log
 from shotstream_jax.train.recipe import Recipe
 from shotstream_jax.train.setup import Frozen, State, to_devices
@@ -170,7 +170,7 @@ class Run:
     @property
     def _peak(self) -> float | None:
         peak = device_peak(jax.devices()[0])
-        return peak * len(jax.devices()) if peak else None
+        return peak.flops * len(jax.devices()) if peak else None
 
 
 @contextmanager

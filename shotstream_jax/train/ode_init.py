@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from shotstream_jax.core.aot import Program
 from shotstream_jax.core.sharding import batch_sharding
 from shotstream_jax.core.typing import Array, PRNGKey
 from shotstream_jax.data.pairs import open_pairs
@@ -19,7 +20,7 @@ from shotstream_jax.train.generation import make_shot
 from shotstream_jax.train.ode_regression import Draws, PairBatch, draw, regression_loss
 from shotstream_jax.train.recipe import OdeRecipe
 from shotstream_jax.train.setup import Frozen, State, abstract_rows, conditions_of
-from shotstream_jax.train.stage import Program, Source
+from shotstream_jax.train.stage import Source
 from shotstream_jax.train.supervised import Supervised
 
 

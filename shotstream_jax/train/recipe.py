@@ -3,7 +3,7 @@
 import dataclasses
 
 from shotstream_jax.core.errors import InputError
-from shotstream_jax.core.sharding import AXES
+from shotstream_jax.core.sharding import MeshConfig
 from shotstream_jax.data.pipeline import DataConfig
 from shotstream_jax.dit.trunk import REMAT
 from shotstream_jax.load import DTYPES
@@ -22,19 +22,6 @@ class Start:
 
     checkpoint: str
     scratch: bool = False
-
-
-@dataclasses.dataclass(frozen=True)
-class MeshConfig:
-    """Lengths of the mesh's axes; one may be -1 and takes the devices that the others leave."""
-
-    data: int = 1
-    fsdp: int = -1
-    sequence: int = 1
-    tensor: int = 1
-
-    def lengths(self) -> dict[str, int]:
-        return {axis: getattr(self, axis) for axis in AXES}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,6 +9,8 @@ with the table's lowest σ. Only that last prediction of each chunk carries grad
 `rollout` runs without gradient; `replay` is the pass to differentiate, and gives the same x₀.
 """
 
+import math
+
 import flax
 import jax
 import jax.numpy as jnp
@@ -51,7 +53,7 @@ def rollout(
     ids = conditions.shot_ids(student.memory.chunk)
     caches = student.init_caches(b, height, width)
     caches = prefill(student, params, conditions.context, conditions.context_ids(), conditions.text, caches)
-    tokens = caches.frames.keys.shape[3] // student.memory.frames
+    tokens = math.prod(student.cfg.grid(height, width))
     evicts = chunks * student.memory.chunk > student.memory.window
 
     def chunk(caches: Caches, noise: Array) -> tuple[Caches, tuple[Array, Array, KV | None]]:

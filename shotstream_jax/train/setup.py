@@ -13,7 +13,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from shotstream_jax.core import rng
 from shotstream_jax.core.errors import InputError
-from shotstream_jax.core.sharding import batch_sharding, batch_ways, param_shardings
+from shotstream_jax.core.sharding import batch_sharding, batch_ways, param_shardings, with_shardings
 from shotstream_jax.core.typing import Array
 from shotstream_jax.data.batch import Batch, Conditions
 from shotstream_jax.dit.student import Student
@@ -87,7 +87,7 @@ class Setup:
 
 
 def check_mesh(preset: Preset, recipe: Recipe, mesh: Mesh, grid: tuple[int, int]) -> None:
-    """Refuses a batch or a frame that the mesh cannot deal out."""
+    """Refuses a batch, heads or a frame that the mesh cannot deal out."""
     piece, ways = recipe.run.batch // recipe.run.accumulate, batch_ways(mesh)
     if piece % ways:
         least = ways * recipe.run.accumulate
@@ -95,12 +95,7 @@ def check_mesh(preset: Preset, recipe: Recipe, mesh: Mesh, grid: tuple[int, int]
             f"run.batch {recipe.run.batch} in {recipe.run.accumulate} pieces does not divide over data × fsdp = {ways} "
             f"devices: make it a multiple of {least}"
         )
-    rows, columns = preset.dit.grid(*grid)
-    if rows * columns % mesh.shape["sequence"]:
-        raise InputError(
-            f"a frame's {rows * columns} tokens do not divide over mesh.sequence={mesh.shape['sequence']}: "
-            f"choose a divisor of {rows * columns}"
-        )
+    preset.check_mesh(mesh.shape, grid)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -159,12 +154,6 @@ class Networks:
         loaded = {name: abstract_params(setup.preset, "dit") for name in names}
         shapes = jax.eval_shape(functools.partial(self.start, setup), loaded)
         return with_shardings(shapes, self.shardings(setup, *shapes))
-
-
-def with_shardings(shapes: Any, shardings: Any) -> Any:
-    """ShapeDtypeStructs that know where they lie."""
-    place = lambda s, sharding: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=sharding)  # noqa: E731
-    return jax.tree.map(place, shapes, shardings)
 
 
 def shardings_of(tree: Any) -> Any:

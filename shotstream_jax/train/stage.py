@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
 
+from shotstream_jax.core.aot import Program
 from shotstream_jax.core.typing import Array
 from shotstream_jax.data.pipeline import DataConfig, Row, find_samples
 from shotstream_jax.data.records import Dataset
@@ -16,15 +17,6 @@ class Source(NamedTuple):
     train: Sequence[Any]
     held_out: Sequence[Any]
     skipped: int
-
-
-class Program(NamedTuple):
-    """A step for ahead-of-time compilation. flops: the model's in a call, by formula; 0 where there is none."""
-
-    name: str
-    jitted: Any
-    arguments: tuple[Any, ...]
-    flops: float
 
 
 class Stage(Protocol):

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from shotstream_jax.core.aot import Program
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.sharding import batch_sharding
 from shotstream_jax.core.typing import Array, Float, Int, typechecked
@@ -27,7 +28,7 @@ from shotstream_jax.train.distill import Distillation
 from shotstream_jax.train.generation import make_shot
 from shotstream_jax.train.recipe import DmdRecipe
 from shotstream_jax.train.setup import Frozen, Setup, State, jit_step
-from shotstream_jax.train.stage import Program, Source
+from shotstream_jax.train.stage import Source
 from shotstream_jax.train.step import Metrics
 from shotstream_jax.vae import codec
 from shotstream_jax.vae.model import VAE

@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from shotstream_jax.core.aot import Program
 from shotstream_jax.core.typing import Array, PRNGKey
 from shotstream_jax.data.batch import Batch
 from shotstream_jax.data.pipeline import Row, target_row
@@ -18,7 +19,7 @@ from shotstream_jax.train import flops
 from shotstream_jax.train.flow_matching import Draws, draw, flow_loss, shot_velocity
 from shotstream_jax.train.recipe import TeacherRecipe
 from shotstream_jax.train.setup import Frozen, State, abstract_rows, batch_of
-from shotstream_jax.train.stage import Program, Source, shots_source
+from shotstream_jax.train.stage import Source, shots_source
 from shotstream_jax.train.step import normal_rows
 from shotstream_jax.train.supervised import Supervised
 

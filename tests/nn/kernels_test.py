@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from shotstream_jax.nn import kernels, splash
+from shotstream_jax.nn import attention, kernels, splash
 
 # Largest relative difference (of norms) that rounding explains: the inputs' type rounds weights and results.
 TOLERANCE = {jnp.float32: 2e-6, jnp.bfloat16: 1e-2}
@@ -87,3 +87,15 @@ def test_splash_skips_keys_beyond_the_length():
     junk = keys.at[:, :, 1024:].set(jnp.nan)
     out = splash.splash(q, junk, junk, jnp.array([900]), interpret=True)
     np.testing.assert_allclose(out, 1, rtol=1e-6)
+
+
+@pytest.mark.parametrize("tokens, slots", [(60, 128), (1000, 1024), (27 * 390, 10752), (27 * 1560, 42240)])
+def test_a_cache_has_whole_blocks(tokens, slots):
+    """So that no pass copies it. The last two are Wan's at 240×416 and 480×832."""
+    assert splash.whole_blocks(tokens) == splash.whole_blocks(slots) == slots
+    assert attention.cache_slots(tokens, 128) == slots and attention.cache_slots(tokens, 64) == tokens
+    shapes = [
+        jax.ShapeDtypeStruct((1, 1, *shape), jnp.bfloat16) for shape in ((1, 128, 128), (slots, 128), (slots, 128))
+    ]
+    traced = jax.make_jaxpr(lambda *qkv: splash.splash(*qkv, jnp.array([tokens])))(*shapes)
+    assert not any(equation.primitive.name == "pad" for equation in traced.eqns)

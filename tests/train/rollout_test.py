@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 
 from shotstream_jax.data.batch import Conditions
+from shotstream_jax.dit import student as student_module
 from shotstream_jax.dit.student import Student
 from shotstream_jax.flow.schedule import Schedule
 from shotstream_jax.generate.shot import chunk_step, commit, prefill
 from shotstream_jax.memory.cache import FrameIds
 from shotstream_jax.memory.window import MemoryConfig
 from shotstream_jax.model import random_params
+from shotstream_jax.nn import splash
 from shotstream_jax.testing import tiny_preset
 from shotstream_jax.train.rollout import replay, rollout
 
@@ -97,6 +99,13 @@ def test_replay_repeats_the_rollout(memory):
     student, result = made(memory)
     x_0 = jax.jit(lambda: replay(student, PARAMS, conditions(), result, jnp.int32(LAST), STEPS))()
     np.testing.assert_allclose(x_0, result.x_0, atol=2e-5)
+
+
+def test_a_cache_longer_than_its_frames_changes_nothing(monkeypatch):
+    student, want = made("all")
+    monkeypatch.setattr(student_module, "cache_slots", lambda tokens, _: splash.whole_blocks(tokens))
+    got = jax.jit(lambda: rollout(student, PARAMS, conditions(), NOISE, LAST, STEPS, SCHEDULE))()
+    jax.tree.map(functools.partial(np.testing.assert_allclose, atol=1e-5), got, want)
 
 
 def test_a_full_rollout_is_the_generation():

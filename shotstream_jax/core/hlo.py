@@ -24,11 +24,12 @@ _CONSTANT = re.compile(r" = [su]\d+\[\]\S* constant\((\d+)\)")
 @dataclasses.dataclass(frozen=True)
 class Collectives:
     """count, bytes: of each kind in one run of the program, on one device. bytes: of the results (where a TPU fuses an
-    all-reduce with the slice that follows, of the whole)."""
+    all-reduce with the slice that follows, of the whole). largest: the bytes of the largest one, run once."""
 
     count: dict[str, int]
     bytes: dict[str, int]
     unknown_loops: int
+    largest: int
 
 
 @dataclasses.dataclass
@@ -36,6 +37,7 @@ class _Computation:
     name: str = ""
     count: Counter = dataclasses.field(default_factory=Counter)
     bytes: Counter = dataclasses.field(default_factory=Counter)
+    largest: int = 0
     calls: list[str] = dataclasses.field(default_factory=list)
     loops: list[tuple[str, str, int | None]] = dataclasses.field(default_factory=list)  # condition, body, trips
     limit: int | None = None  # of a loop's condition "counter < constant"
@@ -52,7 +54,7 @@ def collectives(text: str) -> Collectives:
             size[kind] += times * parts[name].bytes[kind]
     ordered = lambda c: {kind: c[kind] for kind in KINDS if c[kind]}  # noqa: E731
     endless = [loop for name in runs for loop in parts[name].loops if _trips(parts, loop) is None]
-    return Collectives(ordered(count), ordered(size), len(endless))
+    return Collectives(ordered(count), ordered(size), len(endless), max(parts[name].largest for name in runs))
 
 
 def _computations(text: str) -> tuple[dict[str, _Computation], str]:
@@ -79,8 +81,10 @@ def _read(now: _Computation, line: str, result: str, op: str) -> None:
         pieces = _elements(result) if op != kind and result.startswith("(") else [result]
         if kind == "all-reduce" and now.name.startswith("all-reduce-scatter"):  # a TPU's fusion with the slice
             kind = "reduce-scatter"
+        size = _bytes(pieces[1] if len(pieces) > 1 else pieces[0])
         now.count[kind] += 1
-        now.bytes[kind] += _bytes(pieces[1] if len(pieces) > 1 else pieces[0])
+        now.bytes[kind] += size
+        now.largest = max(now.largest, size)
     if op in ("async-update", "async-done"):  # the same computation as their async-start
         return
     if op == "while":
