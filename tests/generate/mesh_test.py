@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
-from shotstream_jax.core.hlo import collectives
 
 from shotstream_jax.core.errors import InputError
+from shotstream_jax.core.hlo import collectives
 from shotstream_jax.core.sharding import MeshConfig, param_shardings, part_mesh
 from shotstream_jax.generate import __main__ as app
 from shotstream_jax.generate import shot as steps
