@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import jax
 from absl import logging
 
+from shotstream_jax.core.devices import HBM
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.hlo import Collectives, collectives
 
@@ -96,7 +97,7 @@ def compile_program(program: Program, remedy: str) -> Compiled:
     except jax.errors.JaxRuntimeError as error:
         raise _does_not_fit(program, error, remedy) from None
     memory = compiled.memory_analysis()
-    return Compiled(
+    found = Compiled(
         program.name,
         time.monotonic() - began,
         memory.argument_size_in_bytes,
@@ -107,6 +108,18 @@ def compile_program(program: Program, remedy: str) -> Compiled:
         compiled.cost_analysis()["bytes accessed"],
         collectives(compiled.as_text()),
     )
+    # The compiler has been seen to accept a program whose arguments and temporary memory add up to more than there is.
+    budget = _budget(program)
+    if budget and found.total > budget * GIB:
+        numbers = f"it needs {found.total / GIB:.2f}GiB of a device's memory, which has {budget}GiB"
+        raise InputError(f"{program.name} does not fit: {numbers}. {remedy}")
+    return found
+
+
+def _budget(program: Program) -> float | None:
+    """GiB of a device that the arguments lie on; None where it is not known."""
+    placed = [a for a in jax.tree.leaves(program.arguments) if isinstance(a, jax.ShapeDtypeStruct) and a.sharding]
+    return HBM.get(min(placed[0].sharding.device_set, key=lambda d: d.id).device_kind) if placed else None
 
 
 def _does_not_fit(program: Program, error: Exception, remedy: str) -> Exception:

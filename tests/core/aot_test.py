@@ -36,3 +36,15 @@ def test_a_program_that_does_not_fit(text, numbers):
 
     with pytest.raises(InputError, match=rf"critic does not fit: .*{numbers}.*mesh\.sequence"):
         aot.compile_program(aot.Program("critic", Jitted(), (), 0.0), "Raise mesh.sequence")
+
+
+def test_a_program_whose_memory_adds_up_to_more_than_there_is(monkeypatch):
+    """Even if the compiler accepts it."""
+    place = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    shape = jax.ShapeDtypeStruct((2**20,), "float32", sharding=place)
+    program = aot.Program("step", jax.jit(lambda x: x + 1), (shape,), 0.0)
+    monkeypatch.setitem(aot.HBM, "cpu", 9 / 1024)
+    assert aot.compile_program(program, "").total == 2**23  # its argument and its result
+    monkeypatch.setitem(aot.HBM, "cpu", 7 / 1024)
+    with pytest.raises(InputError, match=r"step does not fit: it needs 0.01GiB .* which has 0.0068\d*GiB. Take more"):
+        aot.compile_program(program, "Take more")
