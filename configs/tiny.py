@@ -1,4 +1,4 @@
-"""Stream a story with the tiny model: 64×96 pixels, for a laptop's processor. Minutes of video in minutes.
+"""Stream a story with the tiny model: 32×48 pixels, for a laptop's processor. Minutes of video in minutes.
 
     python -m shotstream_jax.generate --config configs/tiny.py --story examples/lighthouse.json --out out/story.mp4
 
@@ -15,10 +15,10 @@ def get_config() -> ConfigDict:
     config.dtype = "float32"  # of the matmuls: float32 or bfloat16
     config.quantize = "none"  # int8 or fp8: 8-bit matmuls in the transformer's blocks (docs/performance.md, Precision)
     config.video = ConfigDict()
-    config.video.height = 64
-    config.video.width = 96
-    config.video.shot_frames = 9  # latent frames a shot, a multiple of 3; 9 make 33 pixel frames, two seconds
-    config.video.fps = 16
+    config.video.height = 32
+    config.video.width = 48
+    config.video.shot_frames = 6  # latent frames a shot, a multiple of 3; 6 make 21 pixel frames, 2.6 seconds
+    config.video.fps = 8
     # One stream over many devices, the first ones; -1: all that the other axes leave. If one more is free, it decodes.
     config.mesh = ConfigDict()
     config.mesh.data = 1  # stories side by side (the command line has one)

@@ -19,4 +19,5 @@ def get_config() -> ConfigDict:
     config.video.height = 480
     config.video.width = 832
     config.video.shot_frames = 21
+    config.video.fps = 16
     return config

@@ -116,19 +116,22 @@ def load_weights(
     return jax.device_put(params, param_shardings(mesh, part, params) if mesh else None)
 
 
-def save_transformer(params: Params, checkpoint: str | pathlib.Path, folder: pathlib.Path) -> None:
-    """A native folder with this transformer (numpy) and the rest of `checkpoint`; replaces an older one as a whole."""
-    preset, start = preset_of(checkpoint), pathlib.Path(checkpoint)
+def save_parts(trained: Params, preset: Preset, checkpoint: str | pathlib.Path, folder: pathlib.Path) -> None:
+    """A native folder with these parts (numpy) and the rest of `checkpoint`; replaces an older one as a whole.
+
+    preset: its sizes; the shapes of all parameters are those of the checkpoint.
+    """
+    start = pathlib.Path(checkpoint)
     made = folder.with_name(folder.name + ".new")
     shutil.rmtree(made, ignore_errors=True)
     partial, parts = native.stage(made), {}
     for part in PARTS:
-        if part != "dit" and start.is_dir():
+        if part not in trained and start.is_dir():
             # Nobody writes into a checkpoint's arrays, so the copies can share the disk's blocks.
             shutil.copytree(start / part, partial / part, copy_function=_link)
             parts[part] = native.read_config(start)["parts"][part]
             continue
-        tree = params if part == "dit" else jax.tree.map(np.asarray, load_weights(checkpoint, part))
+        tree = trained[part] if part in trained else jax.tree.map(np.asarray, load_weights(checkpoint, part))
         table = part_table(preset, part)
         whole = native.Part(table, abstract_params(preset, part), to_public(table, tree))
         parts[part] = native.write_part(partial / part, whole, lambda _: None)

@@ -1,5 +1,6 @@
-"""Train one of the four stages, on one machine or many.
+"""Train the autoencoder, or one of the four stages, on one machine or many.
 
+  python -m shotstream_jax.train --config configs/autoencoder.py:tiny --workdir runs/vae
   python -m shotstream_jax.train --config configs/teacher.py:tiny --workdir out/film/teacher
   python -m shotstream_jax.train.ode_pairs --config configs/ode_init.py:tiny
   python -m shotstream_jax.train --config configs/ode_init.py:tiny --workdir out/film/ode_init
@@ -23,18 +24,26 @@ from shotstream_jax.core.compilation import use_persistent_cache
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.sharding import make_mesh
 from shotstream_jax.data.records import Dataset, open_dataset
+from shotstream_jax.data.world.shots import open_world
 from shotstream_jax.load import preset_of
 from shotstream_jax.presets import Preset
+from shotstream_jax.train.autoencoder import AutoencoderStage
 from shotstream_jax.train.distill import IntraStage
 from shotstream_jax.train.loop import Run
 from shotstream_jax.train.ode_init import OdeInitStage
-from shotstream_jax.train.recipe import RECIPES, DmdRecipe, Recipe
+from shotstream_jax.train.recipe import RECIPES, AutoencoderRecipe, DmdRecipe, Recipe
 from shotstream_jax.train.setup import Setup, check_mesh
-from shotstream_jax.train.stage import Stage
+from shotstream_jax.train.stage import Data, Stage
 from shotstream_jax.train.story_walk import InterStage
 from shotstream_jax.train.teacher import TeacherStage
 
-STAGES = {"teacher": TeacherStage, "ode_init": OdeInitStage, "dmd_intra": IntraStage, "dmd_inter": InterStage}
+STAGES = {
+    "autoencoder": AutoencoderStage,
+    "teacher": TeacherStage,
+    "ode_init": OdeInitStage,
+    "dmd_intra": IntraStage,
+    "dmd_inter": InterStage,
+}
 
 
 def parser() -> cli.Parser:
@@ -74,7 +83,8 @@ def main(argv: Sequence[str]) -> None:
         raise InputError("--workdir is missing: name the run's folder")
     start_processes(args.distributed)
     use_persistent_cache()
-    preset, dataset = preset_of(recipe.start.checkpoint), open_dataset(recipe.data.path)
+    preset = preset_of(recipe.start.checkpoint)
+    dataset = open_data(recipe, preset)
     mesh = make_mesh(recipe.mesh.lengths())
     stage = make_stage(recipe, preset, mesh, dataset)
     run = Run(recipe, stage, dataset, pathlib.Path(args.workdir))
@@ -88,6 +98,16 @@ def read_recipe(config: cli.ConfigDict) -> Recipe:
     if stage not in RECIPES:
         raise InputError(f"config.stage {stage!r} is not known; the stages are {', '.join(RECIPES)}")
     return cli.build(RECIPES[stage], config, "config")
+
+
+def open_data(recipe: Recipe, preset: Preset) -> Data:
+    """What a stage is trained on: encoded clips, or for the autoencoder the drawn world in the model's own format."""
+    if isinstance(recipe, AutoencoderRecipe):
+        video, frames = preset.video, preset.vae.pixel_frames(recipe.data.frames)
+        return open_world(recipe.data, video.height, video.width, video.fps, frames)
+    dataset = open_dataset(recipe.data.path)
+    check_data(recipe, preset, dataset)
+    return dataset
 
 
 def start_processes(distributed: str | None) -> None:
@@ -107,17 +127,16 @@ def start_processes(distributed: str | None) -> None:
         ) from None
 
 
-def make_stage(recipe: Recipe, preset: Preset, mesh: Mesh, dataset: Dataset | None) -> Stage:
+def make_stage(recipe: Recipe, preset: Preset, mesh: Mesh, dataset: Data | None) -> Stage:
     """The stage of a recipe, all sizes checked against the model, the mesh, and the data.
 
     Without a dataset (ahead of time) no file is looked at, and the format is the preset's own.
     """
+    grid = preset.latent_grid(preset.video)
     if dataset is not None:
-        check_data(recipe, preset, dataset)
         check_teacher(recipe, preset)
+    if isinstance(dataset, Dataset):
         grid = preset.vae.grid(dataset.settings.height, dataset.settings.width)
-    else:
-        grid = preset.latent_grid(preset.video)
     preset.memory.check_shot(recipe.data.frames)
     check_mesh(preset, recipe, mesh, grid)
     return STAGES[recipe.stage](recipe, Setup(preset, recipe.run, mesh, grid, recipe.data.frames))

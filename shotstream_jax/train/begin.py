@@ -10,18 +10,16 @@ import numpy as np
 from shotstream_jax.core.sharding import param_shardings, with_shardings
 from shotstream_jax.data.records import Dataset
 from shotstream_jax.load import load_weights
-from shotstream_jax.model import Params, abstract_params, init_part
-from shotstream_jax.train.recipe import DmdRecipe, Recipe
-from shotstream_jax.train.setup import Frozen, Setup, State
-from shotstream_jax.train.stage import Stage
+from shotstream_jax.model import PARTS, Params, abstract_params, init_part
+from shotstream_jax.train.recipe import Recipe
+from shotstream_jax.train.setup import Frozen, Origin, Setup, State
+from shotstream_jax.train.stage import Data, Stage
 
 
-def fresh_state(recipe: Recipe, stage: Stage, dataset: Dataset) -> tuple[State, Frozen]:
+def fresh_state(recipe: Recipe, stage: Stage, dataset: Data) -> tuple[State, Frozen]:
     """State and frozen parameters before the first step, sharded; the mesh must be set."""
     setup, networks = stage.setup, stage.networks
-    loaded = {"start": _transformer(recipe, setup)}
-    if isinstance(recipe, DmdRecipe):
-        loaded["teacher"] = load_weights(recipe.teacher, "dit", mesh=setup.mesh)
+    loaded = {origin: _weights(recipe, setup, origin) for origin in networks.origins}
     abstract = networks.abstract(setup)
     places = jax.tree.map(lambda a: a.sharding, abstract)
     state, frozen = jax.jit(functools.partial(networks.start, setup), out_shardings=places)(loaded)
@@ -56,12 +54,15 @@ def negative_text(setup: Setup, dataset: Dataset) -> np.ndarray:
     return text
 
 
-def _transformer(recipe: Recipe, setup: Setup) -> Params:
+def _weights(recipe: Recipe, setup: Setup, origin: Origin) -> Params:
+    """Of a checkpoint, or fresh ones in their place."""
+    if origin.checkpoint == "teacher":
+        return load_weights(recipe.teacher, origin.part, mesh=setup.mesh)
     if not recipe.start.scratch:
-        return load_weights(recipe.start.checkpoint, "dit", mesh=setup.mesh)
-    places = param_shardings(setup.mesh, "dit", abstract_params(setup.preset, "dit"))
-    init = functools.partial(init_part, setup.preset, "dit")
-    return jax.jit(lambda: init(setup.key("init")), out_shardings=places)()
+        return load_weights(recipe.start.checkpoint, origin.part, mesh=setup.mesh)
+    places = param_shardings(setup.mesh, origin.part, abstract_params(setup.preset, origin.part))
+    init = functools.partial(init_part, setup.preset, origin.part)
+    return jax.jit(lambda: init(setup.key("init", PARTS.index(origin.part))), out_shardings=places)()
 
 
 def _zeros(like: jax.ShapeDtypeStruct) -> Any:

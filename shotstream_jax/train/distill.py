@@ -13,24 +13,35 @@ from shotstream_jax.data.batch import Conditions
 from shotstream_jax.data.pipeline import Row, target_row
 from shotstream_jax.data.records import Dataset
 from shotstream_jax.train import dmd, flops
+from shotstream_jax.train.base import BaseStage
 from shotstream_jax.train.generation import make_shot
 from shotstream_jax.train.recipe import DmdRecipe
-from shotstream_jax.train.setup import Frozen, Network, Networks, Setup, State, abstract_rows, conditions_of, jit_step
+from shotstream_jax.train.setup import (
+    Frozen,
+    Network,
+    Networks,
+    Origin,
+    Setup,
+    State,
+    abstract_rows,
+    conditions_of,
+    jit_step,
+)
 from shotstream_jax.train.stage import Source, shots_source
 from shotstream_jax.train.step import Metrics
 
 
-class Distillation:
+class Distillation(BaseStage):
     """The two steps of distribution matching, and the networks that they move: common to stages 3 and 4."""
 
     def __init__(self, recipe: DmdRecipe, setup: Setup):
-        self.recipe, self.setup = recipe, setup
+        super().__init__(recipe, setup)
         self.networks = Networks(
             {
-                "student": Network(recipe.trained, recipe.optim, "start"),
-                "fake": Network(recipe.fake, recipe.critic, "teacher"),
+                "student": Network(recipe.trained, recipe.optim, Origin("start", "dit")),
+                "fake": Network(recipe.fake, recipe.critic, Origin("teacher", "dit")),
             },
-            {"real": "teacher"},
+            {"real": Origin("teacher", "dit")},
         )
         self.modules = dmd.Networks(setup.student, setup.teacher, setup.steps, setup.schedule, recipe.distillation)
 
@@ -96,7 +107,7 @@ class Distillation:
 
 
 class IntraStage(Distillation):
-    result = "student"
+    results = ("student",)
 
     def source(self, dataset: Dataset) -> Source:
         return shots_source(dataset, self.recipe.data)
@@ -145,7 +156,7 @@ class IntraStage(Distillation):
         return losses
 
     def sample(self, state: State, frozen: Frozen, rows: dict[str, Array]) -> list[Array]:
-        return [self._sample(state, frozen, rows)]
+        return [self.show(self._sample(state, frozen, rows))]
 
     @functools.cached_property
     def _sample(self) -> Any:

@@ -1,12 +1,12 @@
 """The loop that runs a stage: data in, steps, and what must be kept if the machine goes away at any moment."""
 
 import functools
+import itertools
 import math
 import pathlib
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import jax
 import numpy as np
@@ -17,25 +17,20 @@ from shotstream_jax.core.devices import device_peak
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.sharding import batch_sharding
 from shotstream_jax.core.snapshots import Snapshots
-from shotstream_jax.core.typing import Array
 from shotstream_jax.data.pipeline import Batches, local_rows
-from shotstream_jax.data.records import Dataset
-from shotstream_jax.load import load_weights, save_transformer
+from shotstream_jax.load import save_parts
 from shotstream_jax.train import begin
 from shotstream_jax.train import workdir as folder
 from shotstream_jax.train.log import Log
 from shotstream_jax.train.recipe import Recipe
 from shotstream_jax.train.setup import Frozen, State, to_devices
-from shotstream_jax.train.stage import Stage
-from shotstream_jax.vae import codec
-
-_SAMPLES = 4  # stories of a sample video
+from shotstream_jax.train.stage import Data, Stage
 
 
 class Run:
     """A stage in its workdir. `train` returns when all steps are done, or after a snapshot when asked to stop."""
 
-    def __init__(self, recipe: Recipe, stage: Stage, dataset: Dataset, workdir: pathlib.Path):
+    def __init__(self, recipe: Recipe, stage: Stage, dataset: Data, workdir: pathlib.Path):
         self.recipe, self.stage, self.dataset, self.workdir = recipe, stage, dataset, workdir
         self.main = jax.process_index() == 0
         self.description = folder.describe(recipe, stage.setup.preset)
@@ -49,9 +44,9 @@ class Run:
         self.held_out = deal(source.held_out) if source.held_out else None
         if self.held_out is None and run.held_out_every:
             raise InputError("no sample is held out: raise data.held_out, or set run.held_out_every=0")
-        skipped = f", {source.skipped} too short for the recipe" if source.skipped else ""
-        broken = f", {len(dataset.broken)} broken clips" if dataset.broken else ""
-        logging.info("%d to train on, %d held out%s%s", len(source.train), len(source.held_out), skipped, broken)
+        self.fps = source.fps
+        left_out = "".join(f", {count} {what}" for what, count in source.left_out.items() if count)
+        logging.info("%d to train on, %d held out%s", len(source.train), len(source.held_out), left_out)
         folder.claim(workdir, self.description, self.main)
         self.snapshots = Snapshots(workdir / "checkpoints", run.keep_last, run.keep_every)
 
@@ -131,33 +126,25 @@ class Run:
         """Writes a video of the first stories of a fixed batch."""
         setup, source = self.stage.setup, self.held_out or self.batches
         rows = to_devices(setup.mesh, source.at(0), self.recipe.run.batch)
-        shots = [s[:_SAMPLES] for s in self.stage.sample(state, frozen, rows)]
-        frames = [np.asarray(folder.gather(self._decode(z))) for z in shots]
+        frames = [folder.gather(shot) for shot in self.stage.sample(state, frozen, rows)]
         if self.main:
-            fps = self.dataset.settings.fps
-            path = folder.write_samples(self.workdir, done, np.concatenate(frames, axis=1), fps)
+            path = folder.write_samples(self.workdir, done, np.concatenate(frames, axis=1), self.fps)
             logging.info("sample: %s", path)
 
-    @functools.cached_property
-    def _decode(self) -> Any:
-        setup = self.stage.setup
-        params = load_weights(self.recipe.start.checkpoint, "vae", mesh=setup.mesh)
-
-        def decode(params: Any, z: Array) -> Array:
-            return codec.to_uint8(codec.decode(setup.vae, params, z))
-
-        jitted = jax.jit(decode, out_shardings=setup.whole)
-        return lambda z: jitted(params, z)
-
     def _finish(self, state: State, frozen: Frozen) -> None:
-        """Writes the network that the stage is for, as a checkpoint folder."""
+        """Writes the networks that the stage is for, and the rest of what it started from, as a checkpoint folder."""
         self.snapshots.wait()
-        name = self.stage.result
-        network = self.stage.networks.moving[name]
-        whole = jax.jit(lambda state, stays: network.averaged(state, stays))(state[name], frozen[name])
-        params = jax.tree.map(lambda a: a.astype(np.float32), folder.gather(whole))
+        trained = {}
+        for name in self.stage.results:
+            network = self.stage.networks.moving[name]
+            whole = jax.jit(network.averaged)(state[name], frozen[name])
+            trained[network.origin.part] = jax.tree.map(lambda a: a.astype(np.float32), folder.gather(whole))
+        batches = (
+            to_devices(self.stage.setup.mesh, self.batches.at(n), self.recipe.run.batch) for n in itertools.count()
+        )
+        sizes = self.stage.sizes(trained, batches)
         if self.main:
-            save_transformer(params, self.recipe.start.checkpoint, self.workdir / "model")
+            save_parts(trained, sizes, self.recipe.start.checkpoint, self.workdir / "model")
             logging.info("%s: done", self.workdir / "model")
         if jax.process_count() > 1:
             multihost_utils.sync_global_devices("model written")

@@ -20,7 +20,7 @@ from shotstream_jax.train.generation import make_shot
 from shotstream_jax.train.ode_regression import Draws, PairBatch, draw, regression_loss
 from shotstream_jax.train.recipe import OdeRecipe
 from shotstream_jax.train.setup import Frozen, State, abstract_rows, conditions_of
-from shotstream_jax.train.stage import Source
+from shotstream_jax.train.stage import Source, clips_source
 from shotstream_jax.train.supervised import Supervised
 
 
@@ -35,7 +35,7 @@ class OdeInitStage(Supervised):
         parts: dict[bool, list[int]] = {False: [], True: []}
         for i, (clip, _) in enumerate(self._pairs.samples):
             parts[int(clip) in held].append(i)
-        return Source(parts[False], parts[True], 0)
+        return clips_source(dataset, parts[False], parts[True], 0)
 
     def load(self, dataset: Dataset, item: int) -> Row:
         clip, shot = self._pairs.samples[item]

@@ -30,11 +30,11 @@ from shotstream_jax.core.sharding import batch_sharding, make_mesh
 from shotstream_jax.core.typing import Array
 from shotstream_jax.data import pairs
 from shotstream_jax.data.pipeline import condition_row, find_samples, local_rows
-from shotstream_jax.data.records import Dataset, open_dataset
+from shotstream_jax.data.records import Dataset
 from shotstream_jax.flow.schedule import Schedule
 from shotstream_jax.load import load_weights, preset_of
 from shotstream_jax.model import Params, compute_params
-from shotstream_jax.train.__main__ import add_distributed, make_stage, read_recipe, start_processes
+from shotstream_jax.train.__main__ import add_distributed, make_stage, open_data, read_recipe, start_processes
 from shotstream_jax.train.begin import negative_text
 from shotstream_jax.train.recipe import OdeRecipe
 from shotstream_jax.train.setup import Setup, conditions_of, to_devices
@@ -55,7 +55,8 @@ def main(argv: Sequence[str]) -> None:
         raise InputError(f"{args.config} is a recipe of stage {recipe.stage}: pairs are made by one of ode_init")
     start_processes(args.distributed)
     use_persistent_cache()
-    preset, dataset = preset_of(recipe.start.checkpoint), open_dataset(recipe.data.path)
+    preset = preset_of(recipe.start.checkpoint)
+    dataset = open_data(recipe, preset)
     # The batch to check is the one that is made at a time.
     run = dataclasses.replace(recipe.run, batch=recipe.pairs.batch, accumulate=1)
     mesh = make_mesh(recipe.mesh.lengths())

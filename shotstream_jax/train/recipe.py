@@ -5,11 +5,13 @@ import dataclasses
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.sharding import MeshConfig
 from shotstream_jax.data.pipeline import DataConfig
+from shotstream_jax.data.world.shots import WorldData
 from shotstream_jax.dit.trunk import REMAT
 from shotstream_jax.load import DTYPES
 from shotstream_jax.train.dmd import Distillation
 from shotstream_jax.train.flow_matching import Dropout
 from shotstream_jax.train.optim import OptimConfig
+from shotstream_jax.train.reconstruction import Reconstruction
 from shotstream_jax.train.state import Trained
 
 
@@ -63,16 +65,15 @@ class RunConfig:
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """What every stage has."""
+    """What every stage has. data: what it is trained on; has the fields frames and workers."""
 
     stage: str
     start: Start
-    data: DataConfig
+    data: DataConfig | WorldData
     run: RunConfig
     mesh: MeshConfig
     optim: OptimConfig
     trained: Trained
-    dropout: Dropout
 
     def __post_init__(self) -> None:
         if self.start.scratch and self.trained.what != "all":
@@ -80,7 +81,37 @@ class Recipe:
 
 
 @dataclasses.dataclass(frozen=True)
-class TeacherRecipe(Recipe):
+class AutoencoderRecipe(Recipe):
+    """Before all stages. clip: latent frames of the pieces of shots that are trained on.
+
+    measured: batches that the latents' mean and standard deviation are taken from at the end.
+    """
+
+    data: WorldData
+    loss: Reconstruction
+    clip: int
+    measured: int = 64
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.trained.what != "all":
+            raise InputError(f"trained.what {self.trained.what!r}: of an autoencoder all is trained")
+        if not 1 <= self.clip <= self.data.frames:
+            raise InputError(f"clip {self.clip} must be from 1 to data.frames, {self.data.frames}")
+        if self.measured < 1:
+            raise InputError(f"measured {self.measured} must be at least 1")
+
+
+@dataclasses.dataclass(frozen=True)
+class ShotRecipe(Recipe):
+    """What the transformer's stages have."""
+
+    data: DataConfig
+    dropout: Dropout
+
+
+@dataclasses.dataclass(frozen=True)
+class TeacherRecipe(ShotRecipe):
     """Stage 1. sampler_steps, guidance: of the sample videos."""
 
     sampler_steps: int = 50
@@ -104,14 +135,14 @@ class PairsConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class OdeRecipe(Recipe):
+class OdeRecipe(ShotRecipe):
     """Stage 2. start: the teacher, of whom the pairs are made and from whom the student starts."""
 
     pairs: PairsConfig
 
 
 @dataclasses.dataclass(frozen=True)
-class DmdRecipe(Recipe):
+class DmdRecipe(ShotRecipe):
     """Stages 3 and 4. start: the student. teacher: checkpoint of the real score, where the fake score starts too.
 
     critic, fake: the fake score's optimiser, and which of its parameters move.
@@ -131,6 +162,7 @@ class DmdRecipe(Recipe):
 
 
 RECIPES: dict[str, type[Recipe]] = {
+    "autoencoder": AutoencoderRecipe,
     "teacher": TeacherRecipe,
     "ode_init": OdeRecipe,
     "dmd_intra": DmdRecipe,

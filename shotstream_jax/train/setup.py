@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -98,20 +98,27 @@ def check_mesh(preset: Preset, recipe: Recipe, mesh: Mesh, grid: tuple[int, int]
     preset.check_mesh(mesh.shape, grid)
 
 
+class Origin(NamedTuple):
+    """Weights that a run begins with: a part ("dit", "vae", "text") of a checkpoint ("start", "teacher")."""
+
+    checkpoint: str
+    part: str
+
+
 @dataclasses.dataclass(frozen=True)
 class Network:
-    """One network in training. start: the name of the transformer that it starts from."""
+    """One network in training, and where it starts."""
 
     trained: Trained
     optim: OptimConfig
-    start: str
+    origin: Origin
 
     @functools.cached_property
     def optimizer(self) -> optax.GradientTransformation:
         return make_optimizer(self.optim)
 
     def params(self, state: TrainState, frozen: Params, dtype: jnp.dtype) -> Params:
-        """The transformer as a pass computes with it."""
+        """All its parameters as a pass computes with them."""
         return compute_params(self.trained.join(state.moves, frozen), dtype)
 
     def step(self, state: TrainState, rows: Any, loss: Loss, pieces: int) -> tuple[TrainState, Metrics, Any]:
@@ -119,39 +126,49 @@ class Network:
         return train_step(state, rows, loss, self.optimizer, self.trained, pieces)
 
     def averaged(self, state: TrainState, frozen: Params) -> Params:
-        """The transformer to keep: of the average, if there is one; float32."""
+        """The parameters to keep: of the average, if there is one; float32."""
         return self.trained.join(state.moves if state.ema is None else state.ema, frozen)
+
+    @property
+    def rules(self) -> str:
+        """The name of the sharding rules of what moves."""
+        return "lora" if self.trained.what == "lora" else self.origin.part
 
 
 @dataclasses.dataclass(frozen=True)
 class Networks:
-    """All of a stage's transformers. fixed: name → the transformer that it is, never trained."""
+    """All of a stage's networks. fixed: name → the weights that it has, never trained."""
 
     moving: Mapping[str, Network]
-    fixed: Mapping[str, str]
+    fixed: Mapping[str, Origin] = dataclasses.field(default_factory=dict)
 
-    def start(self, setup: Setup, loaded: Mapping[str, Params]) -> tuple[State, Frozen]:
-        """State and frozen parameters from the loaded transformers. Traceable."""
+    @property
+    def origins(self) -> tuple[Origin, ...]:
+        """All weights that `start` needs, on every process in the same order."""
+        return tuple(sorted({network.origin for network in self.moving.values()} | set(self.fixed.values())))
+
+    def start(self, setup: Setup, loaded: Mapping[Origin, Params]) -> tuple[State, Frozen]:
+        """State and frozen parameters from the loaded weights. Traceable."""
         state, frozen = {}, {}
         for i, (name, network) in enumerate(self.moving.items()):
-            moves, frozen[name] = network.trained.split(loaded[network.start], setup.key("adapter", i))
+            moves, frozen[name] = network.trained.split(loaded[network.origin], setup.key("adapter", i))
             state[name] = init_state(network.trained, network.optimizer, moves)
-        for name, start in self.fixed.items():
-            frozen[name] = compute_params(loaded[start], setup.dtype)
+        for name, origin in self.fixed.items():
+            frozen[name] = compute_params(loaded[origin], setup.dtype)
         return state, frozen
 
     def shardings(self, setup: Setup, state: State, frozen: Frozen) -> tuple[State, Frozen]:
         """Where all of it lies, from its shapes."""
-        rules = {name: network.trained.rules for name, network in self.moving.items()}
+        parts = {name: network.origin.part for name, network in self.moving.items()}
+        parts |= {name: origin.part for name, origin in self.fixed.items()}
         return (
-            {name: state_shardings(setup.mesh, rules[name], state[name]) for name in self.moving},
-            {name: param_shardings(setup.mesh, "dit", tree) for name, tree in frozen.items()},
+            {name: state_shardings(setup.mesh, network.rules, state[name]) for name, network in self.moving.items()},
+            {name: param_shardings(setup.mesh, parts[name], tree) for name, tree in frozen.items()},
         )
 
     def abstract(self, setup: Setup) -> tuple[State, Frozen]:
         """State and frozen parameters as shapes with their shardings; no array is made."""
-        names = {n.start for n in self.moving.values()} | set(self.fixed.values())
-        loaded = {name: abstract_params(setup.preset, "dit") for name in names}
+        loaded = {origin: abstract_params(setup.preset, origin.part) for origin in self.origins}
         shapes = jax.eval_shape(functools.partial(self.start, setup), loaded)
         return with_shardings(shapes, self.shardings(setup, *shapes))
 

@@ -1,38 +1,49 @@
-"""What the loop asks of a stage. The stages are teacher, ode_init, distill (intra-shot) and story_walk (inter-shot)."""
+"""What the loop asks of a stage.
 
-from collections.abc import Iterator, Sequence
+The stages are autoencoder, teacher, ode_init, distill (intra-shot) and story_walk (inter-shot).
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from shotstream_jax.core.aot import Program
 from shotstream_jax.core.typing import Array
 from shotstream_jax.data.pipeline import DataConfig, Row, find_samples
 from shotstream_jax.data.records import Dataset
+from shotstream_jax.data.world.shots import World
+from shotstream_jax.model import Params
+from shotstream_jax.presets import Preset
 from shotstream_jax.train.setup import Frozen, Networks, Setup, State
 from shotstream_jax.train.step import Metrics
 
+Data = Dataset | World
+
 
 class Source(NamedTuple):
-    """What batches are made of. skipped: how many could not be used."""
+    """What batches are made of. fps: of its pictures. left_out: what could not be used, and how much of it."""
 
     train: Sequence[Any]
     held_out: Sequence[Any]
-    skipped: int
+    fps: int
+    left_out: Mapping[str, int]
 
 
 class Stage(Protocol):
-    """Steps count from 0; step i belongs to global batch batch_index(i). result: the network that the stage is for.
+    """Steps count from 0; step i belongs to global batch batch_index(i).
+
+    results: the networks that the stage is for, at most one of a part; WORKDIR/model is made of them.
 
     rows: a global batch of what `load` gives. frozen has the networks' own frozen parameters and `extras`.
     """
 
     setup: Setup
     networks: Networks
-    result: str
+    results: tuple[str, ...]
 
-    def source(self, dataset: Dataset) -> Source:
+    def source(self, dataset: Data) -> Source:
         """Raises InputError if there is nothing to train on."""
 
-    def load(self, dataset: Dataset, item: Any) -> Row:
+    def load(self, dataset: Data, item: Any) -> Row:
         """One row of a batch."""
 
     def extras(self) -> State:
@@ -49,7 +60,10 @@ class Stage(Protocol):
         """Losses on a batch that is never trained on; the same draws every time."""
 
     def sample(self, state: State, frozen: Frozen, rows: dict[str, Array]) -> list[Array]:
-        """Shots made by the network in training, latents [b, f, h, w, c] each; the same draws every time."""
+        """Shots to look at, made by the network in training, uint8 [b, p, y, x, 3] each; always the same draws."""
+
+    def sizes(self, trained: Params, batches: Iterator[dict[str, Array]]) -> Preset:
+        """The model's sizes for WORKDIR/model. trained: its new parts; batches: to train on, from the first one."""
 
     def flops(self, i: int) -> float:
         """Of the model in step i, all stories, counted by formula."""
@@ -60,4 +74,11 @@ class Stage(Protocol):
 
 def shots_source(dataset: Dataset, cfg: DataConfig) -> Source:
     """Target shots, for the stages that train on real ones."""
-    return Source(*find_samples(dataset, cfg))
+    found = find_samples(dataset, cfg)
+    return clips_source(dataset, found.train, found.held_out, found.skipped)
+
+
+def clips_source(dataset: Dataset, train: Sequence[Any], held_out: Sequence[Any], skipped: int) -> Source:
+    """Any items of encoded clips."""
+    left_out = {"too short for the recipe": skipped, "broken clips": len(dataset.broken)}
+    return Source(train, held_out, dataset.settings.fps, left_out)

@@ -21,7 +21,7 @@ TRAINS = ("all", "self_attention", "lora")
 
 @dataclasses.dataclass(frozen=True)
 class Trained:
-    """Which parameters of a transformer move: all, the self-attention's (q/k norms included), or an adapter's.
+    """Which parameters of a network move: all, the self-attention's (q/k norms included), or an adapter's.
 
     ema: decay of an average of them, 0 for none.
     """
@@ -36,11 +36,6 @@ class Trained:
         if not 0 <= self.ema < 1:
             raise InputError(f"trained.ema {self.ema} must be from 0 (none) to below 1")
 
-    @property
-    def rules(self) -> str:
-        """The name of the sharding rules of what moves."""
-        return "lora" if self.what == "lora" else "dit"
-
     def split(self, params: Params, key: jax.Array) -> tuple[Params, Params]:
         """(what moves, what stays), inverse to `join`. A new adapter is drawn from `key`."""
         if self.what == "lora":
@@ -51,7 +46,7 @@ class Trained:
         return flax.traverse_util.unflatten_dict(moves), flax.traverse_util.unflatten_dict(stays)
 
     def join(self, moves: Params, stays: Params) -> Params:
-        """The transformer's parameters."""
+        """The network's parameters."""
         if self.what == "lora":
             return apply_lora(stays, moves, self.lora)
         flat = flax.traverse_util.flatten_dict(moves) | flax.traverse_util.flatten_dict(stays)

@@ -28,7 +28,7 @@ from shotstream_jax.train.distill import Distillation
 from shotstream_jax.train.generation import make_shot
 from shotstream_jax.train.recipe import DmdRecipe
 from shotstream_jax.train.setup import Frozen, Setup, State, jit_step
-from shotstream_jax.train.stage import Source
+from shotstream_jax.train.stage import Source, clips_source
 from shotstream_jax.train.step import Metrics
 from shotstream_jax.vae import codec
 from shotstream_jax.vae.model import VAE
@@ -104,7 +104,7 @@ def extend_story(
 
 
 class InterStage(Distillation):
-    result = "student"
+    results = ("student",)
 
     def __init__(self, recipe: DmdRecipe, setup: Setup):
         super().__init__(recipe, setup)
@@ -124,7 +124,7 @@ class InterStage(Distillation):
                 f"{dataset.folder} has no story of {self.recipe.shots} shots to train on (the longest has {most}): "
                 "lower shots, or add clips"
             )
-        return Source(train, [i for i in long if i in held], len(dataset.clips) - len(long))
+        return clips_source(dataset, train, [i for i in long if i in held], len(dataset.clips) - len(long))
 
     def load(self, dataset: Dataset, item: int) -> Row:
         return story_row(dataset, item, self.recipe.shots, self.setup.preset.dit.text_len)
@@ -190,8 +190,9 @@ class InterStage(Distillation):
     def sample(self, state: State, frozen: Frozen, rows: dict[str, Array]) -> list[Array]:
         story, shots = self._empty_story(), []
         for plan in self._plans:
-            shots.append(self._sample(state, frozen, story, rows, plan))
-            story = self._extend(story, frozen["vae"], shots[-1], plan.keep, plan.number)
+            made = self._sample(state, frozen, story, rows, plan)
+            shots.append(self.show(made))
+            story = self._extend(story, frozen["vae"], made, plan.keep, plan.number)
         return shots
 
     @functools.cached_property

@@ -8,20 +8,22 @@ import numpy as np
 
 from shotstream_jax.core.typing import Array, PRNGKey
 from shotstream_jax.model import Params
+from shotstream_jax.train.base import BaseStage
 from shotstream_jax.train.recipe import Recipe
-from shotstream_jax.train.setup import Frozen, Network, Networks, Setup, State, jit_step
+from shotstream_jax.train.setup import Frozen, Network, Networks, Origin, Setup, State, jit_step
 from shotstream_jax.train.step import Metrics
 
 
-class Supervised:
-    """A stage says what its batch and draws are, and their loss; `result` names its network."""
+class Supervised(BaseStage):
+    """A stage says what its batch and draws are, and their loss; `result` names its network, `part` what that is."""
 
     result: str
+    part: str = "dit"
 
     def __init__(self, recipe: Recipe, setup: Setup):
-        self.recipe, self.setup = recipe, setup
-        self.network = Network(recipe.trained, recipe.optim, "start")
-        self.networks = Networks({self.result: self.network}, {})
+        super().__init__(recipe, setup)
+        self.network = Network(recipe.trained, recipe.optim, Origin("start", self.part))
+        self.networks = Networks({self.result: self.network})
 
     def draw(self, key: PRNGKey, rows: dict[str, Array]) -> tuple[Any, Any]:
         """The batch and its draws: pytrees with the batch as their first dimension."""
@@ -29,6 +31,10 @@ class Supervised:
 
     def loss(self, params: Params, batch: Any, draws: Any) -> Array:
         raise NotImplementedError
+
+    @property
+    def results(self) -> tuple[str, ...]:
+        return (self.result,)
 
     def params(self, state: State, frozen: Frozen) -> Params:
         return self.network.params(state[self.result], frozen[self.result], self.setup.dtype)
@@ -68,4 +74,4 @@ class Supervised:
         return loss
 
     def sample(self, state: State, frozen: Frozen, rows: dict[str, Array]) -> list[Array]:
-        return [self._sample(state, frozen, rows)]
+        return [self.show(self._sample(state, frozen, rows))]

@@ -29,6 +29,11 @@ class VAEConfig:
         return len(self.mean)
 
     @property
+    def raw(self) -> "VAEConfig":
+        """The same with latents as they are, not normalised."""
+        return dataclasses.replace(self, mean=(0.0,) * self.channels, std=(1.0,) * self.channels)
+
+    @property
     def space(self) -> int:
         """Pixels a latent pixel, along an edge."""
         return 2 ** len(self.time_down)

@@ -13,6 +13,7 @@ from shotstream_jax.core.typing import Array
 from shotstream_jax.nn.attention import attend
 
 _INIT = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")  # the usual start of a convolution
+_FEW = 16  # channels
 
 
 class Remember(nn.Module):
@@ -40,9 +41,15 @@ class CausalConv(nn.Module):
         kernel = self.param("kernel", _INIT, (3, 3, 3, x.shape[-1], self.features))
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
         whole = Remember(2, name="time")(x.astype(self.dtype))
-        # As the sum of three 2-D convolutions: on the CPU up to twice as fast as one 3-D convolution.
-        taps = (_conv2d(whole[:, i : i + x.shape[1]], kernel[i].astype(self.dtype), 1, "SAME") for i in range(3))
-        return sum(taps) + _row(bias, x).astype(self.dtype)
+        # On the CPU 2-D convolutions are several times as fast as a 3-D one: one for each of the three frames and
+        # summed, or, where they have few channels, one whose channels are those of all three.
+        frames, kernel = [whole[:, i : i + x.shape[1]] for i in range(3)], kernel.astype(self.dtype)
+        if x.shape[-1] <= _FEW:
+            folded = jnp.moveaxis(kernel, 0, 2).reshape(3, 3, -1, self.features)
+            y = _conv2d(jnp.concatenate(frames, axis=-1), folded, 1, "SAME")
+        else:
+            y = sum(_conv2d(frame, tap, 1, "SAME") for frame, tap in zip(frames, kernel, strict=True))
+        return y + _row(bias, x).astype(self.dtype)
 
 
 class Conv2d(nn.Module):

@@ -40,6 +40,11 @@ class Decoder(nn.Module):
         return CausalConv(3, self.dtype, name="conv_out")(nn.silu(Norm(name="norm_out")(x)))
 
 
+def _little_noise(key: Array, shape: tuple[int, ...], dtype: jnp.dtype) -> Array:
+    """Log-variances begin low: a fresh encoder's means are small, and would drown."""
+    return jnp.concatenate([jnp.zeros(shape[0] // 2, dtype), jnp.full(shape[0] // 2, -8, dtype)])
+
+
 class VAE(nn.Module):
     """Spec page 2. Latents outside are normalised per channel; state lives in the collection `stream`."""
 
@@ -48,14 +53,19 @@ class VAE(nn.Module):
 
     def setup(self) -> None:
         self.encoder, self.decoder = Encoder(self.cfg, self.dtype), Decoder(self.cfg, self.dtype)
-        self.moments = Pointwise(2 * self.cfg.channels, dtype=self.dtype)
+        self.moments = Pointwise(2 * self.cfg.channels, dtype=self.dtype, bias_init=_little_noise)
         self.from_latent = Pointwise(self.cfg.channels, dtype=self.dtype)
 
     @typechecked
     def encode(self, pixels: Float[Array, "b p y x 3"], first: bool) -> Float[Array, "b f h w c"]:
         """Pixels in [−1, 1] → the latent mean, normalised. The first piece is one frame, later ones a multiple of T."""
-        mean, _ = jnp.split(self.moments(self.encoder(pixels, first)).astype(jnp.float32), 2, axis=-1)
+        mean, _ = jnp.split(self.posterior(pixels, first), 2, axis=-1)
         return (mean - self._channel(self.cfg.mean)) / self._channel(self.cfg.std)
+
+    @typechecked
+    def posterior(self, pixels: Float[Array, "b p y x 3"], first: bool) -> Float[Array, "b f h w c2"]:
+        """Mean and, in the second half of the channels, log-variance of the latents, not normalised: for training."""
+        return self.moments(self.encoder(pixels, first)).astype(jnp.float32)
 
     @typechecked
     def decode(self, z: Float[Array, "b f h w c"], first: bool) -> Float[Array, "b p y x 3"]:

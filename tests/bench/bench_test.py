@@ -28,7 +28,7 @@ def test_matmuls_convolutions_loops_and_choices_are_counted():
     [
         (["--parts", "dit,text,decoder"], "--parts decoder: there are text"),
         (["--size", "64"], "--size 64: write HEIGHTxWIDTH"),
-        (["--size", "65x96"], "height 65 is no multiple of 16"),
+        (["--size", "65x96"], "height 65 is no multiple of 8"),
         (["--batch", "0"], "--batch 0 must be at least 1"),
         (["--mesh", "fsdp"], "--mesh fsdp: write AXIS=N"),
         (["--mesh", "fsdp=16"], "fsdp=16 needs 16 devices, there are 8"),

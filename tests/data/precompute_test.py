@@ -187,7 +187,7 @@ def test_mistakes_are_refused_before_work(work, tmp_path, options, message):
 def test_recipes_by_size():
     wan = precompute.cli.load_config(f"{CONFIG}:wan-1.3b")
     assert (wan.video.height, wan.video.shot_frames, wan.dtype) == (480, 21, "bfloat16")
-    assert precompute.cli.load_config(f"{CONFIG}:tiny").video.height == 64
+    assert precompute.cli.load_config(f"{CONFIG}:tiny").video.height == 32
     with pytest.raises(InputError, match=r"no preset is called 'big'; there are tiny, wan-1.3b"):
         precompute.cli.load_config(f"{CONFIG}:big")
     assert {f.name for f in dataclasses.fields(precompute.Recipe)} == set(wan)

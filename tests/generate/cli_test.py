@@ -87,7 +87,7 @@ def test_a_story_from_file_to_video(run, tmp_path, caplog):
         (["--story", "story.json", "--config", "nope.py"], "there is no config file nope.py"),
         (["--story", "story.json", "--config.video.heigt=3"], 'Did you mean "height"'),
         (["--story", "story.json", "--config.video.height=x"], "config.video.height=x"),
-        (["--story", "story.json", "--config.video.height=100"], "height 100 is no multiple of 16; try 96"),
+        (["--story", "story.json", "--config.video.height=100"], "height 100 is no multiple of 8; try 96"),
         (
             ["--story", "story.json", "--config.video.shot_frames=4"],
             "4 latent frames is no multiple of the chunk, 3; try 3",

@@ -205,7 +205,7 @@ def test_cut_back(tmp_path):
 @pytest.mark.parametrize(
     "stage, fields, message",
     [
-        ("teacher", ["stage=other"], "config.stage 'other' is not known; the stages are teacher, ode_init"),
+        ("teacher", ["stage=other"], "config.stage 'other' is not known; the stages are autoencoder, teacher"),
         ("teacher", ["optim.lrr=1"], "no such field.*lrr"),
         ("teacher", ["run.batch=3", "mesh.fsdp=8"], "run.batch 3 in 1 pieces does not divide .* multiple of 8"),
         ("teacher", ["mesh.fsdp=3"], "mesh .* does not cover 8 devices"),

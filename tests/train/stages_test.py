@@ -103,7 +103,7 @@ def weights(seed: int) -> Any:
 def begin(stage: Any) -> tuple[Any, Any]:
     """State and frozen parameters on the mesh, as train/begin makes them from checkpoints."""
     setup = stage.setup
-    loaded = {"start": weights(1)["dit"], "teacher": weights(2)["dit"]}
+    loaded = {o: weights({"start": 1, "teacher": 2}[o.checkpoint])[o.part] for o in stage.networks.origins}
     places = jax.tree.map(lambda a: a.sharding, stage.networks.abstract(setup))
     state, frozen = jax.jit(functools.partial(stage.networks.start, setup), out_shardings=places)(loaded)
     text = np.random.default_rng(6).standard_normal((1, PRESET.dit.text_len, PRESET.dit.text_dim)).astype(np.float32)
@@ -165,7 +165,7 @@ def test_micro_batches_change_nothing():
 def test_everything_lies_where_its_rule_says(name):
     stage, _, state = two_steps(name, "split")
     jax.tree.map(lambda a, s: a.sharding == s.sharding or pytest.fail(str(s)), state, abstract_state(stage))
-    network = state[stage.result]
+    network = state[stage.results[0]]
     q = {"teacher": P(None, "fsdp", "tensor"), "dmd_inter": P(None, "fsdp", None)}.get(name, P(None, "fsdp", "tensor"))
     kernel = lambda tree: tree["blocks"]["self_attn"]["q"]["a" if name == "dmd_inter" else "kernel"]  # noqa: E731
     assert kernel(network.moves).sharding.spec == q

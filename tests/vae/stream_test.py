@@ -8,9 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from shotstream_jax.presets import find_preset
 from shotstream_jax.testing import VAE as SIZES
 from shotstream_jax.testing import tiny_model
 from shotstream_jax.vae import codec
+from shotstream_jax.vae.model import VAE as Autoencoder
 
 MODEL = tiny_model()
 VAE, PARAMS = MODEL.vae, MODEL.params["vae"]
@@ -52,6 +54,25 @@ def test_time_is_causal():
     np.testing.assert_array_equal(changed[:, :5], same[:, :5])
     assert np.abs(changed[:, 5] - same[:, 5]).max() > 1e-3
     np.testing.assert_array_equal(whole(PARAMS, LATENTS.at[:, 5:].set(0.0))[:, :9], whole(PARAMS, LATENTS)[:, :9])
+
+
+def test_the_miniatures_stream_is_its_whole():
+    """Two levels that both halve time, in the widths of the preset: 6 latent frames are 21 pixel frames."""
+    cfg = find_preset("tiny").vae
+    assert (cfg.space, cfg.time, cfg.pixel_frames(6)) == (4, 4, 21)
+    vae = Autoencoder(cfg)
+    pixels = jax.random.uniform(jax.random.key(2), (1, 21, 8, 8, 3), minval=-1, maxval=1)
+    params = vae.init(jax.random.key(3), pixels[:, :1])["params"]
+    stream, latents = codec.encode_first(vae, params, pixels[:, :1])
+    assert (latents.shape, codec.encode(vae, params, pixels).shape) == ((1, 1, 2, 2, 16), (1, 6, 2, 2, 16))
+    _, rest = codec.encode_next(vae, params, stream, pixels[:, 1:])
+    latents = jnp.concatenate([latents, rest], axis=1)
+    np.testing.assert_allclose(latents, codec.encode(vae, params, pixels), atol=1e-5)
+    stream, frames = codec.decode_first(vae, params, latents[:, :3])
+    _, more = codec.decode_next(vae, params, stream, latents[:, 3:])
+    video = codec.decode(vae, params, latents)
+    assert (frames.shape[1], video.shape) == (9, pixels.shape)
+    np.testing.assert_allclose(jnp.concatenate([frames, more], axis=1), video, atol=1e-5)
 
 
 def test_bytes_cover_the_range():
