@@ -1,6 +1,6 @@
 """How well an autoencoder brings shots of the drawn world back, on stories that it has not seen.
 
-    python -m benchmarks.autoencoder runs/vae/model --sheet out/vae.png
+    python -m benchmarks.autoencoder out/tiny/autoencoder/model --sheet out/vae.png
 
 PSNR in dB, the mean over the shots (one of each story): over the whole picture, over the characters' boxes, and over
 hats and scarves (the pixels in a box that are near to their colour). Of whole shots, and of frames that are encoded and

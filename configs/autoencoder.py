@@ -1,6 +1,6 @@
 """Before the stages: the miniature's autoencoder, on shots of the drawn world that are drawn as they are needed.
 
-    python -m shotstream_jax.train --config configs/autoencoder.py:tiny --workdir runs/vae
+    python -m shotstream_jax.train --config configs/autoencoder.py:tiny --workdir out/tiny/autoencoder
 
 tiny: from nothing, an hour on two cores. The pictures are the world's `simple` subset in the preset's own format; what
 is held out is its `test` split. WORKDIR/model has the trained autoencoder and the latents' mean and standard
@@ -19,6 +19,7 @@ def get_config(preset: str = TINY) -> ConfigDict:
         raise ValueError(f"only {TINY} has an autoencoder of its own, not {preset}")
     config = teacher(preset)
     config.stage = "autoencoder"
+    config.start.checkpoint = "tiny"
     config.data = ConfigDict()
     config.data.subset = "simple"
     config.data.frames = 6  # latent frames of a shot
@@ -45,5 +46,5 @@ def get_config(preset: str = TINY) -> ConfigDict:
     config.loss.characters = 2.0
     config.clip = 4  # latent frames of a piece of a shot
     config.measured = 200  # batches for the latents' mean and standard deviation
-    del config.dropout, config.sampler_steps, config.guidance
+    del config.dropout, config.text, config.sampler_steps, config.guidance
     return config

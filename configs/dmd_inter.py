@@ -3,7 +3,7 @@
     python -m shotstream_jax.train --config configs/dmd_inter.py:wan-1.3b --workdir runs/dmd_inter
 
 wan-1.3b, the paper's: 1 k steps of 64, a step a shot, stories of 5 shots; adapters of rank 256 on the student and on a
-new fake score. Only the clips' captions are used. tiny: minutes on two cores.
+new fake score. Only the clips' captions are used. tiny: on the drawn world.
 """
 
 from ml_collections import ConfigDict
@@ -15,11 +15,10 @@ from configs.teacher import WAN, trained
 def get_config(preset: str = "tiny") -> ConfigDict:
     wan, config = preset == WAN, dmd_intra(preset)
     config.stage = "dmd_inter"
-    config.start.checkpoint = "runs/dmd_intra/model" if wan else "out/film/dmd_intra/model"
-    config.shots = 5 if wan else 3  # of a story; clips with fewer are skipped
-    config.run.steps = 1000 if wan else 24
-    config.run.batch = 64 if wan else 2
-    config.run.sample_every = 120 if wan else 24
+    config.start.checkpoint = "runs/dmd_intra/model" if wan else "out/tiny/dmd_intra/model"
+    config.shots = 5 if wan else 4  # of a story; clips with fewer are skipped
+    config.run.steps = 1000 if wan else 1200
+    config.run.batch = 64 if wan else 8
     config.trained = trained("lora", rank=256 if wan else 16)
     config.fake = trained("lora", rank=256 if wan else 16)
     return config

@@ -2,8 +2,8 @@
 
     python -m shotstream_jax.train --config configs/dmd_intra.py:wan-1.3b --workdir runs/dmd_intra
 
-wan-1.3b, the paper's: 500 steps of 32, one of the student in six, the others of the fake score. tiny: minutes on two
-cores. Three transformers are in memory: student and fake score in training, and the frozen teacher as the real score.
+wan-1.3b, the paper's: 500 steps of 32, one of the student in six, the others of the fake score. tiny: on the drawn
+world. Three transformers are in memory: student and fake score in training, and the frozen teacher as the real score.
 """
 
 from ml_collections import ConfigDict
@@ -15,16 +15,17 @@ from configs.teacher import WAN, optim, trained
 def get_config(preset: str = "tiny") -> ConfigDict:
     wan, config = preset == WAN, ode_init(preset)
     config.stage = "dmd_intra"
-    config.start.checkpoint = "runs/ode_init/model" if wan else "out/film/ode_init/model"
-    config.teacher = "runs/teacher/model" if wan else "out/film/teacher/model"  # both scores begin with it
+    config.start.checkpoint = "runs/ode_init/model" if wan else "out/tiny/ode_init/model"
+    config.teacher = "runs/teacher/model" if wan else "out/tiny/teacher/model"  # both scores begin with it
     del config.pairs
-    config.run.steps = 500 if wan else 24
-    config.run.batch = 32 if wan else 2
-    config.run.save_every = 60 if wan else 6
-    config.run.held_out_every = 60 if wan else 6
-    config.run.sample_every = 120 if wan else 24
+    config.run.steps = 500 if wan else 1200
+    config.run.batch = 32 if wan else 8
+    config.run.save_every = 60
+    config.run.held_out_every = 60
+    config.run.held_out_batches = 2
+    config.run.sample_every = 120
     config.dropout.text = 0.0
-    config.optim = optim(2e-6 if wan else 5e-4, clip=1.0)
+    config.optim = optim(2e-6 if wan else 1e-4, clip=1.0)
     config.critic = optim(4e-7 if wan else 1e-4, clip=10.0)
     config.fake = trained("all")
     config.distillation = ConfigDict()

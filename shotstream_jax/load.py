@@ -25,6 +25,7 @@ from shotstream_jax.text.tokenizer import ByteTokenizer, FileTokenizer, Tokenize
 
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 SHIPPED = ("tiny",)
+WEIGHTS = pathlib.Path(__file__).parent / "weights"  # a folder for each of them
 RANDOM_SEED = 0
 
 
@@ -55,7 +56,7 @@ def load(
         tokenizer, origin = load_tokenizer(preset, folder), str(folder)
         params = {part: load_part(preset, part, folder, DTYPES[dtype], mesh) for part in PARTS}
     else:
-        tokenizer, origin = ByteTokenizer(), f"random, seed {RANDOM_SEED}"
+        tokenizer, origin = load_tokenizer(preset, checkpoint), f"random, seed {RANDOM_SEED}"
         params = cast(random_params(preset, RANDOM_SEED), DTYPES[dtype])
     params["dit"] = quantize_blocks(params["dit"], quantize)
     if mesh:
@@ -78,7 +79,10 @@ def preset_of(checkpoint: str | pathlib.Path) -> Preset:
     raise InputError(f"checkpoint {checkpoint} is neither a folder nor one of the shipped models: {', '.join(SHIPPED)}")
 
 
-def load_tokenizer(preset: Preset, folder: pathlib.Path) -> Tokenizer:
+def load_tokenizer(preset: Preset, checkpoint: str | pathlib.Path) -> Tokenizer:
+    """The tokeniser of a checkpoint folder or a shipped model, without its weights."""
+    folder = pathlib.Path(checkpoint)
+    folder = folder if folder.is_dir() else WEIGHTS / str(checkpoint)
     return ByteTokenizer() if preset.byte_tokens else FileTokenizer(folder / "tokenizer.json")
 
 
@@ -135,8 +139,7 @@ def save_parts(trained: Params, preset: Preset, checkpoint: str | pathlib.Path, 
         table = part_table(preset, part)
         whole = native.Part(table, abstract_params(preset, part), to_public(table, tree))
         parts[part] = native.write_part(partial / part, whole, lambda _: None)
-    if not preset.byte_tokens:
-        shutil.copy(start / "tokenizer.json", partial)
+    _copy_tokenizer(load_tokenizer(preset, checkpoint), partial)
     native.finish(partial, made, dataclasses.asdict(preset), parts)
     shutil.rmtree(folder, ignore_errors=True)
     made.replace(folder)
@@ -149,22 +152,23 @@ def _link(source: str, target: str) -> None:
         shutil.copy2(source, target)
 
 
-def save(model: Model, folder: str | pathlib.Path, tokenizer: str | pathlib.Path | None = None) -> None:
+def _copy_tokenizer(tokenizer: Tokenizer, folder: pathlib.Path) -> None:
+    if isinstance(tokenizer, FileTokenizer):
+        shutil.copy(tokenizer.path, folder / "tokenizer.json")
+
+
+def save(model: Model, folder: str | pathlib.Path) -> None:
     """Writes a native folder that `load` accepts; it has its name only when it is whole."""
     folder = pathlib.Path(folder)
     if is_quantized(model.params["dit"]):
         raise InputError("the model's weights are rounded to 8 bits: load it with quantize='none' to save it")
-    if tokenizer is None and not model.preset.byte_tokens:
-        raise InputError(f"{model.preset.name} has a vocabulary of its own: give its tokenizer.json")
-    vocabulary = pathlib.Path(tokenizer).read_bytes() if tokenizer else None
     partial = native.stage(folder)
     parts: dict[str, Any] = {}
     for part in PARTS:
         table, params = part_table(model.preset, part), jax.tree.map(np.asarray, model.params[part])
         whole = native.Part(table, abstract_params(model.preset, part), to_public(table, params))
         parts[part] = native.write_part(partial / part, whole, lambda _: None)
-    if vocabulary:
-        (partial / "tokenizer.json").write_bytes(vocabulary)
+    _copy_tokenizer(model.tokenizer, partial)
     native.finish(partial, folder, dataclasses.asdict(model.preset), parts)
 
 

@@ -49,7 +49,10 @@ from shotstream_jax.vae.model import VAE
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """The fields of a recipe. video.shot_frames: latent frames that a training target has at most."""
+    """The fields of a recipe. video.shot_frames: latent frames that a training target has at most.
+
+    negative_prompt: "" stands for embeddings of zeros, which is what a model sees in training when it is told nothing.
+    """
 
     checkpoint: str
     dtype: str
@@ -115,7 +118,8 @@ def check(recipe: Recipe, preset: Preset) -> None:
         raise InputError(
             f"context {recipe.context} must be at least 1 frame; the model's own is {preset.memory.context}"
         )
-    check_caption(recipe.negative_prompt, "config.negative_prompt")
+    if recipe.negative_prompt:
+        check_caption(recipe.negative_prompt, "config.negative_prompt")
     preset.latent_grid(recipe.video)
 
 
@@ -152,7 +156,7 @@ def encode_shards(recipe: Recipe, clips: list[Clip], folder: pathlib.Path, setti
     """The shards that are still to be made, one after the other."""
     encoders = load_encoders(recipe.checkpoint, recipe.dtype)
     if not (folder / "negative.npz").exists():
-        records.write_negative(folder, encode_text(encoders, recipe.negative_prompt, "the negative prompt"))
+        records.write_negative(folder, encode_negative(encoders, recipe.negative_prompt))
     shares = {shard: clips[shard :: settings.shard_count] for shard in todo}
     total = sum(map(len, shares.values()))
     with logging_redirect_tqdm(), tqdm(total=total, unit="clip", desc=str(folder)) as bar:
@@ -267,6 +271,12 @@ def encode_text(encoders: Encoders, prompt: str, what: str) -> Float[np.ndarray,
     ids, valid = jnp.asarray(tokens.ids[None]), jnp.asarray([tokens.valid])
     text = encode_prompt(encoders.text, encoders.text_params, ids, valid)
     return np.asarray(text[0])[: tokens.valid].astype(encoders.text.dtype)
+
+
+def encode_negative(encoders: Encoders, prompt: str) -> Float[np.ndarray, "l e"]:
+    if not prompt:
+        return np.zeros((0, encoders.preset.dit.text_dim), np.float32)
+    return encode_text(encoders, prompt, "the negative prompt")
 
 
 if __name__ == "__main__":

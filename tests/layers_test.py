@@ -27,6 +27,7 @@ ALLOWED = {  # layer → layers of ours that it may import, besides itself
     "generate.__main__": MODELS | {"generate", "load", "cli"},
     "data": {"core", "memory", "text"},
     "data.world.__main__": {"core", "cli", "generate"},
+    "data.world.vocabulary": {"core", "cli", "text"},
     "train": MODELS | {"data", "generate", "load"},
     "train.__main__": MODELS | {"cli", "data", "load"},
     "train.ode_pairs": MODELS | {"cli", "data", "load"},

@@ -17,8 +17,11 @@ import numpy as np
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.data.records import ClipRecord, Dataset
 from shotstream_jax.memory.select import select_from
+from shotstream_jax.text.prompts import shot_prompt
+from shotstream_jax.text.tokenizer import Tokenizer, tokenize
 
 Row = dict[str, np.ndarray]
+Texts = Callable[[ClipRecord, int], np.ndarray]  # what a row has of a shot's prompt, in a slot of fixed length
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,21 +91,35 @@ def held_out_clips(dataset: Dataset, share: float) -> set[int]:
     return set(by_hash[:count])
 
 
-def target_row(dataset: Dataset, sample: Sample, cfg: DataConfig, text_len: int) -> Row:
+def embeddings(length: int) -> Texts:
+    """The prompt's embedding as it is stored [l, e], zero-padded."""
+    return lambda record, shot: _padded(record.text[shot], length)
+
+
+def token_ids(tokenizer: Tokenizer, length: int) -> Texts:
+    """The prompt's ids [l], PAD behind them, for a text encoder that is trained."""
+
+    def ids(record: ClipRecord, shot: int) -> np.ndarray:
+        return tokenize(tokenizer, shot_prompt(record.global_caption, shot, record.captions[shot]), length).ids
+
+    return ids
+
+
+def target_row(dataset: Dataset, sample: Sample, cfg: DataConfig, texts: Texts) -> Row:
     """One target shot and its conditions (data/batch.Batch without the batch dimension)."""
     record, budget = dataset.record(sample.clip), dataset.settings.context
     target = record.targets[sample.shot][: cfg.frames].astype(np.float32)
-    conditions = condition_row(record, sample.shot, budget, text_len)
+    conditions = condition_row(record, sample.shot, budget, texts)
     if cfg.captions == "target":
-        conditions["text"] = _padded(record.text[sample.shot], text_len)[None]
+        conditions["text"] = texts(record, sample.shot)[None]
         conditions["caption"] = np.zeros_like(conditions["caption"])
     return {"target": target} | conditions
 
 
-def condition_row(record: ClipRecord, shot: int, budget: int, text_len: int) -> Row:
+def condition_row(record: ClipRecord, shot: int, budget: int, texts: Texts) -> Row:
     """A shot's true context and the captions of its live shots, as generate/conditions has them for a stream."""
     first = max(0, shot - budget)
-    slots = [_padded(text, text_len) for text in record.text[first : shot + 1]]
+    slots = [texts(record, k) for k in range(first, shot + 1)]
     slots += [np.zeros_like(slots[0])] * (budget + 1 - len(slots))
     if shot == 0:  # zero latents of shot 0, and the shot is shot 1
         context = np.zeros((budget, *record.targets[0].shape[1:]), np.float32)
@@ -115,9 +132,10 @@ def condition_row(record: ClipRecord, shot: int, budget: int, text_len: int) -> 
     return {"context": context.astype(np.float32), "text": np.stack(slots)} | ids
 
 
-def story_row(dataset: Dataset, clip: int, shots: int, text_len: int) -> Row:
+def story_row(dataset: Dataset, clip: int, shots: int, texts: Texts) -> Row:
     """The captions of a clip's first shots: all that a story that makes its own history needs."""
-    return {"text": np.stack([_padded(text, text_len) for text in dataset.record(clip).text[:shots]])}
+    record = dataset.record(clip)
+    return {"text": np.stack([texts(record, k) for k in range(shots)])}
 
 
 class Batches:

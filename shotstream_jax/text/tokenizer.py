@@ -29,7 +29,7 @@ class Tokenizer(Protocol):
 
 
 class ByteTokenizer:
-    """UTF-8 bytes, shifted past the special tokens. For models that have no vocabulary of their own yet."""
+    """UTF-8 bytes, shifted past the special tokens. For models that have no vocabulary of their own."""
 
     def encode(self, text: str) -> list[int]:
         return [byte + 3 for byte in text.encode("utf-8")]
@@ -39,6 +39,7 @@ class FileTokenizer:
     """The checkpoint's own tokenizer.json (SentencePiece unigram)."""
 
     def __init__(self, path: pathlib.Path):
+        self.path = path
         try:
             self._tokenizer = tokenizers.Tokenizer.from_file(str(path))
         except Exception as error:  # the library raises bare Exception for every kind of bad file

@@ -3,6 +3,8 @@
 x += attention(norm₁ x)                                    no softmax scale
 x += fc2(fc1(y) · GELU_tanh(gate(y))), y = norm₂ x
 bucket(r) = [16 if r > 0] + (|r| if |r| < 8, else min(15, 8 + ⌊8·ln(|r|/8)/ln 16⌋)), r = key − query    (1)
+
+A fresh one starts with scores of variance 1, as T5 does: without a scale the queries must be small.
 """
 
 import dataclasses
@@ -47,11 +49,16 @@ class UMT5Block(nn.Module):
     @nn.compact
     def __call__(self, x: Array, padding: Array) -> tuple[Array, None]:
         cfg = self.cfg
-        linear = lambda width, name: nn.Dense(width, use_bias=False, dtype=self.dtype, name=name)  # noqa: E731
+        start = lambda name: nn.initializers.variance_scaling(  # noqa: E731
+            1 / cfg.head_dim if name == "q" else 1.0, "fan_in", "truncated_normal"
+        )
+        linear = lambda width, name: nn.Dense(  # noqa: E731
+            width, use_bias=False, dtype=self.dtype, kernel_init=start(name), name=name
+        )
         y = RMSNorm(cfg.eps, name="norm_attn")(x)
         b, t, _ = y.shape
         q, k, v = (linear(cfg.heads * cfg.head_dim, n)(y).reshape(b, t, cfg.heads, cfg.head_dim) for n in "qkv")
-        table = self.param("positions", nn.initializers.normal(1.0), (cfg.buckets, cfg.heads))
+        table = self.param("positions", nn.initializers.normal(cfg.dim**-0.5), (cfg.buckets, cfg.heads))
         bucket = relative_buckets(np.arange(t)[None, :] - np.arange(t)[:, None], cfg.buckets, cfg.max_distance)
         bias = jnp.moveaxis(table[bucket], -1, 0)[None].astype(jnp.float32)
         scores = jnp.einsum("btnk,bsnk->bnts", q, k, preferred_element_type=jnp.float32) + bias

@@ -1,11 +1,11 @@
 """Train the autoencoder, or one of the four stages, on one machine or many.
 
-  python -m shotstream_jax.train --config configs/autoencoder.py:tiny --workdir runs/vae
-  python -m shotstream_jax.train --config configs/teacher.py:tiny --workdir out/film/teacher
+  python -m shotstream_jax.train --config configs/autoencoder.py:tiny --workdir out/tiny/autoencoder
+  python -m shotstream_jax.train --config configs/teacher.py:tiny --workdir out/tiny/teacher
   python -m shotstream_jax.train.ode_pairs --config configs/ode_init.py:tiny
-  python -m shotstream_jax.train --config configs/ode_init.py:tiny --workdir out/film/ode_init
-  python -m shotstream_jax.train --config configs/dmd_intra.py:tiny --workdir out/film/dmd_intra
-  python -m shotstream_jax.train --config configs/dmd_inter.py:tiny --workdir out/film/dmd_inter
+  python -m shotstream_jax.train --config configs/ode_init.py:tiny --workdir out/tiny/ode_init
+  python -m shotstream_jax.train --config configs/dmd_intra.py:tiny --workdir out/tiny/dmd_intra
+  python -m shotstream_jax.train --config configs/dmd_inter.py:tiny --workdir out/tiny/dmd_inter
 
 The same command goes on where an interrupted run stopped. SIGTERM saves, and exits with 0. WORKDIR/model is the result.
 --aot compiles a recipe for a TPU slice that need not be there, and says what it would need (docs/aot.md).

@@ -9,8 +9,9 @@ import numpy as np
 
 from shotstream_jax.core.sharding import param_shardings, with_shardings
 from shotstream_jax.data.records import Dataset
-from shotstream_jax.load import load_weights
+from shotstream_jax.load import load_tokenizer, load_weights
 from shotstream_jax.model import PARTS, Params, abstract_params, init_part
+from shotstream_jax.text.tokenizer import PAD, tokenize
 from shotstream_jax.train.recipe import Recipe
 from shotstream_jax.train.setup import Frozen, Origin, Setup, State
 from shotstream_jax.train.stage import Data, Stage
@@ -25,6 +26,8 @@ def fresh_state(recipe: Recipe, stage: Stage, dataset: Data) -> tuple[State, Fro
     state, frozen = jax.jit(functools.partial(networks.start, setup), out_shardings=places)(loaded)
     if "negative" in stage.needs():
         frozen["negative"] = jax.device_put(negative_text(setup, dataset), setup.whole)
+    if "negative_ids" in stage.needs():
+        frozen["negative_ids"] = jax.device_put(negative_ids(recipe, setup, dataset), setup.whole)
     if "vae" in stage.needs():
         frozen["vae"] = load_weights(recipe.start.checkpoint, "vae", mesh=setup.mesh)
     return state | jax.tree.map(_zeros, stage.extras()), frozen
@@ -44,6 +47,9 @@ def abstract_frozen(stage: Stage) -> Frozen:
     if "negative" in stage.needs():
         shape = (1, setup.preset.dit.text_len, setup.preset.dit.text_dim)
         frozen["negative"] = jax.ShapeDtypeStruct(shape, jnp.float32, sharding=setup.whole)
+    if "negative_ids" in stage.needs():
+        shape = (1, setup.preset.dit.text_len)
+        frozen["negative_ids"] = jax.ShapeDtypeStruct(shape, jnp.int32, sharding=setup.whole)
     return frozen
 
 
@@ -52,6 +58,13 @@ def negative_text(setup: Setup, dataset: Dataset) -> np.ndarray:
     text = np.zeros((1, setup.preset.dit.text_len, setup.preset.dit.text_dim), np.float32)
     text[0, : len(dataset.negative)] = dataset.negative
     return text
+
+
+def negative_ids(recipe: Recipe, setup: Setup, dataset: Dataset) -> np.ndarray:
+    """The negative prompt's tokens [1, l]; none at all of an empty one, whose embedding is zeros."""
+    prompt, length = dataset.settings.negative_prompt, setup.preset.dit.text_len
+    tokenizer = load_tokenizer(setup.preset, recipe.start.checkpoint)
+    return tokenize(tokenizer, prompt, length).ids[None] if prompt else np.full((1, length), PAD, np.int32)
 
 
 def _weights(recipe: Recipe, setup: Setup, origin: Origin) -> Params:

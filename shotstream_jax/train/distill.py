@@ -10,7 +10,7 @@ import numpy as np
 from shotstream_jax.core.aot import Program
 from shotstream_jax.core.typing import Array
 from shotstream_jax.data.batch import Conditions
-from shotstream_jax.data.pipeline import Row, target_row
+from shotstream_jax.data.pipeline import Row, embeddings, target_row
 from shotstream_jax.data.records import Dataset
 from shotstream_jax.train import dmd, flops
 from shotstream_jax.train.base import BaseStage
@@ -114,7 +114,7 @@ class IntraStage(Distillation):
 
     def load(self, dataset: Dataset, item: Any) -> Row:
         """The target itself is not used: the student makes its own."""
-        row = target_row(dataset, item, self.recipe.data, self.setup.preset.dit.text_len)
+        row = target_row(dataset, item, self.recipe.data, embeddings(self.setup.preset.dit.text_len))
         return {name: array for name, array in row.items() if name != "target"}
 
     def extras(self) -> State:

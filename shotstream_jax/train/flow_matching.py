@@ -56,10 +56,11 @@ class Draws:
     dropped: Dropped
 
 
-def draw(key: PRNGKey, batch: Batch, schedule: Schedule, dropout: Dropout) -> Draws:
-    rows = batch.target.shape[0]
+def draw(key: PRNGKey, shape: tuple[int, ...], schedule: Schedule, dropout: Dropout) -> Draws:
+    """Draws for a batch of shots of shape [b, f, h, w, c]."""
+    rows = shape[0]
     time = jax.random.randint(rng.stream(key, "time"), (rows,), 0, schedule.steps)
-    noise = normal_rows(rng.stream(key, "noise"), batch.target.shape)
+    noise = normal_rows(rng.stream(key, "noise"), shape)
     return Draws(time, noise, dropout.draw(key, rows))
 
 

@@ -12,7 +12,7 @@ from shotstream_jax.core.aot import Program
 from shotstream_jax.core.sharding import batch_sharding
 from shotstream_jax.core.typing import Array, PRNGKey
 from shotstream_jax.data.pairs import open_pairs
-from shotstream_jax.data.pipeline import Row, condition_row, held_out_clips
+from shotstream_jax.data.pipeline import Row, condition_row, embeddings, held_out_clips
 from shotstream_jax.data.records import Dataset
 from shotstream_jax.model import Params
 from shotstream_jax.train import flops
@@ -39,8 +39,8 @@ class OdeInitStage(Supervised):
 
     def load(self, dataset: Dataset, item: int) -> Row:
         clip, shot = self._pairs.samples[item]
-        text_len = self.setup.preset.dit.text_len
-        conditions = condition_row(dataset.record(int(clip)), int(shot), dataset.settings.context, text_len)
+        texts = embeddings(self.setup.preset.dit.text_len)
+        conditions = condition_row(dataset.record(int(clip)), int(shot), dataset.settings.context, texts)
         return {"trajectory": self._pairs.read(item)} | conditions
 
     @property

@@ -29,7 +29,7 @@ from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.sharding import batch_sharding, make_mesh
 from shotstream_jax.core.typing import Array
 from shotstream_jax.data import pairs
-from shotstream_jax.data.pipeline import condition_row, find_samples, local_rows
+from shotstream_jax.data.pipeline import condition_row, embeddings, find_samples, local_rows
 from shotstream_jax.data.records import Dataset
 from shotstream_jax.flow.schedule import Schedule
 from shotstream_jax.load import load_weights, preset_of
@@ -126,7 +126,7 @@ def _trajectories(
 
 def _conditions(setup: Setup, dataset: Dataset, sample: np.ndarray) -> dict[str, np.ndarray]:
     clip, shot = (int(n) for n in sample)
-    return condition_row(dataset.record(clip), shot, dataset.settings.context, setup.preset.dit.text_len)
+    return condition_row(dataset.record(clip), shot, dataset.settings.context, embeddings(setup.preset.dit.text_len))
 
 
 def _teacher(recipe: OdeRecipe, setup: Setup) -> Params:

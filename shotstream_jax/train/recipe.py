@@ -112,10 +112,19 @@ class ShotRecipe(Recipe):
 
 @dataclasses.dataclass(frozen=True)
 class TeacherRecipe(ShotRecipe):
-    """Stage 1. sampler_steps, guidance: of the sample videos."""
+    """Stage 1. sampler_steps, guidance: of the sample videos.
 
+    text: the text encoder is "frozen", or "trained" with the transformer; then precompute encodes the prompts again.
+    """
+
+    text: str = "frozen"
     sampler_steps: int = 50
     guidance: float = 6.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.text not in ("frozen", "trained"):
+            raise InputError(f"text {self.text!r} is not known; choose frozen or trained")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -23,6 +23,7 @@ from shotstream_jax.load import DTYPES
 from shotstream_jax.memory.cache import FrameIds
 from shotstream_jax.model import Params, abstract_params, compute_params
 from shotstream_jax.presets import Preset
+from shotstream_jax.text.umt5 import UMT5
 from shotstream_jax.train.optim import OptimConfig, make_optimizer
 from shotstream_jax.train.recipe import Recipe, RunConfig
 from shotstream_jax.train.state import Trained, TrainState, init_state, state_shardings
@@ -58,6 +59,10 @@ class Setup:
     @property
     def vae(self) -> VAE:
         return VAE(self.preset.vae)
+
+    @property
+    def text(self) -> UMT5:
+        return UMT5(self.preset.text, self.dtype)
 
     @property
     def steps(self) -> FewSteps:

@@ -50,7 +50,8 @@ class Stage(Protocol):
         """What the state has beside the networks, as abstract arrays with shardings; a run starts with zeros."""
 
     def needs(self) -> tuple[str, ...]:
-        """What `frozen` must have beside the networks: "negative" (the prompt's embedding [1, l, e]), "vae"."""
+        """What `frozen` must have beside the networks: "negative" (the prompt's embedding [1, l, e]), "negative_ids"
+        (its tokens [1, l]), "vae"."""
 
     def batch_index(self, step: int) -> int: ...
 

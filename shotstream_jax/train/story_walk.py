@@ -19,7 +19,7 @@ from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.sharding import batch_sharding
 from shotstream_jax.core.typing import Array, Float, Int, typechecked
 from shotstream_jax.data.batch import Conditions
-from shotstream_jax.data.pipeline import Row, held_out_clips, story_row
+from shotstream_jax.data.pipeline import Row, embeddings, held_out_clips, story_row
 from shotstream_jax.data.records import Dataset
 from shotstream_jax.memory.cache import FrameIds
 from shotstream_jax.memory.select import candidates, select_context
@@ -127,7 +127,7 @@ class InterStage(Distillation):
         return clips_source(dataset, train, [i for i in long if i in held], len(dataset.clips) - len(long))
 
     def load(self, dataset: Dataset, item: int) -> Row:
-        return story_row(dataset, item, self.recipe.shots, self.setup.preset.dit.text_len)
+        return story_row(dataset, item, self.recipe.shots, embeddings(self.setup.preset.dit.text_len))
 
     def extras(self) -> State:
         shape = (self.setup.run.batch, self.recipe.shots, self._kept, *self.setup.latent)

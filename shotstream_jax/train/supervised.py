@@ -1,4 +1,4 @@
-"""The steps of a stage that trains one network on one loss of real shots: common to stages 1 and 2."""
+"""The steps of a stage that trains its networks, mostly one, on one loss: common to stages 1 and 2."""
 
 import functools
 from typing import Any
@@ -11,11 +11,15 @@ from shotstream_jax.model import Params
 from shotstream_jax.train.base import BaseStage
 from shotstream_jax.train.recipe import Recipe
 from shotstream_jax.train.setup import Frozen, Network, Networks, Origin, Setup, State, jit_step
-from shotstream_jax.train.step import Metrics
+from shotstream_jax.train.state import update
+from shotstream_jax.train.step import Metrics, gradients
 
 
 class Supervised(BaseStage):
-    """A stage says what its batch and draws are, and their loss; `result` names its network, `part` what that is."""
+    """A stage says what its batch and draws are, and their loss; `result` names its network, `part` what that is.
+
+    Networks that a stage adds to `networks` are trained with it, on the same loss; each has a clip of its own.
+    """
 
     result: str
     part: str = "dit"
@@ -30,13 +34,15 @@ class Supervised(BaseStage):
         raise NotImplementedError
 
     def loss(self, params: Params, batch: Any, draws: Any) -> Array:
+        """params: as `params` gives them."""
         raise NotImplementedError
 
     @property
     def results(self) -> tuple[str, ...]:
-        return (self.result,)
+        return tuple(self.networks.moving)
 
     def params(self, state: State, frozen: Frozen) -> Params:
+        """All that the loss computes with."""
         return self.network.params(state[self.result], frozen[self.result], self.setup.dtype)
 
     def extras(self) -> State:
@@ -51,13 +57,18 @@ class Supervised(BaseStage):
     @functools.cached_property
     def _train(self) -> Any:
         def train(state: State, frozen: Frozen, rows: dict[str, Array], i: Array) -> tuple[State, Metrics]:
-            def loss(moves: Any, rows: Any) -> Any:
-                moved = state | {self.result: state[self.result].replace(moves=moves)}
-                return self.loss(self.params(moved, frozen), *rows), ({}, None)
+            def loss(moves: dict[str, Params], rows: Any) -> Any:
+                moved = {name: state[name].replace(moves=moves[name]) for name in moves}
+                return self.loss(self.params(state | moved, frozen), *rows), ({}, None)
 
-            drawn, pieces = self.draw(self.setup.key("train", i), rows), self.recipe.run.accumulate
-            new, metrics, _ = self.network.step(state[self.result], drawn, loss, pieces)
-            return state | {self.result: new}, metrics
+            moves = {name: state[name].moves for name in self.networks.moving}
+            drawn = self.draw(self.setup.key("train", i), rows)
+            grads, metrics, _ = gradients(loss, moves, drawn, self.recipe.run.accumulate)
+            new = {}
+            for name, network in self.networks.moving.items():
+                new[name], norm = update(state[name], grads[name], network.optimizer, network.trained.ema)
+                metrics |= {"grad_norm" if name == self.result else f"{name}/grad_norm": norm}
+            return state | new, metrics
 
         return jit_step(train, self.networks.abstract(self.setup)[0], outputs=1)
 

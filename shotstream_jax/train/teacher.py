@@ -5,44 +5,84 @@ from collections.abc import Iterator
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from shotstream_jax.core.aot import Program
-from shotstream_jax.core.typing import Array, PRNGKey
-from shotstream_jax.data.batch import Batch
-from shotstream_jax.data.pipeline import Row, target_row
+from shotstream_jax.core.sharding import batch_sharding
+from shotstream_jax.core.typing import Array, Float, Int, PRNGKey
+from shotstream_jax.data.pipeline import Row, Texts, embeddings, target_row, token_ids
 from shotstream_jax.data.records import Dataset
 from shotstream_jax.flow.schedule import Schedule
 from shotstream_jax.flow.solver import sample
+from shotstream_jax.load import load_tokenizer
 from shotstream_jax.model import Params
+from shotstream_jax.text.tokenizer import PAD
 from shotstream_jax.train import flops
 from shotstream_jax.train.flow_matching import Draws, draw, flow_loss, shot_velocity
 from shotstream_jax.train.recipe import TeacherRecipe
-from shotstream_jax.train.setup import Frozen, State, abstract_rows, batch_of
+from shotstream_jax.train.setup import Frozen, Network, Networks, Origin, Setup, State, abstract_rows, batch_of
 from shotstream_jax.train.stage import Source, shots_source
+from shotstream_jax.train.state import Trained
 from shotstream_jax.train.step import normal_rows
 from shotstream_jax.train.supervised import Supervised
 
 
 class TeacherStage(Supervised):
+    """The transformer alone, or with its text encoder (recipe.text): then rows have tokens where embeddings were."""
+
     result = "teacher"
     recipe: TeacherRecipe
+
+    def __init__(self, recipe: TeacherRecipe, setup: Setup):
+        super().__init__(recipe, setup)
+        if self._reads:
+            text = Network(Trained(ema=recipe.trained.ema), recipe.optim, Origin("start", "text"))
+            self.networks = Networks({self.result: self.network, "text": text})
+
+    @property
+    def _reads(self) -> bool:
+        return self.recipe.text == "trained"
 
     def source(self, dataset: Dataset) -> Source:
         return shots_source(dataset, self.recipe.data)
 
     def load(self, dataset: Dataset, item: Any) -> Row:
-        return target_row(dataset, item, self.recipe.data, self.setup.preset.dit.text_len)
+        return target_row(dataset, item, self.recipe.data, self._texts)
+
+    @functools.cached_property
+    def _texts(self) -> Texts:
+        preset = self.setup.preset
+        if not self._reads:
+            return embeddings(preset.dit.text_len)
+        return token_ids(load_tokenizer(preset, self.recipe.start.checkpoint), preset.dit.text_len)
 
     def needs(self) -> tuple[str, ...]:
-        return ("negative",)
+        return ("negative_ids",) if self._reads else ("negative",)
 
-    def draw(self, key: PRNGKey, rows: dict[str, Array]) -> tuple[Batch, Draws]:
-        batch = batch_of(rows)
-        return batch, draw(key, batch, self.setup.schedule, self.recipe.dropout)
+    def draw(self, key: PRNGKey, rows: dict[str, Array]) -> tuple[dict[str, Array], Draws]:
+        return rows, draw(key, rows["target"].shape, self.setup.schedule, self.recipe.dropout)
 
-    def loss(self, params: Params, batch: Batch, draws: Draws) -> Array:
-        return flow_loss(self.setup.teacher, self.setup.schedule, params, batch, draws)
+    def params(self, state: State, frozen: Frozen) -> Params:
+        """Of each network, by its name."""
+        moving, dtype = self.networks.moving, self.setup.dtype
+        return {name: network.params(state[name], frozen[name], dtype) for name, network in moving.items()}
+
+    def loss(self, params: Params, batch: dict[str, Array], draws: Draws) -> Array:
+        rows = self._embedded(params, batch)
+        return flow_loss(self.setup.teacher, self.setup.schedule, params[self.result], batch_of(rows), draws)
+
+    def _embedded(self, params: Params, rows: dict[str, Array]) -> dict[str, Array]:
+        return rows | {"text": self._embed(params, rows["text"])} if self._reads else rows
+
+    def _embed(self, params: Params, ids: Int[Array, "b slots l"]) -> Float[Array, "b slots l e"]:
+        """By the text encoder in training; a slot without tokens has zeros."""
+        rows = ids.reshape(-1, ids.shape[-1])
+        text = self.setup.text.apply({"params": params["text"]}, rows, jnp.sum(rows != PAD, axis=-1))
+        return text.reshape(*ids.shape, -1)
+
+    def _negative(self, params: Params, frozen: Frozen) -> Float[Array, "1 l e"]:
+        return self._embed(params, frozen["negative_ids"][None])[0] if self._reads else frozen["negative"]
 
     @functools.cached_property
     def _sample(self) -> Any:
@@ -51,15 +91,17 @@ class TeacherStage(Supervised):
 
         @jax.jit
         def make(state: State, frozen: Frozen, rows: dict[str, Array]) -> Array:
-            batch = batch_of(rows)
-            velocity = functools.partial(shot_velocity, setup.teacher, self.params(state, frozen))
-            branches = (batch.conditions, batch.conditions.under_one_prompt(frozen["negative"]))
+            params = self.params(state, frozen)
+            batch, negative = batch_of(self._embedded(params, rows)), self._negative(params, frozen)
+            velocity = functools.partial(shot_velocity, setup.teacher, params[self.result])
+            branches = (batch.conditions, batch.conditions.under_one_prompt(negative))
             noise = normal_rows(setup.key("sample"), batch.target.shape)
             return sample(*(functools.partial(velocity, c) for c in branches), noise, schedule, self.recipe.guidance)[0]
 
         return make
 
     def flops(self, i: int) -> float:
+        """Of the transformer; a text encoder in training is small beside it."""
         setup, cfg = self.setup, self.setup.preset.dit
         tokens, slots = int(np.prod(cfg.grid(*setup.grid))), self._slots
         forward = flops.teacher_pass(cfg, setup.preset.memory, setup.frames, tokens, slots)
@@ -72,4 +114,7 @@ class TeacherStage(Supervised):
 
     def programs(self, state: State, frozen: Frozen) -> Iterator[Program]:
         rows = abstract_rows(self.setup, self._slots)
+        if self._reads:
+            shape, sharding = rows["text"].shape[:-1], batch_sharding(self.setup.mesh, 3)
+            rows["text"] = jax.ShapeDtypeStruct(shape, jnp.int32, sharding=sharding)
         yield Program("step", self._train, (state, frozen, rows, np.int32(0)), self.flops(0))

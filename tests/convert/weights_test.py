@@ -22,13 +22,14 @@ from shotstream_jax.convert.torch_io import read_torch, write_torch
 from shotstream_jax.core.checkpoint import create_array, write_slice
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.sharding import RULES, make_mesh, match_rule, param_shardings
-from shotstream_jax.load import load, load_part, preset_of, save
+from shotstream_jax.load import WEIGHTS, load, load_part, preset_of, save
 from shotstream_jax.model import PARTS, abstract_params
 from shotstream_jax.presets import find_preset
 from shotstream_jax.testing import tiny_model
 
 MODEL = tiny_model()
 TINY, WAN = find_preset("tiny"), find_preset("wan-1.3b")
+TOKENIZER = WEIGHTS / "tiny" / "tokenizer.json"
 FILES = {"dit": "dit.safetensors", "vae": "vae.pth", "text": "text.pt"}
 
 
@@ -78,7 +79,7 @@ def convert(files: dict, out, progress=lambda _: None) -> None:
 
 def import_all(run, files, out="ckpt", dit=FILES["dit"]):
     named = ("--shotstream", files / dit, "--vae", files / FILES["vae"], "--text-encoder", files / FILES["text"])
-    return run("import", *named, "--out", files / out)
+    return run("import", *named, "--tokenizer", TOKENIZER, "--out", files / out)
 
 
 @pytest.mark.parametrize("part", PARTS)
@@ -124,7 +125,7 @@ def test_inspect_tells_what_is_there(run, files):
     assert "no known part" in run("inspect", files / "odd.safetensors")[1]
     convert(sources(files, "vae"), files / "only_vae")
     _, out = run("inspect", files / "only_vae")
-    assert out.count("missing") == 2
+    assert out.count("missing") == 3  # and the tokeniser
     with pytest.raises(InputError, match="lacks dit, text"):
         load(files / "only_vae")
 
@@ -375,10 +376,12 @@ def test_random_weights_go_onto_a_mesh_too():
 
 
 def test_a_vocabulary_is_not_forgotten(tmp_path):
-    model = dataclasses.replace(MODEL, preset=dataclasses.replace(MODEL.preset, byte_tokens=False))
-    with pytest.raises(InputError, match=r"give its tokenizer.json"):
-        save(model, tmp_path / "ckpt")
-    assert not list(tmp_path.iterdir())
+    save(load("tiny"), tmp_path / "ckpt")
+    assert (tmp_path / "ckpt" / "tokenizer.json").read_bytes() == TOKENIZER.read_bytes()
+    assert load(tmp_path / "ckpt").tokenizer.encode("The bear") == load("tiny").tokenizer.encode("the bear")
+    (tmp_path / "ckpt" / "tokenizer.json").unlink()
+    with pytest.raises(InputError, match=r"no readable tokenizer.json"):
+        load(tmp_path / "ckpt")
 
 
 def test_sharding_rules():

@@ -9,6 +9,7 @@ import tokenizers
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.text.prompts import ask_lines, read_lines, read_script, shot_prompt
 from shotstream_jax.text.tokenizer import ByteTokenizer, FileTokenizer, tokenize
+from shotstream_jax.text.vocabulary import word_tokenizer
 
 GOOD = {"global_caption": "A fox.", "shot1": "It wakes.", "shot2": "It runs."}
 
@@ -109,3 +110,16 @@ def test_tokenizer_files(tmp_path):
     (tmp_path / "bad.json").write_text("{}")
     with pytest.raises(InputError, match=r"bad.json is no readable tokenizer.json"):
         FileTokenizer(tmp_path / "bad.json")
+
+
+def test_words_are_one_token_and_all_else_is_spelled(tmp_path):
+    made = word_tokenizer(["A fox.shot0:The fox", "the snow"], 268)
+    made.save(str(tmp_path / "tokenizer.json"))
+    tokenizer = FileTokenizer(tmp_path / "tokenizer.json")
+    ids = tokenizer.encode("the Fox.shot0:THE fox snow")
+    assert len(ids) == 9 and min(ids) >= 260 and ids[0] == ids[6] == 261 and ids[1] == ids[7] == 260  # frequent first
+    everything = "".join(map(chr, range(33, 127))) + "é <pad></s><unk>"
+    assert not {0, 1, 2} & set(tokenizer.encode(everything))
+    assert made.decode(tokenizer.encode("a Fox é~")) == "a fox é ~"
+    with pytest.raises(InputError, match="9 words and 260 other ids do not fit into a vocabulary of 268"):
+        word_tokenizer(["A fox.shot0:The fox", "the snow red"], 268)

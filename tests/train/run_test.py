@@ -18,6 +18,7 @@ from shotstream_jax.core.checkpoint import open_array, read_slice
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.sharding import make_mesh
 from shotstream_jax.load import load, load_part
+from shotstream_jax.model import PARTS
 from shotstream_jax.testing import tiny_preset
 from shotstream_jax.train import __main__ as train
 from shotstream_jax.train import ode_pairs
@@ -120,6 +121,23 @@ def test_a_workdir_and_going_on(one_device, material, tmp_path):
     assert load(whole / "model").preset.name == "test"
 
 
+def test_a_text_encoder_trained_with_the_teacher(one_device, material, tmp_path):
+    """Its weights and its tokeniser are in the result; going on changes nothing; what is not trained stays."""
+    fields = ("text=trained", "data.captions=each", "start.scratch=true", "trained.ema=0.5", "sampler_steps=2")
+    fields += ("run.held_out_every=1",)
+    in_process("teacher", material, tmp_path / "whole", *fields, "run.steps=2", "run.sample_every=2")
+    in_process("teacher", material, tmp_path / "halves", *fields, "run.steps=1")
+    in_process("teacher", material, tmp_path / "halves", *fields, "run.steps=2")
+    parts = {name: load_part(tiny_preset(), name, tmp_path / "whole" / "model") for name in PARTS}
+    for name in PARTS:
+        same(parts[name], load_part(tiny_preset(), name, tmp_path / "halves" / "model"))
+    start = load(material / "start").params
+    same(parts["vae"], start["vae"])
+    assert np.abs(parts["text"]["embedding"] - start["text"]["embedding"]).max() > 0.1  # fresh, not the checkpoint's
+    assert (tmp_path / "whole" / "samples" / "step_000002.mp4").exists()
+    assert [r["step"] for r in rows(tmp_path / "whole") if "held_out/loss" in r] == [-1, 0, 1]
+
+
 def test_another_recipe_is_refused(one_device, material, tmp_path):
     in_process("teacher", material, tmp_path / "run", "run.steps=1")
     with pytest.raises(InputError, match=r"data.frames was 4, is 2; use another --workdir"):
@@ -219,6 +237,7 @@ def test_cut_back(tmp_path):
         ("teacher", ["data.held_out=0.0", "run.held_out_every=1"], "no sample is held out"),
         ("teacher", ["run.accumulate=3"], "run.batch 8 does not divide into run.accumulate 3"),
         ("teacher", ["run.remat=some"], "run.remat 'some' is not known"),
+        ("teacher", ["text=learned"], "text 'learned' is not known; choose frozen or trained"),
         ("teacher", ["trained.what=heads"], "trained.what 'heads' is not known"),
         ("dmd_inter", ["shots=4"], "no story of 4 shots to train on .the longest has 3"),
         ("ode_init", ["pairs.path=nowhere"], "nowhere has no complete set of pairs: run .*ode_pairs"),

@@ -62,6 +62,8 @@ def recipe(stage: str, **run: Any) -> Any:
     match stage:
         case "teacher":
             return TeacherRecipe(**common | {"trained": Trained("self_attention", ema=0.9)})
+        case "teacher_and_text":
+            return TeacherRecipe(**common | {"stage": "teacher", "trained": Trained(ema=0.9)}, text="trained")
         case "ode_init":
             return OdeRecipe(**common, pairs=PairsConfig("unused", count=1, batch=1))
         case "dmd_intra":
@@ -69,7 +71,13 @@ def recipe(stage: str, **run: Any) -> Any:
     return DmdRecipe(**common | {"trained": LORA}, **dmd | {"fake": LORA}, shots=3)
 
 
-STAGES = {"teacher": TeacherStage, "ode_init": OdeInitStage, "dmd_intra": IntraStage, "dmd_inter": InterStage}
+STAGES = {
+    "teacher": TeacherStage,
+    "teacher_and_text": TeacherStage,
+    "ode_init": OdeInitStage,
+    "dmd_intra": IntraStage,
+    "dmd_inter": InterStage,
+}
 
 
 def make(stage: str, mesh_name: str, **run: Any) -> Any:
@@ -88,8 +96,12 @@ def rows(stage: str) -> dict[str, np.ndarray]:
         return {"text": normal(3, *text)}
     ids = np.tile(np.int32([0, 0, 1, 1, 2]), (BATCH, 1))
     found = {"context": normal(4, *latent), "phase": ids, "caption": ids, "text": normal(5, *text)}
-    if stage == "teacher":
+    if stage.startswith("teacher"):
         found["target"] = normal(FRAMES, *latent)
+    if stage == "teacher_and_text":  # three captions, of 4, 6 and 8 tokens, in five slots
+        found["text"] = np.zeros((BATCH, 5, PRESET.dit.text_len), np.int32)
+        for slot, length in enumerate((4, 6, 8)):
+            found["text"][:, slot, :length] = generator.integers(1, PRESET.text.vocab, (BATCH, length))
     if stage == "ode_init":
         found["trajectory"] = normal(5, FRAMES, *latent)
     return found
@@ -179,7 +191,7 @@ def test_everything_lies_where_its_rule_says(name):
 @pytest.mark.parametrize("name", STAGES)
 def test_compiled_once(name):
     stage, *_ = two_steps(name, "one")
-    programs = {"teacher": ["_train"], "ode_init": ["_train"]}.get(name, ["_generator", "_critic"])
+    programs = ["_generator", "_critic"] if name.startswith("dmd") else ["_train"]
     programs += ["_extend"] if name == "dmd_inter" else []
     assert [getattr(stage, program)._cache_size() for program in programs] == [1] * len(programs)
 
@@ -193,6 +205,17 @@ def test_only_what_is_trained_moves():
     assert np.abs(moved - start).max() > LR
     # 0.9 of the way back at the second step: nearer to the start than to the newest.
     assert 0 < np.abs(average - start).mean() < np.abs(moved - average).mean()
+
+
+def test_a_text_encoder_learns_with_the_teacher():
+    """Tokens that are there move their embeddings, and no others (but for the decay of all weights)."""
+    stage, metrics, state = two_steps("teacher_and_text", "one")
+    assert stage.results == ("teacher", "text") and metrics[0]["text/grad_norm"] > 0
+    table, start = state["text"].moves["embedding"], weights(1)["text"]["embedding"]
+    moved = np.abs(table - start * (1 - 0.01 * LR) ** 2).max(axis=1) > LR / 2
+    told = set(rows("teacher_and_text")["text"].ravel().tolist()) - {0}  # a story whose text is dropped tells nothing
+    assert len(told) / 2 < moved.sum() and set(np.flatnonzero(moved).tolist()) <= told
+    assert np.any(state["text"].ema["embedding"] != start)
 
 
 def test_stage_four_trains_adapters_on_its_own_history():
