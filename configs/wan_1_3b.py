@@ -2,7 +2,7 @@
 
     python -m shotstream_jax.generate --config configs/wan_1_3b.py --checkpoint DIR --story STORY.json --out story.mp4
 
-Over four devices, a fifth for the autoencoder: … --config.mesh.sequence=2 --config.mesh.tensor=2
+On four devices: … --config.mesh.sequence=2 --config.mesh.tensor=2
 
 The checkpoint is a folder of converted weights (see `shotstream_jax/load.py`); none are shipped.
 """

@@ -40,10 +40,9 @@ def load(
 
     dtype: the type of its matmuls. mesh: where the parameters go, by the rules of core/sharding (`part_mesh` makes
     one); each device reads its own slices only, and the stream runs on all of them. vae_device: the autoencoder's own,
-    so that it decodes while the next chunk is made; without it the autoencoder is whole on all of the mesh, and each
-    device decodes the same. quantize: none, int8 or fp8, for the Linears of the transformer's blocks (nn/quantize);
-    their weights are kept in 8 bits. The name "tiny" gives seeded random weights until trained ones are shipped.
-    Raises InputError.
+    so that it decodes while the next chunk is made; without it the autoencoder is where the rest is. quantize: none,
+    int8 or fp8, for the Linears of the transformer's blocks (nn/quantize); their weights are kept in 8 bits. The name
+    "tiny" gives seeded random weights until trained ones are shipped. Raises InputError.
     """
     use_persistent_cache()
     if dtype not in DTYPES:

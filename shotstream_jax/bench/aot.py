@@ -50,12 +50,10 @@ class Bound:
 
 @dataclasses.dataclass(frozen=True)
 class StreamBound:
-    """The most that a stream can do at the end of a shot, where a chunk sees the most: its pixel frames a second, with
-    an autoencoder that has no device of its own and with one that has; seconds from a prompt to its first frames.
-    resident: bytes a device with all parts on it, the largest program running."""
+    """The most that a stream can do at the end of a shot, where a chunk sees the most: pixel frames a second; seconds
+    from a prompt to its first frames. resident: bytes a device with all parts on it, the largest program running."""
 
     frames_per_s: float
-    frames_per_s_apart: float
     first_frames_s: float
     resident: int
 
@@ -108,12 +106,11 @@ def stream_bound(made: dict[str, tuple[Part, Compiled, Bound]]) -> StreamBound:
     """Of all the programs of a stream."""
     seconds = {name: bound.seconds for name, (_, _, bound) in made.items()}
     compiled = {name: compiled for name, (_, compiled, _) in made.items()}
-    chunk, decode = seconds["chunk_step"] + seconds["commit"], seconds["decode_next"]
-    frames = made["decode_next"][0].frames
+    chunk = sum(seconds[name] for name in ("chunk_step", "commit", "decode_next"))
     first = sum(seconds[name] for name in ("encode_prompt", "prefill", "chunk_step", "decode_first"))
     held = sum(compiled[name].argument for name in ("encode_prompt", "chunk_step", "decode_next"))
     working = max(c.total - c.argument for c in compiled.values())
-    return StreamBound(frames / (chunk + decode), frames / max(chunk, decode), first, held + working)
+    return StreamBound(made["decode_next"][0].frames / chunk, first, held + working)
 
 
 def say_head(subject: Subject, slice_name: str, budget: float | None) -> None:
@@ -137,8 +134,7 @@ def say_stream(stream: StreamBound, budget: float | None) -> None:
     cli.say(f"all parts on every device: {stream.resident / GIB:.2f} of {budget or '?'} GiB")
     cli.say(
         f"estimate, an upper bound (data-sheet rates, nothing lost): {stream.frames_per_s:.1f} frames/s at a shot's "
-        f"end, {stream.frames_per_s_apart:.1f} with the autoencoder on a device of its own; first frames after "
-        f"{stream.first_frames_s:.2f} s"
+        f"end, first frames after {stream.first_frames_s:.2f} s"
     )
 
 

@@ -158,7 +158,7 @@ def chunk_parts(subject: Subject) -> Iterator[Part]:
 def vae_parts(subject: Subject) -> Iterator[Part]:
     model, chunk = subject.model, subject.model.preset.memory.chunk
     z, params, time = subject.latents(chunk), model.params["vae"], model.preset.vae.time
-    ways, frames = subject.ways("data"), subject.batch * (1 + (chunk - 1) * time)
+    ways, frames = _ways(subject), subject.batch * (1 + (chunk - 1) * time)
     first = _program("decode_first", shot.decode_first, model.vae, params, z)
     yield Part("decode", "a shot's first chunk", first, frames, ways=ways)
     shapes = jax.eval_shape(functools.partial(shot.decode_first, model.vae), params, z)[0]
@@ -191,7 +191,7 @@ def _uncommitted(chunk: int, caches: Caches) -> Caches:
 
 
 def _ways(subject: Subject) -> int:
-    """Of the transformer's work."""
+    """Of the transformer's work, by tokens and heads, and of the autoencoder's, by rows."""
     return subject.ways("data", "sequence", "tensor")
 
 

@@ -22,12 +22,14 @@ AXES = ("data", "fsdp", "sequence", "tensor")
 Rules = Sequence[tuple[str, tuple[str | None, ...]]]
 
 # Letters of the dimension legend (core/typing) → mesh axes. m: the hidden width of an MLP. _: never split (layers).
+# y: rows of a picture, and of what the autoencoder makes of it; neighbours exchange the rows at their edges.
 ACTIVATIONS: dict[str, str | tuple[str, ...] | None] = {
     "b": ("data", "fsdp"),
     "t": "sequence",
     "n": "tensor",
     "m": "tensor",
-} | dict.fromkeys("fhwslkdcpyx_")
+    "y": ("sequence", "tensor"),
+} | dict.fromkeys("fhwslkdcpx_")
 
 # A kernel, or the two parts of one in 8 bits (nn/quantize): both lie like the kernel, but for the scale's axis of 1.
 _KERNEL = "kernel(/qvalue|/scale)?"
@@ -59,7 +61,7 @@ RULES: dict[str, Rules] = {
         (r"blocks/norm_(attn|ffn)/scale", (None, None)),
         (r"norm_out/scale", (None,)),
     ),
-    # 127 million parameters: every device has them all.
+    # 127 million parameters: every device has them all. Its pictures are split.
     "vae": ((r".*", ()),),
     # Low-rank adapters of the blocks' Linears: A [layers, in, rank], B [layers, rank, out], as the kernels they add to.
     "lora": (

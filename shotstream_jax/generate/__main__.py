@@ -17,11 +17,8 @@ import os
 import pathlib
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
 
-import jax
 from absl import logging
-from jax.sharding import Mesh
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
@@ -74,18 +71,18 @@ def main(argv: Sequence[str]) -> None:
     preset = preset_of(checkpoint)
     script = read_script(args.story) if args.story else None
     story = open_story(args, preset, recipe.video, script.global_caption if script else args.global_caption)
-    places = find_places(recipe.mesh)
-    if places.mesh:
-        check_mesh(preset, places.mesh, story.video)
+    mesh = part_mesh(recipe.mesh.lengths())
+    check_mesh(preset, mesh, story.video)
+    mesh = mesh if mesh.size > 1 else None  # one device: the very programs of a model loaded without a mesh
     out = check_writable(args.out, ".mp4")
     report_path = check_writable(args.report, ".json") if args.report else None
     if typed := args.prompts == "-" and sys.stdin.isatty():
         logging.info("loading and compiling, so that the first frames come at once …")
-        model = load(checkpoint, recipe.dtype, *places, quantize=recipe.quantize)
+        model = load(checkpoint, recipe.dtype, mesh, quantize=recipe.quantize)
         warm_up(model, story.video)
     shots, count = (script.shots, len(script.shots)) if script else read_prompts(args.prompts, story.next_shot + 1)
     if not typed:
-        model = load(checkpoint, recipe.dtype, *places, quantize=recipe.quantize)
+        model = load(checkpoint, recipe.dtype, mesh, quantize=recipe.quantize)
     if model.origin.startswith("random"):
         logging.warning(
             "weights: %s. Nothing is trained yet: the pipeline is real, the pictures are noise.", model.origin
@@ -99,22 +96,6 @@ def main(argv: Sequence[str]) -> None:
         report.write(report_path)
     result = report.as_dict()
     logging.info("%s: %d shots, %d frames, %.1f frames/s", out, result["shots"], result["frames"], result["fps"])
-
-
-class Places(NamedTuple):
-    """The transformer's mesh and the autoencoder's own device; None: the first device."""
-
-    mesh: Mesh | None
-    vae_device: jax.Device | None
-
-
-def find_places(config: MeshConfig) -> Places:
-    """The mesh takes the first devices. The next one, if there is one, is the autoencoder's own, so that it decodes
-    beside them; else it is whole on all of the mesh, and each device decodes the same."""
-    mesh = part_mesh(config.lengths())
-    if mesh.size == 1:
-        return Places(None, None)
-    return Places(mesh, next(iter(jax.devices()[mesh.size :]), None))
 
 
 def read_prompts(source: str, shot: int) -> tuple[Iterable[str], int | None]:

@@ -140,7 +140,7 @@ def decode_next(vae: VAE, params: Params, z: Float[Array, "b f h w c"], stream: 
 
 
 def _decoded(stream: VaeStream, frames: Array) -> Decoded:
-    """On a mesh every device has all of it, so that the next call's program is the same."""
+    """On a mesh every device has its own rows of the pictures, from one call to the next."""
     stream, frames = jax.tree.map(lambda a: constrain(a, "b p y x c"), (stream, frames))
     return stream, frames, codec.to_uint8(frames)
 

@@ -40,7 +40,6 @@ def test_a_stream_is_the_sum_of_its_programs():
     }
     assert aot.stream_bound(made) == aot.StreamBound(
         frames_per_s=12 / (4 + 8 + 32),
-        frames_per_s_apart=12 / 32,
         first_frames_s=1 + 2 + 4 + 16,
         resident=100 * (1 + 4 + 32) + 2 * 64,
     )

@@ -11,8 +11,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.hlo import collectives
-from shotstream_jax.core.sharding import MeshConfig, param_shardings, part_mesh
-from shotstream_jax.generate import __main__ as app
+from shotstream_jax.core.sharding import param_shardings, part_mesh
 from shotstream_jax.generate import shot as steps
 from shotstream_jax.generate import stream
 from shotstream_jax.memory.cache import FrameIds
@@ -100,7 +99,9 @@ def test_no_cache_is_sent():
         arguments = model.student, model.params["dit"], noise, ids, caches, preset.steps
         program = steps.chunk_step.lower(*arguments).compile()
     found = collectives(program.as_text())
-    a_layer = caches.frames.keys.addressable_shards[0].data.nbytes // preset.dit.layers
+    mine = caches.frames.keys.addressable_shards[0].data.nbytes
+    assert 2 * mine == caches.frames.keys.nbytes  # tensor
+    a_layer = mine // preset.dit.layers
     assert 0 < found.largest < a_layer
     assert found.count["all-reduce"] > 0  # tensor …
     assert found.count["all-gather"] > 0  # … and sequence are there
@@ -108,12 +109,18 @@ def test_no_cache_is_sent():
     assert program.memory_analysis().alias_size_in_bytes >= donated
 
 
-def test_where_the_command_line_puts_things():
-    mesh, vae_device = app.find_places(MeshConfig(sequence=2, tensor=2))
-    assert mesh.size == 4 and vae_device == jax.devices()[4]
-    mesh, vae_device = app.find_places(MeshConfig(sequence=2, tensor=-1))
-    assert mesh.shape["tensor"] == 4 and vae_device is None
-    assert app.find_places(MeshConfig()) == (None, None)
+def test_each_device_decodes_its_rows():
+    """A quarter of the work on four devices; only the rows at the edges and the middle's attention are sent."""
+    model, latents = on_mesh(MODEL, sequence=2, tensor=2), jnp.ones((1, 2, 16, 24, MODEL.preset.dit.channels))
+    alone = steps.decode_first.lower(MODEL.vae, MODEL.params["vae"], latents).compile()
+    with model.on_mesh("vae"):
+        shared = steps.decode_first.lower(model.vae, model.params["vae"], latents).compile()
+        stream, frames, pixels = steps.decode_first(model.vae, model.params["vae"], latents)
+    assert shared.cost_analysis()["flops"] < 0.35 * alone.cost_analysis()["flops"]
+    for rows in (frames, pixels, *jax.tree.leaves(stream)):
+        assert fits(rows, model.mesh(), None, None, ("sequence", "tensor"))
+    middle = latents[..., 0].nbytes * MODEL.preset.vae.decoder_dims[0]
+    assert collectives(shared.as_text()).largest == middle  # the keys of its attention
 
 
 @pytest.mark.parametrize(
