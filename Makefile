@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 PY     := $(VENV)/bin/python
 
-.PHONY: env demo film test lint parity clean
+.PHONY: env demo film train-tiny test lint parity clean
 env: $(VENV)/.installed
 $(VENV)/.installed: setup.py
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version.split()[0] + ": make PYTHON=python3.11 …")'
@@ -17,6 +17,9 @@ demo: env            ## one of examples/ -> out/demo.mp4 and out/demo.json
 
 film: env            ## trains all four stages at tiny size on examples/film -> out/film (under 15 minutes)
 	PY=$(PY) examples/film/train.sh
+
+train-tiny: env      ## trains the miniature, all of it, on the drawn world -> out/tiny (a night; skips what is done)
+	PY=$(PY) examples/tiny/train.sh
 
 test: env            ## the whole test suite, two processes
 	$(PY) -m pytest -n 2 --dist loadfile tests

@@ -20,7 +20,7 @@ def get_config(preset: str = "tiny") -> ConfigDict:
     # From the parent: checkpoint; dtype (of the text encoder; the autoencoder runs in float32); video. There,
     # shot_frames is the most that a training target has: longer shots are strided, then cut. fps changes no frame.
     config = PARENTS[preset].get_config()
-    del config.quantize  # the transformer's
+    del config.quantize, config.mesh  # the transformer's
     config.context = 6  # frames of earlier shots that a shot is given
     config.negative_prompt = (
         "overexposed, static picture, no motion, blurred, out of focus, subtitles, watermark, logo, low quality, "

@@ -246,6 +246,14 @@ def open_dataset(folder: str | pathlib.Path) -> Dataset:
     return Dataset(folder, settings, negative, clips, broken, source)
 
 
+def shard_entries(dataset: Dataset, shard: int) -> Iterator[int | Broken]:
+    """What a shard holds: the numbers of its clips, then its broken ones."""
+    indices = [_read_json(dataset.folder / f"{name}.json") for name in dataset.settings.shards[: shard + 1]]
+    first, count = sum(len(index["clips"]) for index in indices[:-1]), len(indices[-1]["clips"])
+    yield from range(first, first + count)
+    yield from (Broken(**entry) for entry in indices[-1]["broken"])
+
+
 @contextlib.contextmanager
 def _writing(path: pathlib.Path) -> Iterator[None]:
     """ArrayRecord reports a full disk and the like as RuntimeError."""

@@ -298,7 +298,7 @@ def test_an_interrupted_import_leaves_no_folder(run, files, monkeypatch):
 def test_a_disk_that_is_full_is_one_line(files, monkeypatch):
     free = collections.namedtuple("usage", "free")
     monkeypatch.setattr(shutil, "disk_usage", lambda _: free(2**20))
-    with pytest.raises(InputError, match=r"has 0.00 GB free, ckpt needs 0.03 GB"):
+    with pytest.raises(InputError, match=r"has 0.00 GB free, ckpt needs 0.02 GB"):
         convert(sources(files), files / "ckpt")
     monkeypatch.undo()
 

@@ -10,13 +10,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from shotstream_jax import precompute
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.data.reader import read_frames
 from shotstream_jax.data.records import Dataset, open_dataset
 from shotstream_jax.generate.shot import encode_prompt
 from shotstream_jax.load import load, save
 from shotstream_jax.memory.select import candidates
+from shotstream_jax.precompute import __main__ as app
+from shotstream_jax.precompute import encode
 from shotstream_jax.testing import tiny_model
 from shotstream_jax.text.tokenizer import tokenize
 from shotstream_jax.vae import codec
@@ -58,9 +59,10 @@ def table(path: pathlib.Path, rows) -> None:
 
 
 def run(work: pathlib.Path, csv: str, out: pathlib.Path, *more: str) -> None:
-    fields = {"checkpoint": work / "ckpt", "context": 4, "video.height": 8, "video.width": 12, "video.shot_frames": 6}
+    fields = {"checkpoint": work / "ckpt", "context": 4, "negative_prompt": "grey"}
+    fields |= {"video.height": 8, "video.width": 12, "video.shot_frames": 6}
     recipe = [f"--config.{name}={value}" for name, value in fields.items()]
-    precompute.main(["--config", str(CONFIG), *recipe, "--csv", str(work / csv), "--out", str(out), *more])
+    app.main(["--config", str(CONFIG), *recipe, "--csv", str(work / csv), "--out", str(out), *more])
 
 
 @pytest.fixture(scope="module")
@@ -82,11 +84,11 @@ def test_what_stands_in_it(work, dataset):
     clip = dataset.record(0)
     assert clip.shots.tolist() == [[0, 10], [10, 36], [36, 39]] and clip.captions == ("c1", "c2", "c3")
     targets = [np.arange(9), np.arange(10, 32, 2), np.arange(36, 39)]
-    encode = jax.jit(functools.partial(codec.encode, model.vae))
+    whole = jax.jit(functools.partial(codec.encode, model.vae))
     alone = jax.jit(functools.partial(codec.encode_frame, model.vae))
     # Encoding is causal, so what is repeated at the end changes nothing before it, and one program does for all.
     padded = np.stack([np.pad(frames, (0, 11 - len(frames)), mode="edge") for frames in targets])
-    latents = encode(params, pixels(work / "film.mp4", padded))
+    latents = whole(params, pixels(work / "film.mp4", padded))
     context = alone(params, pixels(work / "film.mp4", np.concatenate(clip.frames)))
     near = functools.partial(np.testing.assert_allclose, atol=1e-5, rtol=2**-10)  # half a unit of float16, and rounding
     near(np.concatenate(clip.context), context)
@@ -96,7 +98,7 @@ def test_what_stands_in_it(work, dataset):
         near(clip.targets[k], latents[k, : len(clip.targets[k])])
         np.testing.assert_array_equal(clip.frames[k], candidates(k, first, stop - first, 4))
         np.testing.assert_allclose(clip.text[k], embed(model, f"G.shot{k}:c{k + 1}"), atol=1e-5)
-    assert precompute.encode_first._cache_size() == precompute.encode_next._cache_size() == 1
+    assert encode.encode_first._cache_size() <= 4 and encode.encode_next._cache_size() <= 4  # 1, 2, 4, 8 together
     np.testing.assert_allclose(dataset.negative, embed(model, "grey"), atol=1e-5)
 
 
@@ -156,10 +158,38 @@ def test_two_parts_are_one_run(work, dataset, tmp_path):
         assert dataset.source[i] == both.source[i]
 
 
+def test_prompts_alone_are_encoded_again(work, tmp_path):
+    """By another text encoder and under another negative prompt; all else is the older folder's, broken clips too."""
+    run(work, "mixed.csv", tmp_path / "old", "--shards", "2")
+    model = tiny_model(seed=1)
+    save(model, work / "other")
+    again = ["--config.negative_prompt=", f"--config.checkpoint={work / 'other'}", f"--latents-from={tmp_path / 'old'}"]
+    app.main(["--config", str(CONFIG), *again, "--out", str(tmp_path / "new")])
+    old, new = open_dataset(tmp_path / "old"), open_dataset(tmp_path / "new")
+    assert new.clips == old.clips and new.broken == old.broken and len(new.negative) == 0
+    for i in range(len(old)):
+        before, after = old.record(i), new.record(i)
+        for name in ("targets", "context", "frames"):
+            np.testing.assert_equal(getattr(after, name), getattr(before, name))
+        for k, text in enumerate(after.text):
+            np.testing.assert_allclose(text, embed(model, f"G.shot{k}:c{k + 1}"), atol=1e-5)
+    with pytest.raises(InputError, match="old was made for test, tiny is tiny"):
+        app.main(["--config", str(CONFIG), f"--latents-from={tmp_path / 'old'}", "--out", str(tmp_path / "x")])
+    with pytest.raises(InputError, match="--csv FILE or --latents-from DIR"):
+        app.main(["--config", str(CONFIG), "--out", str(tmp_path / "x")])
+
+
+@pytest.mark.parametrize("count, most, sizes", [(13, 9, [8, 4, 1]), (6, 2, [2, 2, 2]), (3, 1, [1, 1, 1]), (0, 4, [])])
+def test_batches(count, most, sizes):
+    parts = list(encode.batches(count, most))
+    assert [part.stop - part.start for part in parts] == sizes
+    assert [i for part in parts for i in range(count)[part]] == list(range(count))
+
+
 def test_prompts_in_bfloat16(work, tmp_path):
     """The encoder runs in its type; the autoencoder stays in float32."""
-    encoders = precompute.load_encoders(str(work / "ckpt"), "bfloat16")
-    assert precompute.encode_text(encoders, "G.shot0:c1", "").dtype == jnp.bfloat16
+    encoders = encode.load_encoders(str(work / "ckpt"), "bfloat16")
+    assert encode.encode_text(encoders, "G.shot0:c1", "").dtype == jnp.bfloat16
     assert encoders.vae_params["moments"]["kernel"].dtype == jnp.float32
 
 
@@ -184,9 +214,9 @@ def test_mistakes_are_refused_before_work(work, tmp_path, options, message):
 
 
 def test_recipes_by_size():
-    wan = precompute.cli.load_config(f"{CONFIG}:wan-1.3b")
+    wan = app.cli.load_config(f"{CONFIG}:wan-1.3b")
     assert (wan.video.height, wan.video.shot_frames, wan.dtype) == (480, 21, "bfloat16")
-    assert precompute.cli.load_config(f"{CONFIG}:tiny").video.height == 32
+    assert app.cli.load_config(f"{CONFIG}:tiny").video.height == 32
     with pytest.raises(InputError, match=r"no preset is called 'big'; there are tiny, wan-1.3b"):
-        precompute.cli.load_config(f"{CONFIG}:big")
-    assert {f.name for f in dataclasses.fields(precompute.Recipe)} == set(wan)
+        app.cli.load_config(f"{CONFIG}:big")
+    assert {f.name for f in dataclasses.fields(encode.Recipe)} == set(wan)

@@ -1,0 +1,1 @@
+"""Clips and their captions, encoded once before training."""
