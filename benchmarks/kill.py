@@ -1,6 +1,6 @@
 """Kill a training run again and again, and compare what comes out with a run that nobody touched.
 
-    python benchmarks/kill.py --kills 20 --dir out/kill -- --config configs/dmd_intra.py:tiny --config.run.steps=60 …
+    python benchmarks/kill.py --kills 20 --dir out/kill -- --config configs/film.py:dmd_intra --config.run.steps=60 …
 
 Everything after `--` goes to `python -m shotstream_jax.train`. First the undisturbed run (in DIR/calm); then the same
 one in DIR/rough, ended with SIGKILL at random moments and started again. Prints what it saw as JSON lines, and at last
