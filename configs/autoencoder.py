@@ -27,24 +27,25 @@ def get_config(preset: str = TINY) -> ConfigDict:
     config.data.held_out = 1000
     config.data.workers = 1
     config.data.seed = 0
-    config.run.steps = 8000
+    config.run.steps = 6000
     config.run.batch = 2
     config.run.remat = "none"
     config.run.save_every = 250
     config.run.held_out_every = 500
     config.run.held_out_batches = 16
     config.run.sample_every = 2000
-    config.optim = optim(2e-3, clip=1.0)
+    config.optim = optim(1.5e-3, clip=1.0)
     config.optim.b1 = 0.9
     config.optim.b2 = 0.99
     config.optim.weight_decay = 0.0
-    config.optim.decay_steps = 8000  # = run.steps
+    config.optim.warmup_steps = 100
+    config.optim.decay_steps = 6000  # = run.steps
     config.trained = trained("all")
     config.loss = ConfigDict()
-    config.loss.edges = 1.0
+    config.loss.edges = 0.25
     config.loss.kl = 1e-4
     config.loss.characters = 2.0
-    config.clip = 4  # latent frames of a piece of a shot
+    config.clip = 3  # latent frames of a piece of a shot
     config.measured = 200  # batches for the latents' mean and standard deviation
     del config.dropout, config.text, config.sampler_steps, config.guidance
     return config

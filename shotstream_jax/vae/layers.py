@@ -12,7 +12,10 @@ import jax.numpy as jnp
 from shotstream_jax.core.typing import Array
 from shotstream_jax.nn.attention import attend
 
-_INIT = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")  # the usual start of a convolution
+# What a fresh autoencoder begins as: residual branches add nothing, other maps keep their input's size, and a frame in
+# time stands for its neighbours. So it is linear from pixels to pixels, and all that it has to learn is what they lack.
+_INIT = nn.initializers.lecun_uniform()
+_NOTHING = nn.initializers.zeros
 _FEW = 16  # channels
 
 
@@ -35,10 +38,11 @@ class CausalConv(nn.Module):
 
     features: int
     dtype: jnp.dtype
+    kernel_init: nn.initializers.Initializer = _INIT
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        kernel = self.param("kernel", _INIT, (3, 3, 3, x.shape[-1], self.features))
+        kernel = self.param("kernel", self.kernel_init, (3, 3, 3, x.shape[-1], self.features))
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
         whole = Remember(2, name="time")(x.astype(self.dtype))
         # On the CPU 2-D convolutions are several times as fast as a 3-D one: one for each of the three frames and
@@ -68,16 +72,27 @@ class Conv2d(nn.Module):
         return y + _row(bias, x).astype(self.dtype)
 
 
+def _one_frame(tap: int) -> nn.initializers.Initializer:
+    """Of a 3×1×1 convolution: its output is one of the three frames, as often as there is room for."""
+
+    def init(key: Array, shape: tuple[int, ...], dtype: jnp.dtype = jnp.float32) -> Array:
+        _, inputs, outputs = shape
+        return jnp.zeros(shape, dtype).at[tap].set(jnp.tile(jnp.eye(inputs, dtype=dtype), (1, outputs // inputs)))
+
+    return init
+
+
 class TimeConv(nn.Module):
     """3×1×1 convolution over frames that already include their left context."""
 
     features: int
     dtype: jnp.dtype
+    kernel_init: nn.initializers.Initializer
     stride: int = 1
 
     @nn.compact
     def __call__(self, whole: Array) -> Array:
-        kernel = self.param("kernel", _INIT, (3, whole.shape[-1], self.features)).astype(self.dtype)
+        kernel = self.param("kernel", self.kernel_init, (3, whole.shape[-1], self.features)).astype(self.dtype)
         bias = self.param("bias", nn.initializers.zeros, (self.features,)).astype(self.dtype)
         stop = whole.shape[1] - 2
         taps = (whole[:, i : i + stop : self.stride].astype(self.dtype) @ kernel[i] for i in range(3))
@@ -111,7 +126,7 @@ class Residual(nn.Module):
     @nn.compact
     def __call__(self, x: Array) -> Array:
         h = CausalConv(self.features, self.dtype, name="conv1")(nn.silu(Norm(name="norm1")(x)))
-        h = CausalConv(self.features, self.dtype, name="conv2")(nn.silu(Norm(name="norm2")(h)))
+        h = CausalConv(self.features, self.dtype, _NOTHING, name="conv2")(nn.silu(Norm(name="norm2")(h)))
         if x.shape[-1] != self.features:
             x = Pointwise(self.features, dtype=self.dtype, name="shortcut")(x)
         return x + h
@@ -127,7 +142,9 @@ class SpatialAttention(nn.Module):
         b, p, y, w, c = x.shape
         qkv = Pointwise(3 * c, dtype=self.dtype, name="qkv")(Norm(name="norm")(x))
         q, k, v = (a.reshape(b * p, 1, y * w, c) for a in jnp.split(qkv, 3, axis=-1))
-        return x + Pointwise(c, dtype=self.dtype, name="proj")(attend(q[:, :, None], k, v).reshape(x.shape))
+        return x + Pointwise(c, dtype=self.dtype, kernel_init=_NOTHING, name="proj")(
+            attend(q[:, :, None], k, v).reshape(x.shape)
+        )
 
 
 class Middle(nn.Module):
@@ -157,7 +174,7 @@ class Downsample(nn.Module):
         if not self.time:
             return x
         whole = Remember(1, name="time")(x)
-        convolved = TimeConv(x.shape[-1], self.dtype, stride=2, name="time_conv")(whole)
+        convolved = TimeConv(x.shape[-1], self.dtype, _one_frame(1), stride=2, name="time_conv")(whole)
         return x if first else convolved
 
 
@@ -176,7 +193,7 @@ class Upsample(nn.Module):
         if self.time:
             head, rest = (x[:, :1], x[:, 1:]) if first else (x[:, :0], x)
             whole = Remember(2, name="time")(rest)
-            pairs = TimeConv(2 * x.shape[-1], self.dtype, name="time_conv")(whole)
+            pairs = TimeConv(2 * x.shape[-1], self.dtype, _one_frame(2), name="time_conv")(whole)
             b, p, y, w, c = rest.shape
             pairs = pairs.reshape(b, p, y, w, 2, c).transpose(0, 1, 4, 2, 3, 5).reshape(b, 2 * p, y, w, c)
             x = jnp.concatenate([head, pairs], axis=1)
