@@ -20,7 +20,7 @@ from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.sharding import param_shardings
 from shotstream_jax.model import PARTS, Model, Params, abstract_params, compute_params, param_dtype, random_params
 from shotstream_jax.nn.quantize import check_quantize, is_quantized, quantize_blocks
-from shotstream_jax.presets import PRESETS, Preset, find_preset, preset_from_dict
+from shotstream_jax.presets import PRESETS, Preset, preset_from_dict
 from shotstream_jax.text.tokenizer import ByteTokenizer, FileTokenizer, Tokenizer
 
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
@@ -41,22 +41,19 @@ def load(
     dtype: the type of its matmuls. mesh: where the parameters go, by the rules of core/sharding (`part_mesh` makes
     one); each device reads its own slices only, and the stream runs on all of them. vae_device: the autoencoder's own,
     so that it decodes while the next chunk is made; without it the autoencoder is where the rest is. quantize: none,
-    int8 or fp8, for the Linears of the transformer's blocks (nn/quantize); their weights are kept in 8 bits. The name
-    "tiny" gives seeded random weights until trained ones are shipped. Raises InputError.
+    int8 or fp8, for the Linears of the transformer's blocks (nn/quantize); their weights are kept in 8 bits. Of
+    "tiny" the parts that are not shipped yet are seeded random weights. Raises InputError.
     """
     use_persistent_cache()
     if dtype not in DTYPES:
         raise InputError(f"dtype {dtype!r} is not known; choose one of {', '.join(DTYPES)}")
     check_quantize(quantize, mesh.devices.flat[0] if mesh else jax.devices()[0])
-    preset, folder = preset_of(checkpoint), pathlib.Path(checkpoint)
-    if folder.is_dir():
-        if lacking := [part for part in PARTS if part not in native.read_config(folder)["parts"]]:
-            raise InputError(f"{folder} lacks {', '.join(lacking)}: import it with all three parts to stream")
-        tokenizer, origin = load_tokenizer(preset, folder), str(folder)
-        params = {part: load_part(preset, part, folder, DTYPES[dtype], mesh) for part in PARTS}
-    else:
-        tokenizer, origin = load_tokenizer(preset, checkpoint), f"random, seed {RANDOM_SEED}"
-        params = cast(random_params(preset, RANDOM_SEED), DTYPES[dtype])
+    preset, lacking = preset_of(checkpoint), [part for part in PARTS if part not in _parts(checkpoint)]
+    if lacking and str(checkpoint) not in SHIPPED:
+        raise InputError(f"{checkpoint} lacks {', '.join(lacking)}: import it with all three parts to stream")
+    tokenizer = load_tokenizer(preset, checkpoint)
+    origin = f"{checkpoint}{''.join(f', {part} random' for part in lacking)}"
+    params = {part: load_weights(checkpoint, part, DTYPES[dtype], mesh) for part in PARTS}
     params["dit"] = quantize_blocks(params["dit"], quantize)
     if mesh:
         params = {part: jax.device_put(tree, param_shardings(mesh, part, tree)) for part, tree in params.items()}
@@ -69,20 +66,27 @@ def load(
 
 def preset_of(checkpoint: str | pathlib.Path) -> Preset:
     """The sizes of a checkpoint, without reading its weights."""
+    return preset_from_dict(native.read_config(_folder(checkpoint))["sizes"])
+
+
+def _folder(checkpoint: str | pathlib.Path) -> pathlib.Path:
+    """Where a checkpoint is: it is a folder, or the name of a shipped model."""
     if pathlib.Path(checkpoint).is_dir():
-        return preset_from_dict(native.read_config(pathlib.Path(checkpoint))["sizes"])
+        return pathlib.Path(checkpoint)
     if str(checkpoint) in SHIPPED:
-        return find_preset(str(checkpoint))
+        return WEIGHTS / str(checkpoint)
     if str(checkpoint) in PRESETS:
         raise InputError(f"no weights of {checkpoint} are shipped: give the folder of a checkpoint of that size")
     raise InputError(f"checkpoint {checkpoint} is neither a folder nor one of the shipped models: {', '.join(SHIPPED)}")
 
 
+def _parts(checkpoint: str | pathlib.Path) -> list[str]:
+    return list(native.read_config(_folder(checkpoint))["parts"])
+
+
 def load_tokenizer(preset: Preset, checkpoint: str | pathlib.Path) -> Tokenizer:
     """The tokeniser of a checkpoint folder or a shipped model, without its weights."""
-    folder = pathlib.Path(checkpoint)
-    folder = folder if folder.is_dir() else WEIGHTS / str(checkpoint)
-    return ByteTokenizer() if preset.byte_tokens else FileTokenizer(folder / "tokenizer.json")
+    return ByteTokenizer() if preset.byte_tokens else FileTokenizer(_folder(checkpoint) / "tokenizer.json")
 
 
 def load_part(
@@ -110,11 +114,11 @@ def load_weights(
     checkpoint: str | pathlib.Path, part: str, dtype: jnp.dtype = jnp.float32, mesh: Mesh | None = None
 ) -> Params:
     """One part's parameters of a checkpoint folder or a shipped model, on the mesh by their rules."""
-    preset, folder = preset_of(checkpoint), pathlib.Path(checkpoint)
-    if folder.is_dir():
-        if part not in native.read_config(folder)["parts"]:
-            raise InputError(f"{folder} lacks its {part} part: import it with that part")
-        return load_part(preset, part, folder, dtype, mesh)
+    preset = preset_of(checkpoint)
+    if part in _parts(checkpoint):
+        return load_part(preset, part, _folder(checkpoint), dtype, mesh)
+    if str(checkpoint) not in SHIPPED:
+        raise InputError(f"{checkpoint} lacks its {part} part: import it with that part")
     params = compute_params(random_params(preset, RANDOM_SEED)[part], dtype)
     return jax.device_put(params, param_shardings(mesh, part, params) if mesh else None)
 

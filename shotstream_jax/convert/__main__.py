@@ -3,6 +3,7 @@
   python -m shotstream_jax.convert import --wan Wan2.1-T2V-1.3B --shotstream shotstream_merged.pt --out ckpt/shotstream
   python -m shotstream_jax.convert inspect ckpt/shotstream
   python -m shotstream_jax.convert export ckpt/shotstream --part dit --out shotstream.pt
+  python -m shotstream_jax.convert copy out/tiny/dmd_inter/model --dtype float16 --out ckpt/tiny
   python -m shotstream_jax.convert merge-lora base.pt --lora lora.pt --alpha 256 --out merged.pt
 
 `import` reads .safetensors (also sharded, by its index), .pt and .pth files, without PyTorch, and the …-Diffusers
@@ -14,11 +15,13 @@ import contextlib
 import pathlib
 from collections.abc import Callable, Iterator, Sequence
 
+import jax.numpy as jnp
+import numpy as np
 from absl import logging
 from tqdm import tqdm
 
 from shotstream_jax import cli
-from shotstream_jax.convert import checkpoints, public
+from shotstream_jax.convert import checkpoints, native, public
 from shotstream_jax.convert.inspect import inspect
 from shotstream_jax.convert.rules import state_bytes
 from shotstream_jax.core.errors import InputError
@@ -35,6 +38,7 @@ _WAN = {
     "vae": ("Wan2.1_VAE.pth",),
     "text": ("models_t5_umt5-xxl-enc-bf16.pth",),
 }
+_TYPES = {"float16": np.dtype(np.float16), "bfloat16": np.dtype(jnp.bfloat16), "float32": np.dtype(np.float32)}
 _TOKENIZERS = ("google/umt5-xxl/tokenizer.json", "tokenizer/tokenizer.json")
 
 
@@ -63,6 +67,12 @@ def parser() -> cli.Parser:
     c.add_argument("--alpha", type=float, help="its alpha (default: its rank)")
     c.add_argument("--out", type=path, required=True, metavar="FILE", help=".pt, .pth or .safetensors")
 
+    c = commands.add_parser("copy", help="a checkpoint folder → another one, in fewer bits or with some parts only")
+    c.add_argument("checkpoint", type=path, metavar="DIR")
+    c.add_argument("--dtype", choices=_TYPES, default="float16", help="of what is stored (default: %(default)s)")
+    c.add_argument("--part", choices=PARTS, action="append", help="again for another one (default: all)")
+    c.add_argument("--out", type=path, required=True, metavar="DIR")
+
     c = commands.add_parser("merge-lora", help="a public transformer file + an adapter → the same file, merged")
     c.add_argument("base", type=path, metavar="FILE")
     c.add_argument("--lora", type=path, required=True, metavar="FILE")
@@ -79,7 +89,13 @@ def parser() -> cli.Parser:
 
 def main(argv: Sequence[str]) -> None:
     args = parser().parse_args(argv)
-    {"import": run_import, "export": run_export, "merge-lora": run_merge, "inspect": run_inspect}[args.command](args)
+    {
+        "import": run_import,
+        "export": run_export,
+        "copy": run_copy,
+        "merge-lora": run_merge,
+        "inspect": run_inspect,
+    }[args.command](args)
 
 
 def run_import(args: argparse.Namespace) -> None:
@@ -125,6 +141,14 @@ def run_export(args: argparse.Namespace) -> None:
     with _bar(state_bytes(state)) as progress:
         checkpoints.export_part(state, args.part, args.out, key=args.key or "generator", progress=progress)
     logging.info("%s: %s, %d tensors", args.out, args.part, len(state))
+
+
+def run_copy(args: argparse.Namespace) -> None:
+    parts = args.part or list(native.read_config(args.checkpoint)["parts"])
+    plan = checkpoints.prepare_copy(args.checkpoint, args.out, _TYPES[args.dtype], parts)
+    with _bar(plan.nbytes) as progress:
+        checkpoints.write_import(plan, progress)
+    logging.info("%s: %s in %s", args.out, ", ".join(parts), args.dtype)
 
 
 def run_merge(args: argparse.Namespace) -> None:

@@ -3,7 +3,7 @@
 import dataclasses
 import pathlib
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -95,6 +95,20 @@ def prepare_import(
         parts[part] = Part(table, abstract_params(preset, part), state, sources[part])
         native.part_types(parts[part])
     plan = Import(preset, parts, out, tokenizer)
+    native.check_new(out, plan.nbytes)
+    return plan
+
+
+def prepare_copy(folder: pathlib.Path, out: pathlib.Path, dtype: np.dtype, parts: Sequence[str]) -> Import:
+    """The same for parts of a native folder, in another type."""
+    narrow = lambda array: Lazy(array.shape, dtype, lambda: np.asarray(array).astype(dtype))  # noqa: E731
+    copied = {}
+    for part in parts:
+        preset, state = open_native(folder, part)
+        state = {name: narrow(array) for name, array in state.items()}
+        copied[part] = Part(part_table(preset, part), abstract_params(preset, part), state)
+    tokenizer = folder / "tokenizer.json"
+    plan = Import(preset, copied, out, tokenizer if tokenizer.is_file() else None)
     native.check_new(out, plan.nbytes)
     return plan
 

@@ -22,7 +22,7 @@ from shotstream_jax.convert.torch_io import read_torch, write_torch
 from shotstream_jax.core.checkpoint import create_array, write_slice
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.sharding import RULES, make_mesh, match_rule, param_shardings
-from shotstream_jax.load import WEIGHTS, load, load_part, preset_of, save
+from shotstream_jax.load import WEIGHTS, load, load_part, load_weights, preset_of, save
 from shotstream_jax.model import PARTS, abstract_params
 from shotstream_jax.presets import find_preset
 from shotstream_jax.testing import tiny_model
@@ -110,6 +110,21 @@ def test_import_load_export(run, files, dit):
                 assert source[key].dtype == back[key].dtype and np.array_equal(source[key], back[key])
 
 
+def test_copies_with_fewer_bits_and_parts(run, tmp_path):
+    save(MODEL, tmp_path / "whole")
+    assert run("copy", tmp_path / "whole", "--part", "vae", "--dtype", "float16", "--out", tmp_path / "half")[0] == 0
+    config = native.read_config(tmp_path / "half")
+    assert list(config["parts"]) == ["vae"] and config["parts"]["vae"]["dtypes"] == ["float16"]
+    assert preset_of(tmp_path / "half") == MODEL.preset
+    rounded = lambda got, want: np.testing.assert_array_equal(got, want.astype(np.float16))  # noqa: E731
+    jax.tree.map(rounded, load_weights(tmp_path / "half", "vae"), jax.tree.map(np.asarray, MODEL.params["vae"]))
+    assert run("copy", tmp_path / "half", "--part", "dit", "--out", tmp_path / "more")[0] == 2
+
+
+def test_what_is_shipped_has_the_sizes_of_its_preset():
+    assert preset_of("tiny") == TINY
+
+
 def read_any(part: str, path) -> dict[str, np.ndarray]:
     state = public.open_transformer(path) if part == "dit" else public.open_flat(path)
     return {key: np.asarray(state[key]) for key in state}
@@ -161,7 +176,7 @@ def test_adapters_are_merged_on_the_command_line(run, files):
     assert read_torch(files / "flat_merged.pth").keys() == flat.keys()
     assert run("merge-lora", files / "flat.pth", *args[:-1], 0, "--out", files / "no.pt")[0] == 2
     mixed = adapter | {f"base_model.model.{key}.lora_A.weight": np.zeros((4, 768), np.float32)}
-    mixed |= {f"base_model.model.{key}.lora_B.weight": np.zeros((192, 4), np.float32)}
+    mixed |= {f"base_model.model.{key}.lora_B.weight": np.zeros((TINY.dit.dim, 4), np.float32)}
     write_torch(files / "mixed.pt", {"generator_lora": mixed})
     code, out = run("merge-lora", files / "training.pt", "--lora", files / "mixed.pt", "--out", files / "no.pt")
     assert code == 2 and f"adapter of {key}" in out and "and rank 3" in out
@@ -219,7 +234,7 @@ def test_the_diffusers_layout_and_sharded_files(files):
         (lambda s: s.update({"head.head.bias": np.zeros(3, np.float32)}), r"head.head.bias \[3\] for \[64\]"),
         (lambda s: [s.pop(k) for k in list(s) if ".self_attn." in k], r"60 missing: .*v.weight, … \(50 more\)"),
         (lambda s: s.update({"head.head.bias": np.zeros(64, np.int32)}), r"types other than .*head.head.bias I32"),
-        (lambda s: s.update({"blocks.1.norm3.bias": np.zeros(192, np.float16)}), r"blocks.1.norm3.bias is float16"),
+        (lambda s: s.update({"blocks.1.norm3.bias": np.zeros(TINY.dit.dim, np.float16)}), r"blocks.1.norm3.bias is float16"),
     ],
     ids=["missing", "unexpected", "renamed", "shape", "many", "type", "mixed"],
 )
@@ -242,7 +257,7 @@ def test_an_optimiser_among_the_weights_is_named(files):
 
 def test_a_preset_that_does_not_match_names_the_first_difference(run, files):
     code, out = run("import", "--shotstream", files / FILES["dit"], "--preset", "wan-1.3b", "--out", files / "x")
-    assert code == 2 and "blocks.0.cross_attn.k.bias [192] for [1536]" in out
+    assert code == 2 and "blocks.0.cross_attn.k.bias [128] for [1536]" in out
     state = load_file(files / FILES["dit"])
     state["head.head.bias"] = np.zeros(3, np.float32)
     with pytest.raises(
@@ -265,6 +280,7 @@ def test_a_preset_that_does_not_match_names_the_first_difference(run, files):
         (["import", "--vae", "vae.pth", "--tokenizer", "t.json", "--out", "x"], "no tokeniser t.json"),
         (["import", "--vae", "vae.pth", "--out", "dit.safetensors"], "exists already"),
         (["export", "nowhere", "--out", "x.pt"], "nowhere is no checkpoint"),
+        (["copy", "nowhere", "--out", "x"], "nowhere is no checkpoint"),
         (["inspect", "readme.txt"], "no weight file readme.txt"),
         (["export", "x", "--part", "vae", "--key", "generator", "--out", "x.pth"], "--key go with --part dit"),
         (["import", "--vae", "vae.pth", "--key", "generator", "--out", "x"], "--key chooses a transformer"),
@@ -298,7 +314,7 @@ def test_an_interrupted_import_leaves_no_folder(run, files, monkeypatch):
 def test_a_disk_that_is_full_is_one_line(files, monkeypatch):
     free = collections.namedtuple("usage", "free")
     monkeypatch.setattr(shutil, "disk_usage", lambda _: free(2**20))
-    with pytest.raises(InputError, match=r"has 0.00 GB free, ckpt needs 0.02 GB"):
+    with pytest.raises(InputError, match=r"has 0.00 GB free, ckpt needs 0.01 GB"):
         convert(sources(files), files / "ckpt")
     monkeypatch.undo()
 
