@@ -94,7 +94,7 @@ def test_a_story_from_file_to_video(run, tmp_path, caplog):
         ),
         (["--story", "story.json", "--config.dtype=int4"], "int4"),
         (["--story", "story.json", "--config.quantize=int4"], "choose one of none, int8, fp8"),
-        (["--story", "story.json", "--config.mesh.tensor=4"], "6 heads do not divide over mesh.tensor=4"),
+        (["--story", "story.json", "--config.mesh.tensor=3"], "4 heads do not divide over mesh.tensor=3"),
         (["--story", "story.json", "--config.mesh.sequence=9"], "sequence=9 needs 9 devices, there are 8"),
         (["--story", "story.json", "--config.mesh.data=2"], "1 stories do not divide over mesh.data=2"),
         (["--story", "story.json", "--checkpoint", "nowhere"], "checkpoint nowhere is neither"),
