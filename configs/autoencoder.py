@@ -27,19 +27,19 @@ def get_config(preset: str = TINY) -> ConfigDict:
     config.data.held_out = 1000
     config.data.workers = 1
     config.data.seed = 0
-    config.run.steps = 6000
+    config.run.steps = 12_000
     config.run.batch = 2
     config.run.remat = "none"
-    config.run.save_every = 250
-    config.run.held_out_every = 500
+    config.run.save_every = 500
+    config.run.held_out_every = 1000
     config.run.held_out_batches = 16
-    config.run.sample_every = 2000
+    config.run.sample_every = 4000
     config.optim = optim(1.5e-3, clip=1.0)
     config.optim.b1 = 0.9
     config.optim.b2 = 0.99
     config.optim.weight_decay = 0.0
     config.optim.warmup_steps = 100
-    config.optim.decay_steps = 6000  # = run.steps
+    config.optim.decay_steps = 12_000  # = run.steps
     config.trained = trained("all")
     config.loss = ConfigDict()
     config.loss.edges = 0.25

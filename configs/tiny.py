@@ -3,7 +3,7 @@
     python -m shotstream_jax.generate --config configs/tiny.py --story examples/lighthouse.json --out out/story.mp4
 
 Until trained weights are shipped, "tiny" stands for seeded random ones: the pipeline is the real one, the pictures are
-noise. Any field can be changed on the command line, e.g. --config.video.shot_frames=21
+noise. Any field can be changed on the command line, e.g. --config.video.shot_frames=12
 """
 
 from ml_collections import ConfigDict
@@ -17,7 +17,7 @@ def get_config() -> ConfigDict:
     config.video = ConfigDict()
     config.video.height = 32
     config.video.width = 48
-    config.video.shot_frames = 6  # latent frames a shot, a multiple of 3; 6 make 21 pixel frames, 2.6 seconds
+    config.video.shot_frames = 6  # latent frames a shot, a multiple of 3; 6 make 11 pixel frames, 1.4 seconds
     config.video.fps = 8
     # One stream over many devices, the first ones; -1: all that the other axes leave.
     config.mesh = ConfigDict()

@@ -92,7 +92,7 @@ PRESETS = {
         Preset(  # small enough for a laptop's processor
             "tiny",
             DiTConfig(dim=128, ffn_dim=512, heads=4, layers=6, text_dim=64, text_len=64),
-            VAEConfig(dim=16, mean=WAN_MEAN, std=WAN_STD, mult=(1, 2, 4), blocks=1, time_down=(True, True)),
+            VAEConfig(dim=16, mean=WAN_MEAN, std=WAN_STD, mult=(1, 2, 4), blocks=1, time_down=(False, True)),
             UMT5Config(vocab=384, dim=64, heads=4, head_dim=16, ffn_dim=128, layers=2),
             VideoFormat(height=32, width=48, shot_frames=6, fps=8),
             steps=FewSteps(shift=4.0),  # fewer pixels average less noise away

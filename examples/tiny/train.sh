@@ -31,7 +31,7 @@ PAIRS="$OUT/pairs"
 stage autoencoder
 if [ ! -f "$OUT/world/clips.csv" ]; then
     say "drawing $STORIES stories"
-    $PY -m shotstream_jax.data.world --out "$OUT/world" --stories "$STORIES" --subset simple --size 32x48 --fps 8 --lengths 21
+    $PY -m shotstream_jax.data.world --out "$OUT/world" --stories "$STORIES" --subset simple --size 32x48 --fps 8 --lengths 11
 fi
 if [ ! -f "$OUT/latents/dataset.json" ]; then
     say "encoding the pictures"

@@ -234,7 +234,10 @@ def test_the_diffusers_layout_and_sharded_files(files):
         (lambda s: s.update({"head.head.bias": np.zeros(3, np.float32)}), r"head.head.bias \[3\] for \[64\]"),
         (lambda s: [s.pop(k) for k in list(s) if ".self_attn." in k], r"60 missing: .*v.weight, … \(50 more\)"),
         (lambda s: s.update({"head.head.bias": np.zeros(64, np.int32)}), r"types other than .*head.head.bias I32"),
-        (lambda s: s.update({"blocks.1.norm3.bias": np.zeros(TINY.dit.dim, np.float16)}), r"blocks.1.norm3.bias is float16"),
+        (
+            lambda s: s.update({"blocks.1.norm3.bias": np.zeros(TINY.dit.dim, np.float16)}),
+            r"blocks.1.norm3.bias is float16",
+        ),
     ],
     ids=["missing", "unexpected", "renamed", "shape", "many", "type", "mixed"],
 )

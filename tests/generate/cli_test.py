@@ -14,9 +14,11 @@ from shotstream_jax import cli
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.generate import __main__ as app
 from shotstream_jax.generate.video import VideoWriter, partial_path
+from shotstream_jax.presets import find_preset
 
 STORY = {"global_caption": "A fox.", "shot1": "It wakes.", "shot2": "It runs." + " and runs" * 100}
 SMALL = ["--config.video.height=32", "--config.video.width=48", "--config.video.shot_frames=6"]
+TIME, SHOT = find_preset("tiny").vae.time, find_preset("tiny").vae.pixel_frames(6)  # pixel frames
 
 
 @pytest.fixture
@@ -47,14 +49,14 @@ def test_a_story_from_file_to_video(run, tmp_path, caplog):
     assert code == 0
     assert sorted(p.name for p in (tmp_path / "o").iterdir()) == ["r.json", "x.mp4"]
     video = read_video(tmp_path / "o/x.mp4")
-    assert video.shape == (2 * 21, 32, 48, 3)
+    assert video.shape == (2 * SHOT, 32, 48, 3)
     report = json.loads((tmp_path / "o/r.json").read_text())
-    assert report["frames"] == 42 and report["shots"] == 2 and report["preset"] == "tiny" and report["seed"] == 0
+    assert report["frames"] == 2 * SHOT and report["shots"] == 2 and report["preset"] == "tiny" and report["seed"] == 0
     assert [(c["shot"], c["chunk"], c["frames"]) for c in report["chunks"]] == [
-        (0, 0, 9),
-        (0, 1, 12),
-        (1, 0, 9),
-        (1, 1, 12),
+        (0, 0, SHOT - 3 * TIME),
+        (0, 1, 3 * TIME),
+        (1, 0, SHOT - 3 * TIME),
+        (1, 1, 3 * TIME),
     ]
     assert all(c["seconds"] > 0 for c in report["chunks"])
     assert report["first_frames_s"]["cold"] > 0 < report["first_frames_s"]["warm"]
@@ -70,9 +72,9 @@ def test_a_story_from_file_to_video(run, tmp_path, caplog):
     code, _ = run("--continue-story", "kept", "--at", "1", "--prompts", "more.txt", "--out", "again.mp4")
     assert code == 0
     again = read_video(tmp_path / "again.mp4").astype(float)
-    assert again.shape == (21, 32, 48, 3)
+    assert again.shape == (SHOT, 32, 48, 3)
     # The same frames but for the video's compression, whose own errors are small beside another shot.
-    assert np.abs(again - video[21:]).mean() < 0.3 * np.abs(again - video[:21]).mean()
+    assert np.abs(again - video[SHOT:]).mean() < 0.3 * np.abs(again - video[:SHOT]).mean()
 
 
 @pytest.mark.parametrize(
@@ -128,7 +130,7 @@ def test_an_empty_line_ends_a_run_but_keeps_what_was_made(run, tmp_path, monkeyp
     code, err = run("--prompts", "-", "--out", "x.mp4", *SMALL)
     assert code == 2 and "standard input line 2 is empty" in err
     assert not (tmp_path / "x.mp4").exists()
-    assert len(read_video(tmp_path / "x.partial.mp4")) == 21
+    assert len(read_video(tmp_path / "x.partial.mp4")) == SHOT
 
 
 def test_help_teaches(capsys, monkeypatch):
