@@ -9,7 +9,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=find_packages(include=["shotstream_jax", "shotstream_jax.*"]),
-    package_data={"shotstream_jax": ["weights/*/*.json"]},
+    package_data={"shotstream_jax": ["weights/**/*"]},
     install_requires=[
         "jax>=0.10",
         "flax>=0.12",

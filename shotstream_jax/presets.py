@@ -10,7 +10,7 @@ from shotstream_jax.dit.config import DiTConfig
 from shotstream_jax.flow.schedule import FewSteps
 from shotstream_jax.memory.window import MemoryConfig
 from shotstream_jax.text.umt5 import UMT5Config
-from shotstream_jax.vae.config import WAN_MEAN, WAN_STD, VAEConfig
+from shotstream_jax.vae.config import TINY_MEAN, TINY_STD, WAN_MEAN, WAN_STD, VAEConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,7 +92,7 @@ PRESETS = {
         Preset(  # small enough for a laptop's processor
             "tiny",
             DiTConfig(dim=128, ffn_dim=512, heads=4, layers=6, text_dim=64, text_len=64),
-            VAEConfig(dim=16, mean=WAN_MEAN, std=WAN_STD, mult=(1, 2, 4), blocks=1, time_down=(False, True)),
+            VAEConfig(dim=16, mean=TINY_MEAN, std=TINY_STD, mult=(1, 2, 4), blocks=1, time_down=(False, True)),
             UMT5Config(vocab=384, dim=64, heads=4, head_dim=16, ffn_dim=128, layers=2),
             VideoFormat(height=32, width=48, shot_frames=6, fps=8),
             steps=FewSteps(shift=4.0),  # fewer pixels average less noise away

@@ -101,7 +101,7 @@ class AutoencoderStage(Supervised):
             for rows in itertools.islice(batches, self.recipe.measured)
         ]
         first, second = np.mean(np.asarray(found, np.float64), axis=0)
-        mean, std = (tuple(a.tolist()) for a in (first, np.sqrt(second - first**2)))
+        mean, std = (tuple(np.round(a, 4).tolist()) for a in (first, np.sqrt(second - first**2)))
         preset = self.setup.preset
         return dataclasses.replace(preset, vae=dataclasses.replace(preset.vae, mean=mean, std=std))
 
