@@ -18,6 +18,7 @@ from shotstream_jax.core.typing import UInt8, typechecked
 
 # Chosen on rendered stories of the world's train split: the most cuts found without inventing one.
 RATIO, WINDOW, LEAST, SHORTEST = 1.9, 3, 1.0, 4
+_ANY_RATE = 24.0  # all is counted in frames
 
 
 @typechecked
@@ -39,7 +40,7 @@ def check_installed() -> None:
 
 
 @typechecked
-def find_cuts(frames: UInt8[np.ndarray, "p y x 3"], fps: int) -> list[int]:
+def find_cuts(frames: UInt8[np.ndarray, "p y x 3"]) -> list[int]:
     """The first frames of all shots but the first, by PySceneDetect: where a picture differs from the one before RATIO
     times as much as its neighbours do on average.
     """
@@ -49,5 +50,5 @@ def find_cuts(frames: UInt8[np.ndarray, "p y x 3"], fps: int) -> list[int]:
     found = []
     for number, frame in enumerate(frames):
         bgr = np.ascontiguousarray(frame[..., ::-1])
-        found += detector.process_frame(scenedetect.FrameTimecode(number, float(fps)), bgr)
+        found += detector.process_frame(scenedetect.FrameTimecode(number, fps=_ANY_RATE), bgr)
     return [cut.frame_num for cut in found]

@@ -31,14 +31,14 @@ def judge(reader: Reader, story: Story, shots: Shots) -> Judged:
     """All figures of a story's pictures."""
     readings = reader.read(shots)
     figures = metrics.story_figures(reader.labels, readings, story.shots) | within_and_between(list(shots))
-    return Judged(story, readings, figures | {"sca": cut_figure(shots, story.config.fps)})
+    return Judged(story, readings, figures | {"sca": cut_figure(shots)})
 
 
-def cut_figure(shots: Sequence[np.ndarray], fps: int) -> np.ndarray:
+def cut_figure(shots: Sequence[np.ndarray]) -> np.ndarray:
     """SCA of a story's shots, one after the other; [1]."""
     frames = np.concatenate(list(shots))
     told = np.cumsum([len(shot) for shot in shots])[:-1].tolist()
-    return np.array([shot_cut_accuracy(told, find_cuts(frames, fps), len(frames))])
+    return np.array([shot_cut_accuracy(told, find_cuts(frames), len(frames))])
 
 
 @typechecked

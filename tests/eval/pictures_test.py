@@ -36,7 +36,7 @@ def test_cuts_are_found_where_the_place_changes():
     wanted = missed = 0
     for index in range(4):
         film, shots = source[index], source.story(index).shots
-        found = find_cuts(film.frames, 8)
+        found = find_cuts(film.frames)
         assert set(found) <= {21, 42, 63, 84}
         for k in range(1, 5):
             if shots[k].place != shots[k - 1].place:
