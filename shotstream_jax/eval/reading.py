@@ -14,7 +14,7 @@ from shotstream_jax.eval.probe import Probe
 from shotstream_jax.model import Params
 from shotstream_jax.vae.codec import from_uint8
 
-_AT_ONCE = 8  # shots; bounds the memory
+AT_ONCE = 8  # shots; bounds the memory
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -46,9 +46,9 @@ class Reader:
     def read(self, pixels: UInt8[np.ndarray, "b p y x 3"]) -> list[Reading]:
         """A reading of each shot."""
         found = []
-        for first in range(0, len(pixels), _AT_ONCE):
-            part = pixels[first : first + _AT_ONCE]
-            padded = np.concatenate([part, part[:1].repeat(_AT_ONCE - len(part), axis=0)])
+        for first in range(0, len(pixels), AT_ONCE):
+            part = pixels[first : first + AT_ONCE]
+            padded = np.concatenate([part, part[:1].repeat(AT_ONCE - len(part), axis=0)])
             answers = jax.device_get(self._answers(padded))
             found += [self._reading({k: v[i] for k, v in answers.items()}) for i in range(len(part))]
         return found

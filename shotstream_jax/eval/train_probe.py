@@ -8,7 +8,7 @@ shots of the `test` split.
 
 import functools
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -32,7 +32,7 @@ from shotstream_jax.eval.disturb import disturb
 from shotstream_jax.eval.files import Format, format_of, save_probe
 from shotstream_jax.eval.labels import Labels, shot_truth
 from shotstream_jax.eval.probe import Probe, cell_centres
-from shotstream_jax.eval.reading import Reader, oracle_scores
+from shotstream_jax.eval.reading import AT_ONCE, Reader, oracle_scores
 from shotstream_jax.generate.__main__ import Recipe
 from shotstream_jax.generate.video import check_writable
 from shotstream_jax.load import preset_of
@@ -159,14 +159,11 @@ def held_out_scores(form: Format, params: Params, shots: int) -> dict[str, float
     """On undisturbed shots of the test split."""
     reader, drawn = Reader(Labels(form.subset), params), Shots(form, SPLITS[1], shots)
     readings, truths = [], []
-    for row in tqdm(_by_index(drawn, shots), total=shots, unit="shot", desc="held out"):
-        readings += reader.read(row.pop("pixels")[None])
-        truths.append(row)
+    for first in tqdm(range(0, shots, AT_ONCE), unit="batch", desc="held out"):
+        rows = [drawn[index] for index in range(first, min(first + AT_ONCE, shots))]
+        readings += reader.read(np.stack([row.pop("pixels") for row in rows]))
+        truths += rows
     return oracle_scores(reader.labels, readings, truths)
-
-
-def _by_index(drawn: Shots, shots: int) -> Iterator[Row]:
-    return (drawn[index] for index in range(shots))
 
 
 if __name__ == "__main__":
