@@ -16,8 +16,9 @@ import numpy as np
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.typing import UInt8, typechecked
 
-# Chosen on rendered stories of the world's train split: the most cuts found without inventing one.
-RATIO, WINDOW, LEAST, SHORTEST = 1.9, 3, 1.0, 4
+# Chosen on 40 rendered stories of the world's train split: 141 of 160 cuts are found and none is invented (the others are
+# between shots of one place, whose characters stand nearly as before). LEAST is the highest that loses none of them.
+RATIO, WINDOW, LEAST, SHORTEST = 1.9, 4, 6.0, 4
 _ANY_RATE = 24.0  # all is counted in frames
 
 

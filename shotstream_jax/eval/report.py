@@ -82,7 +82,7 @@ def table(summary: Summary, ceiling: Summary | None = None) -> list[str]:
 
 def _cell(value: Any) -> str:
     if isinstance(value, dict):
-        return f"{value['low']:.3f} to {value['high']:.3f}" if value else "–"
+        return f"{value['low']:.3f} to {value['high']:.3f}" if np.isfinite(value.get("low", np.nan)) else "–"
     return "–" if value is None or not np.isfinite(value) else f"{value:.3f}"
 
 
