@@ -2,6 +2,8 @@
 
 from setuptools import find_packages, setup
 
+CUTS = "scenedetect-headless>=0.7"  # finds the cuts of a video; 60 MB, nearly all of it OpenCV
+
 setup(
     name="shotstream-jax",
     version="0.1.0",
@@ -32,7 +34,8 @@ setup(
         "tensorboardX>=2.6",  # writes TensorBoard's event files without TensorFlow
     ],
     extras_require={
-        "dev": ["pytest>=8", "pytest-xdist>=3.6", "ruff>=0.14"],
+        "dev": ["pytest>=8", "pytest-xdist>=3.6", "ruff>=0.14", CUTS],
+        "eval": [CUTS],
         "convert": ["torch>=2.6"],
         "tpu": ["jax[tpu]>=0.10"],
         "aot": ["libtpu==0.0.42.1"],  # TPU programs compiled without a TPU; the one that jax 0.10.2 pins

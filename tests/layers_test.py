@@ -33,6 +33,7 @@ ALLOWED = {  # layer → layers of ours that it may import, besides itself
     "train.ode_pairs": MODELS | {"cli", "data", "load"},
     "train.aot": MODELS | {"cli", "data", "load"},
     "precompute": MODELS | {"cli", "convert", "data", "generate", "load"},
+    "eval": MODELS | {"cli", "convert", "data", "generate", "load", "train"},
     "bench": MODELS | {"cli", "generate", "load", "train"},
     "eval": MODELS | {"cli", "data", "generate", "load", "train"},
     "testing": MODELS | {"load"},
@@ -41,7 +42,8 @@ ALLOWED = {  # layer → layers of ours that it may import, besides itself
 ONLY_IN = {  # library → the only places that may import it
     "torch": ("convert",),
     "safetensors": ("convert",),
-    "optax": ("train",),
+    "optax": ("train", "eval.train_probe"),  # the probe has a training of its own: no stage, no mesh, no resuming
+    "scenedetect": ("eval.cuts",),
     "qwix": ("nn.quantize",),
     "grain": ("data",),
     "array_record": ("data",),
@@ -50,7 +52,7 @@ ONLY_IN = {  # library → the only places that may import it
     "tensorboardX": ("train.log",),
     "ml_collections": ("cli",),
     "av": ("generate.video", "data"),
-    "tqdm": ("generate.__main__", "convert.__main__", "data.world.__main__", "precompute", "train"),
+    "tqdm": ("generate.__main__", "convert.__main__", "data.world.__main__", "precompute", "train", "eval"),
 }
 
 

@@ -1,0 +1,117 @@
+"""Does a teacher look at its context? Its error on last shots, given their own earlier shots, another story's, or none.
+
+  python -m shotstream_jax.data.world --out out/test --stories 200 --split test --subset simple --size 32x48 --fps 8 \\
+      --lengths 21
+  python -m shotstream_jax.precompute --config.checkpoint=TEACHER --csv out/test/clips.csv --out out/test_latents
+  python -m shotstream_jax.eval.context_error --checkpoint TEACHER --data out/test_latents
+
+The error is mean((v̂ − (ε − x₀))²), at several noise levels σ, with the same noise for all three contexts. Captions and
+phases are the story's own in `another`. `ratio` is the error over that with the story's own context.
+"""
+
+import functools
+import json
+from collections.abc import Callable, Iterator, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from tqdm import tqdm
+
+from shotstream_jax import cli
+from shotstream_jax.core import rng
+from shotstream_jax.core.compilation import use_persistent_cache
+from shotstream_jax.core.errors import InputError
+from shotstream_jax.core.files import write_whole
+from shotstream_jax.core.typing import Array
+from shotstream_jax.data.batch import Batch, Conditions, drop_context
+from shotstream_jax.data.pipeline import DataConfig, embeddings, find_samples, target_row
+from shotstream_jax.data.records import open_dataset
+from shotstream_jax.dit.teacher import Teacher
+from shotstream_jax.eval.metrics import bootstrap
+from shotstream_jax.eval.report import as_json
+from shotstream_jax.flow.schedule import Schedule
+from shotstream_jax.generate.video import check_writable
+from shotstream_jax.load import load_weights, preset_of
+from shotstream_jax.presets import Preset
+from shotstream_jax.train.flow_matching import velocity_error
+from shotstream_jax.train.setup import batch_of
+
+LEVELS, ROWS = (0.3, 0.6, 0.8, 0.95), 8  # σ; clips at once
+CONTEXTS: dict[str, Callable[[Conditions], Conditions]] = {
+    "own": lambda conditions: conditions,
+    "another": lambda conditions: conditions.replace(context=jnp.roll(conditions.context, 1, axis=0)),
+    "none": lambda conditions: drop_context(conditions, jnp.ones(len(conditions.context), bool)),
+}
+
+
+def parser() -> cli.Parser:
+    p = cli.make_parser("shotstream_jax.eval.context_error", __doc__)
+    p.add_argument("--checkpoint", required=True, metavar="DIR", help="a teacher")
+    p.add_argument("--data", required=True, metavar="DIR", help="clips that it has not seen, by precompute")
+    p.add_argument("--clips", type=int, default=200, metavar="N", help="at most (default: %(default)s)")
+    p.add_argument("--out", default="out/context.json", metavar="FILE.json", help="(default: %(default)s)")
+    return p
+
+
+def main(argv: Sequence[str]) -> None:
+    args = parser().parse_args(argv)
+    out, preset = check_writable(args.out, ".json"), preset_of(args.checkpoint)
+    batches = list(read_batches(args.data, preset, args.clips))
+    use_persistent_cache()
+    params = load_weights(args.checkpoint, "dit")
+    found = measure(Teacher(preset.dit), Schedule(shift=preset.steps.shift), params, batches)
+    result = {name: compare(errors, found["own"]) for name, errors in found.items()}
+    for name, levels in result.items():
+        for level, about in levels.items():
+            between = f"95 % {about['low']:.3f} to {about['high']:.3f}"
+            cli.say(f"{name:8} σ {level:4}: {about['error']:.4f}, ratio {about['ratio']:.3f}, {between}")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(out, (json.dumps(as_json(result), indent=1) + "\n").encode())
+
+
+def compare(errors: np.ndarray, own: np.ndarray) -> dict[str, dict[str, float]]:
+    """At each level: the error, its ratio to that with the own context, and where 95 % of the resampled ratios lie."""
+    result = {}
+    for level, column, beside in zip(LEVELS, errors.T, own.T, strict=True):
+        pairs = np.stack([column, beside], axis=1).astype(np.float64)
+        ratio = bootstrap(pairs, lambda pairs: float(pairs[:, 0].mean() / pairs[:, 1].mean()))
+        about = {"error": float(column.mean()), "ratio": ratio.value, "low": ratio.low, "high": ratio.high}
+        result[str(level)] = about | {"clips": len(column)}
+    return result
+
+
+def read_batches(path: str, preset: Preset, clips: int) -> Iterator[Batch]:
+    """Last shots, ROWS at a time; what is left over is left out. Raises InputError if it is not this model's data."""
+    dataset = open_dataset(path)
+    if dataset.settings.preset != preset.name:
+        raise InputError(f"{path} was made for {dataset.settings.preset}, the checkpoint is {preset.name}")
+    cfg = DataConfig(path, preset.video.shot_frames, held_out=0.0)
+    samples = [sample for sample in find_samples(dataset, cfg).train if sample.shot][:clips]
+    if len(samples) < ROWS:
+        raise InputError(f"{path} has {len(samples)} clips of two shots or more: {ROWS} are needed at least")
+    for first in range(0, len(samples) - ROWS + 1, ROWS):
+        rows = [target_row(dataset, s, cfg, embeddings(preset.dit.text_len)) for s in samples[first : first + ROWS]]
+        yield batch_of({name: jnp.asarray(np.stack([row[name] for row in rows])) for name in rows[0]})
+
+
+def measure(teacher: Teacher, schedule: Schedule, params: dict, batches: Sequence[Batch]) -> dict[str, np.ndarray]:
+    """Errors [clips, levels] with each of CONTEXTS."""
+
+    @functools.partial(jax.jit, static_argnames="name")
+    def error(params: dict, batch: Batch, number: Array, t: Array, name: str) -> Array:
+        noise = jax.random.normal(rng.stream(jax.random.key(0), "context_error", number), batch.target.shape)
+        times = jnp.full(len(batch.target), t)
+        conditions = CONTEXTS[name](batch.conditions)
+        return velocity_error(teacher, schedule, params, conditions, batch.target, noise, times)
+
+    found: dict[str, list[np.ndarray]] = {name: [] for name in CONTEXTS}
+    for number, batch in enumerate(tqdm(batches, unit="batch")):
+        for name in CONTEXTS:
+            levels = [error(params, batch, number, 1000 * level, name) for level in LEVELS]
+            found[name].append(np.stack(jax.device_get(levels), axis=1))
+    return {name: np.concatenate(errors) for name, errors in found.items()}
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,116 @@
+"""The command: from a checkpoint and a probe to a table and JSON, and what it refuses."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from shotstream_jax.core.errors import InputError
+from shotstream_jax.eval import __main__ as app
+from shotstream_jax.eval import cuts, sources
+from shotstream_jax.eval.files import Format, save_probe
+from shotstream_jax.eval.labels import Labels
+from shotstream_jax.eval.probe import Probe
+from shotstream_jax.load import save
+from shotstream_jax.testing import tiny_model
+from tests.eval.material import story
+
+FORM = Format("simple", 8, 12, 11, 8)
+FIGURES = {"who", "where", "action", "look", "layout", "steady", "motion", "sca", "ssim_within", "histogram_between"}
+
+
+@pytest.fixture(scope="module")
+def model():
+    return tiny_model()
+
+
+@pytest.fixture(scope="module")
+def options(model, tmp_path_factory):
+    """A small model and an untrained probe for its pictures."""
+    folder = tmp_path_factory.mktemp("eval")
+    save(model, folder / "model")
+    pixels = jnp.zeros((1, FORM.frames, FORM.height, FORM.width, 3))
+    params = jax.jit(Probe(Labels(FORM.subset)).init)(jax.random.key(0), pixels)["params"]
+    save_probe(folder / "probe.safetensors", FORM, params, {})
+    video = ["--config.video.height=8", "--config.video.width=12"]
+    return [f"--config.checkpoint={folder / 'model'}", *video, f"--probe={folder / 'probe.safetensors'}"]
+
+
+def run(options, tmp_path, *more):
+    out = tmp_path / "eval.json"
+    app.main([*options, "--stories=3", "--shots=4", f"--out={out}", *more])
+    return json.loads(out.read_text())
+
+
+def test_generated(options, tmp_path, capsys):
+    pytest.importorskip("scenedetect")
+    result = run(options, tmp_path, f"--sheet={tmp_path / 'sheet.png'}")
+    assert set(result["figures"]) >= FIGURES - {"look", "layout"}  # an untrained probe may see nobody
+    assert set(result["ceiling"]) >= FIGURES - {"look", "layout"}
+    who = result["figures"]["who"]
+    assert 0 <= who["low"] <= who["mean"] <= who["high"] <= 1 and who["count"] == 12 and len(who["by_shot"]) == 4
+    assert {"mean", "low", "high"} == set(who["drift"]) and 0 <= who["chance"] <= 1
+    assert result["figures"]["sca"]["count"] == 3 and "drift" not in result["figures"]["sca"]
+    assert len(result["stories"]) == 3 and len(result["stories"][0]["who"]) == 4
+    assert result["stories"][0]["look"][0] is None
+    assert result["settings"]["recipe"]["video"]["height"] == 8
+    assert (tmp_path / "sheet.png").read_bytes()[1:4] == b"PNG"
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split()[:4] == ["figure", "mean", "95", "%"] and any(line.startswith("who ") for line in lines)
+
+
+def test_rendered_needs_no_model_and_says_how_good_the_oracle_is(options, tmp_path, monkeypatch):
+    pytest.importorskip("scenedetect")
+    monkeypatch.setattr(app, "load", None)
+    result = run(options, tmp_path, "--source=rendered")
+    assert result["ceiling"] is None
+    assert set(result["oracle"]) == {"who", "action", "accent", "place", "side", "variant", "box"}
+
+
+@pytest.mark.parametrize(
+    "more, complaint",
+    [
+        (["--stories=1"], "2 or more"),
+        (["--shots=1"], "shots 1"),
+        (["--source=rendered", "--context=none"], "--context goes with"),
+        (["--config.video.height=16"], "reads Format"),
+        (["--subset=full"], "reads Format"),
+        (["--probe=none.safetensors"], "no weight file"),
+        (["--out=eval.txt"], "must end in .json"),
+        (["--context=yours"], "invalid choice"),
+    ],
+)
+def test_mistakes_are_named_before_the_work(options, tmp_path, monkeypatch, more, complaint):
+    monkeypatch.setattr(app, "load", None)
+    monkeypatch.setattr(app, "check_installed", lambda: None)
+    with pytest.raises(InputError, match=complaint):
+        run(options, tmp_path, *more)
+
+
+def test_without_scenedetect(options, tmp_path, monkeypatch):
+    monkeypatch.setattr(cuts.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(InputError, match=r"pip install 'shotstream-jax\[eval\]'"):
+        run(options, tmp_path)
+
+
+def test_contexts(model):
+    """The first shot is the same whatever is given to later ones, and those differ."""
+    told, video = story("simple"), model.preset.video
+    own, first, nothing = (sources.generated(model, video, 5, given)(0, told) for given in app.GIVEN.values())
+    other = sources.from_another_take(model, video, 5)(0, told)
+    assert own.shape == (5, 11, 8, 12, 3)
+    np.testing.assert_array_equal(own, sources.generated(model, video, 5)(0, told))
+    for made in (first, other):
+        np.testing.assert_array_equal(made[0], own[0])
+        assert (made[1:] != own[1:]).any()
+    assert (nothing != own).any()
+
+
+def test_another_takes_memory_is_what_changes(model, monkeypatch):
+    """With the same seed for both takes it is the story itself."""
+    told, video = story("simple"), model.preset.video
+    monkeypatch.setattr(sources, "_ANOTHER", 0)
+    own, other = sources.generated(model, video, 5)(0, told), sources.from_another_take(model, video, 5)(0, told)
+    np.testing.assert_array_equal(own, other)
