@@ -35,7 +35,6 @@ ALLOWED = {  # layer → layers of ours that it may import, besides itself
     "precompute": MODELS | {"cli", "convert", "data", "generate", "load"},
     "eval": MODELS | {"cli", "convert", "data", "generate", "load", "train"},
     "bench": MODELS | {"cli", "generate", "load", "train"},
-    "eval": MODELS | {"cli", "data", "generate", "load", "train"},
     "testing": MODELS | {"load"},
     "__init__": {"generate", "load", "presets"},
 }
