@@ -18,7 +18,7 @@ from shotstream_jax.eval.train_probe import Shots, probe_loss
 from tests.eval.material import FRAMES, right, story
 
 SMALL = Format("full", 8, 12, FRAMES, 8)
-TINY = Format("simple", 32, 48, 21, 8)
+TINY = Format("simple", 32, 48, 11, 8)
 
 
 def params_of(form):
