@@ -2,6 +2,7 @@
 
   python -m shotstream_jax.eval --config configs/tiny.py --stories 100 --shots 5 --out out/eval.json
   … --config.checkpoint=out/tiny/dmd_inter/model --sheet out/eval.png
+  … --config.checkpoint=out/tiny/teacher/model --source teacher    by the teacher's sampler, 50 guided steps a shot
   … --source reconstructed        drawn, and through the checkpoint's autoencoder: the ceiling
   … --source rendered             drawn: what the probe and the cut detector themselves get wrong
   … --context other               shots are given what another take of the story has left behind (none: nothing,
@@ -41,7 +42,7 @@ from shotstream_jax.load import load, load_weights, preset_of
 from shotstream_jax.presets import VideoFormat
 from shotstream_jax.vae.model import VAE
 
-GENERATED, RECONSTRUCTED, RENDERED = "generated", "reconstructed", "rendered"
+GENERATED, TEACHER, RECONSTRUCTED, RENDERED = "generated", "teacher", "reconstructed", "rendered"
 GIVEN = {"own": lambda memory: memory, "first": sources.first_frames, "none": sources.nothing}
 OTHER = "other"
 SHOWN = 3  # stories on the sheet
@@ -52,7 +53,9 @@ def parser() -> cli.Parser:
     p.add_recipe()
     p.add_argument("--stories", type=int, default=100, metavar="N", help="how many (default: %(default)s)")
     p.add_argument("--shots", type=int, default=5, metavar="N", help="of each story (default: %(default)s)")
-    p.add_argument("--source", choices=(GENERATED, RECONSTRUCTED, RENDERED), default=GENERATED, help="of the pictures")
+    p.add_argument(
+        "--source", choices=(GENERATED, TEACHER, RECONSTRUCTED, RENDERED), default=GENERATED, help="of the pictures"
+    )
     p.add_argument("--context", choices=[*GIVEN, OTHER], default="own", help="what shots are given of earlier ones")
     p.add_argument("--subset", choices=list(SUBSETS), default="simple", help="of the world (default: %(default)s)")
     p.add_argument("--seed", type=int, default=0, metavar="N", help="of the generated pictures (default: %(default)s)")
@@ -92,7 +95,9 @@ def make_sources(args: Namespace, recipe: Recipe, form: Format) -> tuple[sources
         vae = VAE(preset_of(recipe.checkpoint).vae)
         return sources.reconstructed(form, vae, load_weights(recipe.checkpoint, "vae")), None
     model = load(recipe.checkpoint, recipe.dtype, quantize=recipe.quantize)
-    if args.context == OTHER:
+    if args.source == TEACHER:
+        made = sources.taught(model, recipe.video, args.seed)
+    elif args.context == OTHER:
         made = sources.from_another_take(model, recipe.video, args.seed)
     else:
         made = sources.generated(model, recipe.video, args.seed, GIVEN[args.context])
@@ -125,7 +130,7 @@ def write(
     ceiling = summarise([j.figures for j in above], {}) if above else None
     settings = {k: v for k, v in vars(args).items() if k != "overrides"} | {"recipe": dataclasses.asdict(recipe)}
     result = {"settings": settings, "figures": summary, "ceiling": ceiling}
-    if drawn := above or (judged if args.source != GENERATED else []):
+    if drawn := above or (judged if args.source in (RECONSTRUCTED, RENDERED) else []):
         result["oracle"] = oracle(reader, drawn, recipe.video)
     result["stories"] = [
         {"global_caption": j.story.script.global_caption, "captions": j.story.script.shots} | j.figures for j in judged

@@ -1,4 +1,4 @@
-"""Where a story's shots come from: drawn, drawn and taken through an autoencoder, or generated.
+"""Where a story's shots come from: drawn, drawn and taken through an autoencoder, or made by a model.
 
 Each source is a function of a story's number and the story, to its shots [shots, p, y, x, 3].
 """
@@ -14,6 +14,7 @@ from shotstream_jax.core.typing import UInt8, typechecked
 from shotstream_jax.data.world.render import render_shot
 from shotstream_jax.data.world.story import Story
 from shotstream_jax.eval.files import Format
+from shotstream_jax.eval.teacher import teacher_stories
 from shotstream_jax.generate.story import Story as Memory
 from shotstream_jax.generate.stream import new_story, stream_generate
 from shotstream_jax.model import Model
@@ -60,6 +61,18 @@ def generated(model: Model, video: VideoFormat, seed: int, given: Given = lambda
             frames, memory = next_shot(model, caption, given(memory))
             shots.append(frames)
         return np.stack(shots)
+
+    return make
+
+
+def taught(model: Model, video: VideoFormat, seed: int) -> Source:
+    """By a teacher's sampler, from the captions alone: what its student is held against."""
+
+    def make(index: int, story: Story) -> np.ndarray:
+        begin, shots = new_story(model, story.script.global_caption, seed + index, video), [[] for _ in story.shots]
+        for _, chunk in teacher_stories(model, [(begin, story.script.shots)]):
+            shots[chunk.shot].append(chunk.frames)
+        return np.stack([np.concatenate(frames) for frames in shots])
 
     return make
 

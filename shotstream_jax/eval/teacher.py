@@ -36,7 +36,7 @@ def teacher_stories(
     A shot of every story is sampled in one batch, so they should have as many shots. The negative prompt is an
     embedding of zeros: what a model that learned with dropped captions knows as none.
     """
-    make = jax.jit(functools.partial(_sample, model, Schedule(sampler_steps, model.preset.steps.shift), guidance))
+    fixed = Teacher(model.preset.dit, model.dtype), Schedule(sampler_steps, model.preset.steps.shift), guidance
     tellings = [_tell(model, story, captions) for story, captions in stories]
     asked = {row: next(telling, None) for row, telling in enumerate(tellings)}
     shot = 0
@@ -44,7 +44,7 @@ def teacher_stories(
         began = time.perf_counter()
         noise = jnp.concatenate([_noise(model, stories[row][0], shot) for row in asked])
         conditions = jax.tree.map(lambda *a: jnp.concatenate(a), *asked.values())
-        latents = make(model.params["dit"], conditions, noise)
+        latents = _sample(*fixed, model.params["dit"], conditions, noise)
         for i, row in enumerate(asked):
             request = tellings[row].send(latents[i : i + 1])
             while isinstance(request, Dispatched):
@@ -87,10 +87,10 @@ def _noise(model: Model, story: Story, shot: int) -> Array:
     return jax.random.normal(key, (1, *size))
 
 
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
 def _sample(
-    model: Model, schedule: Schedule, guidance: float, params: Params, conditions: Conditions, noise: Array
+    teacher: Teacher, schedule: Schedule, guidance: float, params: Params, conditions: Conditions, noise: Array
 ) -> Array:
-    teacher = Teacher(model.preset.dit, model.dtype)
     negative = conditions.under_one_prompt(jnp.zeros_like(conditions.text[:1, 0]))
     branches = (functools.partial(shot_velocity, teacher, params, c) for c in (conditions, negative))
     return sample(*branches, noise, schedule, guidance)[0]

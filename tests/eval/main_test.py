@@ -13,6 +13,8 @@ from shotstream_jax.eval import cuts, sources
 from shotstream_jax.eval.files import Format, save_probe
 from shotstream_jax.eval.labels import Labels
 from shotstream_jax.eval.probe import Probe
+from shotstream_jax.eval.teacher import teacher_stories
+from shotstream_jax.generate.stream import new_story
 from shotstream_jax.load import save
 from shotstream_jax.testing import tiny_model
 from tests.eval.material import story
@@ -114,3 +116,12 @@ def test_another_takes_memory_is_what_changes(model, monkeypatch):
     monkeypatch.setattr(sources, "_ANOTHER", 0)
     own, other = sources.generated(model, video, 5)(0, told), sources.from_another_take(model, video, 5)(0, told)
     np.testing.assert_array_equal(own, other)
+
+
+def test_a_teachers_shots_lie_in_order(model):
+    told, video = story("simple"), model.preset.video
+    made = sources.taught(model, video, 5)(0, told)
+    begin = new_story(model, told.script.global_caption, 5, video)
+    chunks = [chunk for _, chunk in teacher_stories(model, [(begin, told.script.shots)])]
+    np.testing.assert_array_equal(np.concatenate(made), np.concatenate([chunk.frames for chunk in chunks]))
+    assert made.shape == (5, 11, 8, 12, 3) and (made[0] != made[1]).any()
