@@ -32,7 +32,7 @@ def test_matmuls_convolutions_loops_and_choices_are_counted():
         (["--batch", "0"], "--batch 0 must be at least 1"),
         (["--mesh", "fsdp"], "--mesh fsdp: write AXIS=N"),
         (["--mesh", "fsdp=16"], "fsdp=16 needs 16 devices, there are 8"),
-        (["--mesh", "tensor=4"], "6 heads do not divide over mesh.tensor=4"),
+        (["--mesh", "tensor=3"], "4 heads do not divide over mesh.tensor=3"),
         (["--quantize", "int8", "--parts", "dit,teacher"], "--quantize int8 is for streaming: leave teacher out of"),
         (["--frames", "4"], "no multiple of the chunk"),
     ],
