@@ -2,7 +2,10 @@
 
 from setuptools import find_packages, setup
 
-CUTS = "scenedetect-headless>=0.7"  # finds the cuts of a video; 60 MB, nearly all of it OpenCV
+EVAL = [
+    "scenedetect-headless>=0.7",  # finds the cuts of a video; 60 MB, nearly all of it OpenCV
+    "matplotlib>=3.9",  # charts of scores
+]
 
 setup(
     name="shotstream-jax",
@@ -34,8 +37,8 @@ setup(
         "tensorboardX>=2.6",  # writes TensorBoard's event files without TensorFlow
     ],
     extras_require={
-        "dev": ["pytest>=8", "pytest-xdist>=3.6", "ruff>=0.14", CUTS],
-        "eval": [CUTS],
+        "dev": ["pytest>=8", "pytest-xdist>=3.6", "ruff>=0.14", *EVAL],
+        "eval": EVAL,
         "convert": ["torch>=2.6"],
         "tpu": ["jax[tpu]>=0.10"],
         "aot": ["libtpu==0.0.42.1"],  # TPU programs compiled without a TPU; the one that jax 0.10.2 pins

@@ -71,6 +71,9 @@ def parser() -> cli.Parser:
     c.add_argument("checkpoint", type=path, metavar="DIR")
     c.add_argument("--dtype", choices=_TYPES, default="float16", help="of what is stored (default: %(default)s)")
     c.add_argument("--part", choices=PARTS, action="append", help="again for another one (default: all)")
+    c.add_argument(
+        "--shot-phase", type=float, metavar="RADIANS", help="between shots from now on; 0 for none (an ablation)"
+    )
     c.add_argument("--out", type=path, required=True, metavar="DIR")
 
     c = commands.add_parser("merge-lora", help="a public transformer file + an adapter → the same file, merged")
@@ -145,7 +148,7 @@ def run_export(args: argparse.Namespace) -> None:
 
 def run_copy(args: argparse.Namespace) -> None:
     parts = args.part or list(native.read_config(args.checkpoint)["parts"])
-    plan = checkpoints.prepare_copy(args.checkpoint, args.out, _TYPES[args.dtype], parts)
+    plan = checkpoints.prepare_copy(args.checkpoint, args.out, _TYPES[args.dtype], parts, args.shot_phase)
     with _bar(plan.nbytes) as progress:
         checkpoints.write_import(plan, progress)
     logging.info("%s: %s in %s", args.out, ", ".join(parts), args.dtype)

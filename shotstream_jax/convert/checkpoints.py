@@ -99,14 +99,18 @@ def prepare_import(
     return plan
 
 
-def prepare_copy(folder: pathlib.Path, out: pathlib.Path, dtype: np.dtype, parts: Sequence[str]) -> Import:
-    """The same for parts of a native folder, in another type."""
+def prepare_copy(
+    folder: pathlib.Path, out: pathlib.Path, dtype: np.dtype, parts: Sequence[str], shot_phase: float | None = None
+) -> Import:
+    """The same for parts of a native folder, in another type; with another shot phase in its sizes."""
     narrow = lambda array: Lazy(array.shape, dtype, lambda: np.asarray(array).astype(dtype))  # noqa: E731
     copied = {}
     for part in parts:
         preset, state = open_native(folder, part)
         state = {name: narrow(array) for name, array in state.items()}
         copied[part] = Part(part_table(preset, part), abstract_params(preset, part), state)
+    if shot_phase is not None:
+        preset = dataclasses.replace(preset, dit=dataclasses.replace(preset.dit, shot_phase=shot_phase))
     tokenizer = folder / "tokenizer.json"
     plan = Import(preset, copied, out, tokenizer if tokenizer.is_file() else None)
     native.check_new(out, plan.nbytes)

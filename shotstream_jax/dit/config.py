@@ -1,13 +1,18 @@
 """Sizes of the transformer."""
 
 import dataclasses
+import math
 
 from shotstream_jax.core.errors import InputError
+from shotstream_jax.nn.rope import SHOT_PHASE
 
 
 @dataclasses.dataclass(frozen=True)
 class DiTConfig:
-    """Model sizes (spec page 1). `patch` is the edge of a token in latent pixels; a token spans one latent frame."""
+    """Model sizes (spec page 1). `patch` is the edge of a token in latent pixels; a token spans one latent frame.
+
+    shot_phase: θ, radians that the rotary phase jumps between shots; 0 leaves the discontinuity out (an ablation).
+    """
 
     dim: int
     ffn_dim: int
@@ -19,10 +24,13 @@ class DiTConfig:
     channels: int = 16
     patch: int = 2
     eps: float = 1e-6
+    shot_phase: float = SHOT_PHASE
 
     def __post_init__(self) -> None:
         if self.dim % self.heads or self.head_dim % 2:
             raise InputError(f"width {self.dim} must split into {self.heads} heads of an even width")
+        if not math.isfinite(self.shot_phase):
+            raise InputError(f"shot phase {self.shot_phase} is no angle: the paper has {SHOT_PHASE:.4f}, 0 means none")
 
     @property
     def head_dim(self) -> int:

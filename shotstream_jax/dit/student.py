@@ -20,7 +20,6 @@ from shotstream_jax.dit.trunk import Trunk
 from shotstream_jax.memory.cache import KV, Caches, FrameIds, init_caches, put, put_text
 from shotstream_jax.memory.window import MemoryConfig
 from shotstream_jax.nn.attention import Group, attend, cache_slots, group_attend
-from shotstream_jax.nn.rope import rotations
 
 
 class Student(Trunk):
@@ -47,8 +46,7 @@ class Student(Trunk):
         """Whole-sequence form: velocity of [context, chunk 1, chunk 2, …], each frame with its own t."""
         grid = self.cfg.grid(*x.shape[2:4])
         groups = causal_groups(self.memory, x.shape[1] - self.memory.context, grid[0] * grid[1])
-        position = jnp.broadcast_to(jnp.arange(x.shape[1]), ids.phase.shape)
-        rotation = rotations(position, ids.phase, grid, self.cfg.head_dim)
+        rotation = self.rotations(0, ids, grid)
         e, e0 = self.embed_time(t)
         text = self.embed_text(text)
 
@@ -77,8 +75,7 @@ class Student(Trunk):
         past = jax.lax.stop_gradient(past)
         grid = self.cfg.grid(*x_t.shape[2:4])
         groups = replay_groups(self.memory, x_t.shape[1], grid[0] * grid[1])
-        position = jnp.broadcast_to(self.memory.context + jnp.arange(x_t.shape[1]), ids.phase.shape)
-        rotation = rotations(position, ids.phase, grid, self.cfg.head_dim)
+        rotation = self.rotations(self.memory.context, ids, grid)
         e, e0 = self.embed_time(t[:, None])
         text = self.embed_text(text)
 
@@ -98,8 +95,7 @@ class Student(Trunk):
         The C context latents, at t = 0, attend to themselves only.
         """
         start = jnp.zeros(latents.shape[0], jnp.int32)
-        position = jnp.broadcast_to(jnp.arange(self.memory.context), ids.phase.shape)
-        rotation = rotations(position, ids.phase, self.cfg.grid(*latents.shape[2:4]), self.cfg.head_dim)
+        rotation = self.rotations(0, ids, self.cfg.grid(*latents.shape[2:4]))
         _, e0 = self.embed_time(jnp.zeros((latents.shape[0], 1)))
         text = self.embed_text(text)
 
@@ -135,8 +131,7 @@ class Student(Trunk):
     ) -> tuple[Float[Array, "b f t d"], KV]:
         """All layers over the next chunk; it attends to [context, its shot so far, itself]."""
         rows, columns = self.cfg.grid(*x.shape[2:4])
-        frame = caches.fill[:, None] + jnp.arange(self.memory.chunk)[None]
-        rotation = rotations(self.memory.context + frame, ids.phase, (rows, columns), self.cfg.head_dim)
+        rotation = self.rotations(self.memory.context + caches.fill, ids, (rows, columns))
         token = self.memory.slot(caches.fill) * rows * columns
         length = self.memory.valid(caches.fill + self.memory.chunk) * rows * columns
 

@@ -1,13 +1,10 @@
 """The bidirectional next-shot generator (spec page 1): every frame sees every frame, all share one t."""
 
-import jax.numpy as jnp
-
 from shotstream_jax.core.typing import Array, Float, typechecked
 from shotstream_jax.dit.block import Block
 from shotstream_jax.dit.trunk import Trunk
 from shotstream_jax.memory.cache import FrameIds
 from shotstream_jax.nn.attention import attend
-from shotstream_jax.nn.rope import rotations
 
 
 class Teacher(Trunk):
@@ -17,8 +14,7 @@ class Teacher(Trunk):
     ) -> Float[Array, "b f h w c"]:
         """Velocity of [context, noisy shot] (joined in time). The clean context is given the shot's t as well."""
         grid = self.cfg.grid(*x.shape[2:4])
-        position = jnp.broadcast_to(jnp.arange(x.shape[1]), ids.phase.shape)
-        rotation = rotations(position, ids.phase, grid, self.cfg.head_dim)
+        rotation = self.rotations(0, ids, grid)
         e, e0 = self.embed_time(t[:, None])
         text = self.embed_text(text)
 

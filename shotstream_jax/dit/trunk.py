@@ -8,10 +8,12 @@ import jax
 import jax.numpy as jnp
 
 from shotstream_jax.core.sharding import constrain
-from shotstream_jax.core.typing import Array, Float, typechecked
+from shotstream_jax.core.typing import Array, Float, Int, typechecked
 from shotstream_jax.dit.block import Block, modulate
 from shotstream_jax.dit.config import DiTConfig
+from shotstream_jax.memory.cache import FrameIds
 from shotstream_jax.nn.layers import TEXT_AND_TIME_INIT, LayerNorm, Linear, time_sinusoid
+from shotstream_jax.nn.rope import rotations
 
 _KEPT = jax.checkpoint_policies
 REMAT = {
@@ -57,6 +59,13 @@ class Trunk(nn.Module):
         """(e, e0) for t in [0, 1000]; g = 1 where all frames share t."""
         e = self.time_out(nn.silu(self.time_in(time_sinusoid(t, self.cfg.freq_dim))))
         return e, self.time_projection(nn.silu(e)).reshape(*t.shape, 6, self.cfg.dim)
+
+    @typechecked
+    def rotations(self, first: int | Int[Array, "b"], ids: FrameIds, grid: tuple[int, int]) -> Array:
+        """Of the frames of `ids`, which follow each other in time from the position `first` on."""
+        position = jnp.reshape(first, (-1, 1)) + jnp.arange(ids.phase.shape[1])[None]
+        position = jnp.broadcast_to(position, ids.phase.shape)
+        return rotations(position, ids.phase, grid, self.cfg.head_dim, self.cfg.shot_phase)
 
     @typechecked
     def embed_text(self, text: Float[Array, "b slots l e"]) -> Float[Array, "b slots l d"]:

@@ -35,15 +35,17 @@ def rotations(
     phase: Int[AnyArray, "b f"],
     grid: tuple[int, int],
     head_dim: int,
+    shot_phase: float = SHOT_PHASE,
 ) -> Float[Array, "2 b f t half"]:
     """cos and sin of every token's angles, eqs. (3, 4), made once a pass for all layers.
 
     position: each frame's number, context first. phase: its shot's number. grid: rows and columns of tokens.
+    shot_phase: θ in radians.
     The angle stays below 6e-5 of its float64 value up to position 1000, far beyond a shot.
     """
     time, row, column = (jnp.asarray(part, jnp.float32)[None, None, :] for part in frequencies(head_dim))
     rows, columns = grid
-    temporal = jnp.asarray(position)[..., None] * time + jnp.asarray(phase, jnp.float32)[..., None] * SHOT_PHASE
+    temporal = jnp.asarray(position)[..., None] * time + jnp.asarray(phase, jnp.float32)[..., None] * shot_phase
     b, f = temporal.shape[:2]
     shape = (b, f, rows, columns, -1)
     angle = jnp.concatenate(

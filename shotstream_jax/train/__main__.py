@@ -11,6 +11,7 @@ The same command goes on where an interrupted run stopped. SIGTERM saves, and ex
 --aot compiles a recipe for a TPU slice that need not be there, and says what it would need (docs/aot.md).
 """
 
+import dataclasses
 import os
 import pathlib
 from collections.abc import Sequence
@@ -25,6 +26,7 @@ from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.sharding import make_mesh
 from shotstream_jax.data.records import Dataset, open_dataset
 from shotstream_jax.data.world.shots import open_world
+from shotstream_jax.dit.config import DiTConfig
 from shotstream_jax.load import preset_of
 from shotstream_jax.presets import Preset
 from shotstream_jax.train.autoencoder import AutoencoderStage
@@ -133,13 +135,12 @@ def make_stage(recipe: Recipe, preset: Preset, mesh: Mesh, dataset: Data | None)
     Without a dataset (ahead of time) no file is looked at, and the format is the preset's own.
     """
     grid = preset.latent_grid(preset.video)
-    if dataset is not None:
-        check_teacher(recipe, preset)
+    scores = scores_of(recipe, preset) if dataset is not None else None
     if isinstance(dataset, Dataset):
         grid = preset.vae.grid(dataset.settings.height, dataset.settings.width)
     preset.memory.check_shot(recipe.data.frames)
     check_mesh(preset, recipe, mesh, grid)
-    return STAGES[recipe.stage](recipe, Setup(preset, recipe.run, mesh, grid, recipe.data.frames))
+    return STAGES[recipe.stage](recipe, Setup(preset, recipe.run, mesh, grid, recipe.data.frames, scores))
 
 
 def check_data(recipe: Recipe, preset: Preset, dataset: Dataset) -> None:
@@ -151,9 +152,15 @@ def check_data(recipe: Recipe, preset: Preset, dataset: Dataset) -> None:
         )
 
 
-def check_teacher(recipe: Recipe, preset: Preset) -> None:
-    if isinstance(recipe, DmdRecipe) and preset_of(recipe.teacher) != preset:
+def scores_of(recipe: Recipe, preset: Preset) -> DiTConfig | None:
+    """The sizes of a distillation's teacher: those of its student, but for the shot phase."""
+    if not isinstance(recipe, DmdRecipe):
+        return None
+    teacher = preset_of(recipe.teacher)
+    alike = dataclasses.replace(preset, dit=dataclasses.replace(preset.dit, shot_phase=teacher.dit.shot_phase))
+    if teacher != alike:
         raise InputError(f"teacher {recipe.teacher} has other sizes than {recipe.start.checkpoint}: both must agree")
+    return teacher.dit
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.sharding import batch_sharding, batch_ways, param_shardings, with_shardings
 from shotstream_jax.core.typing import Array
 from shotstream_jax.data.batch import Batch, Conditions
+from shotstream_jax.dit.config import DiTConfig
 from shotstream_jax.dit.student import Student
 from shotstream_jax.dit.teacher import Teacher
 from shotstream_jax.flow.schedule import FewSteps, Schedule
@@ -36,13 +37,18 @@ Frozen = dict[str, Any]  # what its steps read and never change
 
 @dataclasses.dataclass(frozen=True)
 class Setup:
-    """A model, a run and a mesh. grid: rows and columns of a latent frame. frames: of a target shot."""
+    """A model, a run and a mesh.
+
+    grid: rows and columns of a latent frame. frames: of a target shot. scores: sizes of the networks that judge a
+    student, where they are not those of the preset: a student without shot phases learns from a teacher with them.
+    """
 
     preset: Preset
     run: RunConfig
     mesh: Mesh
     grid: tuple[int, int]
     frames: int
+    scores: DiTConfig | None = None
 
     @property
     def dtype(self) -> jnp.dtype:
@@ -50,7 +56,7 @@ class Setup:
 
     @property
     def teacher(self) -> Teacher:
-        return Teacher(self.preset.dit, self.dtype, self.run.remat)
+        return Teacher(self.scores or self.preset.dit, self.dtype, self.run.remat)
 
     @property
     def student(self) -> Student:

@@ -121,6 +121,19 @@ def test_copies_with_fewer_bits_and_parts(run, tmp_path):
     assert run("copy", tmp_path / "half", "--part", "dit", "--out", tmp_path / "more")[0] == 2
 
 
+def test_copies_without_the_shot_phase(run, tmp_path):
+    """For an ablation: nothing else changes."""
+    save(MODEL, tmp_path / "with")
+    options = ("--dtype", "float32", "--shot-phase", "0", "--out", tmp_path / "without")
+    assert run("copy", tmp_path / "with", *options)[0] == 0
+    dit = dataclasses.replace(MODEL.preset.dit, shot_phase=0.0)
+    assert preset_of(tmp_path / "without") == dataclasses.replace(MODEL.preset, dit=dit)
+    params = load_weights(tmp_path / "without", "dit")
+    jax.tree.map(np.testing.assert_array_equal, params, jax.tree.map(np.asarray, MODEL.params["dit"]))
+    code, complaint = run("copy", tmp_path / "with", "--shot-phase", "nan", "--out", tmp_path / "other")
+    assert code == 2 and "shot phase nan is no angle" in complaint
+
+
 def test_what_is_shipped_has_the_sizes_of_its_preset():
     assert preset_of("tiny") == TINY
 

@@ -162,3 +162,11 @@ def test_the_shot_phase_matters_and_the_unread_caption_does_not():
     assert np.abs(base - shifted)[:, 4:].max() > 1e-4
     assert np.array_equal(base, apply(PARAMS, x, t, ids, text.at[:, 4].set(7.0)))  # no frame points to slot 4
     assert np.abs(base - apply(PARAMS, x, t, ids, text.at[:, 3].set(7.0)))[:, 4:].max() > 1e-4
+
+
+def test_without_the_discontinuity_shots_are_told_apart_by_their_captions_only():
+    student = Student(dataclasses.replace(DIT, shot_phase=0.0), memory=MEMORIES["global"])
+    x, ids, text = story(1, 2)
+    apply, t = jax.jit(student.apply), jnp.full((1, 6), 600.0)
+    one_shot = ids.replace(phase=jnp.zeros_like(ids.phase))
+    assert np.array_equal(apply(PARAMS, x, t, ids, text), apply(PARAMS, x, t, one_shot, text))

@@ -1,5 +1,6 @@
 """Runs of the command line: what a workdir holds, and that nothing is lost when a run ends at any moment."""
 
+import dataclasses
 import json
 import os
 import pathlib
@@ -14,11 +15,14 @@ import numpy as np
 import pytest
 from jax.experimental.compilation_cache import compilation_cache
 
+from shotstream_jax import cli
 from shotstream_jax.core.checkpoint import open_array, read_slice
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.sharding import make_mesh
-from shotstream_jax.load import load, load_part
+from shotstream_jax.data.records import open_dataset
+from shotstream_jax.load import load, load_part, preset_of
 from shotstream_jax.model import PARTS
+from shotstream_jax.nn.rope import SHOT_PHASE
 from shotstream_jax.testing import tiny_preset
 from shotstream_jax.train import __main__ as train
 from shotstream_jax.train import ode_pairs
@@ -218,6 +222,18 @@ def test_cut_back(tmp_path):
     path.write_text('{"step": -1}\n{"step": 0}\n{"step": 1}\n{"st')
     cut_back(path, 1)
     assert path.read_text() == '{"step": -1}\n{"step": 0}\n'
+
+
+def test_a_student_without_shot_phases_is_judged_by_a_teacher_with_them(material, tmp_path):
+    dit = dataclasses.replace(tiny_preset().dit, shot_phase=0.0)
+    make_checkpoint(tmp_path / "student", preset=dataclasses.replace(tiny_preset(), dit=dit))
+    fields = [*FEW, f"start.checkpoint={tmp_path / 'student'}", f"teacher={material / 'teacher'}"]
+    fields.append(f"data.path={material / 'data'}")
+    config = cli.load_config(f"{ROOT}/configs/dmd_intra.py:tiny", [f"--config.{field}" for field in fields])
+    recipe, dataset = train.read_recipe(config), open_dataset(material / "data")
+    mesh, preset = make_mesh({}, jax.devices()[:1]), preset_of(tmp_path / "student")
+    stage = train.make_stage(recipe, preset, mesh, dataset)
+    assert (stage.setup.student.cfg.shot_phase, stage.setup.teacher.cfg.shot_phase) == (0.0, SHOT_PHASE)
 
 
 @pytest.mark.parametrize(
