@@ -8,27 +8,10 @@
 # A step that is done is skipped, one that was interrupted goes on where it stopped. Options are given to every run of
 # shotstream_jax.train: --config.run.dtype=bfloat16 on a GPU.
 set -euo pipefail
-cd "$(dirname "$0")/../.."
-PY=${PY:-python}
-OUT=${OUT:-out/tiny}
 STORIES=${STORIES:-4000}
-# Two devices with a thread each do more on a processor than one with two threads. A GPU does not mind.
-export XLA_FLAGS="--xla_force_host_platform_device_count=2 ${XLA_FLAGS:-}"
-started=$SECONDS
-say() { echo "[$((SECONDS - started)) s] $*"; }
+source "$(dirname "$0")/stages.sh"
 
-# stage NAME [FIELD=VALUE …]: a run of the recipe with the paths of $OUT
-stage() {
-    local name=$1; shift
-    if [ -d "$OUT/$name/model" ]; then say "$name: done"; return; fi
-    say "$name"
-    $PY -m shotstream_jax.train --config "configs/$name.py:tiny" --workdir "$OUT/$name" "${@/#/--config.}" ${OPTIONS[@]+"${OPTIONS[@]}"}
-    [ -d "$OUT/$name/model" ] || { say "$name: stopped; the same command goes on"; exit 1; }
-}
-OPTIONS=("$@")
-PAIRS="$OUT/pairs"
-
-stage autoencoder
+stage autoencoder "$OUT/autoencoder"
 if [ ! -f "$OUT/world/clips.csv" ]; then
     say "drawing $STORIES stories"
     $PY -m shotstream_jax.data.world --out "$OUT/world" --stories "$STORIES" --subset simple --size 32x48 --fps 8 --lengths 11
@@ -38,21 +21,20 @@ if [ ! -f "$OUT/latents/dataset.json" ]; then
     $PY -m shotstream_jax.precompute --config configs/precompute.py:tiny --config.checkpoint="$OUT/autoencoder/model" \
         --csv "$OUT/world/clips.csv" --out "$OUT/latents"
 fi
-stage teacher start.checkpoint="$OUT/autoencoder/model" data.path="$OUT/latents"
+stage teacher "$OUT/teacher" start.checkpoint="$OUT/autoencoder/model" data.path="$OUT/latents"
 if [ ! -f "$OUT/data/dataset.json" ]; then
     say "encoding the prompts as the teacher reads them"
     $PY -m shotstream_jax.precompute --config configs/precompute.py:tiny --config.checkpoint="$OUT/teacher/model" \
         --latents-from "$OUT/latents" --out "$OUT/data"
 fi
-STUDENT=(data.path="$OUT/data")
 if [ ! -f "$PAIRS/pairs.json" ]; then
     say "the teacher's trajectories"
     $PY -m shotstream_jax.train.ode_pairs --config configs/ode_init.py:tiny --config.start.checkpoint="$OUT/teacher/model" \
         --config.data.path="$OUT/data" --config.pairs.path="$PAIRS"
 fi
-stage ode_init start.checkpoint="$OUT/teacher/model" "${STUDENT[@]}" pairs.path="$PAIRS"
-stage dmd_intra start.checkpoint="$OUT/ode_init/model" teacher="$OUT/teacher/model" "${STUDENT[@]}"
-stage dmd_inter start.checkpoint="$OUT/dmd_intra/model" teacher="$OUT/teacher/model" "${STUDENT[@]}"
+stage ode_init "$OUT/ode_init" start.checkpoint="$OUT/teacher/model" "${STUDENT[@]}" pairs.path="$PAIRS"
+stage dmd_intra "$OUT/dmd_intra" start.checkpoint="$OUT/ode_init/model" teacher="$OUT/teacher/model" "${STUDENT[@]}"
+stage dmd_inter "$OUT/dmd_inter" start.checkpoint="$OUT/dmd_intra/model" teacher="$OUT/teacher/model" "${STUDENT[@]}"
 if [ ! -f "$OUT/story.mp4" ]; then
     say "a story"
     $PY -m shotstream_jax.generate --checkpoint "$OUT/dmd_inter/model" --story examples/tiny/story.json \

@@ -57,6 +57,9 @@ def parser() -> cli.Parser:
         "--source", choices=(GENERATED, TEACHER, RECONSTRUCTED, RENDERED), default=GENERATED, help="of the pictures"
     )
     p.add_argument("--context", choices=[*GIVEN, OTHER], default="own", help="what shots are given of earlier ones")
+    p.add_argument(
+        "--guidance", type=float, default=6.0, metavar="W", help="of the teacher's sampler (default: %(default)s)"
+    )
     p.add_argument("--subset", choices=list(SUBSETS), default="simple", help="of the world (default: %(default)s)")
     p.add_argument("--seed", type=int, default=0, metavar="N", help="of the generated pictures (default: %(default)s)")
     p.add_argument("--probe", default=str(SHIPPED), metavar="FILE.safetensors", help="(default: the shipped one)")
@@ -96,7 +99,7 @@ def make_sources(args: Namespace, recipe: Recipe, form: Format) -> tuple[sources
         return sources.reconstructed(form, vae, load_weights(recipe.checkpoint, "vae")), None
     model = load(recipe.checkpoint, recipe.dtype, quantize=recipe.quantize)
     if args.source == TEACHER:
-        made = sources.taught(model, recipe.video, args.seed)
+        made = sources.taught(model, recipe.video, args.seed, args.guidance)
     elif args.context == OTHER:
         made = sources.from_another_take(model, recipe.video, args.seed)
     else:

@@ -1,0 +1,20 @@
+# Of train.sh and ablations.sh: where they are, what they call, and a stage that is skipped when it is done.
+cd "$(dirname "$0")/../.."
+PY=${PY:-python}
+OUT=${OUT:-out/tiny}
+# Two devices with a thread each do more on a processor than one with two threads. A GPU does not mind.
+export XLA_FLAGS="--xla_force_host_platform_device_count=2 ${XLA_FLAGS:-}"
+OPTIONS=("$@")
+STUDENT=(data.path="$OUT/data")
+PAIRS="$OUT/pairs"
+started=$SECONDS
+say() { echo "[$((SECONDS - started)) s] $*"; }
+
+# stage RECIPE WORKDIR [FIELD=VALUE …]
+stage() {
+    local recipe=$1 workdir=$2; shift 2
+    if [ -d "$workdir/model" ]; then say "$workdir: done"; return; fi
+    say "$workdir"
+    $PY -m shotstream_jax.train --config "configs/$recipe.py:tiny" --workdir "$workdir" "${@/#/--config.}" ${OPTIONS[@]+"${OPTIONS[@]}"}
+    [ -d "$workdir/model" ] || { say "$workdir: stopped; the same command goes on"; exit 1; }
+}
