@@ -11,7 +11,7 @@
         --latents-from out/few/latents --out out/few/data
     python -m benchmarks.overfit out/few/teacher/model --data out/few/data
 
-The last shot of each story is sampled (without guidance) from its captions, once after its own earlier shots and once
+A later shot of each story is sampled (without guidance) from its captions, once after its own earlier shots and once
 after another story's. PSNR in dB to the true shot (its latents, decoded), and the share of shots that the probe reads
 alike. `a stranger` is another story's true shot.
 """

@@ -39,6 +39,7 @@ def test_another_context_is_the_row_befores(options):
     np.testing.assert_array_equal(rolled.context[1:], batch.conditions.context[:-1])
     np.testing.assert_array_equal(rolled.context[0], batch.conditions.context[-1])
     np.testing.assert_array_equal(rolled.text, batch.conditions.text)
+    assert len(np.unique(batch.conditions.context, axis=0)) == len(batch.conditions.context)  # of as many clips
     nobody = context_error.CONTEXTS["none"](batch.conditions)
     assert not jnp.any(nobody.context) and jnp.all(nobody.ids.phase[:, -1] == 1)
 
@@ -50,8 +51,8 @@ def test_ratio_of_paired_clips():
 
 
 def test_mistakes(options, tmp_path):
-    with pytest.raises(InputError, match="8 are needed"):
-        context_error.main([*options, "--clips=7", f"--out={tmp_path / 'a.json'}"])
+    with pytest.raises(InputError, match="4 are needed"):
+        context_error.main([*options, "--clips=3", f"--out={tmp_path / 'a.json'}"])
     with pytest.raises(InputError, match="was made for test, the checkpoint is tiny"):
         context_error.main(["--checkpoint=tiny", options[1], f"--out={tmp_path / 'a.json'}"])
     with pytest.raises(InputError, match="is no data set"):
