@@ -51,10 +51,10 @@ def get_config(preset: str = TINY) -> ConfigDict:
     config.mesh.fsdp = -1 if wan else 1
     config.mesh.sequence = 1
     config.mesh.tensor = 1
-    config.optim = optim(1e-5, clip=10.0) if wan else optim(1e-3, clip=1.0)
+    config.optim = optim(1e-5, clip=10.0) if wan else optim(4e-3, clip=1.0)
     if not wan:  # what starts from nothing
-        config.optim.b1 = 0.9
-        config.optim.warmup_steps = 500
+        config.optim.b1, config.optim.b2 = 0.9, 0.99
+        config.optim.warmup_steps = 300
         config.optim.decay_steps = 16_000  # = run.steps
     config.trained = trained("self_attention" if wan else "all")
     config.trained.ema = 0.0 if wan else 0.999
