@@ -11,6 +11,7 @@ import functools
 import pathlib
 from collections import defaultdict
 from collections.abc import Sequence
+from types import EllipsisType
 
 import jax
 import numpy as np
@@ -102,7 +103,8 @@ def near(pixels: np.ndarray, colour: tuple[int, int, int]) -> np.ndarray:
     return np.linalg.norm(pixels.astype(np.float32) - np.float32(colour), axis=-1) < NEAR
 
 
-def psnr(pixels: np.ndarray, made: np.ndarray, mask: np.ndarray) -> float:
+def psnr(pixels: np.ndarray, made: np.ndarray, mask: np.ndarray | EllipsisType = ...) -> float:
+    """In dB, over the whole of both or where the mask is true."""
     error = (pixels[mask].astype(np.float64) - made[mask]) / 255
     return -10 * np.log10(np.mean(error**2) + 1e-10)
 

@@ -24,6 +24,7 @@ from collections.abc import Sequence
 import jax
 import numpy as np
 
+from benchmarks.autoencoder import psnr
 from shotstream_jax import cli
 from shotstream_jax.core import rng
 from shotstream_jax.core.compilation import use_persistent_cache
@@ -91,10 +92,6 @@ def sampler(checkpoint: str):
 
     decode = jax.jit(lambda params, z: codec.to_uint8(codec.decode(vae, params, z)))
     return lambda batch, number, name: np.asarray(decode(decoder, latents(dit, batch, number, name)))
-
-
-def psnr(a: np.ndarray, b: np.ndarray) -> float:
-    return float(10 * np.log10(255**2 / np.mean((a.astype(np.float64) - b) ** 2)))
 
 
 def agreement(labels: Labels, true: Sequence[Reading], made: Sequence[Reading]) -> dict[str, float]:
