@@ -114,17 +114,18 @@ class ShotRecipe(Recipe):
 class TeacherRecipe(ShotRecipe):
     """Stage 1. sampler_steps, guidance: of the sample videos.
 
-    text: the text encoder is "frozen", or "trained" with the transformer; then precompute encodes the prompts again.
+    text_lr: the rate of the text encoder, whose optimiser is `optim` in all else; 0: it is frozen. One that was trained
+    reads prompts in another way: precompute encodes them again.
     """
 
-    text: str = "frozen"
+    text_lr: float = 0.0
     sampler_steps: int = 50
     guidance: float = 6.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.text not in ("frozen", "trained"):
-            raise InputError(f"text {self.text!r} is not known; choose frozen or trained")
+        if self.text_lr < 0:
+            raise InputError(f"text_lr {self.text_lr} must not be negative; 0 freezes the text encoder")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """Stage 1 as the loop runs it: the losses are in flow_matching."""
 
+import dataclasses
 import functools
 from collections.abc import Iterator
 from typing import Any
@@ -29,7 +30,7 @@ from shotstream_jax.train.supervised import Supervised
 
 
 class TeacherStage(Supervised):
-    """The transformer alone, or with its text encoder (recipe.text): then rows have tokens where embeddings were."""
+    """The transformer alone, or with its text encoder (recipe.text_lr): then rows have tokens where embeddings were."""
 
     result = "teacher"
     recipe: TeacherRecipe
@@ -37,12 +38,13 @@ class TeacherStage(Supervised):
     def __init__(self, recipe: TeacherRecipe, setup: Setup):
         super().__init__(recipe, setup)
         if self._reads:
-            text = Network(Trained(ema=recipe.trained.ema), recipe.optim, Origin("start", "text"))
+            optim = dataclasses.replace(recipe.optim, lr=recipe.text_lr)
+            text = Network(Trained(ema=recipe.trained.ema), optim, Origin("start", "text"))
             self.networks = Networks({self.result: self.network, "text": text})
 
     @property
     def _reads(self) -> bool:
-        return self.recipe.text == "trained"
+        return self.recipe.text_lr > 0
 
     def source(self, dataset: Dataset) -> Source:
         return shots_source(dataset, self.recipe.data)

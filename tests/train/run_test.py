@@ -253,7 +253,7 @@ def test_a_student_without_shot_phases_is_judged_by_a_teacher_with_them(material
         ("teacher", ["data.held_out=0.0", "run.held_out_every=1"], "no sample is held out"),
         ("teacher", ["run.accumulate=3"], "run.batch 8 does not divide into run.accumulate 3"),
         ("teacher", ["run.remat=some"], "run.remat 'some' is not known"),
-        ("teacher", ["text=learned"], "text 'learned' is not known; choose frozen or trained"),
+        ("teacher", ["text_lr=-1.0"], "text_lr -1.0 must not be negative; 0 freezes the text encoder"),
         ("teacher", ["trained.what=heads"], "trained.what 'heads' is not known"),
         ("dmd_inter", ["shots=4"], "no story of 4 shots to train on .the longest has 3"),
         ("ode_init", ["pairs.path=nowhere"], "nowhere has no complete set of pairs: run .*ode_pairs"),

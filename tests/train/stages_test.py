@@ -63,7 +63,7 @@ def recipe(stage: str, **run: Any) -> Any:
         case "teacher":
             return TeacherRecipe(**common | {"trained": Trained("self_attention", ema=0.9)})
         case "teacher_and_text":
-            return TeacherRecipe(**common | {"stage": "teacher", "trained": Trained(ema=0.9)}, text="trained")
+            return TeacherRecipe(**common | {"stage": "teacher", "trained": Trained(ema=0.9)}, text_lr=1e-3)
         case "ode_init":
             return OdeRecipe(**common, pairs=PairsConfig("unused", count=1, batch=1))
         case "dmd_intra":
