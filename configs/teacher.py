@@ -61,7 +61,7 @@ def get_config(preset: str = TINY) -> ConfigDict:
     config.dropout = ConfigDict()
     config.dropout.context = 0.1
     config.dropout.text = 0.1
-    # Of the text encoder; 0: frozen. At the transformer's rate it forgets who does what, and keeps where (docs/tiny.md).
+    # Of the text encoder; 0: frozen. At the transformer's rate it forgot who does what (docs/tiny.md).
     config.text_lr = 0.0 if wan else 3e-4
     config.sampler_steps = 50
     config.guidance = 6.0  # of the sampler: v_neg + w·(v_pos − v_neg)
