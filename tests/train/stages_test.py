@@ -43,6 +43,7 @@ MESHES = {
     "rows": ({"data": 2, "fsdp": 2, "sequence": 2}, 8),
 }
 GRID = PRESET.latent_grid(PRESET.video)
+TEXT_LR = LR / 10  # the text encoder's
 LORA = Trained("lora", LoraConfig(rank=4, alpha=8.0))
 
 
@@ -63,7 +64,7 @@ def recipe(stage: str, **run: Any) -> Any:
         case "teacher":
             return TeacherRecipe(**common | {"trained": Trained("self_attention", ema=0.9)})
         case "teacher_and_text":
-            return TeacherRecipe(**common | {"stage": "teacher", "trained": Trained(ema=0.9)}, text_lr=1e-3)
+            return TeacherRecipe(**common | {"stage": "teacher", "trained": Trained(ema=0.9)}, text_lr=TEXT_LR)
         case "ode_init":
             return OdeRecipe(**common, pairs=PairsConfig("unused", count=1, batch=1))
         case "dmd_intra":
@@ -208,11 +209,13 @@ def test_only_what_is_trained_moves():
 
 
 def test_a_text_encoder_learns_with_the_teacher():
-    """Tokens that are there move their embeddings, and no others (but for the decay of all weights)."""
+    """At its own rate. Tokens that are there move their embeddings, no others do (but for the decay of all)."""
     stage, metrics, state = two_steps("teacher_and_text", "one")
     assert stage.results == ("teacher", "text") and metrics[0]["text/grad_norm"] > 0
     table, start = state["text"].moves["embedding"], weights(1)["text"]["embedding"]
-    moved = np.abs(table - start * (1 - 0.01 * LR) ** 2).max(axis=1) > LR / 2
+    change = np.abs(table - start * (1 - 0.01 * TEXT_LR) ** 2).max(axis=1)
+    moved = change > TEXT_LR / 2
+    assert change.max() < 4 * TEXT_LR  # two steps at the transformer's would be 10
     told = set(rows("teacher_and_text")["text"].ravel().tolist()) - {0}  # a story whose text is dropped tells nothing
     assert len(told) / 2 < moved.sum() and set(np.flatnonzero(moved).tolist()) <= told
     assert np.any(state["text"].ema["embedding"] != start)
