@@ -28,6 +28,7 @@ from benchmarks.autoencoder import psnr
 from shotstream_jax import cli
 from shotstream_jax.core import rng
 from shotstream_jax.core.compilation import use_persistent_cache
+from shotstream_jax.data.pipeline import embeddings
 from shotstream_jax.data.world.sheet import write_png
 from shotstream_jax.dit.teacher import Teacher
 from shotstream_jax.eval.context_error import CONTEXTS, read_batches
@@ -60,7 +61,7 @@ def main(argv: Sequence[str]) -> None:
     preset = preset_of(args.checkpoint)
     labels = Labels("simple")
     reader = Reader(labels, load_probe(SHIPPED, format_of(preset, preset.video, "simple")))
-    batches = list(read_batches(args.data, preset, args.stories))
+    batches = list(read_batches(args.data, preset, args.stories, embeddings(preset.dit.text_len)))
     use_persistent_cache()
     make = sampler(args.checkpoint)
     true = np.concatenate([make(batch, number, None) for number, batch in enumerate(batches)])

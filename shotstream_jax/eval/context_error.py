@@ -9,10 +9,11 @@ The error is mean((v̂ − (ε − x₀))²), at several noise levels σ, with t
 phases are the story's own in `another`. `ratio` is the error over that with the story's own context.
 """
 
-import functools
 import json
+import pathlib
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -26,7 +27,7 @@ from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.files import write_whole
 from shotstream_jax.core.typing import Array
 from shotstream_jax.data.batch import Batch, Conditions, drop_context
-from shotstream_jax.data.pipeline import DataConfig, embeddings, find_samples, target_row
+from shotstream_jax.data.pipeline import DataConfig, Texts, embeddings, find_samples, target_row
 from shotstream_jax.data.records import open_dataset
 from shotstream_jax.dit.teacher import Teacher
 from shotstream_jax.eval.metrics import bootstrap
@@ -39,7 +40,8 @@ from shotstream_jax.train.flow_matching import velocity_error
 from shotstream_jax.train.setup import batch_of
 
 LEVELS, ROWS = (0.3, 0.6, 0.8, 0.95), 4  # σ; clips at once
-CONTEXTS: dict[str, Callable[[Conditions], Conditions]] = {
+Change = Callable[[Conditions], Conditions]
+CONTEXTS: dict[str, Change] = {
     "own": lambda conditions: conditions,
     "another": lambda conditions: conditions.replace(context=jnp.roll(conditions.context, 1, axis=0)),
     "none": lambda conditions: drop_context(conditions, jnp.ones(len(conditions.context), bool)),
@@ -58,11 +60,15 @@ def parser() -> cli.Parser:
 def main(argv: Sequence[str]) -> None:
     args = parser().parse_args(argv)
     out, preset = check_writable(args.out, ".json"), preset_of(args.checkpoint)
-    batches = list(read_batches(args.data, preset, args.clips))
+    batches = list(read_batches(args.data, preset, args.clips, embeddings(preset.dit.text_len)))
     use_persistent_cache()
-    params = load_weights(args.checkpoint, "dit")
-    found = measure(Teacher(preset.dit), Schedule(shift=preset.steps.shift), params, batches)
-    result = {name: compare(errors, found["own"]) for name, errors in found.items()}
+    model = load_model(args.checkpoint)
+    write({name: measure(model, batches, change, name) for name, change in CONTEXTS.items()}, "own", out)
+
+
+def write(found: dict[str, np.ndarray], base: str, out: pathlib.Path) -> None:
+    """Prints and writes the errors [clips, levels], and their ratios to those of `base`."""
+    result = {name: compare(errors, found[base]) for name, errors in found.items()}
     for name, levels in result.items():
         for level, about in levels.items():
             between = f"95 % {about['low']:.3f} to {about['high']:.3f}"
@@ -71,10 +77,23 @@ def main(argv: Sequence[str]) -> None:
     write_whole(out, (json.dumps(as_json(result), indent=1) + "\n").encode())
 
 
-def compare(errors: np.ndarray, own: np.ndarray) -> dict[str, dict[str, float]]:
-    """At each level: the error, its ratio to that with the own context, and where 95 % of the resampled ratios lie."""
+class Model(NamedTuple):
+    """A teacher as it was trained."""
+
+    teacher: Teacher
+    schedule: Schedule
+    params: dict
+
+
+def load_model(checkpoint: str) -> Model:
+    preset = preset_of(checkpoint)
+    return Model(Teacher(preset.dit), Schedule(shift=preset.steps.shift), load_weights(checkpoint, "dit"))
+
+
+def compare(errors: np.ndarray, base: np.ndarray) -> dict[str, dict[str, float]]:
+    """At each level: the error, its ratio to the base's, and where 95 % of the resampled ratios lie."""
     result = {}
-    for level, column, beside in zip(LEVELS, errors.T, own.T, strict=True):
+    for level, column, beside in zip(LEVELS, errors.T, base.T, strict=True):
         pairs = np.stack([column, beside], axis=1).astype(np.float64)
         ratio = bootstrap(pairs, lambda pairs: float(pairs[:, 0].mean() / pairs[:, 1].mean()))
         about = {"error": float(column.mean()), "ratio": ratio.value, "low": ratio.low, "high": ratio.high}
@@ -82,7 +101,7 @@ def compare(errors: np.ndarray, own: np.ndarray) -> dict[str, dict[str, float]]:
     return result
 
 
-def read_batches(path: str, preset: Preset, clips: int) -> Iterator[Batch]:
+def read_batches(path: str, preset: Preset, clips: int, texts: Texts) -> Iterator[Batch]:
     """A later shot of each clip, ROWS at a time; what is left over is left out, and no two rows are of one clip.
 
     Raises InputError if it is not this model's data.
@@ -98,26 +117,27 @@ def read_batches(path: str, preset: Preset, clips: int) -> Iterator[Batch]:
     if len(samples) < ROWS:
         raise InputError(f"{path} has {len(samples)} clips of two shots or more: {ROWS} are needed at least")
     for first in range(0, len(samples) - ROWS + 1, ROWS):
-        rows = [target_row(dataset, s, cfg, embeddings(preset.dit.text_len)) for s in samples[first : first + ROWS]]
+        rows = [target_row(dataset, s, cfg, texts) for s in samples[first : first + ROWS]]
         yield batch_of({name: jnp.asarray(np.stack([row[name] for row in rows])) for name in rows[0]})
 
 
-def measure(teacher: Teacher, schedule: Schedule, params: dict, batches: Sequence[Batch]) -> dict[str, np.ndarray]:
-    """Errors [clips, levels] with each of CONTEXTS."""
+def measure(
+    model: Model, batches: Sequence[Batch], change: Callable[[Conditions], Conditions], doing: str
+) -> np.ndarray:
+    """Errors [clips, levels] with changed conditions."""
 
-    @functools.partial(jax.jit, static_argnames="name")
-    def error(params: dict, batch: Batch, number: Array, t: Array, name: str) -> Array:
+    @jax.jit
+    def error(params: dict, batch: Batch, number: Array, t: Array) -> Array:
         noise = jax.random.normal(rng.stream(jax.random.key(0), "context_error", number), batch.target.shape)
         times = jnp.full(len(batch.target), t)
-        conditions = CONTEXTS[name](batch.conditions)
-        return velocity_error(teacher, schedule, params, conditions, batch.target, noise, times)
+        conditions = change(batch.conditions)
+        return velocity_error(model.teacher, model.schedule, params, conditions, batch.target, noise, times)
 
-    found: dict[str, list[np.ndarray]] = {name: [] for name in CONTEXTS}
-    for number, batch in enumerate(tqdm(batches, unit="batch")):
-        for name in CONTEXTS:
-            levels = [error(params, batch, number, 1000 * level, name) for level in LEVELS]
-            found[name].append(np.stack(jax.device_get(levels), axis=1))
-    return {name: np.concatenate(errors) for name, errors in found.items()}
+    found = []
+    for number, batch in enumerate(tqdm(batches, doing, unit="batch")):
+        levels = [error(model.params, batch, number, 1000 * level) for level in LEVELS]
+        found.append(np.stack(jax.device_get(levels), axis=1))
+    return np.concatenate(found)
 
 
 if __name__ == "__main__":

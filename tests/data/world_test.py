@@ -192,6 +192,26 @@ def test_a_caption_can_be_read_back(config):
             assert told in (ways, ways[:1] if len(set(ways)) == 1 else ways), caption
 
 
+@pytest.mark.parametrize("config", [SHORT, SIMPLE], ids=["full", "simple"])
+def test_a_caption_mistold(config):
+    """The next one of the subset is told in place of each; nothing else is."""
+    subset = SUBSETS[config.subset]
+    does = [(f" {phrase}", action) for action, pairs in captions.DOES.items() for pair in pairs for phrase in pair]
+    told = {
+        "who": (subset.characters, [(f" {name}", name) for name in CHARACTERS]),
+        "where": (subset.places, table(captions.WHERE)),
+        "action": (subset.actions, does),
+    }
+    scripts = [story.script for story in stories(config, 100)]
+    for caption in (caption for script in scripts for caption in (script.global_caption, *script.shots)):
+        true = {what: meanings(caption.lower(), phrases) for what, (_, phrases) in told.items()}
+        for what, (values, _) in told.items():
+            wrong = captions.mistell(caption, what, subset)
+            after = [values[(values.index(value) + 1) % len(values)] for value in true[what]]
+            assert (wrong != caption) == bool(after) and wrong[0].isupper()
+            assert {other: meanings(wrong.lower(), told[other][1]) for other in told} == true | {what: after}, wrong
+
+
 def test_boxes_hold_what_is_drawn(monkeypatch):
     """A picture with a character and the same without it differ in the box and nowhere else (shadow, dreams aside)."""
     monkeypatch.setattr(figure, "shadow", lambda *_: None)

@@ -20,15 +20,24 @@ from shotstream_jax.testing import tiny_model, tiny_preset
 
 
 def make_dataset(
-    folder: pathlib.Path, clips: int = 4, shots: int = 3, frames: int = 6, seed: int = 0, preset: Preset | None = None
+    folder: pathlib.Path,
+    clips: int = 4,
+    shots: int = 3,
+    frames: int = 6,
+    seed: int = 0,
+    preset: Preset | None = None,
+    caption: str = "c{}",
 ) -> pathlib.Path:
-    """A complete folder as precompute leaves it: every clip has `shots` shots of `frames` latent frames."""
+    """A complete folder as precompute leaves it: every clip has `shots` shots of `frames` latent frames.
+
+    caption: of each shot, with a place for its number.
+    """
     preset = preset or tiny_preset()
     settings = _settings(preset, clips, frames)
     claim_folder(folder, settings)
     rng = np.random.default_rng(seed)
     write_negative(folder, _text(rng, preset))
-    records = [make_clip(rng, preset, f"clip-{i:05d}", shots, frames) for i in range(clips)]
+    records = [make_clip(rng, preset, f"clip-{i:05d}", shots, frames, caption) for i in range(clips)]
     for number, shard in enumerate(settings.shards):
         write_shard(folder, shard, records[number :: len(settings.shards)])
     assert finish_dataset(folder, settings)
@@ -41,7 +50,9 @@ def make_checkpoint(folder: pathlib.Path, seed: int = 0, preset: Preset | None =
     return folder
 
 
-def make_clip(rng: np.random.Generator, preset: Preset, name: str, shots: int, frames: int) -> ClipRecord:
+def make_clip(
+    rng: np.random.Generator, preset: Preset, name: str, shots: int, frames: int, caption: str = "c{}"
+) -> ClipRecord:
     """A clip of random latents and embeddings; no two shots are alike."""
     pixels = 1 + (frames - 1) * preset.vae.time
     intervals = np.arange(shots)[:, None] * pixels + np.array([0, pixels])
@@ -49,7 +60,7 @@ def make_clip(rng: np.random.Generator, preset: Preset, name: str, shots: int, f
     return ClipRecord(
         name=name,
         global_caption="G.",
-        captions=tuple(f"c{k}" for k in range(shots)),
+        captions=tuple(caption.format(k) for k in range(shots)),
         shots=intervals,
         targets=[_latents(rng, preset, frames) for _ in range(shots)],
         frames=asked,

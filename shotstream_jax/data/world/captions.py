@@ -8,11 +8,13 @@ WHO is told from left to right. Of the camera only the full world tells. Every p
 caption can be read back.
 """
 
+import re
 from collections.abc import Sequence
+from itertools import cycle
 
 import numpy as np
 
-from shotstream_jax.data.world.plot import Part, Shot, one
+from shotstream_jax.data.world.plot import Part, Shot, Subset, one
 from shotstream_jax.text.prompts import Script
 
 LIKE = {
@@ -65,6 +67,33 @@ def write_captions(rng: np.random.Generator, shots: Sequence[Shot], with_camera:
     where = " and ".join(one(rng, WHERE[place]) for place in places)
     opening = f"{one(rng, OPENING)} {who}, {where}."
     return Script(opening, tuple(_shot_caption(rng, shot, with_camera) for shot in shots))
+
+
+def mistell(caption: str, what: str, subset: Subset) -> str:
+    """The caption with the subset's next one in place of every character, place or action; the rest as it stands.
+
+    what: "who", "where" or "action".
+    """
+    phrases = _next_phrases(what, subset)
+    longest = sorted(phrases, key=len, reverse=True)
+    told = re.compile(rf"\b({'|'.join(map(re.escape, longest))})\b", re.IGNORECASE)
+    return _capital(told.sub(lambda found: phrases[found[0].lower()], caption))
+
+
+def _next_phrases(what: str, subset: Subset) -> dict[str, str]:
+    """Each phrase that tells one of the subset's values, and one as like it as can be that tells the next value."""
+    values = {"who": subset.characters, "where": subset.places, "action": subset.actions}[what]
+    phrases = {"who": _all_who, "where": WHERE.get, "action": _all_does}[what]
+    pairs = zip(values, (*values[1:], values[0]), strict=True)
+    return {told: tell for value, after in pairs for told, tell in zip(phrases(value), cycle(phrases(after)))}
+
+
+def _all_who(name: str) -> tuple[str, ...]:
+    return (f"the {LIKE[name]} {name}", f"the {name}", _article(f"{LIKE[name]} {name}"), _article(name))
+
+
+def _all_does(action: str) -> tuple[str, ...]:
+    return tuple(phrase for choice in DOES[action] for phrase in choice)
 
 
 def _shot_caption(rng: np.random.Generator, shot: Shot, with_camera: bool) -> str:
