@@ -10,6 +10,7 @@ checkpoint's own text encoder reads the prompts, so any data with its autoencode
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 
 import jax
@@ -18,7 +19,6 @@ import numpy as np
 
 from shotstream_jax import cli
 from shotstream_jax.core.compilation import use_persistent_cache
-from shotstream_jax.core.typing import Array, Float, Int
 from shotstream_jax.data.batch import Batch
 from shotstream_jax.data.pipeline import Texts, token_ids
 from shotstream_jax.data.records import ClipRecord
@@ -27,8 +27,8 @@ from shotstream_jax.data.world.plot import SUBSETS, Subset
 from shotstream_jax.eval.context_error import load_model, measure, read_batches, write
 from shotstream_jax.generate.video import check_writable
 from shotstream_jax.load import load_tokenizer, load_weights, preset_of
-from shotstream_jax.text.tokenizer import PAD
 from shotstream_jax.text.umt5 import UMT5
+from shotstream_jax.train.teacher import embed_slots
 
 WRONG = ("who", "where", "action")
 
@@ -78,16 +78,11 @@ def with_target_prompt_of(batch: Batch, other: Batch) -> Batch:
 
 def embedder(checkpoint: str) -> Callable[[Batch], Batch]:
     """Token ids [b, slots, l] → embeddings [b, slots, l, e] by the checkpoint's text encoder."""
-    encoder, params = UMT5(preset_of(checkpoint).text), load_weights(checkpoint, "text")
-
-    @jax.jit
-    def encode(ids: Int[Array, "b slots l"]) -> Float[Array, "b slots l e"]:
-        rows = ids.reshape(-1, ids.shape[-1])
-        text = encoder.apply({"params": params}, rows, jnp.sum(rows != PAD, axis=-1))
-        return text.reshape(*ids.shape, -1)
+    params = load_weights(checkpoint, "text")
+    encode = jax.jit(functools.partial(embed_slots, UMT5(preset_of(checkpoint).text)))
 
     def embed(batch: Batch) -> Batch:
-        return batch.replace(conditions=batch.conditions.replace(text=encode(batch.conditions.text)))
+        return batch.replace(conditions=batch.conditions.replace(text=encode(params, batch.conditions.text)))
 
     return embed
 

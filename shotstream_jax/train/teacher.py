@@ -19,6 +19,7 @@ from shotstream_jax.flow.solver import sample
 from shotstream_jax.load import load_tokenizer
 from shotstream_jax.model import Params
 from shotstream_jax.text.tokenizer import PAD
+from shotstream_jax.text.umt5 import UMT5
 from shotstream_jax.train import flops
 from shotstream_jax.train.flow_matching import Draws, draw, flow_loss, shot_velocity
 from shotstream_jax.train.recipe import TeacherRecipe
@@ -27,6 +28,13 @@ from shotstream_jax.train.stage import Source, shots_source
 from shotstream_jax.train.state import Trained
 from shotstream_jax.train.step import normal_rows
 from shotstream_jax.train.supervised import Supervised
+
+
+def embed_slots(encoder: UMT5, params: Params, ids: Int[Array, "b slots l"]) -> Float[Array, "b slots l e"]:
+    """The embedding of each slot's tokens; a slot without tokens has zeros."""
+    rows = ids.reshape(-1, ids.shape[-1])
+    text = encoder.apply({"params": params}, rows, jnp.sum(rows != PAD, axis=-1))
+    return text.reshape(*ids.shape, -1)
 
 
 class TeacherStage(Supervised):
@@ -78,10 +86,8 @@ class TeacherStage(Supervised):
         return rows | {"text": self._embed(params, rows["text"])} if self._reads else rows
 
     def _embed(self, params: Params, ids: Int[Array, "b slots l"]) -> Float[Array, "b slots l e"]:
-        """By the text encoder in training; a slot without tokens has zeros."""
-        rows = ids.reshape(-1, ids.shape[-1])
-        text = self.setup.text.apply({"params": params["text"]}, rows, jnp.sum(rows != PAD, axis=-1))
-        return text.reshape(*ids.shape, -1)
+        """By the text encoder in training."""
+        return embed_slots(self.setup.text, params["text"], ids)
 
     def _negative(self, params: Params, frozen: Frozen) -> Float[Array, "1 l e"]:
         return self._embed(params, frozen["negative_ids"][None])[0] if self._reads else frozen["negative"]
