@@ -121,10 +121,8 @@ def read_batches(path: str, preset: Preset, clips: int, texts: Texts) -> Iterato
         yield batch_of({name: jnp.asarray(np.stack([row[name] for row in rows])) for name in rows[0]})
 
 
-def measure(
-    model: Model, batches: Sequence[Batch], change: Callable[[Conditions], Conditions], doing: str
-) -> np.ndarray:
-    """Errors [clips, levels] with changed conditions."""
+def measure(model: Model, batches: Sequence[Batch], change: Change, doing: str) -> np.ndarray:
+    """Errors [clips, levels] with changed conditions. doing: the progress bar's words."""
 
     @jax.jit
     def error(params: dict, batch: Batch, number: Array, t: Array) -> Array:

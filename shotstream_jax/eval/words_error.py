@@ -24,7 +24,7 @@ from shotstream_jax.data.pipeline import Texts, token_ids
 from shotstream_jax.data.records import ClipRecord
 from shotstream_jax.data.world.captions import mistell
 from shotstream_jax.data.world.plot import SUBSETS, Subset
-from shotstream_jax.eval.context_error import load_model, measure, read_batches, write
+from shotstream_jax.eval.context_error import CONTEXTS, load_model, measure, read_batches, write
 from shotstream_jax.generate.video import check_writable
 from shotstream_jax.load import load_tokenizer, load_weights, preset_of
 from shotstream_jax.text.umt5 import UMT5
@@ -54,7 +54,8 @@ def main(argv: Sequence[str]) -> None:
         batches[what] = [with_target_prompt_of(*pair) for pair in zip(told, wrong, strict=True)]
     use_persistent_cache()
     embed, model = embedder(args.checkpoint), load_model(args.checkpoint)
-    found = {name: measure(model, [embed(b) for b in read], lambda same: same, name) for name, read in batches.items()}
+    own = CONTEXTS["own"]
+    found = {name: measure(model, [embed(b) for b in read], own, name) for name, read in batches.items()}
     write(found, "as told", out)
 
 
