@@ -19,6 +19,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.ad_checkpoint import checkpoint_name
 
 from shotstream_jax.core.typing import Array
 
@@ -111,7 +112,7 @@ def _tiles_forward(q: Array, keys: Array, values: Array, length: Array, masked: 
         q, *rest = args
         return _each(lambda q: _at_once(functools.partial(_tile, masked=masked), (q, *rest)), q)
 
-    out, log_total = _each(group, (q, keys, values, length))
+    out, log_total = (checkpoint_name(a, "attended") for a in _each(group, (q, keys, values, length)))
     return out, (q, keys, values, length, out, log_total)
 
 

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from shotstream_jax.dit.trunk import REMAT
 from shotstream_jax.nn import attention, kernels, splash
 
 # Largest relative difference (of norms) that rounding explains: the inputs' type rounds weights and results.
@@ -99,3 +100,11 @@ def test_a_cache_has_whole_blocks(tokens, slots):
     ]
     traced = jax.make_jaxpr(lambda *qkv: splash.splash(*qkv, jnp.array([tokens])))(*shapes)
     assert not any(equation.primitive.name == "pad" for equation in traced.eqns)
+
+
+def test_a_layer_computed_again_attends_no_second_time():
+    """Scores are made for the output and for the gradient, not a third time: output and L are kept (Trunk.remat)."""
+    q, kv = jnp.ones((1, 2, 3, 4, 8)), jnp.ones((1, 2, 12, 8))
+    layer = jax.checkpoint(lambda q: kernels.tiled(q, kv, kv, None), policy=REMAT["dots"])
+    program = str(jax.make_jaxpr(jax.grad(lambda q: layer(q).sum()))(q))
+    assert program.count("= exp ") == 2
