@@ -32,7 +32,7 @@ def get_config(stage: str = "teacher") -> ConfigDict:
     config.trained.ema = 0.0
     if first:
         config.optim = teacher.optim(1e-3, clip=10.0)
-        config.text_lr = 0.0
+        config.text_lr = config.mask_weight = 0.0
         config.data.captions = "target"
     if stage == "ode_init":
         config.optim.lr = 5e-4

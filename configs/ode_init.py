@@ -25,7 +25,7 @@ def get_config(preset: str = "tiny") -> ConfigDict:
     config.run.sample_every = 500
     config.optim = optim(1e-6 if wan else 3e-4, clip=1.0)
     config.trained = trained("all")
-    del config.text_lr, config.sampler_steps, config.guidance
+    del config.text_lr, config.mask_weight, config.sampler_steps, config.guidance
     config.pairs = ConfigDict()
     config.pairs.path = "data/pairs" if wan else "out/tiny/pairs"
     config.pairs.count = 5000 if wan else 1500

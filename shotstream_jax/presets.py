@@ -91,7 +91,7 @@ PRESETS = {
         ),
         Preset(  # small enough for a laptop's processor
             "tiny",
-            DiTConfig(dim=128, ffn_dim=512, heads=4, layers=6, text_dim=64, text_len=64),
+            DiTConfig(dim=128, ffn_dim=512, heads=4, layers=6, text_dim=64, text_len=48),
             VAEConfig(dim=16, mean=TINY_MEAN, std=TINY_STD, mult=(1, 2, 4), blocks=1, time_down=(False, True)),
             UMT5Config(vocab=384, dim=64, heads=4, head_dim=16, ffn_dim=128, layers=2),
             VideoFormat(height=32, width=48, shot_frames=6, fps=8),

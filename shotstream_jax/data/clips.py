@@ -2,7 +2,8 @@
 
 A CSV with the columns shot_num_from_caption, json_path, video_path, frame_number. Paths are relative to the CSV's
 folder. frame_number is a list of [first, stop) frames of the video, one pair a shot: [[0, 56], [56, 114]]. The JSON is
-a story script (text/prompts). Rows count from 1, the header not counted.
+a story script (text/prompts). A further column, mask_path, may name a video of as many frames that is white where
+something matters more (a character, a face). Rows count from 1, the header not counted.
 """
 
 import ast
@@ -17,19 +18,24 @@ from shotstream_jax.core.errors import InputError
 from shotstream_jax.text.prompts import Script, read_script
 
 COLUMNS = ("shot_num_from_caption", "json_path", "video_path", "frame_number")
+MASK = "mask_path"
 
 Shots = tuple[tuple[int, int], ...]
 
 
 @dataclasses.dataclass(frozen=True)
 class Clip:
-    """A row of the table. name: the CSV's stem and the row's number. shots: [first, stop) frames of the video."""
+    """A row of the table. name: the CSV's stem and the row's number. shots: [first, stop) frames of the video.
+
+    mask: a video that is white where something matters more, or None.
+    """
 
     name: str
     video: pathlib.Path
     global_caption: str
     captions: tuple[str, ...]
     shots: Shots
+    mask: pathlib.Path | None = None
 
 
 def read_clips(path: str | pathlib.Path, allow_gaps: bool = False) -> list[Clip]:
@@ -57,7 +63,7 @@ def _clip(path: pathlib.Path, number: int, row: dict[str, str | None], allow_gap
     where = f"{path} row {number}"
     if None in row:
         raise InputError(f"{where} has more cells than the header: put cells with commas in double quotes")
-    for name in COLUMNS:
+    for name in (*COLUMNS, *((MASK,) if MASK in row else ())):
         if not (row[name] or "").strip():
             raise InputError(f"{where}: {name} is empty: fill it in, or remove the row")
     count, script_path, video, intervals = (row[name].strip() for name in COLUMNS)
@@ -71,7 +77,8 @@ def _clip(path: pathlib.Path, number: int, row: dict[str, str | None], allow_gap
             f"{where}: shot_num_from_caption is {count}, frame_number has {len(shots)} intervals, "
             f"{script_path} has {len(script.shots)} captions: make the three equal"
         )
-    return Clip(f"{path.stem}-{number:05d}", path.parent / video, script.global_caption, script.shots, shots)
+    mask = path.parent / row[MASK].strip() if MASK in row else None
+    return Clip(f"{path.stem}-{number:05d}", path.parent / video, script.global_caption, script.shots, shots, mask)
 
 
 def _script(where: str, path: pathlib.Path) -> Script:

@@ -105,15 +105,16 @@ def token_ids(tokenizer: Tokenizer, length: int) -> Texts:
     return ids
 
 
-def target_row(dataset: Dataset, sample: Sample, cfg: DataConfig, texts: Texts) -> Row:
-    """One target shot and its conditions (data/batch.Batch without the batch dimension)."""
+def target_row(dataset: Dataset, sample: Sample, cfg: DataConfig, texts: Texts, masked: bool = False) -> Row:
+    """One target shot and its conditions (data/batch.Batch without the batch dimension); its mask, if asked for."""
     record, budget = dataset.record(sample.clip), dataset.settings.context
     target = record.targets[sample.shot][: cfg.frames].astype(np.float32)
     conditions = condition_row(record, sample.shot, budget, texts)
     if cfg.captions == "target":
         conditions["text"] = texts(record, sample.shot)[None]
         conditions["caption"] = np.zeros_like(conditions["caption"])
-    return {"target": target} | conditions
+    mask = {"mask": record.masks[sample.shot][: cfg.frames].astype(np.float32)} if masked else {}
+    return {"target": target} | mask | conditions
 
 
 def condition_row(record: ClipRecord, shot: int, budget: int, texts: Texts) -> Row:

@@ -41,6 +41,7 @@ class ClipRecord:
     frames [n]: numbers in the video of the frames that any later shot can ask for (memory.select.candidates).
     context [n, h, w, c] float16: the latent of each of those, encoded by itself.
     text [l, e]: the valid rows of the prompt's embedding, in the type that the encoder ran in.
+    masks [f, h, w] float16: how much of each cell of a target matters more, 0 … 1; no entries if no table says.
     """
 
     name: str
@@ -51,6 +52,7 @@ class ClipRecord:
     frames: list[np.ndarray]
     context: list[np.ndarray]
     text: list[np.ndarray]
+    masks: list[np.ndarray] = dataclasses.field(default_factory=list)
 
 
 def pack(record: ClipRecord) -> bytes:
@@ -65,7 +67,7 @@ def unpack(data: bytes) -> ClipRecord:
         fields = msgpack_restore(data)
         record = ClipRecord(**fields | {"captions": tuple(fields["captions"])})
         lists = (record.captions, record.targets, record.frames, record.context, record.text)
-        if any(len(entries) != len(record.shots) for entries in lists):
+        if any(len(entries) != len(record.shots) for entries in (*lists, record.masks or record.text)):
             raise ValueError("its lists differ in length")
     except (ValueError, TypeError, KeyError) as error:
         raise InputError(f"a clip's record is damaged or of another format ({error}): precompute it again") from None

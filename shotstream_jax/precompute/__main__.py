@@ -167,7 +167,11 @@ def _told_again(dataset: Dataset, encoders: Encoders, shard: int) -> Iterator[Cl
 
 def settings_of(recipe: Recipe, preset: Preset, csv: pathlib.Path, clips: list[Clip], shards: int) -> Settings:
     where = csv.parent  # the folder's own place may differ between machines
-    table = [(c.name, os.path.relpath(c.video, where), c.global_caption, c.captions, c.shots) for c in clips]
+    table = [
+        (c.name, os.path.relpath(c.video, where), c.global_caption, c.captions, c.shots)
+        + ((os.path.relpath(c.mask, where),) if c.mask else ())
+        for c in clips
+    ]
     return Settings(
         format=records.FORMAT_VERSION,
         preset=preset.name,

@@ -90,17 +90,40 @@ def encode_clip(encoders: Encoders, recipe: Recipe, clip: Clip) -> ClipRecord:
     wanted = np.unique(np.concatenate([*targets, *kept]))
     pictures = read_frames(clip.video, wanted, video.height, video.width)
     taken = lambda frames: pictures[np.searchsorted(wanted, frames)]  # noqa: E731
+    latents = encode_shots(encoders, [taken(frames) for frames in targets])
     context = iter(encode_shots(encoders, [taken([frame]) for frames in kept for frame in frames]))
     return ClipRecord(
         name=clip.name,
         global_caption=clip.global_caption,
         captions=clip.captions,
         shots=np.asarray(shots),
-        targets=encode_shots(encoders, [taken(frames) for frames in targets]),
+        targets=latents,
         frames=kept,
         context=[np.concatenate([next(context) for _ in frames]) for frames in kept],
         text=encode_prompts(encoders, clip.name, clip.global_caption, clip.captions),
+        masks=[] if clip.mask is None else read_masks(clip.mask, targets, latents, video, cfg.time),
     )
+
+
+def read_masks(
+    path: pathlib.Path, targets: Sequence[np.ndarray], latents: Sequence[np.ndarray], video: VideoFormat, time: int
+) -> list[np.ndarray]:
+    """How white each cell [f, h, w] of the shots' latents is in the mask's frames, scaled and cut as the pictures are.
+
+    targets: each shot's frames.
+    """
+    wanted = np.concatenate(targets)
+    pictures = read_frames(path, wanted, video.height, video.width)
+    masks = np.split(pictures.mean(axis=-1) / 255, np.cumsum([len(frames) for frames in targets])[:-1])
+    return [latent_mask(mask, latent.shape[:3], time) for mask, latent in zip(masks, latents, strict=True)]
+
+
+def latent_mask(mask: Float[np.ndarray, "p y x"], shape: Sequence[int], time: int) -> Float[np.ndarray, "f h w"]:
+    """Means over what each latent cell stands for: the first frame alone, then `time` frames each."""
+    frames, rows, columns = shape
+    of_time = np.concatenate([mask[:1], mask[1:].reshape(frames - 1, time, *mask.shape[1:]).mean(axis=1)])
+    cells = of_time.reshape(frames, rows, mask.shape[1] // rows, columns, mask.shape[2] // columns)
+    return cells.mean(axis=(2, 4)).astype(np.float16)
 
 
 @functools.partial(jax.jit, static_argnames="vae")

@@ -1,8 +1,9 @@
 """Stage 1, the next-shot teacher (spec page 4): flow matching on a shot, given its clean context.
 
-    loss = weight(t)·mean((v̂ − (ε − x₀))²) over the shot's frames            (1)
+    loss = weight(t)·Σ w·(v̂ − (ε − x₀))² / Σ w over the shot's frames        (1)
 
-One table time t for each story, the same for all its frames, the clean context's included.
+w is 1, or more where a mask says that something small matters. One table time t for each story, the same for all its
+frames, the clean context's included.
 """
 
 import dataclasses
@@ -83,14 +84,18 @@ def velocity_error(
     x_0: Float[Array, "b f h w c"],
     noise: Float[Array, "b f h w c"],
     t: Float[Array, "b"],
+    w: Float[Array, "b f h w"] | None = None,
 ) -> Float[Array, "b"]:
-    """mean((v̂ − (ε − x₀))²) of each story, unweighted: the critic's loss."""
+    """Σ w·(v̂ − (ε − x₀))² / Σ w of each story, without weight(t). w: None for 1, as in the critic's loss."""
     v = shot_velocity(teacher, params, conditions, schedule.add_noise(x_0, noise, t), t)
-    return jnp.mean(jnp.square(v - (noise - x_0)), axis=(1, 2, 3, 4))
+    errors = jnp.mean(jnp.square(v - (noise - x_0)), axis=-1)
+    return jnp.mean(errors if w is None else errors * w / jnp.mean(w, axis=(1, 2, 3), keepdims=True), axis=(1, 2, 3))
 
 
-def flow_loss(teacher: Teacher, schedule: Schedule, params: Params, batch: Batch, draws: Draws) -> Array:
-    """Eq. (1), mean over the batch."""
+def flow_loss(
+    teacher: Teacher, schedule: Schedule, params: Params, batch: Batch, draws: Draws, w: Array | None = None
+) -> Array:
+    """Eq. (1), mean over the batch. w [b, f, h, w], None for 1."""
     conditions, t = draws.dropped.apply(batch.conditions), jnp.asarray(schedule.times)[draws.time]
-    errors = velocity_error(teacher, schedule, params, conditions, batch.target, draws.noise, t)
+    errors = velocity_error(teacher, schedule, params, conditions, batch.target, draws.noise, t, w)
     return jnp.mean(schedule.weight(t) * errors)

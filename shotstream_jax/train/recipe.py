@@ -116,9 +116,11 @@ class TeacherRecipe(ShotRecipe):
 
     text_lr: the rate of the text encoder, whose optimiser is `optim` in all else; 0: it is frozen. One that was trained
     reads prompts in another way: precompute encodes them again.
+    mask_weight: where the data's masks are white, an error weighs 1 + so much (flow_matching); 0: masks are not needed.
     """
 
     text_lr: float = 0.0
+    mask_weight: float = 0.0
     sampler_steps: int = 50
     guidance: float = 6.0
 
@@ -126,6 +128,8 @@ class TeacherRecipe(ShotRecipe):
         super().__post_init__()
         if self.text_lr < 0:
             raise InputError(f"text_lr {self.text_lr} must not be negative; 0 freezes the text encoder")
+        if self.mask_weight < 0:
+            raise InputError(f"mask_weight {self.mask_weight} must not be negative; 0 leaves masks out")
 
 
 @dataclasses.dataclass(frozen=True)

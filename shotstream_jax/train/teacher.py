@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from shotstream_jax.core.aot import Program
+from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.sharding import batch_sharding
 from shotstream_jax.core.typing import Array, Float, Int, PRNGKey
 from shotstream_jax.data.pipeline import Row, Texts, embeddings, target_row, token_ids
@@ -54,11 +55,20 @@ class TeacherStage(Supervised):
     def _reads(self) -> bool:
         return self.recipe.text_lr > 0
 
+    @property
+    def _masked(self) -> bool:
+        return self.recipe.mask_weight > 0
+
     def source(self, dataset: Dataset) -> Source:
+        if self._masked and not dataset.record(0).masks:
+            raise InputError(
+                f"mask_weight {self.recipe.mask_weight}: {self.recipe.data.path} has no masks; precompute a table with "
+                "a column mask_path, or set mask_weight=0"
+            )
         return shots_source(dataset, self.recipe.data)
 
     def load(self, dataset: Dataset, item: Any) -> Row:
-        return target_row(dataset, item, self.recipe.data, self._texts)
+        return target_row(dataset, item, self.recipe.data, self._texts, self._masked)
 
     @functools.cached_property
     def _texts(self) -> Texts:
@@ -79,8 +89,9 @@ class TeacherStage(Supervised):
         return {name: network.params(state[name], frozen[name], dtype) for name, network in moving.items()}
 
     def loss(self, params: Params, batch: dict[str, Array], draws: Draws) -> Array:
-        rows = self._embedded(params, batch)
-        return flow_loss(self.setup.teacher, self.setup.schedule, params[self.result], batch_of(rows), draws)
+        rows, setup = self._embedded(params, batch), self.setup
+        w = 1 + self.recipe.mask_weight * rows["mask"] if self._masked else None
+        return flow_loss(setup.teacher, setup.schedule, params[self.result], batch_of(rows), draws, w)
 
     def _embedded(self, params: Params, rows: dict[str, Array]) -> dict[str, Array]:
         return rows | {"text": self._embed(params, rows["text"])} if self._reads else rows
@@ -125,4 +136,7 @@ class TeacherStage(Supervised):
         if self._reads:
             shape, sharding = rows["text"].shape[:-1], batch_sharding(self.setup.mesh, 3)
             rows["text"] = jax.ShapeDtypeStruct(shape, jnp.int32, sharding=sharding)
+        if self._masked:
+            shape, sharding = rows["target"].shape[:-1], batch_sharding(self.setup.mesh, 4)
+            rows["mask"] = jax.ShapeDtypeStruct(shape, jnp.float32, sharding=sharding)
         yield Program("step", self._train, (state, frozen, rows, np.int32(0)), self.flops(0))

@@ -33,6 +33,15 @@ def test_rows_become_clips(table, tmp_path):
     (clip,) = read_clips(path)
     assert clip.name == "t-00001" and clip.video == tmp_path / "a/v.mp4"
     assert clip.global_caption == "G." and clip.captions == ("a", "b") and clip.shots == ((3, 9), (9, 20))
+    assert clip.mask is None
+
+
+def test_a_table_with_masks(table, tmp_path):
+    """Of every clip, or of none."""
+    (clip,) = read_clips(table(f"{HEADER},mask_path", f"{GOOD},a/m.mp4"))
+    assert clip.mask == tmp_path / "a/m.mp4"
+    with pytest.raises(InputError, match="row 2: mask_path is empty"):
+        read_clips(table(f"{HEADER},mask_path", f"{GOOD},m.mp4", f"{GOOD},"))
 
 
 def test_gaps_only_if_allowed(table):

@@ -14,6 +14,7 @@ from shotstream_jax.core.errors import InputError
 from shotstream_jax.data.reader import read_frames
 from shotstream_jax.data.records import Dataset, open_dataset
 from shotstream_jax.generate.shot import encode_prompt
+from shotstream_jax.generate.video import VideoWriter
 from shotstream_jax.load import load, save
 from shotstream_jax.memory.select import candidates
 from shotstream_jax.precompute import __main__ as app
@@ -100,6 +101,28 @@ def test_what_stands_in_it(work, dataset):
         np.testing.assert_allclose(clip.text[k], embed(model, f"G.shot{k}:c{k + 1}"), atol=1e-5)
     assert encode.encode_first._cache_size() <= 4 and encode.encode_next._cache_size() <= 4  # 1, 2, 4, 8 together
     np.testing.assert_allclose(dataset.negative, embed(model, "grey"), atol=1e-5)
+
+
+def test_masks(work, dataset, tmp_path):
+    """Of the very frames that a latent frame stands for: the mask's frames have their number as their brightness, on
+    the left side only."""
+    path = work / "mask.mp4"
+    with VideoWriter(path, fps=16, lossless=True) as video:
+        left = (np.arange(40) < 20)[None, None, :, None]
+        video.write(np.broadcast_to(left * 5 * np.arange(40)[:, None, None, None], (40, 24, 40, 3)).astype(np.uint8))
+    video, shots = GOOD[0]
+    row = f'3,3.json,{video},"{shots}",mask.mp4'
+    (work / "masked.csv").write_text(f"shot_num_from_caption,json_path,video_path,frame_number,mask_path\n{row}\n")
+    run(work, "masked.csv", tmp_path / "out", "--shards", "1")
+    masked, plain = open_dataset(tmp_path / "out"), dataset.record(0)
+    record = masked.record(0)
+    assert plain.masks == [] and masked.settings.clips_sha256 != dataset.settings.clips_sha256
+    for k, frames in enumerate((np.arange(9), np.arange(10, 32, 2), np.arange(36, 39))):
+        assert record.masks[k].dtype == np.float16 and record.masks[k].shape == record.targets[k].shape[:3]
+        np.testing.assert_array_equal(record.targets[k], plain.targets[k])
+        means = [frames[0], *frames[1:].reshape(-1, 2).mean(axis=1)]
+        np.testing.assert_allclose(record.masks[k][:, 0, 0], np.array(means) * 5 / 255, atol=1e-3)
+        assert not record.masks[k][:, :, -1].any()
 
 
 def pixels(video: pathlib.Path, frames: np.ndarray) -> jax.Array:

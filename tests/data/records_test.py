@@ -6,6 +6,7 @@ import json
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax.serialization import msgpack_restore, msgpack_serialize
 
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.data import records
@@ -14,7 +15,7 @@ from shotstream_jax.data.records import Broken, ClipRecord, Settings, open_datas
 SETTINGS = Settings(1, "test", 8, 12, 16, 4, 6, "float32", "tiny", "blur", "t.csv", "0" * 64, 2)
 
 
-def record(name: str, lengths=(3, 1), dtype=np.float32, seed: int = 0) -> ClipRecord:
+def record(name: str, lengths=(3, 1), dtype=np.float32, seed: int = 0, masks: bool = False) -> ClipRecord:
     draw = np.random.default_rng(seed)
     stops = np.cumsum([9] * len(lengths))
     return ClipRecord(
@@ -26,6 +27,7 @@ def record(name: str, lengths=(3, 1), dtype=np.float32, seed: int = 0) -> ClipRe
         [np.arange(k + 1) for k in range(len(lengths))],
         [draw.normal(size=(k + 1, 4, 6, 4)).astype(np.float16) for k in range(len(lengths))],
         [draw.normal(size=(5 + k, 20)).astype(dtype) for k in range(len(lengths))],
+        [draw.uniform(size=(n, 4, 6)).astype(np.float16) for n in lengths] if masks else [],
     )
 
 
@@ -40,14 +42,23 @@ def same(a: ClipRecord, b: ClipRecord) -> None:
             np.testing.assert_array_equal(left.astype(np.float64), right.astype(np.float64))
 
 
-@pytest.mark.parametrize("dtype", [np.float32, jnp.bfloat16])
-def test_round_trip(dtype):
-    clip = record("c", dtype=dtype)
+@pytest.mark.parametrize("dtype, masks", [(np.float32, False), (jnp.bfloat16, True)])
+def test_round_trip(dtype, masks):
+    clip = record("c", dtype=dtype, masks=masks)
     same(unpack(pack(clip)), clip)
     assert pack(unpack(pack(clip))) == pack(clip)
 
 
-@pytest.mark.parametrize("data", [b"", b"\x00", pack(record("c"))[:-7], b"\x81\xa1a\x01"])
+def test_a_record_of_before_there_were_masks():
+    fields = msgpack_restore(pack(record("c")))
+    del fields["masks"]
+    same(unpack(msgpack_serialize(fields)), record("c"))
+
+
+FEWER = dataclasses.replace(record("c"), masks=record("c", masks=True).masks[:1])  # a mask for one shot of two
+
+
+@pytest.mark.parametrize("data", [b"", b"\x00", pack(record("c"))[:-7], b"\x81\xa1a\x01", pack(FEWER)])
 def test_damaged_bytes(data):
     with pytest.raises(InputError, match="record is damaged"):
         unpack(data)

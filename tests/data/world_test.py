@@ -289,6 +289,12 @@ def test_files_are_what_precompute_reads(tmp_path):
         truth = json.loads(clip.video.with_suffix(".truth.json").read_text())
         boxes = np.concatenate([np.stack([p["boxes"] for p in shot["parts"]][:1], 1) for shot in truth["shots"]])
         np.testing.assert_array_equal(boxes, film.boxes[:, :1])
+        y, x = np.mgrid[:24, :36]
+        mask = read_frames(clip.mask, np.arange(len(film.frames)), 24, 36)
+        for frame, found in zip(mask, film.boxes, strict=True):
+            inside = [(a <= x) & (x < c) & (b <= y) & (y < d) for a, b, c, d in found]
+            white = np.repeat(np.any(inside, axis=0)[..., None], 3, axis=-1)
+            np.testing.assert_array_equal(frame, 255 * white)
         assert truth["looks"] == {name: dataclasses.asdict(look) for name, look in film.story.looks.items()}
 
 

@@ -1,5 +1,6 @@
 """What tests of training start from: a data set of random latents, and a checkpoint, both of testing's odd sizes."""
 
+import dataclasses
 import pathlib
 
 import numpy as np
@@ -27,10 +28,11 @@ def make_dataset(
     seed: int = 0,
     preset: Preset | None = None,
     caption: str = "c{}",
+    masks: bool = True,
 ) -> pathlib.Path:
     """A complete folder as precompute leaves it: every clip has `shots` shots of `frames` latent frames.
 
-    caption: of each shot, with a place for its number.
+    caption: of each shot, with a place for its number. masks: whether there are any.
     """
     preset = preset or tiny_preset()
     settings = _settings(preset, clips, frames)
@@ -38,6 +40,8 @@ def make_dataset(
     rng = np.random.default_rng(seed)
     write_negative(folder, _text(rng, preset))
     records = [make_clip(rng, preset, f"clip-{i:05d}", shots, frames, caption) for i in range(clips)]
+    if not masks:
+        records = [dataclasses.replace(record, masks=[]) for record in records]
     for number, shard in enumerate(settings.shards):
         write_shard(folder, shard, records[number :: len(settings.shards)])
     assert finish_dataset(folder, settings)
@@ -66,6 +70,7 @@ def make_clip(
         frames=asked,
         context=[_latents(rng, preset, len(numbers)) for numbers in asked],
         text=[_text(rng, preset) for _ in range(shots)],
+        masks=[_latents(rng, preset, frames)[..., 0] > 0 for _ in range(shots)],
     )
 
 

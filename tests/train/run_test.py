@@ -142,6 +142,16 @@ def test_a_text_encoder_trained_with_the_teacher(one_device, material, tmp_path)
     assert [r["step"] for r in rows(tmp_path / "whole") if "held_out/loss" in r] == [-1, 0, 1]
 
 
+def test_masks_that_are_not_there(material, tmp_path):
+    make_dataset(tmp_path / "data", masks=False)
+    words = ("mesh.fsdp=8", "run.batch=8", f"data.path={tmp_path}/data", "mask_weight=2.0")
+    with pytest.raises(
+        InputError, match=r"mask_weight 2.0: .* has no masks; precompute a table with a column mask_path"
+    ):
+        train.main(arguments("teacher", material, tmp_path / "run", *words))
+    assert not (tmp_path / "run" / "metrics.jsonl").exists()
+
+
 def test_another_recipe_is_refused(one_device, material, tmp_path):
     in_process("teacher", material, tmp_path / "run", "run.steps=1")
     with pytest.raises(InputError, match=r"data.frames was 4, is 2; use another --workdir"):
@@ -254,6 +264,7 @@ def test_a_student_without_shot_phases_is_judged_by_a_teacher_with_them(material
         ("teacher", ["run.accumulate=3"], "run.batch 8 does not divide into run.accumulate 3"),
         ("teacher", ["run.remat=some"], "run.remat 'some' is not known"),
         ("teacher", ["text_lr=-1.0"], "text_lr -1.0 must not be negative; 0 freezes the text encoder"),
+        ("teacher", ["mask_weight=-1.0"], "mask_weight -1.0 must not be negative; 0 leaves masks out"),
         ("teacher", ["trained.what=heads"], "trained.what 'heads' is not known"),
         ("dmd_inter", ["shots=4"], "no story of 4 shots to train on .the longest has 3"),
         ("ode_init", ["pairs.path=nowhere"], "nowhere has no complete set of pairs: run .*ode_pairs"),

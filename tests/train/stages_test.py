@@ -14,12 +14,14 @@ from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.sharding import activation_spec, constrain, make_mesh
 from shotstream_jax.data.pipeline import DataConfig
 from shotstream_jax.dit.lora import LoraConfig
+from shotstream_jax.dit.teacher import Teacher
+from shotstream_jax.flow.schedule import Schedule
 from shotstream_jax.model import random_params
 from shotstream_jax.testing import tiny_preset
 from shotstream_jax.train.begin import abstract_state
 from shotstream_jax.train.distill import IntraStage
 from shotstream_jax.train.dmd import Distillation
-from shotstream_jax.train.flow_matching import Dropout
+from shotstream_jax.train.flow_matching import Dropout, shot_velocity, velocity_error
 from shotstream_jax.train.ode_init import OdeInitStage
 from shotstream_jax.train.optim import OptimConfig
 from shotstream_jax.train.recipe import (
@@ -31,7 +33,7 @@ from shotstream_jax.train.recipe import (
     Start,
     TeacherRecipe,
 )
-from shotstream_jax.train.setup import Setup, check_mesh, shardings_of, to_devices
+from shotstream_jax.train.setup import Setup, check_mesh, conditions_of, shardings_of, to_devices
 from shotstream_jax.train.state import Trained
 from shotstream_jax.train.story_walk import InterStage
 from shotstream_jax.train.teacher import TeacherStage
@@ -64,7 +66,8 @@ def recipe(stage: str, **run: Any) -> Any:
         case "teacher":
             return TeacherRecipe(**common | {"trained": Trained("self_attention", ema=0.9)})
         case "teacher_and_text":
-            return TeacherRecipe(**common | {"stage": "teacher", "trained": Trained(ema=0.9)}, text_lr=TEXT_LR)
+            both = {"text_lr": TEXT_LR, "mask_weight": 3.0}
+            return TeacherRecipe(**common | {"stage": "teacher", "trained": Trained(ema=0.9)}, **both)
         case "ode_init":
             return OdeRecipe(**common, pairs=PairsConfig("unused", count=1, batch=1))
         case "dmd_intra":
@@ -101,6 +104,7 @@ def rows(stage: str) -> dict[str, np.ndarray]:
         found["target"] = normal(FRAMES, *latent)
     if stage == "teacher_and_text":  # three captions, of 4, 6 and 8 tokens, in five slots
         found["text"] = np.zeros((BATCH, 5, PRESET.dit.text_len), np.int32)
+        found["mask"] = generator.uniform(size=found["target"].shape[:-1]).astype(np.float32)
         for slot, length in enumerate((4, 6, 8)):
             found["text"][:, slot, :length] = generator.integers(1, PRESET.text.vocab, (BATCH, length))
     if stage == "ode_init":
@@ -206,6 +210,25 @@ def test_only_what_is_trained_moves():
     assert np.abs(moved - start).max() > LR
     # 0.9 of the way back at the second step: nearer to the start than to the newest.
     assert 0 < np.abs(average - start).mean() < np.abs(moved - average).mean()
+
+
+def test_a_mask_weighs_errors():
+    """Weights of one are none; where all but a cell's are zero, the error is that cell's."""
+    conditions, x, noise, t = jax.tree.map(jnp.asarray, (conditions_of(rows("ode_init")), *draws_of_a_target()))
+    teacher, schedule, params = Teacher(PRESET.dit), Schedule(), weights(1)["dit"]
+    measure = jax.jit(lambda w: velocity_error(teacher, schedule, params, conditions, x, noise, t, w))
+    plain = velocity_error(teacher, schedule, params, conditions, x, noise, t)
+    np.testing.assert_allclose(measure(jnp.ones(x.shape[:4])), plain, rtol=1e-5)
+    one = jnp.zeros(x.shape[:4]).at[:, 1, 2, 3].set(0.5)
+    v = shot_velocity(teacher, params, conditions, schedule.add_noise(x, noise, t), t)
+    np.testing.assert_allclose(measure(one), jnp.mean((v - noise + x)[:, 1, 2, 3] ** 2, -1), rtol=1e-4)
+
+
+def draws_of_a_target() -> tuple[Any, ...]:
+    """Latents, noise and times of a batch."""
+    generator = np.random.default_rng(7)
+    x, noise = generator.standard_normal((2, BATCH, FRAMES, *GRID, PRESET.dit.channels)).astype(np.float32)
+    return x, noise, np.float32([900, 700, 400, 100])
 
 
 def test_a_text_encoder_learns_with_the_teacher():

@@ -19,7 +19,7 @@ from shotstream_jax.data.world.plot import SUBSETS, WorldConfig
 from shotstream_jax.data.world.sheet import contact_sheet, write_png
 from shotstream_jax.data.world.source import WorldSource
 from shotstream_jax.data.world.story import SPLITS
-from shotstream_jax.generate.video import VideoWriter, check_writable
+from shotstream_jax.generate.video import check_writable
 
 DEFAULT = WorldConfig()
 
@@ -66,8 +66,7 @@ def write_folder(folder: pathlib.Path, source: WorldSource) -> None:
         if not path.exists():
             film = source[index]
             files.write_texts(folder, index, film)
-            with VideoWriter(path, source.config.fps, lossless=True) as video:
-                video.write(film.frames)
+            files.write_film(folder, index, film)
     files.write_table(folder, source)
 
 

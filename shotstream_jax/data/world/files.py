@@ -3,6 +3,7 @@
 settings.json              what the folder is made with; written first
 stories/00000.json         the script of a story (text/prompts)
 stories/00000.truth.json   what is to be seen in it (`truth`)
+stories/00000.mask.mp4     white in the characters' boxes, black elsewhere
 stories/00000.mp4          its film, lossless; written last, so the story is done when this exists
 clips.csv                  the table (data/clips); written when all stories are there, so the folder is complete
 """
@@ -14,11 +15,17 @@ import json
 import pathlib
 from typing import Any
 
+import numpy as np
+
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.files import write_whole
-from shotstream_jax.data.clips import COLUMNS
+from shotstream_jax.core.typing import UInt8
+from shotstream_jax.data.clips import COLUMNS, MASK
 from shotstream_jax.data.world.render import Film
 from shotstream_jax.data.world.source import WorldSource
+from shotstream_jax.generate.video import VideoWriter
+
+_MASK = ".mask.mp4"
 
 
 def claim_folder(folder: pathlib.Path, source: WorldSource) -> None:
@@ -44,6 +51,23 @@ def film_path(folder: pathlib.Path, index: int) -> pathlib.Path:
     return folder / "stories" / f"{index:05d}.mp4"
 
 
+def write_film(folder: pathlib.Path, index: int, film: Film) -> None:
+    """A story's mask and film, in this order."""
+    path, fps = film_path(folder, index), film.story.config.fps
+    for target, frames in ((path.with_suffix(_MASK), mask(film)), (path, film.frames)):
+        with VideoWriter(target, fps, lossless=True) as video:
+            video.write(frames)
+
+
+def mask(film: Film) -> UInt8[np.ndarray, "p y x 3"]:
+    """White in the characters' boxes."""
+    frames = np.zeros_like(film.frames)
+    for frame, boxes in zip(frames, film.boxes, strict=True):
+        for left, top, right, bottom in boxes:
+            frame[top:bottom, left:right] = 255
+    return frames
+
+
 def write_texts(folder: pathlib.Path, index: int, film: Film) -> None:
     """A story's script and truth."""
     path, script = film_path(folder, index), film.story.script
@@ -56,11 +80,13 @@ def write_table(folder: pathlib.Path, source: WorldSource) -> None:
     """clips.csv, a row a story."""
     table = io.StringIO()
     rows = csv.writer(table, lineterminator="\n")
-    rows.writerow(COLUMNS)
+    rows.writerow((*COLUMNS, MASK))
     for index in range(len(source)):
         intervals = [list(interval) for interval in source.story(index).intervals]
         path = film_path(folder, index).relative_to(folder)
-        rows.writerow([len(intervals), path.with_suffix(".json").as_posix(), path.as_posix(), json.dumps(intervals)])
+        names = (path.with_suffix(suffix).as_posix() for suffix in (".json", ".mp4", _MASK))
+        script, film, mask = names
+        rows.writerow([len(intervals), script, film, json.dumps(intervals), mask])
     write_whole(folder / "clips.csv", table.getvalue().encode())
 
 
