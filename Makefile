@@ -12,8 +12,8 @@ $(VENV)/.installed: setup.py
 	$(PY) -m pip install --quiet -e '.[dev]'
 	touch $@
 
-demo: env            ## one of examples/ -> out/demo.mp4 and out/demo.json
-	$(PY) -m shotstream_jax.generate --config configs/tiny.py --story examples/lighthouse.json --out out/demo.mp4 --report out/demo.json
+demo: env            ## a story in the miniature's words -> out/demo.mp4 and out/demo.json
+	$(PY) -m shotstream_jax.generate --config configs/tiny.py --story examples/tiny/story.json --out out/demo.mp4 --report out/demo.json
 
 film: env            ## trains all four stages at tiny size on examples/film -> out/film (under 15 minutes)
 	PY=$(PY) examples/film/train.sh

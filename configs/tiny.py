@@ -1,6 +1,6 @@
 """Stream a story with the tiny model: 32×48 pixels, for a laptop's processor. Minutes of video in minutes.
 
-    python -m shotstream_jax.generate --config configs/tiny.py --story examples/lighthouse.json --out out/story.mp4
+    python -m shotstream_jax.generate --config configs/tiny.py --story examples/tiny/story.json --out out/story.mp4
 
 Until trained weights are shipped, "tiny" stands for seeded random ones: the pipeline is the real one, the pictures are
 noise. Any field can be changed on the command line, e.g. --config.video.shot_frames=12

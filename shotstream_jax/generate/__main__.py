@@ -1,11 +1,13 @@
 """Stream a multi-shot story to an mp4, shot by shot.
 
-  a story file       python -m shotstream_jax.generate --story examples/lighthouse.json --out out/story.mp4
-  as you type        python -m shotstream_jax.generate --prompts - --global-caption "A red fox by the sea."
+  a story file       python -m shotstream_jax.generate --story examples/tiny/story.json --out out/story.mp4
+  as you type        python -m shotstream_jax.generate --prompts - --global-caption "A cartoon about a green frog."
   on four devices    … --config.mesh.sequence=2 --config.mesh.tensor=2
-  keep the story     … --save-story out/fox
+  keep the story     … --save-story out/frog
   go back to after shot 2 and tell it differently
-                     … --continue-story out/fox --at 2 --save-story out/fox2 --prompts -
+                     … --continue-story out/frog --at 2 --save-story out/frog2 --prompts -
+
+The tiny model knows the words of the drawn world only (docs/world.md); others are named before its shot begins.
 
 The mp4 grows while it is generated, under NAME.partial.mp4, and can be played at any moment.
 """

@@ -24,7 +24,7 @@ from shotstream_jax.memory.cache import FrameIds
 from shotstream_jax.memory.select import candidates
 from shotstream_jax.model import Model, Params
 from shotstream_jax.text.prompts import check_caption, shot_prompt
-from shotstream_jax.text.tokenizer import tokenize
+from shotstream_jax.text.tokenizer import clean, tokenize
 from shotstream_jax.vae.codec import VaeStream
 
 # (shot, chunk) → [steps, 1, f, h, w, c]
@@ -130,8 +130,11 @@ def beside(params: Params, x: Any) -> Any:
 
 def _embed(model: Model, global_caption: str, shot: int, caption: str) -> Array:
     """A prompt's embedding [1, l, e]."""
-    length = model.preset.dit.text_len
-    tokens = tokenize(model.tokenizer, shot_prompt(global_caption, shot, caption), length)
+    length, prompt = model.preset.dit.text_len, shot_prompt(global_caption, shot, caption)
+    if unknown := model.tokenizer.unknown(clean(prompt)):
+        words = ", ".join(unknown)
+        logging.warning("shot %d has words that %s's vocabulary lacks: %s", shot + 1, model.preset.name, words)
+    tokens = tokenize(model.tokenizer, prompt, length)
     if tokens.cut:
         logging.warning(
             "the prompt of shot %d is too long: its last %d tokens were cut (%d fit)", shot + 1, tokens.cut, length - 1

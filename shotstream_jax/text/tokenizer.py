@@ -12,6 +12,7 @@ import tokenizers
 from shotstream_jax.core.errors import InputError
 
 PAD, END = 0, 1
+_BYTE = re.compile("<0x[0-9A-F]{2}>")
 
 
 class Tokens(NamedTuple):
@@ -27,12 +28,18 @@ class Tokenizer(Protocol):
 
     def encode(self, text: str) -> list[int]: ...
 
+    def unknown(self, text: str) -> list[str]:
+        """The words that the vocabulary lacks, once each: it can only spell them in bytes."""
+
 
 class ByteTokenizer:
     """UTF-8 bytes, shifted past the special tokens. For models that have no vocabulary of their own."""
 
     def encode(self, text: str) -> list[int]:
         return [byte + 3 for byte in text.encode("utf-8")]
+
+    def unknown(self, text: str) -> list[str]:
+        return []  # bytes are all that its models have seen
 
 
 class FileTokenizer:
@@ -47,6 +54,11 @@ class FileTokenizer:
 
     def encode(self, text: str) -> list[int]:
         return self._tokenizer.encode(text, add_special_tokens=False).ids
+
+    def unknown(self, text: str) -> list[str]:
+        found = self._tokenizer.encode(text, add_special_tokens=False)
+        spans = (span for piece, span in zip(found.tokens, found.offsets, strict=True) if _BYTE.fullmatch(piece))
+        return list(dict.fromkeys(text[first:stop].strip() for first, stop in spans))
 
 
 def clean(text: str) -> str:

@@ -61,6 +61,7 @@ def test_a_story_from_file_to_video(run, tmp_path, caplog):
     assert all(c["seconds"] > 0 for c in report["chunks"])
     assert report["first_frames_s"]["cold"] > 0 < report["first_frames_s"]["warm"]
     assert report["fps"] > 0 and report["peak_rss_mb"] > 100 and report["device"] and report["versions"]["jax"]
+    assert "shot 1 has words that tiny's vocabulary lacks: It, wakes" in caplog.text
     assert "random" in caplog.text and "shot 2 is too long: its last" in caplog.text
     # What would end in a conflict after a shot's work is refused before it.
     code, err = run("--story", "story.json", "--out", "o/x.mp4", "--save-story", "kept", *SMALL)
@@ -139,7 +140,7 @@ def test_help_teaches(capsys, monkeypatch):
         cli.run(app.main)
     out = capsys.readouterr().out
     assert stop.value.code == 0
-    assert "--story FILE" in out and "examples/lighthouse.json" in out and "configs/tiny.py" in out
+    assert "--story FILE" in out and "examples/tiny/story.json" in out and "configs/tiny.py" in out
 
 
 def test_the_video_can_be_played_while_it_is_written(tmp_path):
