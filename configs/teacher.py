@@ -33,7 +33,7 @@ def get_config(preset: str = TINY) -> ConfigDict:
     config.data.held_out = 0.01 if wan else 0.02
     config.data.workers = 16 if wan else 2
     config.run = ConfigDict()
-    config.run.steps = 10_000 if wan else 8_000
+    config.run.steps = 10_000 if wan else 6_000
     config.run.batch = 64 if wan else 16
     config.run.accumulate = 1
     config.run.seed = 0
@@ -55,7 +55,7 @@ def get_config(preset: str = TINY) -> ConfigDict:
     if not wan:  # what starts from nothing
         config.optim.b1, config.optim.b2 = 0.9, 0.99
         config.optim.warmup_steps = 300
-        config.optim.decay_steps = 8_000  # = run.steps
+        config.optim.decay_steps = 6_000  # = run.steps
     config.trained = trained("self_attention" if wan else "all")
     config.trained.ema = 0.0 if wan else 0.999
     config.dropout = ConfigDict()

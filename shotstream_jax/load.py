@@ -24,8 +24,8 @@ from shotstream_jax.presets import PRESETS, Preset, preset_from_dict
 from shotstream_jax.text.tokenizer import ByteTokenizer, FileTokenizer, Tokenizer
 
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
-SHIPPED = ("tiny",)
-WEIGHTS = pathlib.Path(__file__).parent / "weights"  # a folder for each of them
+SHIPPED = ("tiny", "tiny-teacher")
+WEIGHTS = pathlib.Path(__file__).parent / "weights"  # a folder for each of them; what it lacks is that of tiny
 RANDOM_SEED = 0
 
 
@@ -36,7 +36,7 @@ def load(
     vae_device: jax.Device | None = None,
     quantize: str = "none",
 ) -> Model:
-    """A model from a native checkpoint folder, or by a shipped model's name.
+    """A model from a native checkpoint folder, or by a shipped model's name ("tiny"; "tiny-teacher" is for training).
 
     dtype: the type of its matmuls. mesh: where the parameters go, by the rules of core/sharding (`part_mesh` makes
     one); each device reads its own slices only, and the stream runs on all of them. vae_device: the autoencoder's own,
@@ -48,7 +48,7 @@ def load(
     if dtype not in DTYPES:
         raise InputError(f"dtype {dtype!r} is not known; choose one of {', '.join(DTYPES)}")
     check_quantize(quantize, mesh.devices.flat[0] if mesh else jax.devices()[0])
-    preset, lacking = preset_of(checkpoint), [part for part in PARTS if part not in _parts(checkpoint)]
+    preset, lacking = preset_of(checkpoint), [part for part in PARTS if not _holder(checkpoint, part)]
     if lacking and str(checkpoint) not in SHIPPED:
         raise InputError(f"{checkpoint} lacks {', '.join(lacking)}: import it with all three parts to stream")
     tokenizer = load_tokenizer(preset, checkpoint)
@@ -80,13 +80,19 @@ def _folder(checkpoint: str | pathlib.Path) -> pathlib.Path:
     raise InputError(f"checkpoint {checkpoint} is neither a folder nor one of the shipped models: {', '.join(SHIPPED)}")
 
 
-def _parts(checkpoint: str | pathlib.Path) -> list[str]:
-    return list(native.read_config(_folder(checkpoint))["parts"])
+def _holder(checkpoint: str | pathlib.Path, part: str) -> pathlib.Path | None:
+    """The folder that has a checkpoint's part: its own, or of a shipped model that of tiny."""
+    folders = [_folder(checkpoint)]
+    if folders[0].parent == WEIGHTS:
+        folders.append(WEIGHTS / SHIPPED[0])
+    return next((folder for folder in folders if part in native.read_config(folder)["parts"]), None)
 
 
 def load_tokenizer(preset: Preset, checkpoint: str | pathlib.Path) -> Tokenizer:
     """The tokeniser of a checkpoint folder or a shipped model, without its weights."""
-    return ByteTokenizer() if preset.byte_tokens else FileTokenizer(_folder(checkpoint) / "tokenizer.json")
+    if preset.byte_tokens:
+        return ByteTokenizer()
+    return FileTokenizer((_holder(checkpoint, "text") or _folder(checkpoint)) / "tokenizer.json")
 
 
 def load_part(
@@ -115,8 +121,8 @@ def load_weights(
 ) -> Params:
     """One part's parameters of a checkpoint folder or a shipped model, on the mesh by their rules."""
     preset = preset_of(checkpoint)
-    if part in _parts(checkpoint):
-        return load_part(preset, part, _folder(checkpoint), dtype, mesh)
+    if folder := _holder(checkpoint, part):
+        return load_part(preset, part, folder, dtype, mesh)
     if str(checkpoint) not in SHIPPED:
         raise InputError(f"{checkpoint} lacks its {part} part: import it with that part")
     params = compute_params(random_params(preset, RANDOM_SEED)[part], dtype)

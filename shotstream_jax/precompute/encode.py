@@ -10,7 +10,6 @@ import jax.numpy as jnp
 import numpy as np
 from absl import logging
 
-from shotstream_jax.convert import native
 from shotstream_jax.core.compilation import use_persistent_cache
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.typing import Array, Float, UInt8, typechecked
@@ -18,7 +17,7 @@ from shotstream_jax.data.clips import Clip, cut_clip, target_frames
 from shotstream_jax.data.reader import probe, read_frames
 from shotstream_jax.data.records import ClipRecord
 from shotstream_jax.generate.shot import encode_prompt
-from shotstream_jax.load import DTYPES, cast, load, load_part, load_tokenizer, preset_of
+from shotstream_jax.load import DTYPES, load_tokenizer, load_weights, preset_of
 from shotstream_jax.memory.select import candidates
 from shotstream_jax.model import Params
 from shotstream_jax.presets import Preset, VideoFormat
@@ -60,16 +59,9 @@ class Encoders:
 def load_encoders(checkpoint: str, dtype: str) -> Encoders:
     """A checkpoint's encoders; its transformer is not read."""
     use_persistent_cache()
-    preset, folder = preset_of(checkpoint), pathlib.Path(checkpoint)
-    if folder.is_dir():
-        if lacking := [part for part in ("vae", "text") if part not in native.read_config(folder)["parts"]]:
-            raise InputError(f"{folder} lacks {', '.join(lacking)}: import it with both")
-        tokenizer = load_tokenizer(preset, folder)
-        vae, text = load_part(preset, "vae", folder), load_part(preset, "text", folder, DTYPES[dtype])
-    else:
-        model = load(checkpoint)
-        tokenizer, vae = model.tokenizer, model.params["vae"]
-        text = cast({"text": model.params["text"]}, DTYPES[dtype])["text"]
+    preset = preset_of(checkpoint)
+    tokenizer = load_tokenizer(preset, checkpoint)
+    vae, text = load_weights(checkpoint, "vae"), load_weights(checkpoint, "text", DTYPES[dtype])
     return Encoders(preset, VAE(preset.vae), vae, UMT5(preset.text, DTYPES[dtype]), text, tokenizer)
 
 

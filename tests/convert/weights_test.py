@@ -22,8 +22,8 @@ from shotstream_jax.convert.torch_io import read_torch, write_torch
 from shotstream_jax.core.checkpoint import create_array, write_slice
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.sharding import RULES, make_mesh, match_rule, param_shardings
-from shotstream_jax.load import WEIGHTS, load, load_part, load_weights, preset_of, save
-from shotstream_jax.model import PARTS, abstract_params
+from shotstream_jax.load import RANDOM_SEED, SHIPPED, WEIGHTS, load, load_part, load_weights, preset_of, save
+from shotstream_jax.model import PARTS, abstract_params, random_params
 from shotstream_jax.presets import find_preset
 from shotstream_jax.testing import tiny_model
 
@@ -134,8 +134,16 @@ def test_copies_without_the_shot_phase(run, tmp_path):
     assert code == 2 and "shot phase nan is no angle" in complaint
 
 
-def test_what_is_shipped_has_the_sizes_of_its_preset():
-    assert preset_of("tiny") == TINY
+@pytest.mark.parametrize("name", SHIPPED)
+def test_what_is_shipped(name):
+    """Sizes of the preset, few bytes; a teacher's autoencoder and text encoder are those of its student."""
+    assert preset_of(name) == TINY
+    assert sum(path.stat().st_size for path in WEIGHTS.rglob("*") if path.is_file()) < 20e6
+    for part in ("vae", "text"):
+        jax.tree.map(np.testing.assert_array_equal, load_weights(name, part), load_weights("tiny", part))
+    kernel = load_weights(name, "dit")["blocks"]["ffn_in"]["kernel"]
+    other = random_params(TINY, RANDOM_SEED)["dit"]["blocks"]["ffn_in"]["kernel"]
+    assert (np.abs(kernel - other).max() > 0.1) == (name == "tiny-teacher")  # tiny's own is still to be trained
 
 
 def read_any(part: str, path) -> dict[str, np.ndarray]:
