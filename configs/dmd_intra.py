@@ -29,7 +29,7 @@ def get_config(preset: str = "tiny") -> ConfigDict:
     config.critic = optim(4e-7 if wan else 1e-4, clip=10.0)
     config.fake = trained("all")
     config.distillation = ConfigDict()
-    config.distillation.guidance = 3.0  # of the real score: cond + g·(cond − uncond)
+    config.distillation.guidance = 3.0 if wan else 1.0  # of the real score: cond + g·(cond − uncond)
     config.distillation.critic_steps = 5  # after each step of the student
     config.distillation.least_time = 20.0
     config.distillation.most_time = 980.0
