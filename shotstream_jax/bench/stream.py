@@ -8,7 +8,7 @@ from typing import NamedTuple
 from shotstream_jax.bench.parts import Subject
 from shotstream_jax.generate.stream import new_story, stream_generate, stream_stories
 
-CAPTION = "A red fox trots over wet sand; the lighthouse blinks behind it. Shot {}."
+CAPTION = "A frog is dancing on the beach."  # words that every preset knows
 MANY = 10**5
 
 
@@ -34,9 +34,9 @@ def _first_frames(subject: Subject, shots: int) -> Iterator[float]:
 
     def typed() -> Iterator[str]:
         nonlocal began
-        for shot in range(shots):
+        for _ in range(shots):
             began = time.perf_counter()
-            yield CAPTION.format(shot)
+            yield CAPTION
 
     for chunk in stream_generate(subject.model, typed(), video=subject.video):
         if chunk.chunk == 0:
@@ -45,7 +45,7 @@ def _first_frames(subject: Subject, shots: int) -> Iterator[float]:
 
 def _rate(subject: Subject, seconds: float) -> tuple[float, float]:
     """Stories side by side whose prompts are all there; the first shot of each is not counted."""
-    captions = [CAPTION.format(shot) for shot in range(MANY)]
+    captions = [CAPTION] * MANY
     stories = [(new_story(subject.model, seed=i, video=subject.video), captions) for i in range(subject.batch)]
     began, frames, warm = 0.0, 0, 0
     for _, chunk in stream_stories(subject.model, stories):

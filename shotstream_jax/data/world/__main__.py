@@ -19,7 +19,7 @@ from shotstream_jax.data.world.plot import SUBSETS, WorldConfig
 from shotstream_jax.data.world.sheet import contact_sheet, write_png
 from shotstream_jax.data.world.source import WorldSource
 from shotstream_jax.data.world.story import SPLITS
-from shotstream_jax.generate.video import check_writable
+from shotstream_jax.generate.video import VideoWriter, check_writable
 
 DEFAULT = WorldConfig()
 
@@ -66,7 +66,9 @@ def write_folder(folder: pathlib.Path, source: WorldSource) -> None:
         if not path.exists():
             film = source[index]
             files.write_texts(folder, index, film)
-            files.write_film(folder, index, film)
+            for target, frames in ((files.mask_path(folder, index), files.mask(film)), (path, film.frames)):
+                with VideoWriter(target, source.config.fps, lossless=True) as video:
+                    video.write(frames)
     files.write_table(folder, source)
 
 

@@ -23,9 +23,6 @@ from shotstream_jax.core.typing import UInt8
 from shotstream_jax.data.clips import COLUMNS, MASK
 from shotstream_jax.data.world.render import Film
 from shotstream_jax.data.world.source import WorldSource
-from shotstream_jax.generate.video import VideoWriter
-
-_MASK = ".mask.mp4"
 
 
 def claim_folder(folder: pathlib.Path, source: WorldSource) -> None:
@@ -51,12 +48,8 @@ def film_path(folder: pathlib.Path, index: int) -> pathlib.Path:
     return folder / "stories" / f"{index:05d}.mp4"
 
 
-def write_film(folder: pathlib.Path, index: int, film: Film) -> None:
-    """A story's mask and film, in this order."""
-    path, fps = film_path(folder, index), film.story.config.fps
-    for target, frames in ((path.with_suffix(_MASK), mask(film)), (path, film.frames)):
-        with VideoWriter(target, fps, lossless=True) as video:
-            video.write(frames)
+def mask_path(folder: pathlib.Path, index: int) -> pathlib.Path:
+    return film_path(folder, index).with_suffix(".mask.mp4")
 
 
 def mask(film: Film) -> UInt8[np.ndarray, "p y x 3"]:
@@ -83,10 +76,10 @@ def write_table(folder: pathlib.Path, source: WorldSource) -> None:
     rows.writerow((*COLUMNS, MASK))
     for index in range(len(source)):
         intervals = [list(interval) for interval in source.story(index).intervals]
-        path = film_path(folder, index).relative_to(folder)
-        names = (path.with_suffix(suffix).as_posix() for suffix in (".json", ".mp4", _MASK))
-        script, film, mask = names
-        rows.writerow([len(intervals), script, film, json.dumps(intervals), mask])
+        film = film_path(folder, index)
+        paths = (film.with_suffix(".json"), film, mask_path(folder, index))
+        *before, masks = (path.relative_to(folder).as_posix() for path in paths)
+        rows.writerow([len(intervals), *before, json.dumps(intervals), masks])
     write_whole(folder / "clips.csv", table.getvalue().encode())
 
 
