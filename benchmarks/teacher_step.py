@@ -24,7 +24,7 @@ from shotstream_jax.dit.teacher import Teacher
 from shotstream_jax.flow.schedule import Schedule
 from shotstream_jax.memory.cache import FrameIds
 from shotstream_jax.model import random_params
-from shotstream_jax.presets import find_preset
+from shotstream_jax.presets import Preset, find_preset
 from shotstream_jax.train import flops
 from shotstream_jax.train.flow_matching import Dropout, draw, flow_loss
 
@@ -61,7 +61,7 @@ def main() -> None:
     cli.say(f"{rate / 1e9:.0f} GFLOP/s; a large matmul reaches {most / 1e9:.0f}")
 
 
-def make_batch(preset, args: argparse.Namespace) -> Batch:
+def make_batch(preset: Preset, args: argparse.Namespace) -> Batch:
     """Stories whose context frames are of as many shots as there are captions."""
     normal = lambda i, *shape: jax.random.normal(jax.random.key(i), (args.batch, *shape))  # noqa: E731
     latent, cfg = (*preset.latent_grid(preset.video), preset.dit.channels), preset.dit
