@@ -289,13 +289,23 @@ def test_files_are_what_precompute_reads(tmp_path):
         truth = json.loads(clip.video.with_suffix(".truth.json").read_text())
         boxes = np.concatenate([np.stack([p["boxes"] for p in shot["parts"]][:1], 1) for shot in truth["shots"]])
         np.testing.assert_array_equal(boxes, film.boxes[:, :1])
-        y, x = np.mgrid[:24, :36]
-        mask = read_frames(clip.mask, np.arange(len(film.frames)), 24, 36)
-        for frame, found in zip(mask, film.boxes, strict=True):
-            inside = [(a <= x) & (x < c) & (b <= y) & (y < d) for a, b, c, d in found]
-            white = np.repeat(np.any(inside, axis=0)[..., None], 3, axis=-1)
-            np.testing.assert_array_equal(frame, 255 * white)
+        check_mask(read_frames(clip.mask, np.arange(len(film.frames)), 24, 36), film)
         assert truth["looks"] == {name: dataclasses.asdict(look) for name, look in film.story.looks.items()}
+
+
+def check_mask(mask, film):
+    """A box is grey, or white where a pixel has a hat's pure colour; nothing else is."""
+    y, x = np.mgrid[:24, :36]
+    assert np.array_equal(mask, np.repeat(mask[..., :1], 3, axis=-1)) and set(np.unique(mask)) == {0, 64, 255}
+    whole = 0
+    for i, (frame, boxes) in enumerate(zip(mask[..., 0], film.boxes, strict=True)):
+        inside = np.any([(a <= x) & (x < c) & (b <= y) & (y < d) for a, b, c, d in boxes], axis=0)
+        np.testing.assert_array_equal(frame > 0, inside)
+        for seen in film.truth(i).seen:
+            pure = inside & (np.abs(film.frames[i] - np.array(ACCENTS[seen.look.accent])).max(-1) < 3)
+            assert np.all(frame[pure] == 255)
+            whole += pure.sum()
+    assert whole > 0 and (mask == 255).sum() < 0.4 * (mask > 0).sum()
 
 
 def test_an_interrupted_folder_is_gone_on_with(tmp_path):

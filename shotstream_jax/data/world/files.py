@@ -3,7 +3,7 @@
 settings.json              what the folder is made with; written first
 stories/00000.json         the script of a story (text/prompts)
 stories/00000.truth.json   what is to be seen in it (`truth`)
-stories/00000.mask.mp4     white in the characters' boxes, black elsewhere
+stories/00000.mask.mp4     what matters more than its share of the picture (`mask`)
 stories/00000.mp4          its film, lossless; written last, so the story is done when this exists
 clips.csv                  the table (data/clips); written when all stories are there, so the folder is complete
 """
@@ -21,8 +21,12 @@ from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.files import write_whole
 from shotstream_jax.core.typing import UInt8
 from shotstream_jax.data.clips import COLUMNS, MASK
-from shotstream_jax.data.world.render import Film
+from shotstream_jax.data.world.render import Film, render_story
 from shotstream_jax.data.world.source import WorldSource
+from shotstream_jax.data.world.wear import ACCENTS
+
+BOX = 64  # of 255
+SEEN = 32  # by how much a pixel differs, of 255, in another colour
 
 
 def claim_folder(folder: pathlib.Path, source: WorldSource) -> None:
@@ -53,12 +57,20 @@ def mask_path(folder: pathlib.Path, index: int) -> pathlib.Path:
 
 
 def mask(film: Film) -> UInt8[np.ndarray, "p y x 3"]:
-    """White in the characters' boxes."""
+    """A quarter white in the characters' boxes, white where their hats and scarves are to be seen, black elsewhere."""
     frames = np.zeros_like(film.frames)
     for frame, boxes in zip(frames, film.boxes, strict=True):
         for left, top, right, bottom in boxes:
-            frame[top:bottom, left:right] = 255
-    return frames
+            frame[top:bottom, left:right] = BOX
+    accents = list(ACCENTS)
+    changed = {
+        name: dataclasses.replace(look, accent=accents[accents.index(look.accent) - 1])
+        for name, look in film.story.looks.items()
+    }
+    _, height, width, _ = film.frames.shape
+    others = render_story(dataclasses.replace(film.story, looks=changed), height, width).frames
+    worn = np.abs(film.frames.astype(int) - others).max(axis=-1, keepdims=True) > SEEN
+    return np.where(worn & (frames > 0), np.uint8(255), frames)
 
 
 def write_texts(folder: pathlib.Path, index: int, film: Film) -> None:
