@@ -16,8 +16,8 @@ def get_config(preset: str = "tiny") -> ConfigDict:
     wan, config = preset == WAN, dmd_intra(preset)
     config.stage = "dmd_inter"
     config.start.checkpoint = "runs/dmd_intra/model" if wan else "out/tiny/dmd_intra/model"
-    config.shots = 5 if wan else 4  # of a story; clips with fewer are skipped
-    config.run.steps = 1000 if wan else 1200
+    config.shots = 5  # of a story; clips with fewer are skipped
+    config.run.steps = 1000 if wan else 600
     config.run.batch = 64 if wan else 8
     config.trained = trained("lora", rank=256 if wan else 16)
     config.fake = trained("lora", rank=256 if wan else 16)

@@ -18,15 +18,15 @@ def get_config(preset: str = "tiny") -> ConfigDict:
     config.start.checkpoint = "runs/ode_init/model" if wan else "out/tiny/ode_init/model"
     config.teacher = "runs/teacher/model" if wan else "out/tiny/teacher/model"  # both scores begin with it
     del config.pairs
-    config.run.steps = 500 if wan else 1200
+    config.run.steps = 500 if wan else 600
     config.run.batch = 32 if wan else 8
     config.run.save_every = 60
-    config.run.held_out_every = 60
+    config.run.held_out_every = 120
     config.run.held_out_batches = 2
-    config.run.sample_every = 120
+    config.run.sample_every = 300
     config.dropout.text = 0.0
-    config.optim = optim(2e-6 if wan else 1e-4, clip=1.0)
-    config.critic = optim(4e-7 if wan else 1e-4, clip=10.0)
+    config.optim = optim(2e-6 if wan else 2e-4, clip=1.0)
+    config.critic = optim(4e-7 if wan else 4e-4, clip=10.0)
     config.fake = trained("all")
     config.distillation = ConfigDict()
     config.distillation.guidance = 3.0 if wan else 1.0  # of the real score: cond + g·(cond − uncond)

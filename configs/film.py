@@ -35,7 +35,7 @@ def get_config(stage: str = "teacher") -> ConfigDict:
         config.text_lr = config.mask_weight = 0.0
         config.data.captions = "target"
     if stage == "ode_init":
-        config.optim.lr = 5e-4
+        config.optim = teacher.optim(5e-4, clip=1.0)
         config.pairs.path = "out/film/pairs"
         config.pairs.count = 12
         config.pairs.batch = 4
@@ -44,4 +44,5 @@ def get_config(stage: str = "teacher") -> ConfigDict:
         config.optim.lr = 5e-4
     if stage == "dmd_inter":
         config.shots = 3
+        config.distillation.critic_steps = 4  # 6 steps and 3 shots would meet in the first shot only
     return config

@@ -1,6 +1,7 @@
 """The fields of the training recipes. Every wrong value is refused here, before anything is loaded."""
 
 import dataclasses
+import math
 
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.sharding import MeshConfig
@@ -160,7 +161,8 @@ class DmdRecipe(ShotRecipe):
     """Stages 3 and 4. start: the student. teacher: checkpoint of the real score, where the fake score starts too.
 
     critic, fake: the fake score's optimiser, and which of its parameters move.
-    shots: of a story (stage 4 only; stage 3 takes the shots of the data).
+    shots: of a story (stage 4 only; stage 3 takes the shots of the data). A step is a shot, and one step in
+    critic_steps + 1 is the student's: the two numbers must meet in every shot.
     """
 
     teacher: str
@@ -173,6 +175,12 @@ class DmdRecipe(ShotRecipe):
         super().__post_init__()
         if self.shots < 1:
             raise InputError(f"shots {self.shots}: a story has at least 1")
+        period = self.distillation.critic_steps + 1
+        if self.stage == "dmd_inter" and (skip := math.gcd(self.shots, period)) > 1:
+            raise InputError(
+                f"shots {self.shots}, distillation.critic_steps {period - 1}: the student would learn of one shot in "
+                f"{skip} only; choose shots that share no divisor with critic_steps + 1"
+            )
 
 
 RECIPES: dict[str, type[Recipe]] = {

@@ -193,7 +193,8 @@ def test_pairs_then_regression_and_restart(one_device, material, tmp_path):
 
 def test_a_story_that_stops_in_the_middle(one_device, material, tmp_path):
     """Stage 4 keeps the story and its shot: three steps of two-shot stories, stopped after one, are the same three."""
-    fields = ("shots=2", "trained.lora.rank=2", "fake.lora.rank=2", "optim.lr=1e-3", "critic.lr=1e-3")
+    fields = ("shots=2", "distillation.critic_steps=2", "trained.lora.rank=2", "fake.lora.rank=2")
+    fields += ("optim.lr=1e-3", "critic.lr=1e-3")
     whole, halves = tmp_path / "whole", tmp_path / "halves"
     in_process("dmd_inter", material, whole, *fields, "run.steps=3")
     in_process("dmd_inter", material, halves, *fields, "run.steps=1")
@@ -266,7 +267,8 @@ def test_a_student_without_shot_phases_is_judged_by_a_teacher_with_them(material
         ("teacher", ["text_lr=-1.0"], "text_lr -1.0 must not be negative; 0 freezes the text encoder"),
         ("teacher", ["mask_weight=-1.0"], "mask_weight -1.0 must not be negative; 0 leaves masks out"),
         ("teacher", ["trained.what=heads"], "trained.what 'heads' is not known"),
-        ("dmd_inter", ["shots=4"], "no story of 4 shots to train on .the longest has 3"),
+        ("dmd_inter", ["shots=5"], "no story of 5 shots to train on .the longest has 3"),
+        ("dmd_inter", ["shots=4"], "critic_steps 5: the student would learn of one shot in 2 only"),
         ("ode_init", ["pairs.path=nowhere"], "nowhere has no complete set of pairs: run .*ode_pairs"),
     ],
 )
