@@ -28,7 +28,7 @@ mkdir -p "$STUDIES"
 
 FULL="$OUT/dmd_inter/model"
 score "$SCORES/full.json" "$FULL" --stories "$STORIES" --sheet "$SCORES/full.png"
-score "$SCORES/teacher.json" "$OUT/teacher/model" --stories "$STORIES" --source teacher --sheet "$SCORES/teacher.png"
+score "$SCORES/teacher.json" "$OUT/teacher/model" --stories "$STORIES" --source teacher --guidance 2 --sheet "$SCORES/teacher.png"
 score "$SCORES/no_global_cache.json" "$FULL" --stories "$STORIES" --context none
 score "$SCORES/first_frames_only.json" "$FULL" --stories "$STORIES" --context first
 score "$SCORES/another_takes_memory.json" "$FULL" --stories "$STORIES" --context other
@@ -47,7 +47,7 @@ if [ -n "${RETRAIN:-}" ]; then
     stage dmd_inter "$work/dmd_inter" start.checkpoint="$work/dmd_intra/model" "${DISTILLED[@]}"
     score "$SCORES/no_shot_phase.json" "$work/dmd_inter/model" --stories "$STORIES"
     work="$STUDIES/stage_3_only"
-    stage dmd_intra "$work/dmd_intra" start.checkpoint="$OUT/ode_init/model" "${DISTILLED[@]}" run.steps=2400
+    stage dmd_intra "$work/dmd_intra" start.checkpoint="$OUT/ode_init/model" "${DISTILLED[@]}" run.steps=1200
     score "$SCORES/stage_3_only.json" "$work/dmd_intra/model" --stories "$STORIES"
 fi
 
