@@ -4,7 +4,7 @@
 
 tiny: from nothing, an hour on two cores. The pictures are the world's `simple` subset in the preset's own format; what
 is held out is its `test` split. WORKDIR/model has the trained autoencoder and the latents' mean and standard
-deviation; its transformer and text encoder are the checkpoint's (of `tiny`: random ones, until they are trained).
+deviation; its transformer and text encoder are the checkpoint's.
 Wan's autoencoder is taken as it is, so there is no other size.
 """
 

@@ -2,8 +2,8 @@
 
     python -m shotstream_jax.generate --config configs/tiny.py --story examples/tiny/story.json --out out/story.mp4
 
-Until trained weights are shipped, "tiny" stands for seeded random ones: the pipeline is the real one, the pictures are
-noise. Any field can be changed on the command line, e.g. --config.video.shot_frames=12
+Trained on the drawn world (docs/tiny.md), so prompts must be in its words (docs/world.md). Any field can be changed on
+the command line, e.g. --config.video.shot_frames=12
 """
 
 from ml_collections import ConfigDict

@@ -18,7 +18,7 @@ from shotstream_jax.core.checkpoint import open_array, read_array
 from shotstream_jax.core.compilation import use_persistent_cache
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.sharding import param_shardings
-from shotstream_jax.model import PARTS, Model, Params, abstract_params, compute_params, param_dtype, random_params
+from shotstream_jax.model import PARTS, Model, Params, abstract_params, compute_params, param_dtype
 from shotstream_jax.nn.quantize import check_quantize, is_quantized, quantize_blocks
 from shotstream_jax.presets import PRESETS, Preset, preset_from_dict
 from shotstream_jax.text.tokenizer import ByteTokenizer, FileTokenizer, Tokenizer
@@ -26,7 +26,6 @@ from shotstream_jax.text.tokenizer import ByteTokenizer, FileTokenizer, Tokenize
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 SHIPPED = ("tiny", "tiny-teacher")
 WEIGHTS = pathlib.Path(__file__).parent / "weights"  # a folder for each of them; what it lacks is that of tiny
-RANDOM_SEED = 0
 
 
 def load(
@@ -41,26 +40,24 @@ def load(
     dtype: the type of its matmuls. mesh: where the parameters go, by the rules of core/sharding (`part_mesh` makes
     one); each device reads its own slices only, and the stream runs on all of them. vae_device: the autoencoder's own,
     so that it decodes while the next chunk is made; without it the autoencoder is where the rest is. quantize: none,
-    int8 or fp8, for the Linears of the transformer's blocks (nn/quantize); their weights are kept in 8 bits. Of
-    "tiny" the parts that are not shipped yet are seeded random weights. Raises InputError.
+    int8 or fp8, for the Linears of the transformer's blocks (nn/quantize); their weights are kept in 8 bits.
+    Raises InputError.
     """
     use_persistent_cache()
     if dtype not in DTYPES:
         raise InputError(f"dtype {dtype!r} is not known; choose one of {', '.join(DTYPES)}")
     check_quantize(quantize, mesh.devices.flat[0] if mesh else jax.devices()[0])
     preset, lacking = preset_of(checkpoint), [part for part in PARTS if not _holder(checkpoint, part)]
-    if lacking and str(checkpoint) not in SHIPPED:
+    if lacking:
         raise InputError(f"{checkpoint} lacks {', '.join(lacking)}: import it with all three parts to stream")
     tokenizer = load_tokenizer(preset, checkpoint)
-    origin = f"{checkpoint}{''.join(f', {part} random' for part in lacking)}"
     params = {part: load_weights(checkpoint, part, DTYPES[dtype], mesh) for part in PARTS}
     params["dit"] = quantize_blocks(params["dit"], quantize)
     if mesh:
         params = {part: jax.device_put(tree, param_shardings(mesh, part, tree)) for part, tree in params.items()}
     if vae_device:
         params["vae"] = jax.device_put(params["vae"], vae_device)
-    if quantize != "none":
-        origin += f"; the transformer's blocks in {quantize}"
+    origin = str(checkpoint) if quantize == "none" else f"{checkpoint}; the transformer's blocks in {quantize}"
     return Model(preset, params, tokenizer, DTYPES[dtype], origin)
 
 
@@ -123,10 +120,7 @@ def load_weights(
     preset = preset_of(checkpoint)
     if folder := _holder(checkpoint, part):
         return load_part(preset, part, folder, dtype, mesh)
-    if str(checkpoint) not in SHIPPED:
-        raise InputError(f"{checkpoint} lacks its {part} part: import it with that part")
-    params = compute_params(random_params(preset, RANDOM_SEED)[part], dtype)
-    return jax.device_put(params, param_shardings(mesh, part, params) if mesh else None)
+    raise InputError(f"{checkpoint} lacks its {part} part: import it with that part")
 
 
 def save_parts(trained: Params, preset: Preset, checkpoint: str | pathlib.Path, folder: pathlib.Path) -> None:

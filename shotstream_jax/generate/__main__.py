@@ -85,8 +85,6 @@ def main(argv: Sequence[str]) -> None:
     shots, count = (script.shots, len(script.shots)) if script else read_prompts(args.prompts, story.next_shot + 1)
     if not typed:
         model = load(checkpoint, recipe.dtype, mesh, quantize=recipe.quantize)
-    if model.origin.endswith(" random"):
-        logging.warning("weights: %s. What is random shows that the pipeline runs, not what it can do.", model.origin)
     if args.continue_story and forks(args):
         Story.fork(args.continue_story, story.next_shot, args.save_story)
     report = Report(model.preset.name, story.seed, model.origin)
