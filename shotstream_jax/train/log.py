@@ -77,7 +77,10 @@ class Log:
 
 
 def cut_back(path: pathlib.Path, first: int) -> None:
-    """Drops the lines of steps that the restored state has not made, and a line that was not finished."""
+    """Drops the lines of steps that the restored state has not made, and a line that was not finished.
+
+    first: the next step. A run that begins anew, at 0, measures its start (step −1) once more.
+    """
     if not path.exists():
         return
     kept = []
@@ -86,7 +89,7 @@ def cut_back(path: pathlib.Path, first: int) -> None:
             row = json.loads(line)
         except ValueError:
             continue
-        if row["step"] < first:
+        if first and row["step"] < first:
             kept.append(line + "\n")
     write_whole(path, "".join(kept).encode())
 

@@ -233,6 +233,8 @@ def test_cut_back(tmp_path):
     path.write_text('{"step": -1}\n{"step": 0}\n{"step": 1}\n{"st')
     cut_back(path, 1)
     assert path.read_text() == '{"step": -1}\n{"step": 0}\n'
+    cut_back(path, 0)  # killed before its first snapshot: begun anew
+    assert path.read_text() == ""
 
 
 def test_a_student_without_shot_phases_is_judged_by_a_teacher_with_them(material, tmp_path):
