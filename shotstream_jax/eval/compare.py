@@ -120,7 +120,8 @@ def draw(scores: Scores, names: Sequence[str], path: pathlib.Path) -> None:
             axes.axhline(chance, color="grey", linestyle=":", label="chance")
         axes.set(title=name, xlabel="shot", ylim=(0, 1.02), xlim=(1, len(shots)))
         axes.locator_params(axis="x", integer=True)
-    axes.legend(loc="lower left")
+    lines, labels = axes.get_legend_handles_labels()
+    figure.legend(lines, labels, loc="outside lower center", ncols=len(labels))
     figure.savefig(path, dpi=110)
 
 
