@@ -4,8 +4,8 @@ PY=${PY:-python}
 OUT=${OUT:-out/tiny}
 # Two devices with a thread each do more on a processor than one with two threads. A GPU does not mind.
 export XLA_FLAGS="--xla_force_host_platform_device_count=2 ${XLA_FLAGS:-}"
-# XLA gives its worker pool a thread a core, and a device that waits in two reductions at once blocks two: on two cores
-# the other device, which they wait for, then gets none (seen three times in dmd_inter; it ends after 40 s).
+# XLA gives its worker pool a thread a core, and its stack traces show workers that wait inside reductions. On two cores
+# dmd_inter came to a standstill three times, as if none was left for the device that was waited for; with 16 it ran through.
 export PJRT_NPROC=${PJRT_NPROC:-16}
 OPTIONS=("$@")
 STUDENT=(data.path="$OUT/data")
