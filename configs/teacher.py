@@ -65,6 +65,7 @@ def get_config(preset: str = TINY) -> ConfigDict:
     config.text_lr = 0.0 if wan else 3e-4
     # Characters are a tenth of a picture and a hat some pixels of that: in their boxes an error weighs 5, on a hat 17.
     config.mask_weight = 0.0 if wan else 16.0
+    config.time_weight = True
     config.sampler_steps = 50
     config.guidance = 6.0  # of the sampler: v_neg + w·(v_pos − v_neg)
     return config

@@ -93,9 +93,15 @@ def velocity_error(
 
 
 def flow_loss(
-    teacher: Teacher, schedule: Schedule, params: Params, batch: Batch, draws: Draws, w: Array | None = None
+    teacher: Teacher,
+    schedule: Schedule,
+    params: Params,
+    batch: Batch,
+    draws: Draws,
+    w: Array | None = None,
+    time_weight: bool = True,
 ) -> Array:
-    """Eq. (1), mean over the batch. w [b, f, h, w], None for 1."""
+    """Eq. (1), mean over the batch. w [b, f, h, w], None for 1. time_weight: False for 1 in place of weight(t)."""
     conditions, t = draws.dropped.apply(batch.conditions), jnp.asarray(schedule.times)[draws.time]
     errors = velocity_error(teacher, schedule, params, conditions, batch.target, draws.noise, t, w)
-    return jnp.mean(schedule.weight(t) * errors)
+    return jnp.mean(schedule.weight(t) * errors if time_weight else errors)

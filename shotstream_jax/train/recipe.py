@@ -118,10 +118,13 @@ class TeacherRecipe(ShotRecipe):
     text_lr: the rate of the text encoder, whose optimiser is `optim` in all else; 0: it is frozen. One that was trained
     reads prompts in another way: precompute encodes them again.
     mask_weight: where the data's masks are white, an error weighs 1 + so much (flow_matching); 0: masks are not needed.
+    time_weight: the paper's weight of noise levels, which vanishes at pure noise; False: all weigh the same, so that
+    what memory alone can tell, at high noise, counts.
     """
 
     text_lr: float = 0.0
     mask_weight: float = 0.0
+    time_weight: bool = True
     sampler_steps: int = 50
     guidance: float = 6.0
 

@@ -91,7 +91,8 @@ class TeacherStage(Supervised):
     def loss(self, params: Params, batch: dict[str, Array], draws: Draws) -> Array:
         rows, setup = self._embedded(params, batch), self.setup
         w = 1 + self.recipe.mask_weight * rows["mask"] if self._masked else None
-        return flow_loss(setup.teacher, setup.schedule, params[self.result], batch_of(rows), draws, w)
+        network, time_weight = params[self.result], self.recipe.time_weight
+        return flow_loss(setup.teacher, setup.schedule, network, batch_of(rows), draws, w, time_weight)
 
     def _embedded(self, params: Params, rows: dict[str, Array]) -> dict[str, Array]:
         return rows | {"text": self._embed(params, rows["text"])} if self._reads else rows

@@ -12,6 +12,7 @@ from jax.sharding import PartitionSpec as P
 
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.sharding import activation_spec, constrain, make_mesh
+from shotstream_jax.data.batch import Batch
 from shotstream_jax.data.pipeline import DataConfig
 from shotstream_jax.dit.lora import LoraConfig
 from shotstream_jax.dit.teacher import Teacher
@@ -21,7 +22,7 @@ from shotstream_jax.testing import tiny_preset
 from shotstream_jax.train.begin import abstract_state
 from shotstream_jax.train.distill import IntraStage
 from shotstream_jax.train.dmd import Distillation
-from shotstream_jax.train.flow_matching import Dropout, shot_velocity, velocity_error
+from shotstream_jax.train.flow_matching import Draws, Dropout, Dropped, flow_loss, shot_velocity, velocity_error
 from shotstream_jax.train.ode_init import OdeInitStage
 from shotstream_jax.train.optim import OptimConfig
 from shotstream_jax.train.recipe import (
@@ -222,6 +223,19 @@ def test_a_mask_weighs_errors():
     one = jnp.zeros(x.shape[:4]).at[:, 1, 2, 3].set(0.5)
     v = shot_velocity(teacher, params, conditions, schedule.add_noise(x, noise, t), t)
     np.testing.assert_allclose(measure(one), jnp.mean((v - noise + x)[:, 1, 2, 3] ** 2, -1), rtol=1e-4)
+
+
+def test_noise_levels_weigh_alike_without_the_time_weight():
+    """At pure noise the paper's weight leaves nothing of the error."""
+    conditions, x, noise, t = jax.tree.map(jnp.asarray, (conditions_of(rows("ode_init")), *draws_of_a_target()))
+    teacher, schedule, params = Teacher(PRESET.dit), Schedule(), weights(1)["dit"]
+    entry, kept = schedule.index(t).at[0].set(0), jnp.zeros(len(t), bool)
+    draws = Draws(entry, noise, Dropped(kept, kept))
+    errors = velocity_error(teacher, schedule, params, conditions, x, noise, jnp.asarray(schedule.times)[entry])
+    losses = [flow_loss(teacher, schedule, params, Batch(x, conditions), draws, None, on) for on in (True, False)]
+    weight = jnp.asarray(schedule.weights)[entry]
+    assert weight[0] < 0.01 < errors[0]
+    np.testing.assert_allclose(losses, [jnp.mean(weight * errors), jnp.mean(errors)], rtol=1e-5)
 
 
 def draws_of_a_target() -> tuple[Any, ...]:
