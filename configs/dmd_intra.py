@@ -16,7 +16,7 @@ def get_config(preset: str = "tiny") -> ConfigDict:
     wan, config = preset == WAN, ode_init(preset)
     config.stage = "dmd_intra"
     config.start.checkpoint = "runs/ode_init/model" if wan else "out/tiny/ode_init/model"
-    config.teacher = "runs/teacher/model" if wan else "out/tiny/teacher/model"  # both scores begin with it
+    config.teacher = "runs/teacher/model" if wan else "out/tiny/teacher_memory/model"  # both scores begin with it
     del config.pairs
     config.run.steps = 500 if wan else 600
     config.run.batch = 32 if wan else 8

@@ -16,7 +16,7 @@ from configs.teacher import get_config as teacher
 def get_config(preset: str = "tiny") -> ConfigDict:
     wan, config = preset == WAN, teacher(preset)
     config.stage = "ode_init"
-    config.start.checkpoint = "runs/teacher/model" if wan else "out/tiny/teacher/model"
+    config.start.checkpoint = "runs/teacher/model" if wan else "out/tiny/teacher_memory/model"
     config.start.scratch = False
     config.data.path = "data/clips" if wan else "out/tiny/data"  # tiny: with the prompts as its teacher reads them
     config.data.captions = "each"
@@ -29,7 +29,7 @@ def get_config(preset: str = "tiny") -> ConfigDict:
         config.optim.warmup_steps = 50
         config.optim.decay_steps = 800  # = run.steps
     config.trained = trained("all")
-    del config.text_lr, config.mask_weight, config.sampler_steps, config.guidance
+    del config.text_lr, config.mask_weight, config.time_weight, config.sampler_steps, config.guidance
     config.pairs = ConfigDict()
     config.pairs.path = "data/pairs" if wan else "out/tiny/pairs"
     config.pairs.count = 5000 if wan else 1000

@@ -28,7 +28,7 @@ mkdir -p "$STUDIES"
 
 FULL="$OUT/dmd_inter/model"
 score "$SCORES/full.json" "$FULL" --stories "$STORIES" --sheet "$SCORES/full.png"
-score "$SCORES/teacher.json" "$OUT/teacher/model" --stories "$STORIES" --source teacher --guidance 2 --sheet "$SCORES/teacher.png"
+score "$SCORES/teacher.json" "$TEACHER" --stories "$STORIES" --source teacher --guidance 2 --sheet "$SCORES/teacher.png"
 score "$SCORES/no_global_cache.json" "$FULL" --stories "$STORIES" --context none
 score "$SCORES/first_frames_only.json" "$FULL" --stories "$STORIES" --context first
 score "$SCORES/another_takes_memory.json" "$FULL" --stories "$STORIES" --context other
@@ -40,9 +40,9 @@ for context in own none; do
 done
 
 if [ -n "${RETRAIN:-}" ]; then
-    DISTILLED=("${STUDENT[@]}" teacher="$OUT/teacher/model")
+    DISTILLED=("${STUDENT[@]}" teacher="$TEACHER")
     work="$STUDIES/no_shot_phase"
-    stage ode_init "$work/ode_init" start.checkpoint="$(without_phase "$OUT/teacher/model")" "${STUDENT[@]}" pairs.path="$PAIRS"
+    stage ode_init "$work/ode_init" start.checkpoint="$(without_phase "$TEACHER")" "${STUDENT[@]}" pairs.path="$PAIRS"
     stage dmd_intra "$work/dmd_intra" start.checkpoint="$work/ode_init/model" "${DISTILLED[@]}"
     stage dmd_inter "$work/dmd_inter" start.checkpoint="$work/dmd_intra/model" "${DISTILLED[@]}"
     score "$SCORES/no_shot_phase.json" "$work/dmd_inter/model" --stories "$STORIES"

@@ -10,6 +10,7 @@ export PJRT_NPROC=${PJRT_NPROC:-16}
 OPTIONS=("$@")
 STUDENT=(data.path="$OUT/data")
 PAIRS="$OUT/pairs"
+TEACHER="$OUT/teacher_memory/model"
 started=$SECONDS
 say() { echo "[$((SECONDS - started)) s] $*"; }
 

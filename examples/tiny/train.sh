@@ -27,18 +27,19 @@ if [ ! -f "$OUT/data/dataset.json" ]; then
     $PY -m shotstream_jax.precompute --config configs/precompute.py:tiny --config.checkpoint="$OUT/teacher/model" \
         --latents-from "$OUT/latents" --out "$OUT/data"
 fi
+stage teacher_memory "$OUT/teacher_memory" start.checkpoint="$OUT/teacher/model" data.path="$OUT/data"
 if [ ! -f "$PAIRS/pairs.json" ]; then
     say "the teacher's trajectories"
-    $PY -m shotstream_jax.train.ode_pairs --config configs/ode_init.py:tiny --config.start.checkpoint="$OUT/teacher/model" \
+    $PY -m shotstream_jax.train.ode_pairs --config configs/ode_init.py:tiny --config.start.checkpoint="$TEACHER" \
         --config.data.path="$OUT/data" --config.pairs.path="$PAIRS"
 fi
-stage ode_init "$OUT/ode_init" start.checkpoint="$OUT/teacher/model" "${STUDENT[@]}" pairs.path="$PAIRS"
-stage dmd_intra "$OUT/dmd_intra" start.checkpoint="$OUT/ode_init/model" teacher="$OUT/teacher/model" "${STUDENT[@]}"
-stage dmd_inter "$OUT/dmd_inter" start.checkpoint="$OUT/dmd_intra/model" teacher="$OUT/teacher/model" "${STUDENT[@]}"
+stage ode_init "$OUT/ode_init" start.checkpoint="$TEACHER" "${STUDENT[@]}" pairs.path="$PAIRS"
+stage dmd_intra "$OUT/dmd_intra" start.checkpoint="$OUT/ode_init/model" teacher="$TEACHER" "${STUDENT[@]}"
+stage dmd_inter "$OUT/dmd_inter" start.checkpoint="$OUT/dmd_intra/model" teacher="$TEACHER" "${STUDENT[@]}"
 if [ ! -f "$OUT/story.mp4" ]; then
     say "a story"
     $PY -m shotstream_jax.generate --checkpoint "$OUT/dmd_inter/model" --story examples/tiny/story.json \
         --out "$OUT/story.mp4" --report "$OUT/story.json"
 fi
-$PY benchmarks/losses.py "$OUT"/{autoencoder,teacher,ode_init,dmd_intra,dmd_inter}
+$PY benchmarks/losses.py "$OUT"/{autoencoder,teacher,teacher_memory,ode_init,dmd_intra,dmd_inter}
 say "done: $OUT/dmd_inter/model, $OUT/story.mp4"

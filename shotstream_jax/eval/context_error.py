@@ -121,19 +121,25 @@ def read_batches(path: str, preset: Preset, clips: int, texts: Texts) -> Iterato
         yield batch_of({name: jnp.asarray(np.stack([row[name] for row in rows])) for name in rows[0]})
 
 
-def measure(model: Model, batches: Sequence[Batch], change: Change, doing: str) -> np.ndarray:
-    """Errors [clips, levels] with changed conditions. doing: the progress bar's words."""
+def measure(
+    model: Model, batches: Sequence[Batch], change: Change, doing: str, weights: Sequence[Array] | None = None
+) -> np.ndarray:
+    """Errors [clips, levels] with changed conditions.
+
+    doing: the progress bar's words. weights [b, f, h, w] of each batch: where errors count; None: alike everywhere.
+    """
 
     @jax.jit
-    def error(params: dict, batch: Batch, number: Array, t: Array) -> Array:
+    def error(params: dict, batch: Batch, number: Array, t: Array, w: Array | None) -> Array:
         noise = jax.random.normal(rng.stream(jax.random.key(0), "context_error", number), batch.target.shape)
         times = jnp.full(len(batch.target), t)
         conditions = change(batch.conditions)
-        return velocity_error(model.teacher, model.schedule, params, conditions, batch.target, noise, times)
+        return velocity_error(model.teacher, model.schedule, params, conditions, batch.target, noise, times, w)
 
     found = []
     for number, batch in enumerate(tqdm(batches, doing, unit="batch")):
-        levels = [error(model.params, batch, number, 1000 * level) for level in LEVELS]
+        w = weights[number] if weights else None
+        levels = [error(model.params, batch, number, 1000 * level, w) for level in LEVELS]
         found.append(np.stack(jax.device_get(levels), axis=1))
     return np.concatenate(found)
 

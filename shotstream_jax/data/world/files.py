@@ -21,12 +21,11 @@ from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.files import write_whole
 from shotstream_jax.core.typing import UInt8
 from shotstream_jax.data.clips import COLUMNS, MASK
-from shotstream_jax.data.world.render import Film, render_story
+from shotstream_jax.data.world.render import Film
 from shotstream_jax.data.world.source import WorldSource
-from shotstream_jax.data.world.wear import ACCENTS
+from shotstream_jax.data.world.worn import recoloured, worn
 
 BOX = 64  # of 255
-SEEN = 32  # by how much a pixel differs, of 255, in another colour
 
 
 def claim_folder(folder: pathlib.Path, source: WorldSource) -> None:
@@ -62,15 +61,8 @@ def mask(film: Film) -> UInt8[np.ndarray, "p y x 3"]:
     for frame, boxes in zip(frames, film.boxes, strict=True):
         for left, top, right, bottom in boxes:
             frame[top:bottom, left:right] = BOX
-    accents = list(ACCENTS)
-    changed = {
-        name: dataclasses.replace(look, accent=accents[accents.index(look.accent) - 1])
-        for name, look in film.story.looks.items()
-    }
-    _, height, width, _ = film.frames.shape
-    others = render_story(dataclasses.replace(film.story, looks=changed), height, width).frames
-    worn = np.abs(film.frames.astype(int) - others).max(axis=-1, keepdims=True) > SEEN
-    return np.where(worn & (frames > 0), np.uint8(255), frames)
+    hats = worn(film, recoloured(film))[..., None]
+    return np.where(hats & (frames > 0), np.uint8(255), frames)
 
 
 def write_texts(folder: pathlib.Path, index: int, film: Film) -> None:
