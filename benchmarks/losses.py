@@ -3,7 +3,8 @@
     python benchmarks/losses.py out/film/teacher out/film/dmd_intra
 
 A line for every loss: the mean of its first and last fifth in training, and its first and last value on the held-out
-clips, where the draws are the same every time (the first one is of the start, before any step).
+clips, where the draws are the same every time (the first one is of the start, before any step). A folder that a shipped
+model stands in for has no losses.
 """
 
 import json
@@ -14,8 +15,11 @@ from collections import defaultdict
 
 def main() -> None:
     for workdir in sys.argv[1:]:
-        values = defaultdict(list)
-        for line in (pathlib.Path(workdir) / "metrics.jsonl").read_text().splitlines():
+        values, metrics = defaultdict(list), pathlib.Path(workdir) / "metrics.jsonl"
+        if not metrics.exists():
+            sys.stdout.write(f"{workdir:24} no {metrics.name}: nothing was trained here\n")
+            continue
+        for line in metrics.read_text().splitlines():
             for name, value in json.loads(line).items():
                 if name.endswith("loss"):
                     values[name].append(value)
