@@ -128,6 +128,17 @@ def story_figures(labels: Labels, readings: Sequence[Reading], shots: Sequence[S
 
 
 @typechecked
+def by_company(figures: Figures, shots: Sequence[Shot]) -> Figures:
+    """who and look again, of the shots with one character, and of those with two."""
+    count = np.array([len(shot.parts) for shot in shots])
+    found = {}
+    for name in ("who", "look"):
+        for number, word in ((1, "one"), (2, "two")):
+            found[f"{name}_of_{word}"] = np.where(count == number, figures[name], np.nan)
+    return found
+
+
+@typechecked
 def chance(labels: Labels, stories: Sequence[tuple[Sequence[Reading], Sequence[Shot]]]) -> dict[str, float]:
     """What the figures would be if a story's pictures had nothing to do with the story: judged by every other one's.
 

@@ -30,7 +30,8 @@ class Judged(NamedTuple):
 def judge(reader: Reader, story: Story, shots: Shots) -> Judged:
     """All figures of a story's pictures."""
     readings = reader.read(shots)
-    figures = metrics.story_figures(reader.labels, readings, story.shots) | within_and_between(list(shots))
+    figures = metrics.story_figures(reader.labels, readings, story.shots)
+    figures |= metrics.by_company(figures, story.shots) | within_and_between(list(shots))
     return Judged(story, readings, figures | {"sca": cut_figure(shots)})
 
 

@@ -144,6 +144,17 @@ def test_memory_is_of_first_appearances():
     assert np.nansum(metrics.kept(SIMPLE, readings, told.shots, [swapped] * 3)["look"]) == 0
 
 
+def test_company():
+    """The worked story has both in its second shot only, where the bear's hat is another one."""
+    told, readings = bear_story()
+    readings[1] = with_accent(readings[1], BEAR, SIMPLE.of_characters["accent"].index("yellow"))
+    found = metrics.by_company(figures(told, readings), told.shots)
+    np.testing.assert_array_equal(found["who_of_one"], [1, np.nan, 1])
+    np.testing.assert_array_equal(found["who_of_two"], [np.nan, 1, np.nan])
+    np.testing.assert_array_equal(found["look_of_one"], [np.nan, np.nan, 1])
+    np.testing.assert_array_equal(found["look_of_two"], [np.nan, 0, np.nan])
+
+
 def test_chance_is_of_the_pictures():
     told, readings = bear_story()
     alike = metrics.chance(SIMPLE, [(readings, told.shots), (readings, told.shots)])
