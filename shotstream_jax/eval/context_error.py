@@ -27,7 +27,7 @@ from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.files import write_whole
 from shotstream_jax.core.typing import Array
 from shotstream_jax.data.batch import Batch, Conditions, drop_context
-from shotstream_jax.data.pipeline import DataConfig, Texts, embeddings, find_samples, target_row
+from shotstream_jax.data.pipeline import DataConfig, Row, Texts, embeddings, find_samples, target_row
 from shotstream_jax.data.records import open_dataset
 from shotstream_jax.dit.teacher import Teacher
 from shotstream_jax.eval.metrics import bootstrap
@@ -117,8 +117,12 @@ def read_batches(path: str, preset: Preset, clips: int, texts: Texts) -> Iterato
     if len(samples) < ROWS:
         raise InputError(f"{path} has {len(samples)} clips of two shots or more: {ROWS} are needed at least")
     for first in range(0, len(samples) - ROWS + 1, ROWS):
-        rows = [target_row(dataset, s, cfg, texts) for s in samples[first : first + ROWS]]
-        yield batch_of({name: jnp.asarray(np.stack([row[name] for row in rows])) for name in rows[0]})
+        yield stack([target_row(dataset, s, cfg, texts) for s in samples[first : first + ROWS]])
+
+
+def stack(rows: Sequence[Row]) -> Batch:
+    """Rows of data/pipeline as a batch."""
+    return batch_of({name: jnp.asarray(np.stack([row[name] for row in rows])) for name in rows[0]})
 
 
 def measure(

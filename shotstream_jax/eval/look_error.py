@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from shotstream_jax import cli
 from shotstream_jax.core.errors import InputError
-from shotstream_jax.data.batch import Batch
+from shotstream_jax.core.typing import Float, UInt8
 from shotstream_jax.data.pipeline import Row, condition_row, embeddings
 from shotstream_jax.data.records import ClipRecord
 from shotstream_jax.data.world.plot import SUBSETS, WorldConfig
@@ -24,11 +24,10 @@ from shotstream_jax.data.world.render import Film
 from shotstream_jax.data.world.source import WorldSource
 from shotstream_jax.data.world.story import SPLITS
 from shotstream_jax.data.world.worn import recoloured, worn
-from shotstream_jax.eval.context_error import CONTEXTS, ROWS, load_model, measure, write
+from shotstream_jax.eval.context_error import CONTEXTS, ROWS, load_model, measure, stack, write
 from shotstream_jax.generate.video import check_writable
 from shotstream_jax.memory.select import select_from
 from shotstream_jax.precompute.encode import Encoders, encode_prompts, encode_shots, latent_mask, load_encoders
-from shotstream_jax.train.setup import batch_of
 
 SHOTS = 5
 
@@ -52,6 +51,8 @@ def main(argv: Sequence[str]) -> None:
     source = WorldSource(world, video.height, video.width, args.stories, split=SPLITS[1])
     targets = [make_target(encoders, source[i]) for i in tqdm(range(len(source)), "drawing", unit="story")]
     targets = [target for target in targets if target.hats.any()]
+    if len(targets) < ROWS:
+        raise InputError(f"--stories {args.stories}: only {len(targets)} show a hat in the end, {ROWS} are needed")
     groups = [targets[first : first + ROWS] for first in range(0, len(targets) - ROWS + 1, ROWS)]
     weights = [jnp.stack([target.hats for target in group]) for group in groups]
     model, found = load_model(args.checkpoint), {}
@@ -70,37 +71,33 @@ class Target(NamedTuple):
 
 
 def make_target(encoders: Encoders, film: Film) -> Target:
-    other = recoloured(film)
-    first, stop = film.story.intervals[-1]
+    """The row is made as for training, from a record that has the frames of this one context."""
+    other, script, shots = recoloured(film), film.story.script, film.story.intervals
+    first, stop = shots[-1]
     latents = encode_shots(encoders, [film.frames[first:stop]])[0]
-    own, colours = (make_row(encoders, seen, latents) for seen in (film, other))
-    hats = latent_mask(worn(film, other)[first:stop], latents.shape[:3], encoders.preset.vae.time)
-    return Target(own, colours, hats.astype(np.float32))
-
-
-def make_row(encoders: Encoders, film: Film, target: np.ndarray) -> Row:
-    """The target's latents after the earlier shots of a film."""
-    script, shots = film.story.script, film.story.intervals
     pick = select_from(shots[:-1], encoders.preset.memory.context)
-    context = np.concatenate(encode_shots(encoders, [film.frames[[frame]] for frame in pick.frames]))
+    context, colours = (encode_frames(encoders, seen.frames[pick.frames]) for seen in (film, other))
     of_shot = [pick.shots == k for k in range(len(shots))]
     record = ClipRecord(
         name="story",
         global_caption=script.global_caption,
         captions=script.shots,
         shots=np.asarray(shots),
-        targets=[target] * len(shots),
-        frames=[pick.frames[own] for own in of_shot],
-        context=[context[own] for own in of_shot],
+        targets=[latents] * len(shots),
+        frames=[pick.frames[its] for its in of_shot],
+        context=[context[its] for its in of_shot],
         text=encode_prompts(encoders, "story", script.global_caption, script.shots),
     )
     texts = embeddings(encoders.preset.dit.text_len)
-    conditions = condition_row(record, len(shots) - 1, encoders.preset.memory.context, texts)
-    return {"target": target.astype(np.float32)} | conditions
+    own = condition_row(record, len(shots) - 1, encoders.preset.memory.context, texts)
+    own["target"] = latents.astype(np.float32)
+    hats = latent_mask(worn(film, other)[first:stop], latents.shape[:3], encoders.preset.vae.time)
+    return Target(own, own | {"context": colours}, hats.astype(np.float32))
 
 
-def stack(rows: Sequence[Row]) -> Batch:
-    return batch_of({name: jnp.asarray(np.stack([row[name] for row in rows])) for name in rows[0]})
+def encode_frames(encoders: Encoders, frames: UInt8[np.ndarray, "p y x 3"]) -> Float[np.ndarray, "p h w c"]:
+    """Each by itself, as context is."""
+    return np.concatenate(encode_shots(encoders, [frame[None] for frame in frames])).astype(np.float32)
 
 
 if __name__ == "__main__":
