@@ -14,7 +14,9 @@ source "$(dirname "$0")/stages.sh"
 stage autoencoder "$OUT/autoencoder"
 if [ ! -f "$OUT/world/clips.csv" ]; then
     say "drawing $STORIES stories"
-    $PY -m shotstream_jax.data.world --out "$OUT/world" --stories "$STORIES" --subset simple --size 32x48 --fps 8 --lengths 11
+    # Shots of two are the hardest, so they come twice as often as in the stories that the models are scored on.
+    $PY -m shotstream_jax.data.world --out "$OUT/world" --stories "$STORIES" --subset simple --size 32x48 --fps 8 --lengths 11 \
+        --pairs 0.5
 fi
 if [ ! -f "$OUT/latents/dataset.json" ]; then
     say "encoding the pictures"

@@ -106,6 +106,12 @@ def test_everything_occurs():
     assert {len(shot.parts) for story in told for shot in story.shots} == {1, 2}
 
 
+@pytest.mark.parametrize("pairs, low, high", [(None, 0.2, 0.35), (0.5, 0.45, 0.6), (1.0, 1.0, 1.0)])
+def test_shots_of_two_are_as_frequent_as_asked_for(pairs, low, high):
+    told = [story for story in stories(dataclasses.replace(SIMPLE, pairs=pairs), 200) if len(story.looks) == 2]
+    assert low <= np.mean([len(shot.parts) == 2 for story in told for shot in story.shots]) <= high
+
+
 @pytest.mark.parametrize("config", [SHORT, SIMPLE], ids=["full", "simple"])
 def test_memory_has_something_to_carry(config):
     for story in stories(config, 200):
@@ -343,6 +349,8 @@ def test_a_sheet(tmp_path):
         (["--out", "x", "--size", "4x64"], "too small"),
         (["--out", "x", "--shots", "1,2"], "shots 1, 2 must be"),
         (["--out", "x", "--lengths", "0"], "lengths 0 must be"),
+        (["--out", "x", "--pairs", "1.5"], "pairs 1.5 must be a share"),
+        (["--out", "x", "--pairs", "0"], "pairs 0 must be a share"),
         (["--out", "x", "--stories", "0"], "is empty"),
         (["--out", "x", "--seed", "-1"], "must not be negative"),
         (["--sheet", "x.png", "--columns", "0"], "--columns 0"),

@@ -37,6 +37,9 @@ def parser() -> cli.Parser:
     for name, what in (("shots", "shots a story"), ("lengths", "frames a shot")):
         default = ",".join(map(str, getattr(DEFAULT, name)))
         p.add_argument(f"--{name}", default=default, metavar="N,…", help=f"{what}, one of these (default: {default})")
+    p.add_argument(
+        "--pairs", type=float, metavar="P", help="share of shots of two, in stories of two (default: the subset's)"
+    )
     p.add_argument("--columns", type=int, default=8, metavar="N", help="of the sheet (default: %(default)s)")
     p.add_argument("--enlarge", type=int, default=1, metavar="N", help="the sheet's pixels (default: %(default)s)")
     return p
@@ -49,7 +52,8 @@ def main(argv: Sequence[str]) -> None:
     if min(args.columns, args.enlarge) < 1:
         raise InputError(f"--columns {args.columns} and --enlarge {args.enlarge} must be at least 1")
     height, width = numbers("size", args.size, "x", 2)
-    config = WorldConfig(args.subset, args.fps, numbers("shots", args.shots), numbers("lengths", args.lengths))
+    shots, lengths = numbers("shots", args.shots), numbers("lengths", args.lengths)
+    config = WorldConfig(args.subset, args.fps, shots, lengths, args.pairs)
     source = WorldSource(config, height, width, args.stories, args.seed, args.split)
     if args.sheet:
         path = check_writable(args.sheet, ".png")

@@ -87,12 +87,16 @@ SUBSETS = {
 
 @dataclasses.dataclass(frozen=True)
 class WorldConfig:
-    """subset: "simple" or "full". shots, lengths: what the number of shots, and of frames of each, is drawn from."""
+    """subset: "simple" or "full". shots, lengths: what the number of shots, and of frames of each, is drawn from.
+
+    pairs: share of the shots with both characters, where a story has two; None: the subset's.
+    """
 
     subset: str = "full"
     fps: int = 16
     shots: tuple[int, ...] = (2, 3, 4, 5, 6)
     lengths: tuple[int, ...] = (25, 33, 41)
+    pairs: float | None = None
 
     def __post_init__(self) -> None:
         if self.subset not in SUBSETS:
@@ -100,6 +104,9 @@ class WorldConfig:
         for name, values, least in (("fps", (self.fps,), 1), ("shots", self.shots, 2), ("lengths", self.lengths, 1)):
             if not values or min(values) < least:
                 raise InputError(f"{name} {', '.join(map(str, values))} must be whole numbers from {least} on")
+        # With none, two cannot both come in two shots and one of them again.
+        if self.pairs is not None and not 0 < self.pairs <= 1:
+            raise InputError(f"pairs {self.pairs:g} must be a share, above 0 and up to 1")
 
 
 def one(rng: np.random.Generator, choices: Sequence[T]) -> T:
@@ -118,7 +125,7 @@ def draw_plot(rng: np.random.Generator, config: WorldConfig) -> tuple[Shot, ...]
     people = some(rng, subset.characters, 2 if rng.random() < 0.7 else 1)
     places = some(rng, subset.places, 2 if rng.random() < 0.6 else 1)
     shots: list[Shot] = []
-    for who in _casting(rng, people, count, subset.pairs):
+    for who in _casting(rng, people, count, subset.pairs if config.pairs is None else config.pairs):
         shot = _shot(rng, config, subset, who, one(rng, places))
         while shots and _told(shot) == _told(shots[-1]):
             shot = _shot(rng, config, subset, who, one(rng, places))
