@@ -89,7 +89,7 @@ def sampler(checkpoint: str):
             return batch.target
         noise = jax.random.normal(rng.stream(jax.random.key(0), "overfit", number), batch.target.shape)
         velocity = functools.partial(shot_velocity, teacher, dit, CONTEXTS[name](batch.conditions))
-        return sample(velocity, velocity, noise, schedule, guidance=1.0)[0]
+        return sample(velocity, noise, schedule)[0]
 
     decode = jax.jit(lambda params, z: codec.to_uint8(codec.decode(vae, params, z)))
     return lambda batch, number, name: np.asarray(decode(decoder, latents(dit, batch, number, name)))

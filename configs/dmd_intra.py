@@ -30,6 +30,7 @@ def get_config(preset: str = "tiny") -> ConfigDict:
     config.fake = trained("all")
     config.distillation = ConfigDict()
     config.distillation.guidance = 3.0 if wan else 1.0  # of the real score: cond + g·(cond − uncond)
+    config.distillation.context_guidance = 0.0  # … + c·(cond − x₀ without the earlier shots)
     config.distillation.critic_steps = 5  # after each step of the student
     config.distillation.least_time = 20.0
     config.distillation.most_time = 980.0

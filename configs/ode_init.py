@@ -30,11 +30,13 @@ def get_config(preset: str = "tiny") -> ConfigDict:
         config.optim.decay_steps = 800  # = run.steps
     config.trained = trained("all")
     del config.text_lr, config.mask_weight, config.time_weight, config.sampler_steps, config.guidance
+    del config.context_guidance
     config.pairs = ConfigDict()
     config.pairs.path = "data/pairs" if wan else "out/tiny/pairs"
     config.pairs.count = 5000 if wan else 1000
     config.pairs.batch = 32 if wan else 20  # made at a time, over all devices
     config.pairs.sampler_steps = 50
     config.pairs.guidance = 6.0 if wan else 2.0  # tiny: docs/tiny.md, Teacher
+    config.pairs.context_guidance = 0.0
     config.pairs.seed = 0
     return config

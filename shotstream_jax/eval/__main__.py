@@ -40,6 +40,7 @@ from shotstream_jax.generate.__main__ import Recipe
 from shotstream_jax.generate.video import check_writable
 from shotstream_jax.load import load, load_weights, preset_of
 from shotstream_jax.presets import VideoFormat
+from shotstream_jax.train.flow_matching import Guidance
 from shotstream_jax.vae.model import VAE
 
 GENERATED, TEACHER, RECONSTRUCTED, RENDERED = "generated", "teacher", "reconstructed", "rendered"
@@ -59,6 +60,9 @@ def parser() -> cli.Parser:
     p.add_argument("--context", choices=[*GIVEN, OTHER], default="own", help="what shots are given of earlier ones")
     p.add_argument(
         "--guidance", type=float, default=6.0, metavar="W", help="of the teacher's sampler (default: %(default)s)"
+    )
+    p.add_argument(
+        "--context-guidance", type=float, default=0.0, metavar="W", help="… away from no memory (default: %(default)s)"
     )
     p.add_argument("--subset", choices=list(SUBSETS), default="simple", help="of the world (default: %(default)s)")
     p.add_argument("--seed", type=int, default=0, metavar="N", help="of the generated pictures (default: %(default)s)")
@@ -99,7 +103,7 @@ def make_sources(args: Namespace, recipe: Recipe, form: Format) -> tuple[sources
         return sources.reconstructed(form, vae, load_weights(recipe.checkpoint, "vae")), None
     model = load(recipe.checkpoint, recipe.dtype, quantize=recipe.quantize)
     if args.source == TEACHER:
-        made = sources.taught(model, recipe.video, args.seed, args.guidance)
+        made = sources.taught(model, recipe.video, args.seed, Guidance(args.guidance - 1, args.context_guidance))
     elif args.context == OTHER:
         made = sources.from_another_take(model, recipe.video, args.seed)
     else:

@@ -19,6 +19,7 @@ from shotstream_jax.generate.story import Story as Memory
 from shotstream_jax.generate.stream import new_story, stream_generate
 from shotstream_jax.model import Model
 from shotstream_jax.presets import VideoFormat
+from shotstream_jax.train.flow_matching import Guidance
 from shotstream_jax.vae import codec
 from shotstream_jax.vae.model import VAE
 
@@ -65,7 +66,7 @@ def generated(model: Model, video: VideoFormat, seed: int, given: Given = lambda
     return make
 
 
-def taught(model: Model, video: VideoFormat, seed: int, guidance: float) -> Source:
+def taught(model: Model, video: VideoFormat, seed: int, guidance: Guidance) -> Source:
     """By a teacher's sampler, from the captions alone: what its student is held against."""
 
     def make(index: int, story: Story) -> np.ndarray:

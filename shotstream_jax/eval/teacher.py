@@ -22,14 +22,17 @@ from shotstream_jax.generate.story import Story
 from shotstream_jax.generate.stream import Chunk
 from shotstream_jax.generate.tell import Dispatched, Next, Start, tell
 from shotstream_jax.model import Model, Params
-from shotstream_jax.train.flow_matching import shot_velocity
+from shotstream_jax.train.flow_matching import Guidance, guided_velocity
 
 # What a shot is made from, then its chunks; the answer to the former is the shot's latents [1, f, h, w, c].
 Telling = Generator[Conditions | Dispatched, Array | None, None]
 
 
 def teacher_stories(
-    model: Model, stories: Sequence[tuple[Story, Sequence[str]]], sampler_steps: int = 50, guidance: float = 6.0
+    model: Model,
+    stories: Sequence[tuple[Story, Sequence[str]]],
+    guidance: Guidance,
+    sampler_steps: int = 50,
 ) -> Iterator[tuple[int, Chunk]]:
     """As generate.stream.stream_stories: (which story, its chunk), each story's in order.
 
@@ -89,8 +92,7 @@ def _noise(model: Model, story: Story, shot: int) -> Array:
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
 def _sample(
-    teacher: Teacher, schedule: Schedule, guidance: float, params: Params, conditions: Conditions, noise: Array
+    teacher: Teacher, schedule: Schedule, guidance: Guidance, params: Params, conditions: Conditions, noise: Array
 ) -> Array:
-    negative = conditions.under_one_prompt(jnp.zeros_like(conditions.text[:1, 0]))
-    branches = (functools.partial(shot_velocity, teacher, params, c) for c in (conditions, negative))
-    return sample(*branches, noise, schedule, guidance)[0]
+    velocity = guided_velocity(teacher, params, conditions, jnp.zeros_like(conditions.text[:1, 0]), guidance)
+    return sample(velocity, noise, schedule)[0]

@@ -1,4 +1,4 @@
-"""The teacher's sampler: Euler steps along the shifted schedule with classifier-free guidance (spec page 3)."""
+"""The teacher's sampler: Euler steps along the shifted schedule (spec page 3)."""
 
 from collections.abc import Callable
 
@@ -13,23 +13,15 @@ from shotstream_jax.flow.schedule import Schedule
 Velocity = Callable[[Array, Array], Array]
 
 
-def guide(positive: Array, negative: Array, scale: float) -> Array:
-    """v_neg + w·(v_pos − v_neg)."""
-    return negative + scale * (positive - negative)
-
-
 @typechecked
 def sample(
-    positive: Velocity,
-    negative: Velocity,
+    velocity: Velocity,
     noise: Float[Array, "b f h w c"],
     schedule: Schedule,
-    guidance: float = 6.0,
     keep: tuple[int, ...] = (),
 ) -> tuple[Float[Array, "b f h w c"], Float[Array, "k b f h w c"]]:
     """Integrates noise to a clean latent.
 
-    Both velocities see the same context, t and shot phases; only the text differs.
     Returns (x₀, the inputs of the steps in `keep`): the causal initialisation is trained on those.
     """
     slots = np.full(schedule.steps, len(keep))
@@ -39,8 +31,7 @@ def sample(
     def step(carry: tuple[Array, Array], at: tuple[Array, Array, Array]) -> tuple[tuple[Array, Array], None]:
         (x, kept), (t, delta, slot) = carry, at
         t = jnp.full(x.shape[:1], t)
-        v = guide(positive(x, t), negative(x, t), guidance)
-        return (x + delta * v, kept.at[slot].set(x)), None
+        return (x + delta * velocity(x, t), kept.at[slot].set(x)), None
 
     # One slot more than is kept takes what nobody asked for.
     kept = jnp.zeros((len(keep) + 1, *noise.shape), noise.dtype)

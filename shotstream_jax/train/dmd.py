@@ -1,12 +1,12 @@
 """Stages 3 and 4, distribution matching (spec page 4): two scores tell the student where its samples should move.
 
     x_t  = noised sample x, one t a story, clamped to [20, 980]                              (1)
-    fake = x₀ by the fake score         real = cond + g·(cond − uncond) by the teacher       (2)
+    fake = x₀ by the fake score         real = guided x₀ by the teacher, flow_matching (2)   (2)
     grad = (fake − real)/mean|x − real|, mean over everything but the batch, NaN → 0         (3)
     generator loss = ½·mean((x − stop(x − grad))²), so its gradient by x is grad/size(x)     (4)
     critic loss    = mean((v̂ − (ε − x))²) of the fake score, unweighted                      (5)
 
-Note that eq. (2) counts guidance from cond, unlike the sampler, which counts it from uncond.
+The spec counts this guidance from cond, g·(cond − uncond), unlike the sampler's.
 """
 
 import dataclasses
@@ -23,16 +23,18 @@ from shotstream_jax.dit.student import Student
 from shotstream_jax.dit.teacher import Teacher
 from shotstream_jax.flow.schedule import FewSteps, Schedule
 from shotstream_jax.model import Params
-from shotstream_jax.train.flow_matching import Dropout, Dropped, shot_velocity, velocity_error
+from shotstream_jax.train.flow_matching import Dropout, Dropped, Guidance, shot_velocity, velocity_error
 from shotstream_jax.train.rollout import Rollout, replay, rollout
 from shotstream_jax.train.step import normal_rows
 
 
 @dataclasses.dataclass(frozen=True)
 class Distillation:
-    """guidance: of the real score. critic_steps: critic steps after each generator step. times: the clamp of t."""
+    """guidance, context_guidance: of the real score, text and context of flow_matching.Guidance. critic_steps: critic
+    steps after each generator step. times: the clamp of t."""
 
     guidance: float = 3.0
+    context_guidance: float = 0.0
     critic_steps: int = 5
     least_time: float = 20.0
     most_time: float = 980.0
@@ -83,18 +85,19 @@ def kl_gradient(
     fake: Params,
     real: Params,
     conditions: Conditions,
-    negative: Conditions,
+    negative: Float[Array, "1 l e"],
     x: Float[Array, "b f h w c"],
     x_t: Float[Array, "b f h w c"],
     t: Float[Array, "b"],
 ) -> Float[Array, "b f h w c"]:
-    """Eqs. (2, 3)."""
+    """Eqs. (2, 3). negative: the prompt's embedding."""
 
     def x_0(params: Params, conditions: Conditions) -> Array:
         return networks.schedule.velocity_to_x0(shot_velocity(networks.critic, params, conditions, x_t, t), x_t, t)
 
-    cond, uncond = x_0(real, conditions), x_0(real, negative)
-    target = cond + networks.distillation.guidance * (cond - uncond)
+    d = networks.distillation
+    guidance = Guidance(d.guidance, d.context_guidance)
+    target = guidance.apply(lambda c: x_0(real, c), conditions, negative)
     scale = jnp.mean(jnp.abs(x - target), axis=(1, 2, 3, 4), keepdims=True)
     return jnp.nan_to_num((x_0(fake, conditions) - target) / scale)
 
@@ -128,8 +131,7 @@ def generator_loss(
     t = clamped_time(networks, draws.time)
     x_t = networks.schedule.add_noise(made.x_0, draws.noise, t)
     scores = jax.lax.stop_gradient((fake, real))
-    negative = conditions.under_one_prompt(negative_text)
-    gradient = kl_gradient(networks, *scores, conditions, negative, made.x_0, x_t, t)
+    gradient = kl_gradient(networks, *scores, conditions, negative_text, made.x_0, x_t, t)
     x = replay(networks.student, student, conditions, made, last, networks.steps)
     return matching_loss(x, gradient), ({"kl_gradient": jnp.mean(jnp.abs(gradient))}, made)
 

@@ -7,6 +7,7 @@ frames, the clean context's included.
 """
 
 import dataclasses
+from collections.abc import Callable
 
 import flax
 import jax
@@ -18,6 +19,7 @@ from shotstream_jax.core.typing import Array, Bool, Float, Int, PRNGKey, typeche
 from shotstream_jax.data.batch import Batch, Conditions, drop_context, drop_text
 from shotstream_jax.dit.teacher import Teacher
 from shotstream_jax.flow.schedule import Schedule
+from shotstream_jax.flow.solver import Velocity
 from shotstream_jax.model import Params
 from shotstream_jax.train.step import normal_rows
 
@@ -73,6 +75,42 @@ def shot_velocity(
     frames = conditions.frame_ids(x_t.shape[1])
     x = jnp.concatenate([conditions.context, x_t], axis=1)
     return teacher.apply({"params": params}, x, t, frames, conditions.text)[:, conditions.context.shape[1] :]
+
+
+@dataclasses.dataclass(frozen=True)
+class Guidance:
+    """How far a prediction is moved away from those that know less.
+
+        v + text·(v − v under the negative prompt) + context·(v − v without the earlier shots)      (2)
+
+    text: the spec's w − 1 in the sampler, its g in the distillation. context: 0 in the paper, and no pass is made for
+    it; before a first shot there is nothing to leave out.
+    """
+
+    text: float
+    context: float = 0.0
+
+    def apply(
+        self, predict: Callable[[Conditions], Array], conditions: Conditions, negative: Float[Array, "1 l e"]
+    ) -> Array:
+        """predict: of a shot under these conditions, velocity or x₀. negative: the prompt's embedding."""
+        v = predict(conditions)
+        guided = v + self.text * (v - predict(conditions.under_one_prompt(negative)))
+        if not self.context:
+            return guided
+        everyone = jnp.ones(conditions.context.shape[0], bool)
+        return guided + self.context * (v - predict(drop_context(conditions, everyone)))
+
+
+def guided_velocity(
+    teacher: Teacher, params: Params, conditions: Conditions, negative: Float[Array, "1 l e"], guidance: Guidance
+) -> Velocity:
+    """For the sampler."""
+
+    def velocity(x_t: Array, t: Array) -> Array:
+        return guidance.apply(lambda c: shot_velocity(teacher, params, c, x_t, t), conditions, negative)
+
+    return velocity
 
 
 @typechecked

@@ -36,6 +36,7 @@ from shotstream_jax.load import load_weights, preset_of
 from shotstream_jax.model import Params, compute_params
 from shotstream_jax.train.__main__ import add_distributed, make_stage, open_data, read_recipe, start_processes
 from shotstream_jax.train.begin import negative_text
+from shotstream_jax.train.flow_matching import Guidance
 from shotstream_jax.train.recipe import OdeRecipe
 from shotstream_jax.train.setup import Setup, conditions_of, to_devices
 from shotstream_jax.train.trajectories import kept_steps, trajectory
@@ -119,8 +120,8 @@ def _trajectories(
     shape = (setup.frames, *setup.latent)
     root = jax.random.key(cfg.seed)
     noise = jax.vmap(lambda n: jax.random.normal(rng.stream(root, "ode_pair", n), shape))(numbers)
-    fixed = (setup.teacher, schedule, setup.steps)
-    made = trajectory(*fixed, params, conditions_of(rows), negative, noise, cfg.guidance)
+    fixed, guidance = (setup.teacher, schedule, setup.steps), Guidance(cfg.guidance - 1, cfg.context_guidance)
+    made = trajectory(*fixed, params, conditions_of(rows), negative, noise, guidance)
     return jax.lax.with_sharding_constraint(made, batch_sharding(setup.mesh, made.ndim))
 
 

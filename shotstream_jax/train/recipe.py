@@ -113,7 +113,7 @@ class ShotRecipe(Recipe):
 
 @dataclasses.dataclass(frozen=True)
 class TeacherRecipe(ShotRecipe):
-    """Stage 1. sampler_steps, guidance: of the sample videos.
+    """Stage 1. sampler_steps, guidance, context_guidance: of the sample videos, as PairsConfig says.
 
     text_lr: the rate of the text encoder, whose optimiser is `optim` in all else; 0: it is frozen. One that was trained
     reads prompts in another way: precompute encodes them again.
@@ -127,6 +127,7 @@ class TeacherRecipe(ShotRecipe):
     time_weight: bool = True
     sampler_steps: int = 50
     guidance: float = 6.0
+    context_guidance: float = 0.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -138,13 +139,18 @@ class TeacherRecipe(ShotRecipe):
 
 @dataclasses.dataclass(frozen=True)
 class PairsConfig:
-    """The teacher's trajectories. path: their folder. count: how many. batch: made at a time, over all devices."""
+    """The teacher's trajectories. path: their folder. count: how many. batch: made at a time, over all devices.
+
+    guidance: away from the negative prompt, v_neg + w·(v_pos − v_neg). context_guidance: away from a prediction without
+    the earlier shots (flow_matching, eq. (2)).
+    """
 
     path: str
     count: int
     batch: int
     sampler_steps: int = 50
     guidance: float = 6.0
+    context_guidance: float = 0.0
     seed: int = 0
 
     def __post_init__(self) -> None:

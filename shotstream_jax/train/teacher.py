@@ -22,7 +22,7 @@ from shotstream_jax.model import Params
 from shotstream_jax.text.tokenizer import PAD
 from shotstream_jax.text.umt5 import UMT5
 from shotstream_jax.train import flops
-from shotstream_jax.train.flow_matching import Draws, draw, flow_loss, shot_velocity
+from shotstream_jax.train.flow_matching import Draws, Guidance, draw, flow_loss, guided_velocity
 from shotstream_jax.train.recipe import TeacherRecipe
 from shotstream_jax.train.setup import Frozen, Network, Networks, Origin, Setup, State, abstract_rows, batch_of
 from shotstream_jax.train.stage import Source, shots_source
@@ -108,15 +108,15 @@ class TeacherStage(Supervised):
     def _sample(self) -> Any:
         setup = self.setup
         schedule = Schedule(self.recipe.sampler_steps, setup.schedule.shift)
+        guidance = Guidance(self.recipe.guidance - 1, self.recipe.context_guidance)
 
         @jax.jit
         def make(state: State, frozen: Frozen, rows: dict[str, Array]) -> Array:
             params = self.params(state, frozen)
             batch, negative = batch_of(self._embedded(params, rows)), self._negative(params, frozen)
-            velocity = functools.partial(shot_velocity, setup.teacher, params[self.result])
-            branches = (batch.conditions, batch.conditions.under_one_prompt(negative))
+            velocity = guided_velocity(setup.teacher, params[self.result], batch.conditions, negative, guidance)
             noise = normal_rows(setup.key("sample"), batch.target.shape)
-            return sample(*(functools.partial(velocity, c) for c in branches), noise, schedule, self.recipe.guidance)[0]
+            return sample(velocity, noise, schedule)[0]
 
         return make
 

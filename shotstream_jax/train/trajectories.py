@@ -10,7 +10,7 @@ from shotstream_jax.dit.teacher import Teacher
 from shotstream_jax.flow.schedule import TRAIN_TIMES, FewSteps, Schedule
 from shotstream_jax.flow.solver import sample
 from shotstream_jax.model import Params
-from shotstream_jax.train.flow_matching import shot_velocity
+from shotstream_jax.train.flow_matching import Guidance, guided_velocity
 
 
 def kept_steps(schedule: Schedule, steps: FewSteps) -> tuple[int, ...]:
@@ -33,13 +33,9 @@ def trajectory(
     conditions: Conditions,
     negative: Float[Array, "1 l e"],
     noise: Float[Array, "b f h w c"],
-    guidance: float = 6.0,
+    guidance: Guidance,
 ) -> Float[Array, "b kept f h w c"]:
-    """The sampler's inputs at the student's times, then its x₀. The negative branch differs in its text only."""
-
-    def velocity(conditions: Conditions) -> Array:
-        return lambda x_t, t: shot_velocity(teacher, params, conditions, x_t, t)
-
-    branches = velocity(conditions), velocity(conditions.under_one_prompt(negative))
-    x_0, kept = sample(*branches, noise, schedule, guidance, kept_steps(schedule, steps))
+    """The sampler's inputs at the student's times, then its x₀."""
+    velocity = guided_velocity(teacher, params, conditions, negative, guidance)
+    x_0, kept = sample(velocity, noise, schedule, kept_steps(schedule, steps))
     return jnp.moveaxis(jnp.concatenate([kept, x_0[None]]), 0, 1)

@@ -22,8 +22,8 @@ from shotstream_jax.generate.video import VideoWriter
 from shotstream_jax.presets import Preset
 
 # What a run may change when it goes on; all else decides what its state and its data are.
-_FREE = ("optim", "critic", "mesh", "dropout", "distillation", "sampler_steps", "guidance", "start", "teacher")
-_FREE += ("loss", "clip", "measured")
+_FREE = ("optim", "critic", "mesh", "dropout", "distillation", "start", "teacher", "loss", "clip", "measured")
+_FREE += ("sampler_steps", "guidance", "context_guidance")
 _FIXED_IN_RUN = ("batch", "seed")
 
 

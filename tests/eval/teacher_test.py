@@ -15,9 +15,10 @@ from shotstream_jax.generate.stream import Chunk, new_story
 from shotstream_jax.memory.cache import FrameIds
 from shotstream_jax.model import Model
 from shotstream_jax.testing import tiny_model
+from shotstream_jax.train.flow_matching import Guidance
 from shotstream_jax.train.trajectories import trajectory
 
-STEPS, GUIDANCE = 50, 2.0
+STEPS, GUIDANCE = 50, Guidance(1.0, context=0.5)
 STORIES = (("A tale.", 5, ["a frog", "a bear", "the frog"]), ("A joke.", 6, ["a robot", "it sleeps"]))
 
 
@@ -34,7 +35,7 @@ def told(model: Model, *stories: tuple[str, int, list[str]]) -> list[list[Chunk]
     """The chunks of each story."""
     found = [[] for _ in stories]
     asked = [(new_story(model, tale, seed), shots) for tale, seed, shots in stories]
-    for row, chunk in teacher_stories(model, asked, STEPS, GUIDANCE):
+    for row, chunk in teacher_stories(model, asked, GUIDANCE, STEPS):
         found[row].append(chunk)
     return found
 

@@ -12,7 +12,7 @@ from shotstream_jax.dit.student import Student
 from shotstream_jax.dit.teacher import Teacher
 from shotstream_jax.flow.schedule import Schedule
 from shotstream_jax.memory.window import MemoryConfig
-from shotstream_jax.train.flow_matching import Dropped
+from shotstream_jax.train.flow_matching import Dropped, Guidance
 from shotstream_jax.train.ode_regression import Draws, PairBatch, regression_loss, student_x0
 from shotstream_jax.train.trajectories import kept_steps, trajectory
 from tests.parity.reference import (
@@ -43,9 +43,8 @@ MEMORIES = {
 def made():
     schedule = Schedule(steps=50)
     negative = jnp.asarray(DATA["out/negative_embeds"])
-    run = jax.jit(
-        lambda params, noise: trajectory(Teacher(DIT), schedule, FEW_STEPS, params, CONDITIONS, negative, noise)
-    )
+    fixed = Teacher(DIT), schedule, FEW_STEPS
+    run = jax.jit(lambda params, noise: trajectory(*fixed, params, CONDITIONS, negative, noise, Guidance(text=5.0)))
     return run(weights("dit", "teacher"), video_last(DATA["in/noise000"]))
 
 

@@ -139,8 +139,7 @@ SCORES = params("fake_score"), params("teacher")
 
 @jax.jit
 def kl_gradient(x, x_t, t):
-    negative = CONDITIONS.under_one_prompt(NEGATIVE)
-    return dmd.kl_gradient(NETWORKS, *SCORES, CONDITIONS, negative, x, x_t, t)
+    return dmd.kl_gradient(NETWORKS, *SCORES, CONDITIONS, NEGATIVE, x, x_t, t)
 
 
 @pytest.mark.parametrize("case", ["kl_t980", "kl_t20"], ids=lambda case: f"g11-{case}")
