@@ -17,6 +17,7 @@ from shotstream_jax.eval.teacher import teacher_stories
 from shotstream_jax.generate.stream import new_story
 from shotstream_jax.load import save
 from shotstream_jax.testing import tiny_model
+from shotstream_jax.train.flow_matching import Guidance
 from tests.eval.material import story
 
 FORM = Format("simple", 8, 12, 11, 8)
@@ -120,7 +121,7 @@ def test_another_takes_memory_is_what_changes(model, monkeypatch):
 
 def test_a_teachers_shots_lie_in_order(model):
     told, video = story("simple"), model.preset.video
-    made = sources.taught(model, video, 5, 6.0)(0, told)
+    made = sources.taught(model, video, 5, Guidance(1.0))(0, told)
     begin = new_story(model, told.script.global_caption, 5, video)
     chunks = [chunk for _, chunk in teacher_stories(model, [(begin, told.script.shots)])]
     np.testing.assert_array_equal(np.concatenate(made), np.concatenate([chunk.frames for chunk in chunks]))
