@@ -121,8 +121,8 @@ def test_another_takes_memory_is_what_changes(model, monkeypatch):
 
 def test_a_teachers_shots_lie_in_order(model):
     told, video = story("simple"), model.preset.video
-    made = sources.taught(model, video, 5, Guidance(1.0))(0, told)
+    made = sources.taught(model, video, 5, Guidance(5.0))(0, told)
     begin = new_story(model, told.script.global_caption, 5, video)
-    chunks = [chunk for _, chunk in teacher_stories(model, [(begin, told.script.shots)])]
+    chunks = [chunk for _, chunk in teacher_stories(model, [(begin, told.script.shots)], Guidance(5.0))]
     np.testing.assert_array_equal(np.concatenate(made), np.concatenate([chunk.frames for chunk in chunks]))
     assert made.shape == (5, 11, 8, 12, 3) and (made[0] != made[1]).any()
