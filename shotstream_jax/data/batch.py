@@ -34,6 +34,10 @@ class Conditions:
         slots = jnp.broadcast_to(text[None], (self.context.shape[0], *text.shape))
         return self.replace(ids=self.ids.replace(caption=jnp.zeros_like(self.ids.caption)), text=slots)
 
+    def without_context(self) -> "Conditions":
+        """Each shot as a first one, under its own prompt."""
+        return drop_context(self, jnp.ones(self.context.shape[0], bool))
+
 
 @flax.struct.dataclass
 class Batch:

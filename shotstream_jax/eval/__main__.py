@@ -103,7 +103,8 @@ def make_sources(args: Namespace, recipe: Recipe, form: Format) -> tuple[sources
         return sources.reconstructed(form, vae, load_weights(recipe.checkpoint, "vae")), None
     model = load(recipe.checkpoint, recipe.dtype, quantize=recipe.quantize)
     if args.source == TEACHER:
-        made = sources.taught(model, recipe.video, args.seed, Guidance(args.guidance - 1, args.context_guidance))
+        guidance = Guidance.of_sampler(args.guidance, args.context_guidance)
+        made = sources.taught(model, recipe.video, args.seed, guidance)
     elif args.context == OTHER:
         made = sources.from_another_take(model, recipe.video, args.seed)
     else:

@@ -26,7 +26,7 @@ from shotstream_jax.core.compilation import use_persistent_cache
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.files import write_whole
 from shotstream_jax.core.typing import Array
-from shotstream_jax.data.batch import Batch, Conditions, drop_context
+from shotstream_jax.data.batch import Batch, Conditions
 from shotstream_jax.data.pipeline import DataConfig, Row, Texts, embeddings, find_samples, target_row
 from shotstream_jax.data.records import open_dataset
 from shotstream_jax.dit.teacher import Teacher
@@ -44,7 +44,7 @@ Change = Callable[[Conditions], Conditions]
 CONTEXTS: dict[str, Change] = {
     "own": lambda conditions: conditions,
     "another": lambda conditions: conditions.replace(context=jnp.roll(conditions.context, 1, axis=0)),
-    "none": lambda conditions: drop_context(conditions, jnp.ones(len(conditions.context), bool)),
+    "none": Conditions.without_context,
 }
 
 

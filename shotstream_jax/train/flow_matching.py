@@ -83,12 +83,17 @@ class Guidance:
 
         v + text·(v − v under the negative prompt) + context·(v − v without the earlier shots)      (2)
 
-    text: the spec's w − 1 in the sampler, its g in the distillation. context: 0 in the paper, and no pass is made for
-    it; before a first shot there is nothing to leave out.
+    text: the spec's g of the distillation. context: 0 in the paper, and no pass is made for it; before a first shot
+    there is nothing to leave out.
     """
 
     text: float
     context: float = 0.0
+
+    @classmethod
+    def of_sampler(cls, w: float, context: float = 0.0) -> "Guidance":
+        """As the sampler counts: v_neg + w·(v − v_neg), so w = 1 is none (spec page 3)."""
+        return cls(w - 1, context)
 
     def apply(
         self, predict: Callable[[Conditions], Array], conditions: Conditions, negative: Float[Array, "1 l e"]
@@ -96,10 +101,7 @@ class Guidance:
         """predict: of a shot under these conditions, velocity or x₀. negative: the prompt's embedding."""
         v = predict(conditions)
         guided = v + self.text * (v - predict(conditions.under_one_prompt(negative)))
-        if not self.context:
-            return guided
-        everyone = jnp.ones(conditions.context.shape[0], bool)
-        return guided + self.context * (v - predict(drop_context(conditions, everyone)))
+        return guided + self.context * (v - predict(conditions.without_context())) if self.context else guided
 
 
 def guided_velocity(

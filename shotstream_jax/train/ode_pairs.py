@@ -120,7 +120,7 @@ def _trajectories(
     shape = (setup.frames, *setup.latent)
     root = jax.random.key(cfg.seed)
     noise = jax.vmap(lambda n: jax.random.normal(rng.stream(root, "ode_pair", n), shape))(numbers)
-    fixed, guidance = (setup.teacher, schedule, setup.steps), Guidance(cfg.guidance - 1, cfg.context_guidance)
+    fixed, guidance = (setup.teacher, schedule, setup.steps), Guidance.of_sampler(cfg.guidance, cfg.context_guidance)
     made = trajectory(*fixed, params, conditions_of(rows), negative, noise, guidance)
     return jax.lax.with_sharding_constraint(made, batch_sharding(setup.mesh, made.ndim))
 

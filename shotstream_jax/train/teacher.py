@@ -108,7 +108,7 @@ class TeacherStage(Supervised):
     def _sample(self) -> Any:
         setup = self.setup
         schedule = Schedule(self.recipe.sampler_steps, setup.schedule.shift)
-        guidance = Guidance(self.recipe.guidance - 1, self.recipe.context_guidance)
+        guidance = Guidance.of_sampler(self.recipe.guidance, self.recipe.context_guidance)
 
         @jax.jit
         def make(state: State, frozen: Frozen, rows: dict[str, Array]) -> Array:

@@ -43,8 +43,10 @@ MEMORIES = {
 def made():
     schedule = Schedule(steps=50)
     negative = jnp.asarray(DATA["out/negative_embeds"])
-    fixed = Teacher(DIT), schedule, FEW_STEPS
-    run = jax.jit(lambda params, noise: trajectory(*fixed, params, CONDITIONS, negative, noise, Guidance(text=5.0)))
+    fixed, w = (Teacher(DIT), schedule, FEW_STEPS), Guidance.of_sampler(6.0)
+    run = jax.jit(
+        lambda params, noise: trajectory(*fixed, params, CONDITIONS, negative, noise, Guidance.of_sampler(6.0))
+    )
     return run(weights("dit", "teacher"), video_last(DATA["in/noise000"]))
 
 

@@ -4,6 +4,7 @@ The reference's own generator gradients contain a leak through its caches, which
 quirks): the parity of gradients is with `rollout_exit3_detached`, recorded without it. Outputs and losses have no leak.
 """
 
+import dataclasses
 import functools
 import re
 
@@ -12,13 +13,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from shotstream_jax.data.batch import Conditions
+from shotstream_jax.data.batch import Conditions, drop_context
 from shotstream_jax.dit.student import Student
 from shotstream_jax.dit.teacher import Teacher
 from shotstream_jax.flow.schedule import Schedule
 from shotstream_jax.memory.window import MemoryConfig
 from shotstream_jax.train import dmd
-from shotstream_jax.train.flow_matching import Dropped
+from shotstream_jax.train.flow_matching import Dropped, shot_velocity
 from shotstream_jax.train.rollout import replay, rollout
 from tests.parity.reference import (
     CHUNK,
@@ -157,6 +158,23 @@ def test_kl_gradient_before_its_scale(case, close):
     got = kl_gradient(video_last(DATA["in/x0_fake"]), x_t, t)
     scale = jnp.sum(got * want) / jnp.sum(got * got)
     close(got * scale, want, case)
+
+
+def test_kl_gradient_with_memory_guidance():
+    """With one network as both scores and no guidance by the text, c·(x₀ without context − x₀) is all that is left."""
+    x, x_t, t = video_last(DATA["in/x0_fake"]), video_last(DATA["in/noise"]), jnp.asarray([700.0])
+    same, c = params("teacher"), 0.5
+    networks = dataclasses.replace(NETWORKS, distillation=dmd.Distillation(guidance=0.0, context_guidance=c))
+
+    def x_0(conditions):
+        v = shot_velocity(networks.critic, same, conditions, x_t, t)
+        return networks.schedule.velocity_to_x0(v, x_t, t)
+
+    away = c * (x_0(CONDITIONS) - x_0(drop_context(CONDITIONS, jnp.ones(1, bool))))
+    scale = jnp.mean(jnp.abs(x - x_0(CONDITIONS) - away))
+    got = dmd.kl_gradient(networks, same, same, CONDITIONS, NEGATIVE, x, x_t, t)
+    assert float(jnp.abs(got).max()) > 1e-3
+    np.testing.assert_allclose(got, -away / scale, atol=1e-4 * float(jnp.abs(got).max()))
 
 
 @pytest.mark.parametrize("case", ["dml"], ids=lambda case: f"g11-{case}")
