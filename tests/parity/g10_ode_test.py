@@ -43,7 +43,7 @@ MEMORIES = {
 def made():
     schedule = Schedule(steps=50)
     negative = jnp.asarray(DATA["out/negative_embeds"])
-    fixed, w = (Teacher(DIT), schedule, FEW_STEPS), Guidance.of_sampler(6.0)
+    fixed = Teacher(DIT), schedule, FEW_STEPS
     run = jax.jit(
         lambda params, noise: trajectory(*fixed, params, CONDITIONS, negative, noise, Guidance.of_sampler(6.0))
     )
