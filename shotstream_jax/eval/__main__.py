@@ -2,7 +2,7 @@
 
   python -m shotstream_jax.eval --config configs/tiny.py --stories 100 --shots 5 --out out/eval.json
   … --config.checkpoint=out/tiny/dmd_inter/model --sheet out/eval.png
-  … --config.checkpoint=out/tiny/teacher/model --source teacher    by the teacher's sampler, 50 guided steps a shot
+  … --config.checkpoint=tiny-teacher --source teacher --guidance 2 --context-guidance 3    by a teacher's sampler
   … --source reconstructed        drawn, and through the checkpoint's autoencoder: the ceiling
   … --source rendered             drawn: what the probe and the cut detector themselves get wrong
   … --context other               shots are given what another take of the story has left behind (none: nothing,
@@ -46,6 +46,11 @@ from shotstream_jax.vae.model import VAE
 GENERATED, TEACHER, RECONSTRUCTED, RENDERED = "generated", "teacher", "reconstructed", "rendered"
 GIVEN = {"own": lambda memory: memory, "first": sources.first_frames, "none": sources.nothing}
 OTHER = "other"
+SAMPLER = {  # the teacher's options: usual values, what they say
+    "guidance": (6.0, "away from no prompt; 1 for none"),
+    "context_guidance": (0.0, "away from no earlier shots; 0 for none"),
+    "sampler_steps": (50, "from noise to picture"),
+}
 SHOWN = 3  # stories on the sheet
 
 
@@ -58,12 +63,10 @@ def parser() -> cli.Parser:
         "--source", choices=(GENERATED, TEACHER, RECONSTRUCTED, RENDERED), default=GENERATED, help="of the pictures"
     )
     p.add_argument("--context", choices=[*GIVEN, OTHER], default="own", help="what shots are given of earlier ones")
-    p.add_argument(
-        "--guidance", type=float, default=6.0, metavar="W", help="of the teacher's sampler (default: %(default)s)"
-    )
-    p.add_argument(
-        "--context-guidance", type=float, default=0.0, metavar="W", help="… away from no memory (default: %(default)s)"
-    )
+    of_teacher = p.add_argument_group("the teacher's sampler, with --source teacher")
+    for name, (usual, says) in SAMPLER.items():
+        metavar = "N" if isinstance(usual, int) else "W"
+        of_teacher.add_argument(_flag(name), type=type(usual), metavar=metavar, help=f"{says} (default: {usual})")
     p.add_argument("--subset", choices=list(SUBSETS), default="simple", help="of the world (default: %(default)s)")
     p.add_argument("--seed", type=int, default=0, metavar="N", help="of the generated pictures (default: %(default)s)")
     p.add_argument("--probe", default=str(SHIPPED), metavar="FILE.safetensors", help="(default: the shipped one)")
@@ -80,6 +83,7 @@ def main(argv: Sequence[str]) -> None:
         raise InputError(f"--stories {args.stories}: chance and intervals need 2 or more")
     if args.context != "own" and args.source != GENERATED:
         raise InputError(f"--context goes with --source {GENERATED}")
+    complete_sampler(args)
     check_installed()
     out = check_writable(args.out, ".json")
     sheet = check_writable(args.sheet, ".png") if args.sheet else None
@@ -94,6 +98,21 @@ def main(argv: Sequence[str]) -> None:
     write(args, recipe, reader, judged, above, out)
 
 
+def complete_sampler(args: Namespace) -> None:
+    """Its usual values in place of those that were not given; none goes with another source."""
+    for name, (usual, _) in SAMPLER.items():
+        if getattr(args, name) is None:
+            setattr(args, name, usual)
+        elif args.source != TEACHER:
+            raise InputError(f"{_flag(name)} goes with --source {TEACHER}")
+    if args.sampler_steps < 1:
+        raise InputError(f"--sampler-steps {args.sampler_steps} < 1")
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
 def make_sources(args: Namespace, recipe: Recipe, form: Format) -> tuple[sources.Source, sources.Source | None]:
     """What is scored, and for generated pictures the ceiling: the same stories through the autoencoder."""
     if args.source == RENDERED:
@@ -104,7 +123,7 @@ def make_sources(args: Namespace, recipe: Recipe, form: Format) -> tuple[sources
     model = load(recipe.checkpoint, recipe.dtype, quantize=recipe.quantize)
     if args.source == TEACHER:
         guidance = Guidance.of_sampler(args.guidance, args.context_guidance)
-        made = sources.taught(model, recipe.video, args.seed, guidance)
+        made = sources.taught(model, recipe.video, args.seed, guidance, args.sampler_steps)
     elif args.context == OTHER:
         made = sources.from_another_take(model, recipe.video, args.seed)
     else:

@@ -66,12 +66,12 @@ def generated(model: Model, video: VideoFormat, seed: int, given: Given = lambda
     return make
 
 
-def taught(model: Model, video: VideoFormat, seed: int, guidance: Guidance) -> Source:
+def taught(model: Model, video: VideoFormat, seed: int, guidance: Guidance, sampler_steps: int) -> Source:
     """By a teacher's sampler, from the captions alone: what its student is held against."""
 
     def make(index: int, story: Story) -> np.ndarray:
         begin, shots = new_story(model, story.script.global_caption, seed + index, video), [[] for _ in story.shots]
-        for _, chunk in teacher_stories(model, [(begin, story.script.shots)], guidance=guidance):
+        for _, chunk in teacher_stories(model, [(begin, story.script.shots)], guidance, sampler_steps):
             shots[chunk.shot].append(chunk.frames)
         return np.stack([np.concatenate(frames) for frames in shots])
 

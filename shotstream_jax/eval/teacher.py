@@ -32,7 +32,7 @@ def teacher_stories(
     model: Model,
     stories: Sequence[tuple[Story, Sequence[str]]],
     guidance: Guidance,
-    sampler_steps: int = 50,
+    sampler_steps: int,
 ) -> Iterator[tuple[int, Chunk]]:
     """As generate.stream.stream_stories: (which story, its chunk), each story's in order.
 

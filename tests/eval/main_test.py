@@ -78,6 +78,9 @@ def test_rendered_needs_no_model_and_says_how_good_the_oracle_is(options, tmp_pa
         (["--stories=1"], "2 or more"),
         (["--shots=1"], "shots 1"),
         (["--source=rendered", "--context=none"], "--context goes with"),
+        (["--guidance=2"], "--guidance goes with --source teacher"),
+        (["--source=rendered", "--sampler-steps=2"], "--sampler-steps goes with"),
+        (["--source=teacher", "--sampler-steps=0"], "--sampler-steps 0 < 1"),
         (["--config.video.height=16"], "reads Format"),
         (["--subset=full"], "reads Format"),
         (["--probe=none.safetensors"], "no weight file"),
@@ -121,8 +124,8 @@ def test_another_takes_memory_is_what_changes(model, monkeypatch):
 
 def test_a_teachers_shots_lie_in_order(model):
     told, video = story("simple"), model.preset.video
-    made = sources.taught(model, video, 5, Guidance(5.0))(0, told)
+    made = sources.taught(model, video, 5, Guidance(5.0), 3)(0, told)
     begin = new_story(model, told.script.global_caption, 5, video)
-    chunks = [chunk for _, chunk in teacher_stories(model, [(begin, told.script.shots)], Guidance(5.0))]
+    chunks = [chunk for _, chunk in teacher_stories(model, [(begin, told.script.shots)], Guidance(5.0), 3)]
     np.testing.assert_array_equal(np.concatenate(made), np.concatenate([chunk.frames for chunk in chunks]))
     assert made.shape == (5, 11, 8, 12, 3) and (made[0] != made[1]).any()
