@@ -25,9 +25,8 @@ def get_config(preset: str = "tiny") -> ConfigDict:
     config.run.held_out_batches = 2
     config.run.sample_every = 300
     config.dropout.text = 0.0
-    config.optim = optim(2e-6 if wan else 8e-4, clip=1.0)
-    config.optim.decay_steps = 0 if wan else 100  # the student's steps: one in six
-    config.critic = optim(4e-7 if wan else 8e-4, clip=10.0)
+    config.optim = optim(2e-6 if wan else 2e-4, clip=1.0)
+    config.critic = optim(4e-7 if wan else 4e-4, clip=10.0)
     config.fake = trained("all")
     config.distillation = ConfigDict()
     config.distillation.guidance = 3.0 if wan else 1.0  # of the real score: cond + g·(cond − uncond)
