@@ -37,6 +37,6 @@ def get_config(preset: str = "tiny") -> ConfigDict:
     config.pairs.batch = 32 if wan else 20  # made at a time, over all devices
     config.pairs.sampler_steps = 50
     config.pairs.guidance = 6.0 if wan else 2.0  # tiny: docs/tiny.md, Teacher
-    config.pairs.context_guidance = 0.0 if wan else 6.0  # so that hats are kept
+    config.pairs.context_guidance = 0.0 if wan else 3.0  # so that hats are kept
     config.pairs.seed = 0
     return config

@@ -68,7 +68,7 @@ def get_config(preset: str = TINY) -> ConfigDict:
     config.time_weight = True
     config.sampler_steps = 50
     config.guidance = 6.0  # of the sampler: v_neg + w·(v_pos − v_neg)
-    config.context_guidance = 0.0  # … and c·σ·(v_pos − v without the earlier shots)
+    config.context_guidance = 0.0  # … and c·(v_pos − v without the earlier shots)
     return config
 
 

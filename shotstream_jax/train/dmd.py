@@ -97,7 +97,7 @@ def kl_gradient(
 
     d = networks.distillation
     guidance = Guidance(d.guidance, d.context_guidance)
-    target = guidance.apply(lambda c: x_0(real, c), conditions, negative, t)
+    target = guidance.apply(lambda c: x_0(real, c), conditions, negative)
     scale = jnp.mean(jnp.abs(x - target), axis=(1, 2, 3, 4), keepdims=True)
     return jnp.nan_to_num((x_0(fake, conditions) - target) / scale)
 

@@ -18,7 +18,7 @@ from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.typing import Array, Bool, Float, Int, PRNGKey, typechecked
 from shotstream_jax.data.batch import Batch, Conditions, drop_context, drop_text
 from shotstream_jax.dit.teacher import Teacher
-from shotstream_jax.flow.schedule import TRAIN_TIMES, Schedule, lift
+from shotstream_jax.flow.schedule import Schedule
 from shotstream_jax.flow.solver import Velocity
 from shotstream_jax.model import Params
 from shotstream_jax.train.step import normal_rows
@@ -81,11 +81,10 @@ def shot_velocity(
 class Guidance:
     """How far a prediction is moved away from those that know less.
 
-        v + text·(v − v under the negative prompt) + context·σ·(v − v without the earlier shots)      (2)
+        v + text·(v − v under the negative prompt) + context·(v − v without the earlier shots)      (2)
 
     text: the spec's g of the distillation. context: 0 in the paper, and no pass is made for it; before a first shot
-    there is nothing to leave out. It counts σ times: what only memory tells is settled while there is much noise, and
-    afterwards guidance only harms what the picture shows already (docs/tiny.md, Teacher).
+    there is nothing to leave out.
     """
 
     text: float
@@ -97,18 +96,12 @@ class Guidance:
         return cls(w - 1, context)
 
     def apply(
-        self,
-        predict: Callable[[Conditions], Array],
-        conditions: Conditions,
-        negative: Float[Array, "1 l e"],
-        t: Float[Array, "b"],
+        self, predict: Callable[[Conditions], Array], conditions: Conditions, negative: Float[Array, "1 l e"]
     ) -> Array:
-        """predict: of a shot under these conditions, velocity or x₀, at t. negative: the prompt's embedding."""
+        """predict: of a shot under these conditions, velocity or x₀. negative: the prompt's embedding."""
         v = predict(conditions)
         guided = v + self.text * (v - predict(conditions.under_one_prompt(negative)))
-        if not self.context:
-            return guided
-        return guided + lift(self.context * t / TRAIN_TIMES, v) * (v - predict(conditions.without_context()))
+        return guided + self.context * (v - predict(conditions.without_context())) if self.context else guided
 
 
 def guided_velocity(
@@ -117,7 +110,7 @@ def guided_velocity(
     """For the sampler."""
 
     def velocity(x_t: Array, t: Array) -> Array:
-        return guidance.apply(lambda c: shot_velocity(teacher, params, c, x_t, t), conditions, negative, t)
+        return guidance.apply(lambda c: shot_velocity(teacher, params, c, x_t, t), conditions, negative)
 
     return velocity
 
