@@ -41,7 +41,9 @@ setup(
         "eval": EVAL,
         "convert": ["torch>=2.6"],
         "tpu": ["jax[tpu]>=0.10"],
-        "aot": ["libtpu==0.0.42.1"],  # TPU programs compiled without a TPU; the one that jax 0.10.2 pins
+        "aot": [
+            "libtpu==0.0.42.1"
+        ],  # TPU programs compiled without a TPU; the one that jax 0.10.2 pins
         "gpu": ["jax[cuda12]>=0.10"],
     },
 )

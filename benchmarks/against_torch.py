@@ -42,9 +42,13 @@ Pair = tuple[Callable[[], Any], Callable[[], Any]]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--parts", default="dit,vae,text")
-    parser.add_argument("--dtype", default="float32", choices=list(TOLERANCE), help="of the dit's matmuls")
+    parser.add_argument(
+        "--dtype", default="float32", choices=list(TOLERANCE), help="of the dit's matmuls"
+    )
     parser.add_argument("--size", default="240x416")
     parser.add_argument("--layers", type=int, default=2, help="of the dit and of the text encoder")
     parser.add_argument("--seconds", type=float, default=30, help="for each part")
@@ -54,13 +58,17 @@ def main() -> None:
     height, width = map(int, args.size.split("x"))
     preset, grid = smaller(find_preset("wan-1.3b"), args.layers), (height // 8, width // 8)
     params = random_params(preset, 0)
-    say(f"{os.cpu_count()} cores, jax {jax.__version__}, torch {torch.__version__}; {args.size}, {args.layers} layers")
+    say(
+        f"{os.cpu_count()} cores, jax {jax.__version__}, torch {torch.__version__}; {args.size}, {args.layers} layers"
+    )
     for name in args.parts.split(","):
         ours, theirs = PARTS[name](preset, params, grid, args.dtype)
         difference = relative(np.asarray(ours(), np.float32), theirs().float().numpy())
         dtype = args.dtype if name == "dit" else "float32"
         if not difference < TOLERANCE[dtype]:
-            sys.exit(f"{name}: the results differ by {difference:.1e}: this is not the same mathematics")
+            sys.exit(
+                f"{name}: the results differ by {difference:.1e}: this is not the same mathematics"
+            )
         mine, other = timed_in_turn([ours, theirs], args.seconds)
         say(
             f"{name:5} {dtype:9} ours {1e3 * mine.median:8.0f} ms   torch {1e3 * other.median:8.0f} ms   "
@@ -84,18 +92,30 @@ def dit_pair(preset: Preset, params: Any, grid: tuple[int, int], dtype: str) -> 
     fill = memory.window - memory.chunk
     draw = lambda i, shape: jax.random.normal(jax.random.key(i), shape)  # noqa: E731
     caches = student.init_caches(1, *grid)
-    filled = lambda kv, i: KV(*(draw(i + j, a.shape).astype(kind) for j, a in enumerate((kv.keys, kv.values))))  # noqa: E731
-    caches = caches.replace(frames=filled(caches.frames, 0), text=filled(caches.text, 2), fill=jnp.array([fill]))
+    filled = lambda kv, i: KV(
+        *(draw(i + j, a.shape).astype(kind) for j, a in enumerate((kv.keys, kv.values)))
+    )  # noqa: E731
+    caches = caches.replace(
+        frames=filled(caches.frames, 0), text=filled(caches.text, 2), fill=jnp.array([fill])
+    )
     x, t = draw(4, (1, memory.chunk, *grid, cfg.channels)), jnp.array([500.0])
     ids = FrameIds(*(jnp.full((1, memory.chunk), n, jnp.int32) for n in (3, 2)))
 
     peer = ChunkPass(params["dit"], cfg, getattr(torch, dtype))
     position = memory.context + fill + np.arange(memory.chunk)[None]
-    turns = np.array(rotations(position, np.asarray(ids.phase), cfg.grid(*grid), cfg.head_dim))[:, 0]
+    turns = np.array(rotations(position, np.asarray(ids.phase), cfg.grid(*grid), cfg.head_dim))[
+        :, 0
+    ]
     turns = torch.complex(*(torch.tensor(a.reshape(-1, a.shape[-1])) for a in turns))
     given = [to_torch(a) for a in (x[0], time_sinusoid(t, cfg.freq_dim))]
-    cache = [tuple(to_torch(a[i, 0]) for a in (caches.frames.keys, caches.frames.values)) for i in range(cfg.layers)]
-    text = [tuple(to_torch(a[i, 0, 2]) for a in (caches.text.keys, caches.text.values)) for i in range(cfg.layers)]
+    cache = [
+        tuple(to_torch(a[i, 0]) for a in (caches.frames.keys, caches.frames.values))
+        for i in range(cfg.layers)
+    ]
+    text = [
+        tuple(to_torch(a[i, 0, 2]) for a in (caches.text.keys, caches.text.values))
+        for i in range(cfg.layers)
+    ]
     at = (memory.context + fill) * turns.shape[0] // memory.chunk
 
     denoise = jax.jit(functools.partial(student.apply, method="denoise"), donate_argnums=4)
@@ -110,7 +130,11 @@ def dit_pair(preset: Preset, params: Any, grid: tuple[int, int], dtype: str) -> 
 
 def vae_pair(preset: Preset, params: Any, grid: tuple[int, int], dtype: str) -> Pair:
     """A chunk in the middle of a shot. The stream is not handed on: both sides decode the same chunk again."""
-    vae, weights, chunk = VAE(preset.vae), jax.tree.map(jnp.asarray, params["vae"]), preset.memory.chunk
+    vae, weights, chunk = (
+        VAE(preset.vae),
+        jax.tree.map(jnp.asarray, params["vae"]),
+        preset.memory.chunk,
+    )
     z = jax.random.normal(jax.random.key(0), (1, chunk, *grid, preset.vae.channels))
     stream, _, _ = shot.decode_first(vae, weights, z)
     for _ in range(2):
@@ -127,7 +151,9 @@ def text_pair(preset: Preset, params: Any, grid: tuple[int, int], dtype: str) ->
     distance = np.arange(length)[None, :] - np.arange(length)[:, None]
     peer = Encode(params["text"], cfg, relative_buckets(distance, cfg.buckets, cfg.max_distance))
     given = jnp.asarray(ids[None], jnp.int32), jnp.array([valid])
-    return lambda: shot.encode_prompt(text, weights, *given)[0], lambda: peer(torch.tensor(ids), valid)
+    return lambda: shot.encode_prompt(text, weights, *given)[0], lambda: peer(
+        torch.tensor(ids), valid
+    )
 
 
 PARTS = {"dit": dit_pair, "vae": vae_pair, "text": text_pair}

@@ -17,17 +17,17 @@ import jax
 import numpy as np
 
 from shotstream_jax import cli
+from shotstream_jax.checkpoint.load import load_weights, preset_of
 from shotstream_jax.core.compilation import use_persistent_cache
-from shotstream_jax.data.world.plot import SUBSETS, WorldConfig
-from shotstream_jax.data.world.render import render_shot
-from shotstream_jax.data.world.sheet import write_png
-from shotstream_jax.data.world.source import WorldSource
-from shotstream_jax.data.world.story import SPLITS
-from shotstream_jax.data.world.wear import ACCENTS, shade
-from shotstream_jax.generate.video import check_writable
-from shotstream_jax.load import load_weights, preset_of
+from shotstream_jax.core.files import check_writable
 from shotstream_jax.vae import codec
 from shotstream_jax.vae.model import VAE
+from shotstream_jax.world.plot import SUBSETS, WorldConfig
+from shotstream_jax.world.render import render_shot
+from shotstream_jax.world.sheet import write_png
+from shotstream_jax.world.source import WorldSource
+from shotstream_jax.world.story import SPLITS
+from shotstream_jax.world.wear import ACCENTS, shade
 
 NEAR = 50  # of 255, the distance from a colour
 COLUMNS, ENLARGE, SHOWN = 6, 4, 10
@@ -36,8 +36,19 @@ COLUMNS, ENLARGE, SHOWN = 6, 4, 10
 def parser() -> cli.Parser:
     p = cli.make_parser("benchmarks.autoencoder", __doc__)
     p.add_argument("checkpoint", help="a checkpoint folder")
-    p.add_argument("--stories", type=int, default=100, metavar="N", help="of the test split (default: %(default)s)")
-    p.add_argument("--subset", choices=list(SUBSETS), default="simple", help="of the world (default: %(default)s)")
+    p.add_argument(
+        "--stories",
+        type=int,
+        default=100,
+        metavar="N",
+        help="of the test split (default: %(default)s)",
+    )
+    p.add_argument(
+        "--subset",
+        choices=list(SUBSETS),
+        default="simple",
+        help="of the world (default: %(default)s)",
+    )
     p.add_argument("--sheet", metavar="FILE.png", help="a picture of some shots")
     return p
 
@@ -62,7 +73,9 @@ def main(argv: Sequence[str]) -> None:
             if len(shown) < 2 * SHOWN:
                 shown += [pixels, made] if name == "shots" else []
     for (name, where), values in found.items():
-        cli.say(f"{name:14}{where:20}{np.mean(values):6.2f} dB, worst {np.min(values):6.2f}, {len(values)} shots")
+        cli.say(
+            f"{name:14}{where:20}{np.mean(values):6.2f} dB, worst {np.min(values):6.2f}, {len(values)} shots"
+        )
     if sheet:
         write_png(pathlib.Path(sheet), contact_sheet(shown))
         cli.say(f"{sheet}: originals, and what came back below")
@@ -73,7 +86,9 @@ def coders(vae: VAE, params: dict) -> tuple:
 
     @jax.jit
     def shot(pixels: jax.Array) -> jax.Array:
-        return codec.to_uint8(codec.decode(vae, params, codec.encode(vae, params, codec.from_uint8(pixels)[None])))[0]
+        return codec.to_uint8(
+            codec.decode(vae, params, codec.encode(vae, params, codec.from_uint8(pixels)[None]))
+        )[0]
 
     @jax.jit
     def alone(pixels: jax.Array) -> jax.Array:
@@ -95,7 +110,9 @@ def shot_with_masks(source: WorldSource, index: int) -> tuple[np.ndarray, dict[s
         box = (left <= columns) & (columns < right) & (top <= rows) & (rows < bottom)
         accent = ACCENTS[story.looks[part.name].accent]
         people |= box
-        worn |= box & functools.reduce(np.logical_or, (near(pixels, c) for c in (accent, shade(accent))))
+        worn |= box & functools.reduce(
+            np.logical_or, (near(pixels, c) for c in (accent, shade(accent)))
+        )
     return pixels, {"picture": whole, "characters": people, "hats and scarves": worn}
 
 
@@ -114,8 +131,12 @@ def contact_sheet(videos: Sequence[np.ndarray]) -> np.ndarray:
     rows = []
     for i, video in enumerate(videos):
         moments = np.linspace(0, len(video) - 1, COLUMNS).round().astype(int)
-        large = np.pad(video[moments].repeat(ENLARGE, 1).repeat(ENLARGE, 2), ((0, 0), (0, 0), (0, 4), (0, 0)))
-        rows.append(np.pad(np.concatenate(list(large), axis=1), ((0, 8 if i % 2 else 2), (0, 0), (0, 0))))
+        large = np.pad(
+            video[moments].repeat(ENLARGE, 1).repeat(ENLARGE, 2), ((0, 0), (0, 0), (0, 4), (0, 0))
+        )
+        rows.append(
+            np.pad(np.concatenate(list(large), axis=1), ((0, 8 if i % 2 else 2), (0, 0), (0, 0)))
+        )
     return np.concatenate(rows)
 
 

@@ -39,7 +39,10 @@ def random_state(preset: Preset, part: str) -> State:
     """Random tensors of a part, made when they are asked for."""
     dtype = np.dtype(ml_dtypes.bfloat16 if part == "text" else np.float32)
     shapes = part_table(preset, part).shapes()
-    return {key: Lazy(shape, dtype, functools.partial(draw, key, shape, dtype)) for key, shape in shapes.items()}
+    return {
+        key: Lazy(shape, dtype, functools.partial(draw, key, shape, dtype))
+        for key, shape in shapes.items()
+    }
 
 
 def draw(key: str, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
@@ -56,7 +59,11 @@ def make_set(preset: Preset, folder: pathlib.Path) -> None:
             write_public({"": random_state(preset, part)}, folder / name, lambda _: None)
     tokenizer = folder / "google" / "umt5-xxl" / "tokenizer.json"
     tokenizer.parent.mkdir(parents=True, exist_ok=True)
-    unigram = {"type": "Unigram", "unk_id": 2, "vocab": [["<pad>", 0.0], ["</s>", 0.0], ["<unk>", 0.0]]}
+    unigram = {
+        "type": "Unigram",
+        "unk_id": 2,
+        "vocab": [["<pad>", 0.0], ["</s>", 0.0], ["<unk>", 0.0]],
+    }
     tokenizer.write_text(json.dumps({"version": "1.0", "model": unigram}))
 
 
@@ -66,11 +73,22 @@ def measure(name: str, command: list[str], environment: dict[str, str] | None = 
     Polled, because the count that a process leaves behind at its end includes its parent's before the start.
     """
     start = time.perf_counter()
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, env=os.environ | (environment or {}))
+    process = subprocess.Popen(
+        command, stderr=subprocess.DEVNULL, env=os.environ | (environment or {})
+    )
     peak = 0.0
     while process.poll() is None:
         status = pathlib.Path(f"/proc/{process.pid}/status").read_text()
-        peak = max([peak, *(int(line.split()[1]) / 1024 for line in status.splitlines() if line.startswith("VmHWM"))])
+        peak = max(
+            [
+                peak,
+                *(
+                    int(line.split()[1]) / 1024
+                    for line in status.splitlines()
+                    if line.startswith("VmHWM")
+                ),
+            ]
+        )
         time.sleep(0.1)
     if process.returncode:
         sys.exit(f"{name} failed: {' '.join(command)}")
@@ -84,7 +102,9 @@ def say(**row: object) -> None:
 
 def same(part: str, a: pathlib.Path, b: pathlib.Path) -> bool:
     """Two public files, bit for bit."""
-    first, second = (public.open_transformer(p) if part == "dit" else public.open_flat(p) for p in (a, b))
+    first, second = (
+        public.open_transformer(p) if part == "dit" else public.open_flat(p) for p in (a, b)
+    )
     equal = (np.asarray(first[key]).tobytes() == np.asarray(second[key]).tobytes() for key in first)
     return set(first) == set(second) and all(equal)
 
@@ -92,22 +112,28 @@ def same(part: str, a: pathlib.Path, b: pathlib.Path) -> bool:
 LOAD = """
 import sys, jax
 from shotstream_jax.core.sharding import make_mesh
-from shotstream_jax.load import load
+from shotstream_jax.checkpoint.load import load
 model = load(sys.argv[1], dtype="bfloat16", mesh=make_mesh({"fsdp": 8}) if sys.argv[2] == "8" else None)
 jax.block_until_ready(model.params)
 """
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--dir", type=pathlib.Path, required=True, help="where the files go; removed at the end")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--dir", type=pathlib.Path, required=True, help="where the files go; removed at the end"
+    )
     args = parser.parse_args()
     preset = find_preset("wan-1.3b")
     wan, native = args.dir / "wan", args.dir / "native"
     wan.mkdir(parents=True, exist_ok=True)
     make_set(preset, wan)
     states = {part: random_state(preset, part) for part in FILES}
-    largest = max(math.prod(a.shape) * a.dtype.itemsize for state in states.values() for a in state.values())
+    largest = max(
+        math.prod(a.shape) * a.dtype.itemsize for state in states.values() for a in state.values()
+    )
     sizes = {part: round(state_bytes(state) / 2**30, 2) for part, state in states.items()}
     say(source_gb=sizes, largest_tensor_mb=round(largest / 2**20, 1))
     convert = [sys.executable, "-m", "shotstream_jax.convert"]
@@ -120,7 +146,9 @@ def main() -> None:
     measure("load bfloat16, 8 devices", [sys.executable, "-c", LOAD, str(native), "8"], eight)
     for part, name in FILES.items():
         out = args.dir / name
-        measure(f"export {part}", [*convert, "export", str(native), "--part", part, "--out", str(out)])
+        measure(
+            f"export {part}", [*convert, "export", str(native), "--part", part, "--out", str(out)]
+        )
         say(what=f"{part} identical to its source", value=same(part, wan / name, out))
         out.unlink()
     shutil.rmtree(args.dir)

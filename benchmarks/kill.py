@@ -18,17 +18,27 @@ import time
 
 import numpy as np
 
-from shotstream_jax.convert import native
-from shotstream_jax.core.checkpoint import open_array, read_slice
+from shotstream_jax.checkpoint import folder as native
+from shotstream_jax.checkpoint.arrays import open_array, read_slice
 
 
 def main() -> None:
     words = sys.argv[1:]
-    ours, theirs = (words[: words.index("--")], words[words.index("--") + 1 :]) if "--" in words else (words, [])
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    ours, theirs = (
+        (words[: words.index("--")], words[words.index("--") + 1 :])
+        if "--" in words
+        else (words, [])
+    )
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--kills", type=int, default=20)
-    parser.add_argument("--dir", type=pathlib.Path, required=True, help="a new folder for both runs")
-    parser.add_argument("--longest", type=float, default=30.0, help="a process lives at most this long, in seconds")
+    parser.add_argument(
+        "--dir", type=pathlib.Path, required=True, help="a new folder for both runs"
+    )
+    parser.add_argument(
+        "--longest", type=float, default=30.0, help="a process lives at most this long, in seconds"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     args = parser.parse_args(ours)
     calm, rough = args.dir / "calm", args.dir / "rough"
@@ -42,9 +52,16 @@ def main() -> None:
         finished = process.poll() is not None
         process.send_signal(signal.SIGKILL)
         process.wait()
-        say(kill=kill, after_s=round(time.time() - before, 1), steps_logged=steps(rough), snapshots=snapshots(rough))
+        say(
+            kill=kill,
+            after_s=round(time.time() - before, 1),
+            steps_logged=steps(rough),
+            snapshots=snapshots(rough),
+        )
         if finished:
-            sys.exit("the run was over before the last kill: give it more steps, or lower --longest")
+            sys.exit(
+                "the run was over before the last kill: give it more steps, or lower --longest"
+            )
     if start(rough, theirs).wait():
         sys.exit("the last start failed")
     equal = {"parameters": same_model(calm, rough), "losses": losses(calm) == losses(rough)}
@@ -62,7 +79,9 @@ def start(workdir: pathlib.Path, words: list[str]) -> subprocess.Popen:
 def losses(workdir: pathlib.Path) -> list[dict[str, float]]:
     """Every line's losses: what was logged by a process that died later was logged again, or cut back."""
     lines = (workdir / "metrics.jsonl").read_text().splitlines()
-    return [{k: v for k, v in json.loads(line).items() if k == "step" or "loss" in k} for line in lines]
+    return [
+        {k: v for k, v in json.loads(line).items() if k == "step" or "loss" in k} for line in lines
+    ]
 
 
 def steps(workdir: pathlib.Path) -> int:
@@ -77,9 +96,15 @@ def snapshots(workdir: pathlib.Path) -> list[str]:
 
 def same_model(a: pathlib.Path, b: pathlib.Path) -> bool:
     """Every array of the two results."""
-    names = sorted(str(p.parent.relative_to(a / "model" / "dit")) for p in (a / "model" / "dit").rglob("zarr.json"))
+    names = sorted(
+        str(p.parent.relative_to(a / "model" / "dit"))
+        for p in (a / "model" / "dit").rglob("zarr.json")
+    )
     read = lambda workdir, name: read_slice(open_array(workdir / "model" / "dit", name))  # noqa: E731
-    assert names and native.read_config(a / "model")["sizes"] == native.read_config(b / "model")["sizes"]
+    assert (
+        names
+        and native.read_config(a / "model")["sizes"] == native.read_config(b / "model")["sizes"]
+    )
     return all(np.array_equal(read(a, name), read(b, name)) for name in names)
 
 

@@ -18,16 +18,29 @@ import time
 def resident_mb(pid: int) -> float:
     """Resident memory of a process (Linux), in MB of 2²⁰ bytes."""
     status = pathlib.Path(f"/proc/{pid}/status").read_text()
-    return int(next(line for line in status.splitlines() if line.startswith("VmRSS")).split()[1]) / 1024
+    return (
+        int(next(line for line in status.splitlines() if line.startswith("VmRSS")).split()[1])
+        / 1024
+    )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--shots", type=int, default=40)
     shots = parser.parse_args().shots
     with tempfile.TemporaryDirectory() as folder:
         kept = pathlib.Path(folder) / "story"
-        command = [sys.executable, "-m", "shotstream_jax.generate", "--prompts", "-", "--save-story", str(kept)]
+        command = [
+            sys.executable,
+            "-m",
+            "shotstream_jax.generate",
+            "--prompts",
+            "-",
+            "--save-story",
+            str(kept),
+        ]
         command += ["--global-caption", "A red fox by the sea. ", "--out", f"{folder}/x.mp4"]
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL)
         seconds, memory = [], []

@@ -26,7 +26,9 @@ def main() -> None:
         for name, found in sorted(values.items()):
             fifth = 1 if name.startswith("held_out") else max(1, len(found) // 5)
             first, last = (sum(part) / fifth for part in (found[:fifth], found[-fifth:]))
-            sys.stdout.write(f"{workdir:24} {name:26} {first:.4g} → {last:.4g}  ({100 * (last / first - 1):+.0f} %)\n")
+            sys.stdout.write(
+                f"{workdir:24} {name:26} {first:.4g} → {last:.4g}  ({100 * (last / first - 1):+.0f} %)\n"
+            )
 
 
 if __name__ == "__main__":

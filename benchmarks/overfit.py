@@ -1,6 +1,6 @@
 """Does a teacher bring back the shots that it was trained on? After a run on a few stories it must, or there is a bug.
 
-    python -m shotstream_jax.data.world --out out/few/world --stories 20 --subset simple --size 32x48 --fps 8 \\
+    python -m shotstream_jax.world --out out/few/world --stories 20 --subset simple --size 32x48 --fps 8 \\
         --lengths 11
     python -m shotstream_jax.precompute --config configs/precompute.py:tiny --config.checkpoint=AUTOENCODER \\
         --csv out/few/world/clips.csv --out out/few/latents
@@ -26,10 +26,11 @@ import numpy as np
 
 from benchmarks.autoencoder import psnr
 from shotstream_jax import cli
+from shotstream_jax.checkpoint.load import load_weights, preset_of
 from shotstream_jax.core import rng
 from shotstream_jax.core.compilation import use_persistent_cache
-from shotstream_jax.data.pipeline import embeddings
-from shotstream_jax.data.world.sheet import write_png
+from shotstream_jax.core.files import check_writable
+from shotstream_jax.data.batches import embeddings
 from shotstream_jax.dit.teacher import Teacher
 from shotstream_jax.eval.context_error import CONTEXTS, read_batches
 from shotstream_jax.eval.files import SHIPPED, format_of, load_probe
@@ -37,11 +38,10 @@ from shotstream_jax.eval.labels import Labels
 from shotstream_jax.eval.reading import Reader, Reading
 from shotstream_jax.flow.schedule import Schedule
 from shotstream_jax.flow.solver import sample
-from shotstream_jax.generate.video import check_writable
-from shotstream_jax.load import load_weights, preset_of
-from shotstream_jax.train.flow_matching import shot_velocity
+from shotstream_jax.train.losses.flow_matching import shot_velocity
 from shotstream_jax.vae import codec
 from shotstream_jax.vae.model import VAE
+from shotstream_jax.world.sheet import write_png
 
 STEPS, COLUMNS, ENLARGE = 50, 4, 3
 
@@ -49,9 +49,18 @@ STEPS, COLUMNS, ENLARGE = 50, 4, 3
 def parser() -> cli.Parser:
     p = cli.make_parser("benchmarks.overfit", __doc__)
     p.add_argument("checkpoint", help="a teacher")
-    p.add_argument("--data", required=True, metavar="DIR", help="what it was trained on, with prompts as it reads them")
-    p.add_argument("--stories", type=int, default=200, metavar="N", help="at most (default: %(default)s)")
-    p.add_argument("--sheet", metavar="FILE.png", help="each row: the true shot, then the same one sampled")
+    p.add_argument(
+        "--data",
+        required=True,
+        metavar="DIR",
+        help="what it was trained on, with prompts as it reads them",
+    )
+    p.add_argument(
+        "--stories", type=int, default=200, metavar="N", help="at most (default: %(default)s)"
+    )
+    p.add_argument(
+        "--sheet", metavar="FILE.png", help="each row: the true shot, then the same one sampled"
+    )
     return p
 
 
@@ -67,7 +76,9 @@ def main(argv: Sequence[str]) -> None:
     true = np.concatenate([make(batch, number, None) for number, batch in enumerate(batches)])
     made = {"a stranger": np.roll(true, 1, axis=0)}
     for name in ("own", "another"):
-        made[f"after {name}"] = np.concatenate([make(batch, number, name) for number, batch in enumerate(batches)])
+        made[f"after {name}"] = np.concatenate(
+            [make(batch, number, name) for number, batch in enumerate(batches)]
+        )
     read = reader.read(true)
     for name, shots in made.items():
         shares = agreement(labels, read, reader.read(shots))
@@ -80,19 +91,27 @@ def main(argv: Sequence[str]) -> None:
 def sampler(checkpoint: str):
     """(batch, its number, whose context: one of CONTEXTS, or None for the true shot) → frames [b, p, y, x, 3] uint8."""
     preset = preset_of(checkpoint)
-    teacher, schedule, vae = Teacher(preset.dit), Schedule(STEPS, preset.steps.shift), VAE(preset.vae)
+    teacher, schedule, vae = (
+        Teacher(preset.dit),
+        Schedule(STEPS, preset.steps.shift),
+        VAE(preset.vae),
+    )
     dit, decoder = load_weights(checkpoint, "dit"), load_weights(checkpoint, "vae")
 
     @functools.partial(jax.jit, static_argnames="name")
     def latents(dit, batch, number, name):
         if name is None:
             return batch.target
-        noise = jax.random.normal(rng.stream(jax.random.key(0), "overfit", number), batch.target.shape)
+        noise = jax.random.normal(
+            rng.stream(jax.random.key(0), "overfit", number), batch.target.shape
+        )
         velocity = functools.partial(shot_velocity, teacher, dit, CONTEXTS[name](batch.conditions))
         return sample(velocity, noise, schedule)[0]
 
     decode = jax.jit(lambda params, z: codec.to_uint8(codec.decode(vae, params, z)))
-    return lambda batch, number, name: np.asarray(decode(decoder, latents(dit, batch, number, name)))
+    return lambda batch, number, name: np.asarray(
+        decode(decoder, latents(dit, batch, number, name))
+    )
 
 
 def agreement(labels: Labels, true: Sequence[Reading], made: Sequence[Reading]) -> dict[str, float]:

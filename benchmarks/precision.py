@@ -21,17 +21,19 @@ import numpy as np
 
 from shotstream_jax import cli
 from shotstream_jax.bench.measure import timed_in_turn
+from shotstream_jax.checkpoint.load import DTYPES
 from shotstream_jax.core.compilation import use_persistent_cache
 from shotstream_jax.dit.student import Student
 from shotstream_jax.generate import shot
-from shotstream_jax.load import DTYPES
 from shotstream_jax.memory.cache import Caches, FrameIds
 from shotstream_jax.model import Params, compute_params, random_params
 from shotstream_jax.nn.quantize import CHOICES, quantize_blocks
 from shotstream_jax.presets import PRESETS, Preset, find_preset
 from shotstream_jax.vae.model import VAE
 
-FORMATS = [(dtype, to) for to in CHOICES for dtype in DTYPES]  # the first is what the others are compared with
+FORMATS = [
+    (dtype, to) for to in CHOICES for dtype in DTYPES
+]  # the first is what the others are compared with
 PEAK = 2  # frames lie in [−1, 1]
 
 
@@ -43,7 +45,9 @@ class Subject(NamedTuple):
     grid: tuple[int, int]
 
     def latents(self, seed: int, *leading: int) -> jax.Array:
-        return jax.random.normal(jax.random.key(seed), (*leading, *self.grid, self.preset.dit.channels))
+        return jax.random.normal(
+            jax.random.key(seed), (*leading, *self.grid, self.preset.dit.channels)
+        )
 
 
 class Result(NamedTuple):
@@ -59,25 +63,40 @@ def main(argv: Sequence[str]) -> None:
     parser = cli.make_parser("benchmarks.precision", __doc__)
     parser.add_argument("--preset", default="tiny", choices=list(PRESETS))
     parser.add_argument("--layers", type=int, help="of the transformer (default: the preset's)")
-    parser.add_argument("--size", metavar="HEIGHTxWIDTH", help="of the picture (default: the preset's)")
-    parser.add_argument("--seconds", type=float, default=30, help="of timing (default: %(default)s)")
+    parser.add_argument(
+        "--size", metavar="HEIGHTxWIDTH", help="of the picture (default: the preset's)"
+    )
+    parser.add_argument(
+        "--seconds", type=float, default=30, help="of timing (default: %(default)s)"
+    )
     args = parser.parse_args(argv)
     use_persistent_cache()
     subject = make_subject(args)
     layers, grid = subject.preset.dit.layers, "×".join(map(str, subject.grid))
-    cli.say(f"{jax.devices()[0].device_kind}, jax {jax.__version__}: {args.preset}, {layers} layers, {grid} latents")
-    cli.say(f"{'matmuls':18}{'chunk 1':>11}{'PSNR':>10}{'chunk 2':>11}{'PSNR':>10}{'blocks':>12}{'a chunk':>11}")
+    cli.say(
+        f"{jax.devices()[0].device_kind}, jax {jax.__version__}: {args.preset}, {layers} layers, {grid} latents"
+    )
+    cli.say(
+        f"{'matmuls':18}{'chunk 1':>11}{'PSNR':>10}{'chunk 2':>11}{'PSNR':>10}{'blocks':>12}{'a chunk':>11}"
+    )
     results = [run(subject, dtype, to) for dtype, to in FORMATS]
     timings = timed_in_turn([result.again for result in results], args.seconds)
     for (dtype, to), result, timing in zip(FORMATS, results, timings, strict=True):
-        say_row(dtype if to == "none" else f"{dtype}, {to}", errors(result, results[0]), result.size, timing.median)
+        say_row(
+            dtype if to == "none" else f"{dtype}, {to}",
+            errors(result, results[0]),
+            result.size,
+            timing.median,
+        )
 
 
 def make_subject(args: argparse.Namespace) -> Subject:
     preset = find_preset(args.preset)
     video = preset.video
     if args.layers:
-        preset = dataclasses.replace(preset, dit=dataclasses.replace(preset.dit, layers=args.layers))
+        preset = dataclasses.replace(
+            preset, dit=dataclasses.replace(preset.dit, layers=args.layers)
+        )
     if args.size:
         height, width = map(int, args.size.split("x"))
         video = dataclasses.replace(video, height=height, width=width)
@@ -124,9 +143,15 @@ def frame_ids(number: int, frames: int) -> FrameIds:
 
 def errors(found: Result, exact: Result) -> list[tuple[float, float]]:
     """(Relative error of the latents, PSNR of the frames in dB) of each chunk."""
-    relative = [np.linalg.norm(a - b) / np.linalg.norm(b) for a, b in zip(found.latents, exact.latents, strict=True)]
+    relative = [
+        np.linalg.norm(a - b) / np.linalg.norm(b)
+        for a, b in zip(found.latents, exact.latents, strict=True)
+    ]
     square = [np.mean((a - b) ** 2) for a, b in zip(found.frames, exact.frames, strict=True)]
-    return [(float(r), 10 * math.log10(PEAK**2 / s) if s else math.inf) for r, s in zip(relative, square, strict=True)]
+    return [
+        (float(r), 10 * math.log10(PEAK**2 / s) if s else math.inf)
+        for r, s in zip(relative, square, strict=True)
+    ]
 
 
 def say_row(name: str, found: list[tuple[float, float]], size: int, seconds: float) -> None:

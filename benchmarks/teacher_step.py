@@ -19,35 +19,53 @@ import numpy as np
 
 from shotstream_jax import cli
 from shotstream_jax.bench.measure import roofline, timed_in_turn
-from shotstream_jax.data.batch import Batch, Conditions
+from shotstream_jax.dit.conditions import Batch, Conditions
 from shotstream_jax.dit.teacher import Teacher
 from shotstream_jax.flow.schedule import Schedule
 from shotstream_jax.memory.cache import FrameIds
 from shotstream_jax.model import random_params
 from shotstream_jax.presets import Preset, find_preset
 from shotstream_jax.train import flops
-from shotstream_jax.train.flow_matching import Dropout, draw, flow_loss
+from shotstream_jax.train.losses.flow_matching import Dropout, draw, flow_loss
 
 CONTEXT = 3  # frames
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    numbers = {"dim": 192, "heads": 6, "layers": 6, "frames": 9, "captions": 1, "text-len": 64, "batch": 16}
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    numbers = {
+        "dim": 192,
+        "heads": 6,
+        "layers": 6,
+        "frames": 9,
+        "captions": 1,
+        "text-len": 64,
+        "batch": 16,
+    }
     for name, value in numbers.items():
-        parser.add_argument(f"--{name}", type=int, default=value, metavar="N", help="(default: %(default)s)")
-    parser.add_argument("--remat", default="dots", choices=("none", "dots", "full"), help="(default: %(default)s)")
+        parser.add_argument(
+            f"--{name}", type=int, default=value, metavar="N", help="(default: %(default)s)"
+        )
+    parser.add_argument(
+        "--remat", default="dots", choices=("none", "dots", "full"), help="(default: %(default)s)"
+    )
     parser.add_argument("--seconds", type=float, default=30, help="(default: %(default)s)")
     args = parser.parse_args()
     tiny = find_preset("tiny")
     sizes = {"dim": args.dim, "ffn_dim": 4 * args.dim, "heads": args.heads, "layers": args.layers}
-    preset = dataclasses.replace(tiny, dit=dataclasses.replace(tiny.dit, **sizes, text_len=args.text_len))
+    preset = dataclasses.replace(
+        tiny, dit=dataclasses.replace(tiny.dit, **sizes, text_len=args.text_len)
+    )
     teacher, schedule = Teacher(preset.dit, remat=args.remat), Schedule(shift=preset.steps.shift)
     params, batch = random_params(preset, 0)["dit"], make_batch(preset, args)
     draws = draw(jax.random.key(1), batch.target.shape, schedule, Dropout())
     loss = functools.partial(flow_loss, teacher, schedule)
     calls = [jax.jit(loss), jax.jit(jax.value_and_grad(loss))]
-    forward, both = timed_in_turn([functools.partial(call, params, batch, draws) for call in calls], args.seconds)
+    forward, both = timed_in_turn(
+        [functools.partial(call, params, batch, draws) for call in calls], args.seconds
+    )
     tokens = int(np.prod(preset.dit.grid(*preset.latent_grid(preset.video))))
     memory = dataclasses.replace(preset.memory, context=CONTEXT)
     count = flops.teacher_pass(preset.dit, memory, args.frames - CONTEXT, tokens, args.captions)
@@ -57,7 +75,9 @@ def main() -> None:
     cli.say(
         f"loss {1e3 * forward.median:.0f} ms, with its gradient {1e3 * both.median:.0f} ms ({both.calls} calls each)"
     )
-    cli.say(f"{args.batch / both.median:.1f} stories/s; backward {both.median / forward.median - 1:.1f} times forward")
+    cli.say(
+        f"{args.batch / both.median:.1f} stories/s; backward {both.median / forward.median - 1:.1f} times forward"
+    )
     cli.say(f"{rate / 1e9:.0f} GFLOP/s; a large matmul reaches {most / 1e9:.0f}")
 
 

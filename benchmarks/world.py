@@ -8,12 +8,17 @@ Ten stories each, on one thread; the processor time of this process is counted, 
 import sys
 import time
 
-from shotstream_jax.data.world.plot import WorldConfig
-from shotstream_jax.data.world.source import WorldSource
+from shotstream_jax.world.plot import WorldConfig
+from shotstream_jax.world.source import WorldSource
 
 
 def main() -> None:
-    for subset, height, width in (("full", 64, 96), ("full", 480, 832), ("simple", 32, 48), ("simple", 48, 64)):
+    for subset, height, width in (
+        ("full", 64, 96),
+        ("full", 480, 832),
+        ("simple", 32, 48),
+        ("simple", 48, 64),
+    ):
         source = WorldSource(WorldConfig(subset), height, width, stories=10 if height < 100 else 1)
         began = time.process_time()
         frames = sum(len(source[index].frames) for index in range(len(source)))

@@ -47,6 +47,13 @@ def get_config(preset: str = TINY) -> ConfigDict:
     config.loss.characters = 2.0
     config.clip = 3  # latent frames of a piece of a shot
     config.measured = 200  # batches for the latents' mean and standard deviation
-    del config.dropout, config.text_lr, config.mask_weight, config.time_weight, config.sampler_steps, config.guidance
+    del (
+        config.dropout,
+        config.text_lr,
+        config.mask_weight,
+        config.time_weight,
+        config.sampler_steps,
+        config.guidance,
+    )
     del config.context_guidance
     return config

@@ -16,7 +16,9 @@ def get_config(preset: str = "tiny") -> ConfigDict:
     wan, config = preset == WAN, ode_init(preset)
     config.stage = "dmd_intra"
     config.start.checkpoint = "runs/ode_init/model" if wan else "out/tiny/ode_init/model"
-    config.teacher = "runs/teacher/model" if wan else "out/tiny/teacher_memory/model"  # both scores begin with it
+    config.teacher = (
+        "runs/teacher/model" if wan else "out/tiny/teacher_memory/model"
+    )  # both scores begin with it
     del config.pairs
     config.run.steps = 500 if wan else 600
     config.run.batch = 32 if wan else 8
@@ -29,8 +31,12 @@ def get_config(preset: str = "tiny") -> ConfigDict:
     config.critic = optim(4e-7 if wan else 4e-4, clip=10.0)
     config.fake = trained("all")
     config.distillation = ConfigDict()
-    config.distillation.guidance = 3.0 if wan else 1.0  # of the real score: cond + g·(cond − uncond)
-    config.distillation.context_guidance = 0.0 if wan else 3.0  # … + c·(cond − x₀ without the earlier shots)
+    config.distillation.guidance = (
+        3.0 if wan else 1.0
+    )  # of the real score: cond + g·(cond − uncond)
+    config.distillation.context_guidance = (
+        0.0 if wan else 3.0
+    )  # … + c·(cond − x₀ without the earlier shots)
     config.distillation.critic_steps = 5  # after each step of the student
     config.distillation.least_time = 20.0
     config.distillation.most_time = 980.0

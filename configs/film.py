@@ -44,5 +44,7 @@ def get_config(stage: str = "teacher") -> ConfigDict:
         config.optim.lr = 5e-4
     if stage == "dmd_inter":
         config.shots = 3
-        config.distillation.critic_steps = 4  # 6 steps and 3 shots would meet in the first shot only
+        config.distillation.critic_steps = (
+            4  # 6 steps and 3 shots would meet in the first shot only
+        )
     return config

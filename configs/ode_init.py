@@ -18,7 +18,9 @@ def get_config(preset: str = "tiny") -> ConfigDict:
     config.stage = "ode_init"
     config.start.checkpoint = "runs/teacher/model" if wan else "out/tiny/teacher_memory/model"
     config.start.scratch = False
-    config.data.path = "data/clips" if wan else "out/tiny/data"  # tiny: with the prompts as its teacher reads them
+    config.data.path = (
+        "data/clips" if wan else "out/tiny/data"
+    )  # tiny: with the prompts as its teacher reads them
     config.data.captions = "each"
     config.run.steps = 2000 if wan else 800
     config.run.held_out_every = 500 if wan else 200
@@ -29,7 +31,13 @@ def get_config(preset: str = "tiny") -> ConfigDict:
         config.optim.warmup_steps = 50
         config.optim.decay_steps = 800  # = run.steps
     config.trained = trained("all")
-    del config.text_lr, config.mask_weight, config.time_weight, config.sampler_steps, config.guidance
+    del (
+        config.text_lr,
+        config.mask_weight,
+        config.time_weight,
+        config.sampler_steps,
+        config.guidance,
+    )
     del config.context_guidance
     config.pairs = ConfigDict()
     config.pairs.path = "data/pairs" if wan else "out/tiny/pairs"

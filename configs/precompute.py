@@ -27,6 +27,8 @@ def get_config(preset: str = "tiny") -> ConfigDict:
         "compression artefacts, blocky, deformed face, deformed hands, missing or additional fingers, malformed limbs, "
         "crowded background, people walking backwards"
     )
-    if preset == "tiny":  # has seen only the drawn world's words, or none: zeros in place of a prompt
+    if (
+        preset == "tiny"
+    ):  # has seen only the drawn world's words, or none: zeros in place of a prompt
         config.negative_prompt = ""
     return config

@@ -17,12 +17,18 @@ def get_config() -> ConfigDict:
     config.video = ConfigDict()
     config.video.height = 32
     config.video.width = 48
-    config.video.shot_frames = 6  # latent frames a shot, a multiple of 3; 6 make 11 pixel frames, 1.4 seconds
+    config.video.shot_frames = (
+        6  # latent frames a shot, a multiple of 3; 6 make 11 pixel frames, 1.4 seconds
+    )
     config.video.fps = 8
     # One stream over many devices, the first ones; -1: all that the other axes leave.
     config.mesh = ConfigDict()
     config.mesh.data = 1  # stories side by side (the command line has one)
-    config.mesh.fsdp = 1  # parameters in slices, gathered in every pass: only where they do not fit otherwise
-    config.mesh.sequence = 1  # tokens of a frame; the autoencoder's rows are split over sequence × tensor
+    config.mesh.fsdp = (
+        1  # parameters in slices, gathered in every pass: only where they do not fit otherwise
+    )
+    config.mesh.sequence = (
+        1  # tokens of a frame; the autoencoder's rows are split over sequence × tensor
+    )
     config.mesh.tensor = 1  # heads and widths; the caches too are split by heads
     return config

@@ -4,7 +4,7 @@
 
 On four devices: … --config.mesh.sequence=2 --config.mesh.tensor=2
 
-The checkpoint is a folder of converted weights (see `shotstream_jax/load.py`); none are shipped.
+The checkpoint is a folder of converted weights (see `shotstream_jax/checkpoint/load.py`); none are shipped.
 """
 
 from ml_collections import ConfigDict

@@ -101,7 +101,9 @@ def build(cls: type[T], section: ConfigDict, name: str) -> T:
     kinds = typing.get_type_hints(cls)
     required = {f.name for f in dataclasses.fields(cls) if f.default is dataclasses.MISSING}
     if wrong := sorted((set(section) - set(kinds)) | (required - set(section))):
-        raise InputError(f"{name} has unknown or missing fields {wrong}; the fields are {sorted(kinds)}")
+        raise InputError(
+            f"{name} has unknown or missing fields {wrong}; the fields are {sorted(kinds)}"
+        )
     values = {}
     for field, value in section.items():
         nested = dataclasses.is_dataclass(kinds[field]) and isinstance(value, ConfigDict)
@@ -124,7 +126,9 @@ def _set_up_logging() -> None:
     logging.basicConfig(format="%(message)s", level=logging.INFO)
     package = os.path.dirname(os.path.abspath(__file__))
     for handler in root.handlers:
-        handler.addFilter(lambda record: record.levelno > logging.INFO or record.pathname.startswith(package))
+        handler.addFilter(
+            lambda record: record.levelno > logging.INFO or record.pathname.startswith(package)
+        )
 
 
 def run(main: Callable[[Sequence[str]], Any]) -> NoReturn:

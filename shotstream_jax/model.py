@@ -65,7 +65,13 @@ def init_part(preset: Preset, part: str, key: rng.PRNGKey) -> Params:
     latents = jnp.zeros((1, 1, size, size, preset.dit.channels))
     pixels = jnp.zeros((1, 1, preset.vae.space, preset.vae.space, 3))
     calls = {
-        "dit": (Teacher(preset.dit), latents, jnp.zeros(1), ids, jnp.zeros((1, 1, 1, preset.dit.text_dim))),
+        "dit": (
+            Teacher(preset.dit),
+            latents,
+            jnp.zeros(1),
+            ids,
+            jnp.zeros((1, 1, 1, preset.dit.text_dim)),
+        ),
         "vae": (VAE(preset.vae), pixels),
         "text": (UMT5(preset.text), jnp.zeros((1, 1), jnp.int32), jnp.ones(1, jnp.int32)),
     }
@@ -86,7 +92,9 @@ def param_dtype(path: tuple[Any, ...], dtype: jnp.dtype) -> jnp.dtype:
 
 def compute_params(params: Params, dtype: jnp.dtype) -> Params:
     """One part's parameters in the types that a pass computes with."""
-    return jax.tree_util.tree_map_with_path(lambda path, a: a.astype(param_dtype(path, dtype)), params)
+    return jax.tree_util.tree_map_with_path(
+        lambda path, a: a.astype(param_dtype(path, dtype)), params
+    )
 
 
 def random_params(preset: Preset, seed: int, parts: Sequence[str] = PARTS) -> Params:
@@ -96,7 +104,10 @@ def random_params(preset: Preset, seed: int, parts: Sequence[str] = PARTS) -> Pa
     """
     generator = np.random.default_rng(seed)
     draw = lambda path, leaf: _draw(generator, [key.key for key in path], leaf.shape)  # noqa: E731
-    return {part: jax.tree_util.tree_map_with_path(draw, abstract_params(preset, part)) for part in parts}
+    return {
+        part: jax.tree_util.tree_map_with_path(draw, abstract_params(preset, part))
+        for part in parts
+    }
 
 
 def _draw(generator: np.random.Generator, path: list[str], shape: tuple[int, ...]) -> np.ndarray:

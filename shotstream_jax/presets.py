@@ -23,7 +23,12 @@ class VideoFormat:
     fps: int = 16
 
     def __post_init__(self) -> None:
-        most = {"height": 16384, "width": 16384, "shot_frames": 10**6, "fps": 1000}  # H.264's edges, and reason
+        most = {
+            "height": 16384,
+            "width": 16384,
+            "shot_frames": 10**6,
+            "fps": 1000,
+        }  # H.264's edges, and reason
         for name, value in dataclasses.asdict(self).items():
             if not isinstance(value, int) or not 1 <= value <= most[name]:
                 raise InputError(f"{name} {value} must be a whole number from 1 to {most[name]}")
@@ -52,7 +57,9 @@ class Preset:
         unit = self.vae.space * self.dit.patch
         for name, size in (("height", video.height), ("width", video.width)):
             if size < unit or size % unit:
-                raise InputError(f"{name} {size} is no multiple of {unit}; try {max(unit, round(size / unit) * unit)}")
+                raise InputError(
+                    f"{name} {size} is no multiple of {unit}; try {max(unit, round(size / unit) * unit)}"
+                )
         self.memory.check_shot(video.shot_frames)
         return self.vae.grid(video.height, video.width)
 
@@ -65,7 +72,9 @@ class Preset:
         ):
             if number % (ways := lengths[axis]):
                 remedy = f"choose a divisor of {number}"
-                raise InputError(f"{what.format(number)} do not divide over mesh.{axis}={ways}: {remedy}")
+                raise InputError(
+                    f"{what.format(number)} do not divide over mesh.{axis}={ways}: {remedy}"
+                )
 
 
 _WAN_VAE = VAEConfig(dim=96, mean=WAN_MEAN, std=WAN_STD)
@@ -92,7 +101,14 @@ PRESETS = {
         Preset(  # small enough for a laptop's processor
             "tiny",
             DiTConfig(dim=128, ffn_dim=512, heads=4, layers=6, text_dim=64, text_len=48),
-            VAEConfig(dim=16, mean=TINY_MEAN, std=TINY_STD, mult=(1, 2, 4), blocks=1, time_down=(False, True)),
+            VAEConfig(
+                dim=16,
+                mean=TINY_MEAN,
+                std=TINY_STD,
+                mult=(1, 2, 4),
+                blocks=1,
+                time_down=(False, True),
+            ),
             UMT5Config(vocab=384, dim=64, heads=4, head_dim=16, ffn_dim=128, layers=2),
             VideoFormat(height=32, width=48, shot_frames=6, fps=8),
             steps=FewSteps(shift=4.0),  # fewer pixels average less noise away
@@ -106,7 +122,9 @@ def preset_from_dict(sizes: dict[str, Any]) -> Preset:
     kinds = typing.get_type_hints(Preset)
     try:
         parts = {
-            name: kinds[name](**{k: tuple(v) if isinstance(v, list) else v for k, v in value.items()})
+            name: kinds[name](
+                **{k: tuple(v) if isinstance(v, list) else v for k, v in value.items()}
+            )
             if dataclasses.is_dataclass(kinds[name])
             else value
             for name, value in sizes.items()

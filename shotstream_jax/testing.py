@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from shotstream_jax.checkpoint.load import cast
 from shotstream_jax.dit.config import DiTConfig
-from shotstream_jax.load import cast
 from shotstream_jax.memory.window import MemoryConfig
 from shotstream_jax.model import Model, random_params
 from shotstream_jax.presets import Preset, VideoFormat
@@ -11,8 +11,17 @@ from shotstream_jax.text.tokenizer import ByteTokenizer
 from shotstream_jax.text.umt5 import UMT5Config
 from shotstream_jax.vae.config import VAEConfig
 
-DIT = DiTConfig(dim=48, ffn_dim=56, heads=2, layers=2, freq_dim=16, text_dim=20, text_len=24, channels=4)
-VAE = VAEConfig(dim=6, mean=(0.1, -0.2, 0.3, 0.0), std=(1.5, 0.5, 2.0, 1.0), mult=(1, 2), blocks=1, time_down=(True,))
+DIT = DiTConfig(
+    dim=48, ffn_dim=56, heads=2, layers=2, freq_dim=16, text_dim=20, text_len=24, channels=4
+)
+VAE = VAEConfig(
+    dim=6,
+    mean=(0.1, -0.2, 0.3, 0.0),
+    std=(1.5, 0.5, 2.0, 1.0),
+    mult=(1, 2),
+    blocks=1,
+    time_down=(True,),
+)
 TEXT = UMT5Config(vocab=300, dim=20, heads=2, head_dim=10, ffn_dim=24, layers=2)
 MEMORY = MemoryConfig(context=4, chunk=2, window=6, sinks=2)
 
@@ -26,4 +35,6 @@ def tiny_preset(memory: MemoryConfig = MEMORY, shot_frames: int = 6) -> Preset:
 def tiny_model(preset: Preset | None = None, seed: int = 0) -> Model:
     preset = preset or tiny_preset()
     params = random_params(preset, seed)
-    return Model(preset, cast(params, np.float32), ByteTokenizer(), np.float32, f"random, seed {seed}")
+    return Model(
+        preset, cast(params, np.float32), ByteTokenizer(), np.float32, f"random, seed {seed}"
+    )

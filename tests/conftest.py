@@ -37,7 +37,9 @@ BEGIN, END = "<!-- parity:begin -->", "<!-- parity:end -->"
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
-        "--parity-table", metavar="FILE", help=f"write the parity table into FILE, between {BEGIN} and {END}"
+        "--parity-table",
+        metavar="FILE",
+        help=f"write the parity table into FILE, between {BEGIN} and {END}",
     )
 
 
@@ -66,7 +68,8 @@ def _parity_rows(stats: dict) -> list[tuple[str, ...]]:
     return [
         (
             f"{name} {GROUPS.get(name, '')}".strip(),
-            f"{int(c['passed'] + c['failed'])}" + (f" ({int(c['failed'])} failed)" if c["failed"] else ""),
+            f"{int(c['passed'] + c['failed'])}"
+            + (f" ({int(c['failed'])} failed)" if c["failed"] else ""),
             f"{int(c['skipped'])}",
             f"{c['output']:.1e}",
             f"{c['gradient']:.1e}" if "gradient" in c else "–",
@@ -76,7 +79,13 @@ def _parity_rows(stats: dict) -> list[tuple[str, ...]]:
 
 
 def _write_table(path: pathlib.Path, rows: list[tuple[str, ...]]) -> None:
-    head = ("group", "cases", "skipped", "largest absolute error", "largest gradient error / tensor's maximum")
+    head = (
+        "group",
+        "cases",
+        "skipped",
+        "largest absolute error",
+        "largest gradient error / tensor's maximum",
+    )
     lines = ["| " + " | ".join(row) + " |" for row in (head, ("---",) * len(head), *rows)]
     text = path.read_text()
     before, after = text.split(BEGIN)[0], text.split(END)[1]

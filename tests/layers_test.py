@@ -42,7 +42,10 @@ ALLOWED = {  # layer → layers of ours that it may import, besides itself
 ONLY_IN = {  # library → the only places that may import it
     "torch": ("convert",),
     "safetensors": ("convert",),
-    "optax": ("train", "eval.train_probe"),  # the probe has a training of its own: no stage, no mesh, no resuming
+    "optax": (
+        "train",
+        "eval.train_probe",
+    ),  # the probe has a training of its own: no stage, no mesh, no resuming
     "scenedetect": ("eval.cuts",),
     "qwix": ("nn.quantize",),
     "grain": ("data",),
@@ -52,7 +55,14 @@ ONLY_IN = {  # library → the only places that may import it
     "tensorboardX": ("train.log",),
     "ml_collections": ("cli",),
     "av": ("generate.video", "data"),
-    "tqdm": ("generate.__main__", "convert.__main__", "data.world.__main__", "precompute", "train", "eval"),
+    "tqdm": (
+        "generate.__main__",
+        "convert.__main__",
+        "data.world.__main__",
+        "precompute",
+        "train",
+        "eval",
+    ),
 }
 
 

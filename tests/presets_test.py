@@ -13,7 +13,9 @@ from shotstream_jax.core.errors import InputError
 from shotstream_jax.model import abstract_params
 from shotstream_jax.presets import VideoFormat, find_preset
 
-MANIFEST = json.loads((pathlib.Path(__file__).parent / "parity" / "data" / "manifest.json").read_text())
+MANIFEST = json.loads(
+    (pathlib.Path(__file__).parent / "parity" / "data" / "manifest.json").read_text()
+)
 PUBLIC = [
     ("wan-1.3b", "dit", "Wan2.1-T2V-1.3B"),
     ("wan-14b", "dit", "Wan2.1-T2V-14B"),
@@ -25,7 +27,9 @@ PUBLIC = [
 @pytest.mark.parametrize("name, part, file", PUBLIC, ids=lambda v: v)
 def test_parameters_are_the_public_ones(name, part, file):
     preset, table = find_preset(name), part_table(find_preset(name), part)
-    assert table.shapes() == {key: tuple(shape) for key, shape in MANIFEST[file]["state_dict"].items()}
+    assert table.shapes() == {
+        key: tuple(shape) for key, shape in MANIFEST[file]["state_dict"].items()
+    }
     abstract = abstract_params(preset, part)
     check_table(table, flax.traverse_util.flatten_dict(abstract))
     assert sum(leaf.size for leaf in jax.tree.leaves(abstract)) == MANIFEST[file]["num_params"]
@@ -42,7 +46,9 @@ def test_parameters_are_the_public_ones(name, part, file):
 )
 def test_impossible_formats_name_the_remedy(change, message):
     with pytest.raises(InputError, match=message):
-        find_preset("wan-1.3b").latent_grid(VideoFormat(**({"height": 480, "width": 832, "shot_frames": 21} | change)))
+        find_preset("wan-1.3b").latent_grid(
+            VideoFormat(**({"height": 480, "width": 832, "shot_frames": 21} | change))
+        )
 
 
 def test_formats_of_the_paper():

@@ -13,8 +13,13 @@ class ChunkPass:
     def __init__(self, params: dict[str, Any], cfg: Any, dtype: torch.dtype):
         self.cfg, self.dtype = cfg, dtype
         layers = len(params["blocks"]["table"])
-        self.ends = {name: self._linear(params[name], dtype) for name in ("patch_embedding", "head")}
-        self.time = {n: self._linear(params[n], torch.float32) for n in ("time_in", "time_out", "time_projection")}
+        self.ends = {
+            name: self._linear(params[name], dtype) for name in ("patch_embedding", "head")
+        }
+        self.time = {
+            n: self._linear(params[n], torch.float32)
+            for n in ("time_in", "time_out", "time_projection")
+        }
         self.head_table = torch.tensor(params["head_table"])
         self.blocks = [self._block(params["blocks"], i) for i in range(layers)]
 
@@ -36,13 +41,23 @@ class ChunkPass:
         return norms | {name: self._linear(p[name], self.dtype) for name in "qkvo"}
 
     def __call__(
-        self, x: Tensor, sinusoid: Tensor, turns: Tensor, cache: list[tuple[Tensor, Tensor]], at: int, text: Any
+        self,
+        x: Tensor,
+        sinusoid: Tensor,
+        turns: Tensor,
+        cache: list[tuple[Tensor, Tensor]],
+        at: int,
+        text: Any,
     ) -> Tensor:
         """x [f, h, w, c] → velocity. sinusoid [1, 256]: of t. turns [f·t, k/2] complex. cache: keys and values
         [n, s, k] of each layer, the chunk's own go in at token `at`. text: keys and values [n, l, k] of each layer."""
         f, h, w, c = x.shape
         p = self.cfg.patch
-        patches = x.reshape(f, h // p, p, w // p, p, c).permute(0, 1, 3, 2, 4, 5).reshape(1, -1, p * p * c)
+        patches = (
+            x.reshape(f, h // p, p, w // p, p, c)
+            .permute(0, 1, 3, 2, 4, 5)
+            .reshape(1, -1, p * p * c)
+        )
         y = F.linear(patches.to(self.dtype), *self.ends["patch_embedding"])
         e = F.linear(F.silu(F.linear(sinusoid, *self.time["time_in"])), *self.time["time_out"])
         e0 = F.linear(F.silu(e), *self.time["time_projection"]).reshape(6, -1)
@@ -53,25 +68,35 @@ class ChunkPass:
         out = out.reshape(f, h // p, w // p, p, p, c).permute(0, 1, 3, 2, 4, 5)
         return out.reshape(f, h, w, c)
 
-    def block(self, b: Any, x: Tensor, e0: Tensor, turns: Tensor, frames: Any, at: int, caption: Any) -> Tensor:
+    def block(
+        self, b: Any, x: Tensor, e0: Tensor, turns: Tensor, frames: Any, at: int, caption: Any
+    ) -> Tensor:
         shift1, scale1, gate1, shift2, scale2, gate2 = e0 + b["table"]
         h, a = self.modulated(x, shift1, scale1), b["self"]
-        q, k = (turned(self.heads(self.normed(F.linear(h, *a[n]), a[f"norm_{n}"])), turns) for n in "qk")
+        q, k = (
+            turned(self.heads(self.normed(F.linear(h, *a[n]), a[f"norm_{n}"])), turns) for n in "qk"
+        )
         keys, values = frames
         stop = at + q.shape[1]
         keys[:, at:stop], values[:, at:stop] = k, self.heads(F.linear(h, *a["v"]))
-        attended = F.scaled_dot_product_attention(q[None], keys[None, :, :stop], values[None, :, :stop])[0]
+        attended = F.scaled_dot_product_attention(
+            q[None], keys[None, :, :stop], values[None, :, :stop]
+        )[0]
         x = x + (gate1 * F.linear(self.joined(attended), *a["o"])).to(x.dtype)
         a, norm = b["cross"], [w.to(x.dtype) for w in b["norm"]]
         h = F.layer_norm(x, x.shape[-1:], *norm, eps=self.cfg.eps)
         q = self.heads(self.normed(F.linear(h, *a["q"]), a["norm_q"]))
         attended = F.scaled_dot_product_attention(q[None], caption[0][None], caption[1][None])[0]
         x = x + F.linear(self.joined(attended), *a["o"])
-        hidden = F.gelu(F.linear(self.modulated(x, shift2, scale2), *b["ffn"][0]), approximate="tanh")
+        hidden = F.gelu(
+            F.linear(self.modulated(x, shift2, scale2), *b["ffn"][0]), approximate="tanh"
+        )
         return x + (gate2 * F.linear(hidden, *b["ffn"][1])).to(x.dtype)
 
     def modulated(self, x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
-        return (F.layer_norm(x, x.shape[-1:], eps=self.cfg.eps) * (1 + scale) + shift).to(self.dtype)
+        return (F.layer_norm(x, x.shape[-1:], eps=self.cfg.eps) * (1 + scale) + shift).to(
+            self.dtype
+        )
 
     def normed(self, x: Tensor, gain: Tensor) -> Tensor:
         return F.rms_norm(x, x.shape[-1:], gain.to(x.dtype), self.cfg.eps)

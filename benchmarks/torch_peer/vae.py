@@ -34,7 +34,9 @@ class Decode:
         return x[0].permute(1, 2, 3, 0).clamp(-1, 1)
 
     def conv(self, x: Tensor, p: Any, past: Any) -> Tensor:
-        return F.conv3d(torch.cat([past["time"]["past"], x], 2), p["kernel"], p["bias"], padding=(0, 1, 1))
+        return F.conv3d(
+            torch.cat([past["time"]["past"], x], 2), p["kernel"], p["bias"], padding=(0, 1, 1)
+        )
 
     def norm(self, x: Tensor, p: Any) -> Tensor:
         return F.normalize(x, dim=1) * (x.shape[1] ** 0.5 * p["scale"])[:, None, None, None]
@@ -49,7 +51,9 @@ class Decode:
 
     def attention(self, x: Tensor, p: Any) -> Tensor:
         _, c, frames, rows, columns = x.shape
-        tokens = self.norm(x, p["norm"])[0].permute(1, 2, 3, 0).reshape(frames, 1, rows * columns, c)
+        tokens = (
+            self.norm(x, p["norm"])[0].permute(1, 2, 3, 0).reshape(frames, 1, rows * columns, c)
+        )
         q, k, v = F.linear(tokens, *_pointwise(p["qkv"])).chunk(3, -1)
         out = F.linear(F.scaled_dot_product_attention(q, k, v), *_pointwise(p["proj"]))
         return x + out.reshape(frames, rows, columns, c).permute(3, 0, 1, 2)[None]

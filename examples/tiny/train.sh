@@ -15,7 +15,7 @@ stage autoencoder "$OUT/autoencoder"
 if [ ! -f "$OUT/world/clips.csv" ]; then
     say "drawing $STORIES stories"
     # Shots of two are the hardest, so they come twice as often as in the stories that the models are scored on.
-    $PY -m shotstream_jax.data.world --out "$OUT/world" --stories "$STORIES" --subset simple --size 32x48 --fps 8 --lengths 11 \
+    $PY -m shotstream_jax.world --out "$OUT/world" --stories "$STORIES" --subset simple --size 32x48 --fps 8 --lengths 11 \
         --pairs 0.5
 fi
 if [ ! -f "$OUT/latents/dataset.json" ]; then

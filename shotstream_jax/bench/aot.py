@@ -1,4 +1,4 @@
-"""What a stream needs on a TPU slice that is not there, and the fastest that it could run (core/aot compiles).
+"""What a stream needs on a TPU slice that is not there, and the fastest that it could run (aot/compile compiles).
 
   python -m shotstream_jax.bench --aot v5p:2x2x1 --preset wan-1.3b --dtype bfloat16 --mesh sequence=2,tensor=2
 
@@ -8,7 +8,7 @@ A program takes at least
 
 with the data sheets' numbers (core/devices). FLOPs: by formula, over the devices that share them. Bytes of memory:
 every pass reads each argument once, the rest of the result is written once; or XLA's own count, if that is more (it
-leaves out Pallas kernels and counts a loop's body once). Received: the collectives of the compiled program (core/hlo).
+leaves out Pallas kernels and counts a loop's body once). Received: the collectives of the compiled program (aot/hlo).
 It is an estimate of what cannot be exceeded, not of what will be reached.
 """
 
@@ -19,16 +19,14 @@ import pathlib
 from collections.abc import Sequence
 
 from shotstream_jax import cli
+from shotstream_jax.aot.compile import GIB, HEAD, Compiled, compile_program
 from shotstream_jax.bench.parts import PARTS, Part, Subject
-from shotstream_jax.core.aot import GIB, HEAD, Compiled, compile_program
 from shotstream_jax.core.devices import HBM, Peak, device_peak
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.files import write_whole
 
 COMPILED = ("text", "prefill", "chunk", "vae")
-REMEDY = (
-    "Raise tensor or sequence in --mesh, give the autoencoder or the text encoder other devices, or take more of them"
-)
+REMEDY = "Raise tensor or sequence in --mesh, give the autoencoder or the text encoder other devices, or take more of them"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,7 +64,9 @@ def report(subject: Subject, parts: Sequence[str], slice_name: str, path: str | 
     device = subject.model.mesh().devices.flat[0]
     peak, budget = device_peak(device), HBM.get(device.device_kind)
     if peak is None:
-        raise InputError(f"--aot {slice_name}: the speed of {device.device_kind} is not in core/devices")
+        raise InputError(
+            f"--aot {slice_name}: the speed of {device.device_kind} is not in core/devices"
+        )
     say_head(subject, slice_name, budget)
     made = {}
     for part in chosen(subject, parts):
@@ -78,10 +78,25 @@ def report(subject: Subject, parts: Sequence[str], slice_name: str, path: str | 
     if stream:
         say_stream(stream, budget)
     if path:
-        rows = [p.as_dict() | dataclasses.asdict(b) | {"seconds_at_least": b.seconds} for _, p, b in made.values()]
-        about = {"slice": slice_name, "mesh": dict(subject.model.mesh().shape), "preset": subject.model.preset.name}
-        about |= {"video": dataclasses.asdict(subject.video), "dtype": subject.model.dtype.dtype.name}
-        about |= {"hbm_gib": budget, "peak": peak._asdict(), "batch": subject.batch, "programs": rows}
+        rows = [
+            p.as_dict() | dataclasses.asdict(b) | {"seconds_at_least": b.seconds}
+            for _, p, b in made.values()
+        ]
+        about = {
+            "slice": slice_name,
+            "mesh": dict(subject.model.mesh().shape),
+            "preset": subject.model.preset.name,
+        }
+        about |= {
+            "video": dataclasses.asdict(subject.video),
+            "dtype": subject.model.dtype.dtype.name,
+        }
+        about |= {
+            "hbm_gib": budget,
+            "peak": peak._asdict(),
+            "batch": subject.batch,
+            "programs": rows,
+        }
         about |= {"stream": dataclasses.asdict(stream) if stream else None, "versions": versions()}
         write_whole(pathlib.Path(path), (json.dumps(about, indent=1) + "\n").encode())
 
@@ -107,7 +122,9 @@ def stream_bound(made: dict[str, tuple[Part, Compiled, Bound]]) -> StreamBound:
     seconds = {name: bound.seconds for name, (_, _, bound) in made.items()}
     compiled = {name: compiled for name, (_, compiled, _) in made.items()}
     chunk = sum(seconds[name] for name in ("chunk_step", "commit", "decode_next"))
-    first = sum(seconds[name] for name in ("encode_prompt", "prefill", "chunk_step", "decode_first"))
+    first = sum(
+        seconds[name] for name in ("encode_prompt", "prefill", "chunk_step", "decode_first")
+    )
     held = sum(compiled[name].argument for name in ("encode_prompt", "chunk_step", "decode_next"))
     working = max(c.total - c.argument for c in compiled.values())
     return StreamBound(made["decode_next"][0].frames / chunk, first, held + working)
@@ -126,7 +143,9 @@ def say_head(subject: Subject, slice_name: str, budget: float | None) -> None:
 
 def say(part: Part, compiled: Compiled, bound: Bound) -> None:
     cli.say(f"{compiled.line}{1e3 * bound.seconds:>11.1f} ms")
-    terms = ", ".join(f"{name} {1e3 * seconds:.1f}" for name, seconds in dataclasses.asdict(bound).items())
+    terms = ", ".join(
+        f"{name} {1e3 * seconds:.1f}" for name, seconds in dataclasses.asdict(bound).items()
+    )
     cli.say(f"    {part.variant}; by {bound.by} ({terms} ms); {compiled.sent}")
 
 

@@ -41,7 +41,10 @@ def timed_in_turn(calls: list[Callable[[], Any]], seconds: float) -> list[Timing
     while len(durations[0]) < LEAST_CALLS or time.perf_counter() < stop:
         for call, found in zip(calls, durations, strict=True):
             found.append(_once(call))
-    return [Timing(first, statistics.median(d), len(d)) for first, d in zip(firsts, durations, strict=True)]
+    return [
+        Timing(first, statistics.median(d), len(d))
+        for first, d in zip(firsts, durations, strict=True)
+    ]
 
 
 def _once(call: Callable[[], Any]) -> float:
@@ -55,7 +58,9 @@ def roofline(dtype: jnp.dtype, seconds: float) -> Roofline:
     n, size = (2048, 2**26) if jax.devices()[0].platform == "cpu" else (8192, 2**29)
     a = jax.jit(lambda key: jax.random.normal(key, (n, n), dtype))(jax.random.key(0))
     product = jax.jit(lambda a: jnp.dot(a, a, preferred_element_type=jnp.float32).astype(dtype))
-    add = jax.jit(lambda x: x + 1, donate_argnums=0)  # into its own memory: fresh pages cost more than the copy
+    add = jax.jit(
+        lambda x: x + 1, donate_argnums=0
+    )  # into its own memory: fresh pages cost more than the copy
     buffer = jnp.zeros(size, jnp.float32)
 
     def copy() -> Any:

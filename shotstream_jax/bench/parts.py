@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import NamedSharding
 
+from shotstream_jax.aot.compile import Program
 from shotstream_jax.bench.count import matmul_flops
-from shotstream_jax.core.aot import Program
 from shotstream_jax.core.sharding import activation_spec, with_shardings
 from shotstream_jax.core.typing import Array
 from shotstream_jax.dit.student import Student
@@ -78,8 +78,12 @@ class Subject(NamedTuple):
     def make(self, f: Callable[[], Any], dims: Any) -> Any:
         """What f makes, laid out by its arrays' dimensions (a tree of letters as in core/sharding)."""
         mesh, shapes = self.model.mesh(), jax.eval_shape(f)
-        places = jax.tree.map(lambda d, a: NamedSharding(mesh, activation_spec(mesh, d, a.shape)), dims, shapes)
-        return with_shardings(shapes, places) if self.abstract else jax.jit(f, out_shardings=places)()
+        places = jax.tree.map(
+            lambda d, a: NamedSharding(mesh, activation_spec(mesh, d, a.shape)), dims, shapes
+        )
+        return (
+            with_shardings(shapes, places) if self.abstract else jax.jit(f, out_shardings=places)()
+        )
 
     def latents(self, frames: int) -> Array:
         shape = (self.batch, frames, *self.grid, self.model.preset.dit.channels)
@@ -88,7 +92,13 @@ class Subject(NamedTuple):
     def noise(self) -> Array:
         """Of a chunk, all its steps."""
         preset = self.model.preset
-        shape = (len(preset.steps.nominal), self.batch, preset.memory.chunk, *self.grid, preset.dit.channels)
+        shape = (
+            len(preset.steps.nominal),
+            self.batch,
+            preset.memory.chunk,
+            *self.grid,
+            preset.dit.channels,
+        )
         return self.make(lambda: jax.random.normal(jax.random.key(0), shape), "_ b f h w c")
 
     def ids(self, frames: int) -> FrameIds:
@@ -97,7 +107,9 @@ class Subject(NamedTuple):
 
     def caches(self, fill: int) -> Caches:
         empty = lambda: self.model.student.init_caches(self.batch, *self.grid)  # noqa: E731
-        return self.make(lambda: empty().replace(fill=jnp.full(self.batch, fill, jnp.int32)), cache.DIMS)
+        return self.make(
+            lambda: empty().replace(fill=jnp.full(self.batch, fill, jnp.int32)), cache.DIMS
+        )
 
     def text(self) -> Array:
         cfg, slots = self.model.preset.dit, self.model.preset.memory.captions
@@ -110,13 +122,19 @@ def text_parts(subject: Subject) -> Iterator[Part]:
     length = model.preset.dit.text_len
     ids = subject.make(lambda: jnp.ones((batch, length), jnp.int32), "b l")
     valid = subject.make(lambda: jnp.full(batch, length), "b")
-    program = _program("encode_prompt", shot.encode_prompt, model.text, model.params["text"], ids, valid)
+    program = _program(
+        "encode_prompt", shot.encode_prompt, model.text, model.params["text"], ids, valid
+    )
     yield Part("text", f"{length} tokens", program, ways=subject.ways("data", "tensor"))
 
 
 def prefill_parts(subject: Subject) -> Iterator[Part]:
     model, (cfg, memory) = subject.model, (subject.model.preset.dit, subject.model.preset.memory)
-    context, ids, text = subject.latents(memory.context), subject.ids(memory.context), subject.text()
+    context, ids, text = (
+        subject.latents(memory.context),
+        subject.ids(memory.context),
+        subject.text(),
+    )
     tokens = memory.context * subject.tokens
     count = subject.batch * flops.forward(cfg, tokens, tokens, memory.captions)
     arguments = model.student, model.params["dit"], context, ids, text, subject.caches(0)
@@ -133,7 +151,13 @@ def dit_parts(subject: Subject) -> Iterator[Part]:
     for fill in _fills(subject):
         arguments = model.student, model.params["dit"], x, t, ids, subject.caches(fill)
         program = Program("denoise", _pass, arguments, _pass_flops(subject, fill))
-        yield Part("pass", _nth(subject, fill), program, carried=(5, lambda caches: caches), ways=_ways(subject))
+        yield Part(
+            "pass",
+            _nth(subject, fill),
+            program,
+            carried=(5, lambda caches: caches),
+            ways=_ways(subject),
+        )
 
 
 def chunk_parts(subject: Subject) -> Iterator[Part]:
@@ -144,7 +168,9 @@ def chunk_parts(subject: Subject) -> Iterator[Part]:
     for fill in _fills(subject):
         passes = len(steps.nominal)
         arguments = model.student, params, noise, ids, subject.caches(fill), steps
-        program = Program("chunk_step", shot.chunk_step, arguments, passes * _pass_flops(subject, fill))
+        program = Program(
+            "chunk_step", shot.chunk_step, arguments, passes * _pass_flops(subject, fill)
+        )
         carried = 4, lambda made: made[1]
         yield Part("chunk", _nth(subject, fill), program, frames, carried, passes, _ways(subject))
         # The last layer makes keys and values only.
@@ -163,10 +189,17 @@ def vae_parts(subject: Subject) -> Iterator[Part]:
     yield Part("decode", "a shot's first chunk", first, frames, ways=ways)
     shapes = jax.eval_shape(functools.partial(shot.decode_first, model.vae), params, z)[0]
     places = jax.tree.map(lambda _: "b p y x c", shapes)
-    stream = subject.make(lambda: jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), shapes), places)
+    stream = subject.make(
+        lambda: jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), shapes), places
+    )
     later = _program("decode_next", shot.decode_next, model.vae, params, z, stream)
     yield Part(
-        "decode", "a later chunk", later, subject.batch * chunk * time, carried=(3, lambda made: made[0]), ways=ways
+        "decode",
+        "a later chunk",
+        later,
+        subject.batch * chunk * time,
+        carried=(3, lambda made: made[0]),
+        ways=ways,
     )
     shape = (subject.batch, subject.video.height, subject.video.width, 3)
     frame = subject.make(lambda: jnp.zeros(shape), "b y x c")
@@ -175,14 +208,23 @@ def vae_parts(subject: Subject) -> Iterator[Part]:
 
 
 @functools.partial(jax.jit, static_argnames="student", donate_argnames="caches")
-def _pass(student: Student, params: Params, x: Array, t: Array, ids: FrameIds, caches: Caches) -> Caches:
+def _pass(
+    student: Student, params: Params, x: Array, t: Array, ids: FrameIds, caches: Caches
+) -> Caches:
     v, caches = student.apply({"params": params}, x, t, ids, caches, method="denoise")
-    return caches.replace(fill=caches.fill + 0 * jnp.sum(v).astype(jnp.int32))  # the velocity must be computed
+    return caches.replace(
+        fill=caches.fill + 0 * jnp.sum(v).astype(jnp.int32)
+    )  # the velocity must be computed
 
 
 def _program(name: str, jitted: Any, module: Any, *arguments: Any) -> Program:
     """Of a step whose first argument is a module; its FLOPs are those of its matmuls and convolutions."""
-    return Program(name, jitted, (module, *arguments), matmul_flops(functools.partial(jitted, module), *arguments))
+    return Program(
+        name,
+        jitted,
+        (module, *arguments),
+        matmul_flops(functools.partial(jitted, module), *arguments),
+    )
 
 
 def _uncommitted(chunk: int, caches: Caches) -> Caches:
@@ -208,7 +250,15 @@ def _pass_flops(subject: Subject, fill: int) -> float:
     memory = subject.model.preset.memory
     seen = memory.context + min(fill + memory.chunk, memory.window)
     tokens = subject.tokens
-    return subject.batch * flops.forward(subject.model.preset.dit, memory.chunk * tokens, seen * tokens, 0)
+    return subject.batch * flops.forward(
+        subject.model.preset.dit, memory.chunk * tokens, seen * tokens, 0
+    )
 
 
-PARTS = {"text": text_parts, "prefill": prefill_parts, "dit": dit_parts, "chunk": chunk_parts, "vae": vae_parts}
+PARTS = {
+    "text": text_parts,
+    "prefill": prefill_parts,
+    "dit": dit_parts,
+    "chunk": chunk_parts,
+    "vae": vae_parts,
+}

@@ -46,7 +46,10 @@ def _first_frames(subject: Subject, shots: int) -> Iterator[float]:
 def _rate(subject: Subject, seconds: float) -> tuple[float, float]:
     """Stories side by side whose prompts are all there; the first shot of each is not counted."""
     captions = [CAPTION] * MANY
-    stories = [(new_story(subject.model, seed=i, video=subject.video), captions) for i in range(subject.batch)]
+    stories = [
+        (new_story(subject.model, seed=i, video=subject.video), captions)
+        for i in range(subject.batch)
+    ]
     began, frames, warm = 0.0, 0, 0
     for _, chunk in stream_stories(subject.model, stories):
         if warm < subject.batch:

@@ -10,8 +10,8 @@ from jax.sharding import Mesh
 from shotstream_jax.bench.parts import Part
 from shotstream_jax.presets import Preset
 from shotstream_jax.train.__main__ import make_stage
-from shotstream_jax.train.begin import abstract_frozen, abstract_state
 from shotstream_jax.train.recipe import Recipe
+from shotstream_jax.train.run.start import abstract_frozen, abstract_state
 
 
 def training_parts(recipe: Recipe, preset: Preset, mesh: Mesh) -> Iterator[Part]:
@@ -35,7 +35,9 @@ def drawn(abstract: Any) -> Any:
             return like
         floating = jnp.issubdtype(like.dtype, jnp.floating)
         # Optimisers keep squares, which are not negative.
-        draw = lambda: jnp.abs(0.02 * jax.random.normal(jax.random.key(len(path)), like.shape, like.dtype))  # noqa: E731
+        draw = lambda: jnp.abs(
+            0.02 * jax.random.normal(jax.random.key(len(path)), like.shape, like.dtype)
+        )  # noqa: E731
         zeros = lambda: jnp.zeros(like.shape, like.dtype)  # noqa: E731
         return jax.jit(draw if floating else zeros, out_shardings=like.sharding)()
 

@@ -8,10 +8,18 @@ from typing import Any
 
 import numpy as np
 
-from shotstream_jax.convert import native, public
+from shotstream_jax.checkpoint import folder as native
+from shotstream_jax.checkpoint.folder import Part, Progress
+from shotstream_jax.convert import public
 from shotstream_jax.convert.files import write_safetensors
-from shotstream_jax.convert.native import Part, Progress
-from shotstream_jax.convert.rules import Lazy, State, check_keys, from_public, state_bytes, to_public
+from shotstream_jax.convert.rules import (
+    Lazy,
+    State,
+    check_keys,
+    from_public,
+    state_bytes,
+    to_public,
+)
 from shotstream_jax.convert.tables import lora_table, part_table
 from shotstream_jax.convert.torch_io import write_torch
 from shotstream_jax.core.errors import InputError
@@ -26,7 +34,9 @@ def open_sources(sources: Sources, key: str | None = None) -> dict[str, State]:
     """The state dict of every part."""
     states = {}
     for part, path in sources.items():
-        states[part] = public.open_transformer(path, key) if part == "dit" else public.open_flat(path)
+        states[part] = (
+            public.open_transformer(path, key) if part == "dit" else public.open_flat(path)
+        )
     return states
 
 
@@ -39,7 +49,9 @@ def find_preset_of(states: Mapping[str, State]) -> Preset:
             return preset
         problems[preset.name] = differing
     name = min(problems, key=lambda n: len(problems[n]))
-    raise InputError(f"the weights fit no preset; the nearest is {name}, which differs first in {problems[name][0]}")
+    raise InputError(
+        f"the weights fit no preset; the nearest is {name}, which differs first in {problems[name][0]}"
+    )
 
 
 def _differing(preset: Preset, part: str, state: State) -> list[str]:
@@ -47,7 +59,9 @@ def _differing(preset: Preset, part: str, state: State) -> list[str]:
     names = [*shapes, *(key for key in state if key not in shapes)]
     found = {key: tuple(state[key].shape) if key in state else None for key in names}
     return [
-        f"{key} ({_show(found[key])} for {_show(shapes.get(key))})" for key in names if found[key] != shapes.get(key)
+        f"{key} ({_show(found[key])} for {_show(shapes.get(key))})"
+        for key in names
+        if found[key] != shapes.get(key)
     ]
 
 
@@ -100,7 +114,11 @@ def prepare_import(
 
 
 def prepare_copy(
-    folder: pathlib.Path, out: pathlib.Path, dtype: np.dtype, parts: Sequence[str], shot_phase: float | None = None
+    folder: pathlib.Path,
+    out: pathlib.Path,
+    dtype: np.dtype,
+    parts: Sequence[str],
+    shot_phase: float | None = None,
 ) -> Import:
     """The same for parts of a native folder, in another type; with another shot phase in its sizes."""
     narrow = lambda array: Lazy(array.shape, dtype, lambda: np.asarray(array).astype(dtype))  # noqa: E731
@@ -110,7 +128,9 @@ def prepare_copy(
         state = {name: narrow(array) for name, array in state.items()}
         copied[part] = Part(part_table(preset, part), abstract_params(preset, part), state)
     if shot_phase is not None:
-        preset = dataclasses.replace(preset, dit=dataclasses.replace(preset.dit, shot_phase=shot_phase))
+        preset = dataclasses.replace(
+            preset, dit=dataclasses.replace(preset.dit, shot_phase=shot_phase)
+        )
     tokenizer = folder / "tokenizer.json"
     plan = Import(preset, copied, out, tokenizer if tokenizer.is_file() else None)
     native.check_new(out, plan.nbytes)
@@ -121,7 +141,10 @@ def write_import(plan: Import, progress: Progress = lambda _: None) -> None:
     """Public files → a native folder, which has its name only when it is whole."""
     partial = native.stage(plan.out)
     try:
-        written = {name: native.write_part(partial / name, part, progress) for name, part in plan.parts.items()}
+        written = {
+            name: native.write_part(partial / name, part, progress)
+            for name, part in plan.parts.items()
+        }
         if plan.tokenizer:
             shutil.copy(plan.tokenizer, partial / "tokenizer.json")
         native.finish(partial, plan.out, dataclasses.asdict(plan.preset), written)
@@ -137,13 +160,20 @@ def open_native(folder: pathlib.Path, part: str) -> tuple[Preset, State]:
     """A part of a native folder under its public names."""
     config = native.read_config(folder)
     if part not in config["parts"]:
-        raise InputError(f"{folder} has no {part}: it holds {', '.join(config['parts']) or 'nothing'}")
+        raise InputError(
+            f"{folder} has no {part}: it holds {', '.join(config['parts']) or 'nothing'}"
+        )
     preset = preset_from_dict(config["sizes"])
     return preset, native.read_part(folder / part, part_table(preset, part))
 
 
 def export_part(
-    state: State, part: str, out: pathlib.Path, *, key: str = "generator", progress: Progress = lambda _: None
+    state: State,
+    part: str,
+    out: pathlib.Path,
+    *,
+    key: str = "generator",
+    progress: Progress = lambda _: None,
 ) -> None:
     """A part → a public file: `.safetensors`, or `.pt`/`.pth` (there a transformer is wrapped as in training files)."""
     wrap = part == "dit" and out.suffix != ".safetensors"
@@ -155,38 +185,52 @@ def write_public(content: Mapping[str, Any], out: pathlib.Path, progress: Progre
     if out.suffix not in (".safetensors", ".pt", ".pth"):
         raise InputError(f"cannot write {out}: name a .safetensors, .pt or .pth file")
     if out.suffix == ".safetensors" and set(content) != {""}:
-        raise InputError(f"cannot write {', '.join(content)} to {out}: a .pt file can hold more than weights")
+        raise InputError(
+            f"cannot write {', '.join(content)} to {out}: a .pt file can hold more than weights"
+        )
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         if out.suffix == ".safetensors":
             write_safetensors(content[""], out, progress)
         else:
             own = content.get("", {})
-            write_torch(out, dict(own) | {key: value for key, value in content.items() if key}, progress)
+            write_torch(
+                out, dict(own) | {key: value for key, value in content.items() if key}, progress
+            )
     except OSError as error:
         raise InputError(f"cannot write {out}: {error.strerror or error}") from None
 
 
 def lora_rank(lora: State) -> int:
     """The rank of a PEFT-named adapter; 0 if it is none."""
-    return next((array.shape[0] for name, array in lora.items() if name.endswith("lora_A.weight")), 0)
+    return next(
+        (array.shape[0] for name, array in lora.items() if name.endswith("lora_A.weight")), 0
+    )
 
 
-def read_lora(path: pathlib.Path, preset: Preset, key: str = "generator_lora", rank: int | None = None) -> Params:
+def read_lora(
+    path: pathlib.Path, preset: Preset, key: str = "generator_lora", rank: int | None = None
+) -> Params:
     """An adapter tree (dit/lora) from a PEFT-named file; `rank` refuses another one."""
     state = public.open_lora(path, key)
     found = lora_rank(state)
     if not found or found != (rank or found):
-        raise InputError(f"{path} holds an adapter of rank {found}, not {rank or 'one for this model'}")
+        raise InputError(
+            f"{path} holds an adapter of rank {found}, not {rank or 'one for this model'}"
+        )
     named = {f"base_model.model.{name}": array for name, array in state.items()}
     abstract = abstract_lora(abstract_params(preset, "dit"), found)
     return from_public(lora_table(preset.dit, found), abstract, named)
 
 
-def write_lora(adapters: Mapping[str, Params], preset: Preset, rank: int, step: int, out: pathlib.Path) -> None:
+def write_lora(
+    adapters: Mapping[str, Params], preset: Preset, rank: int, step: int, out: pathlib.Path
+) -> None:
     """Adapter trees, e.g. {"generator_lora": …, "critic_lora": …}, as the training files have them (`.pt`)."""
     table = lora_table(preset.dit, rank)
-    write_public({k: to_public(table, a) for k, a in adapters.items()} | {"step": step}, out, lambda _: None)
+    write_public(
+        {k: to_public(table, a) for k, a in adapters.items()} | {"step": step}, out, lambda _: None
+    )
 
 
 def merge(state: State, lora: State, alpha: float | None = None, rank: int | None = None) -> State:
@@ -196,7 +240,9 @@ def merge(state: State, lora: State, alpha: float | None = None, rank: int | Non
     """
     targets = {key.removesuffix(".lora_A.weight") for key in lora if key.endswith(".lora_A.weight")}
     strange = {k for k in lora if k.rpartition(".lora_")[0] not in targets}
-    strange |= {t for t in targets if f"{t}.weight" not in state or f"{t}.lora_B.weight" not in lora}
+    strange |= {
+        t for t in targets if f"{t}.weight" not in state or f"{t}.lora_B.weight" not in lora
+    }
     if strange or not targets:
         names = ", ".join(sorted(strange)[:10]) or "it is empty"
         raise InputError(f"the adapter does not fit the transformer: {names}")
@@ -206,11 +252,17 @@ def merge(state: State, lora: State, alpha: float | None = None, rank: int | Non
 
 
 def _merged(state: State, lora: State, target: str, cfg: LoraConfig) -> Lazy:
-    weight, a, b = state[f"{target}.weight"], lora[f"{target}.lora_A.weight"], lora[f"{target}.lora_B.weight"]
+    weight, a, b = (
+        state[f"{target}.weight"],
+        lora[f"{target}.lora_A.weight"],
+        lora[f"{target}.lora_B.weight"],
+    )
     outputs, inputs = weight.shape
     if tuple(a.shape) != (cfg.rank, inputs) or tuple(b.shape) != (outputs, cfg.rank):
         factors = f"{list(b.shape)}·{list(a.shape)}"
-        raise InputError(f"the adapter of {target} is {factors} for weights {list(weight.shape)} and rank {cfg.rank}")
+        raise InputError(
+            f"the adapter of {target} is {factors} for weights {list(weight.shape)} and rank {cfg.rank}"
+        )
 
     def read() -> np.ndarray:
         wide, down, up = (np.asarray(x, np.float32) for x in (weight, a, b))

@@ -27,13 +27,17 @@ def read_safetensors(path: str | pathlib.Path) -> State:
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
             slices = {key: file.get_slice(key) for key in file.keys()}
-            facts = {key: (tuple(part.get_shape()), part.get_dtype()) for key, part in slices.items()}
+            facts = {
+                key: (tuple(part.get_shape()), part.get_dtype()) for key, part in slices.items()
+            }
     except FileNotFoundError:
         raise InputError(f"there is no weight file {path}") from None
     except (safetensors.SafetensorError, OSError) as error:
         raise InputError(f"{path} is unreadable or truncated ({error}): fetch it again") from None
     if strange := [f"{key} {kind}" for key, (_, kind) in facts.items() if kind not in _FLOATS]:
-        raise InputError(f"{path} has types other than {', '.join(_FLOATS)}: {', '.join(strange[:10])}")
+        raise InputError(
+            f"{path} has types other than {', '.join(_FLOATS)}: {', '.join(strange[:10])}"
+        )
     return {
         key: Lazy(shape, np.dtype(_FLOATS[kind]), functools.partial(_read, path, key))
         for key, (shape, kind) in facts.items()
@@ -45,18 +49,28 @@ def _read(path: pathlib.Path, key: str) -> np.ndarray:
         return file.get_tensor(key)
 
 
-def write_safetensors(state: State, path: str | pathlib.Path, progress: Callable[[int], None]) -> None:
+def write_safetensors(
+    state: State, path: str | pathlib.Path, progress: Callable[[int], None]
+) -> None:
     """Writes a state dict one tensor at a time; the file has its final name only when it is whole.
 
     The format: the header's length (8 bytes, little-endian), the header as JSON, the tensors' bytes in order.
     """
     kinds = {np.dtype(kind): name for name, kind in _FLOATS.items()}
-    if strange := [f"{key} {array.dtype}" for key, array in state.items() if array.dtype not in kinds]:
-        raise InputError(f"{path} can hold {', '.join(_FLOATS)} only, not {', '.join(strange[:10])}")
+    if strange := [
+        f"{key} {array.dtype}" for key, array in state.items() if array.dtype not in kinds
+    ]:
+        raise InputError(
+            f"{path} can hold {', '.join(_FLOATS)} only, not {', '.join(strange[:10])}"
+        )
     header, offset = {}, 0
     for key, array in state.items():
         end = offset + math.prod(array.shape) * array.dtype.itemsize
-        header[key] = {"dtype": kinds[array.dtype], "shape": list(array.shape), "data_offsets": [offset, end]}
+        header[key] = {
+            "dtype": kinds[array.dtype],
+            "shape": list(array.shape),
+            "data_offsets": [offset, end],
+        }
         offset = end
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)

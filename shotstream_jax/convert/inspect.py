@@ -4,7 +4,8 @@ import math
 import pathlib
 from typing import Any
 
-from shotstream_jax.convert import native, public
+from shotstream_jax.checkpoint import folder as native
+from shotstream_jax.convert import public
 from shotstream_jax.convert.checkpoints import find_preset_of, lora_rank
 from shotstream_jax.convert.rules import State
 from shotstream_jax.core.errors import InputError
@@ -26,7 +27,9 @@ def inspect(path: pathlib.Path) -> list[tuple[str, str]]:
         if public.is_state(content):
             rows.append((key or path.name, _state(content)))
         else:
-            count = f" of {len(content)} entries" if isinstance(content, dict | list) else f" {content}"
+            count = (
+                f" of {len(content)} entries" if isinstance(content, dict | list) else f" {content}"
+            )
             rows.append((key, type(content).__name__ + count))
     return rows
 
@@ -40,11 +43,18 @@ def _native(folder: pathlib.Path) -> list[tuple[str, str]]:
             rows.append((part, "missing"))
             continue
         source = (
-            f", from {entry['source']['file']}, sha256 {entry['source']['sha256'][:16]}…" if entry["source"] else ""
+            f", from {entry['source']['file']}, sha256 {entry['source']['sha256'][:16]}…"
+            if entry["source"]
+            else ""
         )
         rows.append((part, f"{', '.join(entry['dtypes'])}{source}"))
     missing = not (folder / "tokenizer.json").exists() and not config["sizes"]["byte_tokens"]
-    rows.append(("tokenizer.json", "missing" if missing else "bytes" if config["sizes"]["byte_tokens"] else "there"))
+    rows.append(
+        (
+            "tokenizer.json",
+            "missing" if missing else "bytes" if config["sizes"]["byte_tokens"] else "there",
+        )
+    )
     return rows
 
 

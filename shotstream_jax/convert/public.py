@@ -14,7 +14,12 @@ from shotstream_jax.convert.rules import Lazy, State
 from shotstream_jax.convert.torch_io import read_torch
 from shotstream_jax.core.errors import InputError
 
-TRANSFORMERS = ("generator", "generator_ema", "fake_score", "critic")  # what a training file may wrap
+TRANSFORMERS = (
+    "generator",
+    "generator_ema",
+    "fake_score",
+    "critic",
+)  # what a training file may wrap
 LORAS = ("generator_lora", "critic_lora")
 
 # …-Diffusers name → plain name, applied in order.
@@ -50,7 +55,9 @@ def open_file(path: str | pathlib.Path) -> dict[str, Any]:
     if path.suffix == ".safetensors":
         return {"": read_safetensors(path)}
     if path.suffix not in (".pt", ".pth", ".bin"):
-        raise InputError(f"{path} is no known weight file: .safetensors, .safetensors.index.json, .pt and .pth are")
+        raise InputError(
+            f"{path} is no known weight file: .safetensors, .safetensors.index.json, .pt and .pth are"
+        )
     content = read_torch(path)
     if not isinstance(content, dict):
         raise InputError(f"{path} holds a {type(content).__name__}, not a dict of weights")
@@ -58,12 +65,20 @@ def open_file(path: str | pathlib.Path) -> dict[str, Any]:
     if strange := [key for part in dicts for key in part if not isinstance(key, str)]:
         raise InputError(f"{path} has keys that are no names: {strange[:10]}")
     own = {key: value for key, value in content.items() if isinstance(value, Lazy)}
-    return {"": own} | {key: value for key, value in content.items() if key not in own} if own else content
+    return (
+        {"": own} | {key: value for key, value in content.items() if key not in own}
+        if own
+        else content
+    )
 
 
 def is_state(value: Any) -> bool:
     """A dict of nothing but arrays."""
-    return isinstance(value, dict) and bool(value) and all(hasattr(array, "shape") for array in value.values())
+    return (
+        isinstance(value, dict)
+        and bool(value)
+        and all(hasattr(array, "shape") for array in value.values())
+    )
 
 
 def open_transformer(path: str | pathlib.Path, key: str | None = None) -> State:
@@ -74,7 +89,9 @@ def open_transformer(path: str | pathlib.Path, key: str | None = None) -> State:
         return plain_names(_only_weights(path, content))
     name = key or (present[0] if present else None)
     if name not in present:
-        raise InputError(f"{path} holds no transformer {name or ''}: it has {', '.join(map(repr, content))}")
+        raise InputError(
+            f"{path} holds no transformer {name or ''}: it has {', '.join(map(repr, content))}"
+        )
     return plain_names(content[name])
 
 
@@ -88,7 +105,9 @@ def open_flat(path: str | pathlib.Path) -> State:
 
 def _only_weights(path: str | pathlib.Path, content: dict[str, Any]) -> State:
     if extra := [repr(key) for key in content if key]:
-        raise InputError(f"{path} has {', '.join(extra[:10])} among its weights: save the state dict alone")
+        raise InputError(
+            f"{path} has {', '.join(extra[:10])} among its weights: save the state dict alone"
+        )
     return content[""]
 
 
@@ -101,9 +120,13 @@ def open_lora(path: str | pathlib.Path, key: str = "generator_lora") -> State:
     state = content.get(key)
     if state is None and "" in content:
         own = {name: array for name, array in content[""].items() if "lora_" in name}
-        state = {n.removeprefix(f"{key}/"): a for n, a in own.items() if n.startswith(f"{key}/")} or own
+        state = {
+            n.removeprefix(f"{key}/"): a for n, a in own.items() if n.startswith(f"{key}/")
+        } or own
     if not is_state(state):
-        raise InputError(f"{path} holds no adapter {key}: it has {', '.join(map(repr, list(content)[:10]))}")
+        raise InputError(
+            f"{path} holds no adapter {key}: it has {', '.join(map(repr, list(content)[:10]))}"
+        )
     return {name.removeprefix("base_model.model."): array for name, array in state.items()}
 
 
@@ -129,10 +152,14 @@ def _from_diffusers(key: str) -> str:
 def _open_index(path: pathlib.Path) -> State:
     try:
         weight_map = json.loads(path.read_text("utf-8"))["weight_map"]
-        files = sorted({pathlib.PurePath(file).name for file in weight_map.values()})  # shards lie beside the index
+        files = sorted(
+            {pathlib.PurePath(file).name for file in weight_map.values()}
+        )  # shards lie beside the index
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path} is no readable index of shards ({error})") from None
-    state = {key: array for file in files for key, array in read_safetensors(path.parent / file).items()}
+    state = {
+        key: array for file in files for key, array in read_safetensors(path.parent / file).items()
+    }
     if lost := sorted(set(weight_map) ^ set(state)):
         raise InputError(f"{path} and its shards disagree on {', '.join(lost[:10])}")
     return state

@@ -62,14 +62,31 @@ class Table:
         self.entries: list[Entry] = []
 
     def add(
-        self, public: str, shape: Sequence[int], path: str, axes: Sequence[int] | None = None, layer: int | None = None
+        self,
+        public: str,
+        shape: Sequence[int],
+        path: str,
+        axes: Sequence[int] | None = None,
+        layer: int | None = None,
     ):
         self.entries.append(
-            Entry(public, tuple(shape), tuple(path.split("/")), tuple(axes or range(len(shape))), layer)
+            Entry(
+                public,
+                tuple(shape),
+                tuple(path.split("/")),
+                tuple(axes or range(len(shape))),
+                layer,
+            )
         )
 
     def kernel(
-        self, public: str, shape: Sequence[int], path: str, axes: tuple[int, ...], layer: int | None = None, bias=True
+        self,
+        public: str,
+        shape: Sequence[int],
+        path: str,
+        axes: tuple[int, ...],
+        layer: int | None = None,
+        bias=True,
     ):
         """A weight and, unless told otherwise, its bias."""
         self.add(f"{public}.weight", shape, f"{path}/kernel", axes, layer)
@@ -125,11 +142,15 @@ def check_table(table: Table, flat: Mapping[Path, Any]) -> None:
         raise ValueError(f"assigned twice: {_list(twice)}")
     wanted = set(_slots(table, flat))
     if wanted != set(targets):
-        lost = sorted("/".join(p) + ("" if i is None else f"[{i}]") for p, i in wanted ^ set(targets))
+        lost = sorted(
+            "/".join(p) + ("" if i is None else f"[{i}]") for p, i in wanted ^ set(targets)
+        )
         raise ValueError(f"the conversion table and the model disagree on: {_list(lost)}")
     wrong = [e.public for e in table.entries if _size(e, flat) != math.prod(e.shape)]
     if wrong:
-        raise ValueError(f"the conversion table has another size than the model for: {_list(wrong)}")
+        raise ValueError(
+            f"the conversion table has another size than the model for: {_list(wrong)}"
+        )
 
 
 def _slots(table: Table, flat: Mapping[Path, Any]) -> Iterator[tuple[Path, int | None]]:
@@ -152,11 +173,15 @@ def check_keys(table: Table, state: State) -> None:
     if unexpected := sorted(state.keys() - shapes.keys()):
         problems.append(f"{len(unexpected)} unexpected: {_list(unexpected)}")
     found = {k: tuple(state[k].shape) for k in shapes.keys() & state.keys()}
-    if wrong := sorted(f"{k} {list(found[k])} for {list(shapes[k])}" for k in found if found[k] != shapes[k]):
+    if wrong := sorted(
+        f"{k} {list(found[k])} for {list(shapes[k])}" for k in found if found[k] != shapes[k]
+    ):
         problems.append(f"{len(wrong)} of another shape: {_list(wrong)}")
     if problems:
         raise InputError("the weights do not fit the model: " + "; ".join(problems))
 
 
 def _list(names: Sequence[str], most: int = 10) -> str:
-    return ", ".join(names[:most]) + (f", … ({len(names) - most} more)" if len(names) > most else "")
+    return ", ".join(names[:most]) + (
+        f", … ({len(names) - most} more)" if len(names) > most else ""
+    )

@@ -17,7 +17,9 @@ def part_table(preset: Preset, part: str) -> Table:
 def dit_table(cfg: DiTConfig) -> Table:
     table, d, token = Table(), cfg.dim, cfg.patch**2 * cfg.channels
     # The patch is laid out (channel, time, row, column) there, (time, row, column, channel) here.
-    table.kernel("patch_embedding", (d, cfg.channels, 1, cfg.patch, cfg.patch), "patch_embedding", CONV3D)
+    table.kernel(
+        "patch_embedding", (d, cfg.channels, 1, cfg.patch, cfg.patch), "patch_embedding", CONV3D
+    )
     for public, inputs, outputs, path in (
         ("text_embedding.0", cfg.text_dim, d, "text_in"),
         ("text_embedding.2", d, d, "text_out"),
@@ -56,7 +58,12 @@ def umt5_table(cfg: UMT5Config) -> Table:
         block = f"blocks.{i}"
         table.add(f"{block}.norm1.weight", (cfg.dim,), "blocks/norm_attn/scale", layer=i)
         table.add(f"{block}.norm2.weight", (cfg.dim,), "blocks/norm_ffn/scale", layer=i)
-        table.add(f"{block}.pos_embedding.embedding.weight", (cfg.buckets, cfg.heads), "blocks/positions", layer=i)
+        table.add(
+            f"{block}.pos_embedding.embedding.weight",
+            (cfg.buckets, cfg.heads),
+            "blocks/positions",
+            layer=i,
+        )
         for public, outputs, inputs, path in (
             *((f"attn.{n}", inner, cfg.dim, n) for n in "qkv"),
             ("attn.o", cfg.dim, inner, "o"),
@@ -64,7 +71,9 @@ def umt5_table(cfg: UMT5Config) -> Table:
             ("ffn.fc1", cfg.ffn_dim, cfg.dim, "fc1"),
             ("ffn.fc2", cfg.dim, cfg.ffn_dim, "fc2"),
         ):
-            table.kernel(f"{block}.{public}", (outputs, inputs), f"blocks/{path}", LINEAR, i, bias=False)
+            table.kernel(
+                f"{block}.{public}", (outputs, inputs), f"blocks/{path}", LINEAR, i, bias=False
+            )
     return table
 
 
@@ -72,13 +81,32 @@ def vae_table(cfg: VAEConfig) -> Table:
     table, z = Table(), cfg.channels
     _pointwise(table, "conv1", 2 * z, 2 * z, "moments", space=3)
     _pointwise(table, "conv2", z, z, "from_latent", space=3)
-    _half(table, "encoder", "downsamples", encoder_levels(cfg), (3, cfg.encoder_dims[0]), (cfg.encoder_dims[-1], 2 * z))
-    _half(table, "decoder", "upsamples", decoder_levels(cfg), (z, cfg.decoder_dims[0]), (cfg.decoder_dims[-1], 3))
+    _half(
+        table,
+        "encoder",
+        "downsamples",
+        encoder_levels(cfg),
+        (3, cfg.encoder_dims[0]),
+        (cfg.encoder_dims[-1], 2 * z),
+    )
+    _half(
+        table,
+        "decoder",
+        "upsamples",
+        decoder_levels(cfg),
+        (z, cfg.decoder_dims[0]),
+        (cfg.decoder_dims[-1], 3),
+    )
     return table
 
 
 def _half(
-    table: Table, side: str, stack: str, levels: list[Level], conv_in: tuple[int, int], conv_out: tuple[int, int]
+    table: Table,
+    side: str,
+    stack: str,
+    levels: list[Level],
+    conv_in: tuple[int, int],
+    conv_out: tuple[int, int],
 ) -> None:
     """Encoder or decoder. Its blocks and resamplings are numbered through, over all levels."""
     _conv3d(table, f"{side}.conv1", *conv_in, f"{side}/conv_in")
@@ -88,10 +116,18 @@ def _half(
     for i, level in enumerate(levels):
         for j in range(level.blocks):
             inputs = level.inputs if j == 0 else level.outputs
-            _residual(table, f"{side}.{stack}.{number}", inputs, level.outputs, f"{side}/level{i}_block{j}")
+            _residual(
+                table,
+                f"{side}.{stack}.{number}",
+                inputs,
+                level.outputs,
+                f"{side}/level{i}_block{j}",
+            )
             number += 1
         if level.resample:
-            _resample(table, f"{side}.{stack}.{number}", level, f"{side}/level{i}", down=side == "encoder")
+            _resample(
+                table, f"{side}.{stack}.{number}", level, f"{side}/level{i}", down=side == "encoder"
+            )
             number += 1
     _gain(table, f"{side}.head.0", conv_out[0], f"{side}/norm_out", space=3)
     _conv3d(table, f"{side}.head.2", *conv_out, f"{side}/conv_out")
@@ -117,16 +153,22 @@ def _residual(table: Table, public: str, inputs: int, outputs: int, path: str) -
 
 def _resample(table: Table, public: str, level: Level, path: str, *, down: bool) -> None:
     c, path = level.outputs, f"{path}_{'down' if down else 'up'}"
-    table.kernel(f"{public}.resample.1", (c if down else c // 2, c, 3, 3), f"{path}/space_conv", CONV2D)
+    table.kernel(
+        f"{public}.resample.1", (c if down else c // 2, c, 3, 3), f"{path}/space_conv", CONV2D
+    )
     if level.time:
-        table.kernel(f"{public}.time_conv", (c if down else 2 * c, c, 3, 1, 1), f"{path}/time_conv", CONV3D)
+        table.kernel(
+            f"{public}.time_conv", (c if down else 2 * c, c, 3, 1, 1), f"{path}/time_conv", CONV3D
+        )
 
 
 def _conv3d(table: Table, public: str, inputs: int, outputs: int, path: str) -> None:
     table.kernel(public, (outputs, inputs, 3, 3, 3), path, CONV3D)
 
 
-def _pointwise(table: Table, public: str, inputs: int, outputs: int, path: str, *, space: int) -> None:
+def _pointwise(
+    table: Table, public: str, inputs: int, outputs: int, path: str, *, space: int
+) -> None:
     """A 1×1(×1) convolution is a matrix here."""
     table.kernel(public, (outputs, inputs) + (1,) * space, path, CONV3D if space == 3 else CONV2D)
 
@@ -142,7 +184,10 @@ def lora_table(cfg: DiTConfig, rank: int) -> Table:
         if entry.path[0] != "blocks" or entry.path[-1] != "kernel":
             continue
         outputs, inputs = entry.shape
-        name, path = "base_model.model." + entry.public.removesuffix(".weight"), "/".join(entry.path[:-1])
+        name, path = (
+            "base_model.model." + entry.public.removesuffix(".weight"),
+            "/".join(entry.path[:-1]),
+        )
         table.add(f"{name}.lora_A.weight", (rank, inputs), f"{path}/a", LINEAR, entry.layer)
         table.add(f"{name}.lora_B.weight", (outputs, rank), f"{path}/b", LINEAR, entry.layer)
     return table

@@ -61,26 +61,46 @@ def read_torch(path: str | pathlib.Path) -> Any:
             if "data.pkl" not in members:
                 raise InputError(f"{path} holds no data.pkl: it is no PyTorch file")
             if "byteorder" in members and archive.read(members["byteorder"]) != b"little":
-                raise InputError(f"{path} was written on a big-endian machine: save it again on another")
-            return _Reader(io.BytesIO(archive.read(members["data.pkl"])), path, file, members).load()
+                raise InputError(
+                    f"{path} was written on a big-endian machine: save it again on another"
+                )
+            return _Reader(
+                io.BytesIO(archive.read(members["data.pkl"])), path, file, members
+            ).load()
     except InputError:
         raise
     except FileNotFoundError:
         raise InputError(f"there is no weight file {path}") from None
     except _DAMAGE as error:
         reason = f"{type(error).__name__}: {error}"
-        raise InputError(f"{path} is damaged, or no PyTorch zip file ({reason}): fetch it again") from None
+        raise InputError(
+            f"{path} is damaged, or no PyTorch zip file ({reason}): fetch it again"
+        ) from None
 
 
 # All that zip and pickle raise over a file that is cut, changed or something else.
-_DAMAGE = (zipfile.BadZipFile, zlib.error, struct.error, pickle.UnpicklingError, OSError, EOFError, LookupError)
+_DAMAGE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    pickle.UnpicklingError,
+    OSError,
+    EOFError,
+    LookupError,
+)
 _DAMAGE += (TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError, MemoryError)
 
 
 class _Reader(pickle.Unpickler):
     """Unpickles only what a weight file is made of."""
 
-    def __init__(self, structure: io.BytesIO, path: pathlib.Path, file: BinaryIO, members: dict[str, zipfile.ZipInfo]):
+    def __init__(
+        self,
+        structure: io.BytesIO,
+        path: pathlib.Path,
+        file: BinaryIO,
+        members: dict[str, zipfile.ZipInfo],
+    ):
         super().__init__(structure)
         self._path, self._file, self._members = path, file, members
         self._size = path.stat().st_size
@@ -95,14 +115,18 @@ class _Reader(pickle.Unpickler):
         if module == "torch" and name in _STORAGES:
             return _STORAGES[name]
         if (module, name) not in allowed:
-            raise InputError(f"{self._path} asks for {module}.{name}, which weights do not need: refused, not run")
+            raise InputError(
+                f"{self._path} asks for {module}.{name}, which weights do not need: refused, not run"
+            )
         return allowed[module, name]
 
     def persistent_load(self, pid: tuple) -> _Storage:
         _, dtype, key, _, count = pid
         info = self._members[f"data/{key}"]
         if info.compress_type != zipfile.ZIP_STORED:
-            raise InputError(f"{self._path} is compressed: unpack it and zip it without compression")
+            raise InputError(
+                f"{self._path} is compressed: unpack it and zip it without compression"
+            )
         # A member's data follows its local header, whose name and extra field have lengths of their own.
         self._file.seek(info.header_offset + 26)
         name, extra = struct.unpack("<HH", self._file.read(4))
@@ -127,7 +151,9 @@ def _tensor(storage: _Storage, offset: int, shape: tuple, stride: tuple, *_: Any
     return Lazy(tuple(shape), storage.dtype, read)
 
 
-def write_torch(path: str | pathlib.Path, structure: Any, progress: Callable[[int], object] = lambda _: None) -> None:
+def write_torch(
+    path: str | pathlib.Path, structure: Any, progress: Callable[[int], object] = lambda _: None
+) -> None:
     """Writes dicts, lists and scalars, with arrays as tensors; `Lazy` ones are in memory one at a time.
 
     The file has its final name only when it is whole.
@@ -184,9 +210,14 @@ def _pickled(obj: Any, arrays: list[np.ndarray | Lazy]) -> bytes:
 def _pickled_tensor(tensor: np.ndarray | Lazy, arrays: list[np.ndarray | Lazy]) -> bytes:
     """_rebuild_tensor_v2(storage, offset, shape, stride, requires_grad, hooks); the storage is a persistent id."""
     arrays.append(tensor)
-    strides = tuple(int(n) for n in np.cumprod((1, *tensor.shape[:0:-1]))[::-1]) if tensor.shape else ()
+    strides = (
+        tuple(int(n) for n in np.cumprod((1, *tensor.shape[:0:-1]))[::-1]) if tensor.shape else ()
+    )
     storage = b"(" + _pickled("storage", []) + _name("torch", _NAMES[tensor.dtype])
-    storage += b"".join(_pickled(x, []) for x in (str(len(arrays) - 1), "cpu", math.prod(tensor.shape))) + b"tQ"
+    storage += (
+        b"".join(_pickled(x, []) for x in (str(len(arrays) - 1), "cpu", math.prod(tensor.shape)))
+        + b"tQ"
+    )
     rest = b"".join(_pickled(x, []) for x in (0, tensor.shape, strides, False))
     return (
         _name("torch._utils", "_rebuild_tensor_v2")

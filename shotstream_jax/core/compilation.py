@@ -9,7 +9,9 @@ import jax
 def cache_dir() -> pathlib.Path:
     """$SHOTSTREAM_CACHE_DIR, or shotstream_jax/xla in the user's cache folder."""
     base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    return pathlib.Path(os.environ.get("SHOTSTREAM_CACHE_DIR") or os.path.join(base, "shotstream_jax", "xla"))
+    return pathlib.Path(
+        os.environ.get("SHOTSTREAM_CACHE_DIR") or os.path.join(base, "shotstream_jax", "xla")
+    )
 
 
 def use_persistent_cache() -> None:

@@ -1,5 +1,7 @@
 """What the makers' data sheets promise of a device. Nothing reaches it: upper bounds."""
 
+import resource
+import sys
 from typing import NamedTuple
 
 import jax
@@ -34,3 +36,9 @@ HBM = {"TPU v4": 15.25, "TPU v5 lite": 15.75, "TPU v5": 95.74, "TPU v6 lite": 31
 def device_peak(device: jax.Device) -> Peak | None:
     """None where it is not known (a laptop's processor)."""
     return next((peak for part, peak in PEAKS.items() if part in device.device_kind), None)
+
+
+def peak_rss_mb() -> float:
+    """The process's largest resident memory so far, in MB of 2²⁰ bytes."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20

@@ -86,18 +86,24 @@ class MeshConfig:
         return {axis: getattr(self, axis) for axis in AXES}
 
 
-def make_mesh(shape: Mapping[str, int] | None = None, devices: Sequence[jax.Device] | None = None) -> Mesh:
+def make_mesh(
+    shape: Mapping[str, int] | None = None, devices: Sequence[jax.Device] | None = None
+) -> Mesh:
     """A mesh with all four axes; axes that `shape` leaves out have length 1. Default: all devices along fsdp."""
     devices = jax.devices() if devices is None else devices
     shape = {"fsdp": len(devices)} if shape is None else shape
     if unknown := set(shape) - set(AXES):
-        raise InputError(f"mesh axes {sorted(unknown)} are not known; the axes are {', '.join(AXES)}")
+        raise InputError(
+            f"mesh axes {sorted(unknown)} are not known; the axes are {', '.join(AXES)}"
+        )
     lengths = [shape.get(axis, 1) for axis in AXES]
     if lengths.count(-1) == 1:  # the axis that takes what the others leave
         others = -int(np.prod(lengths))
         lengths[lengths.index(-1)] = len(devices) // others if others > 0 else 0
     if np.prod(lengths) != len(devices) or min(lengths) < 1:
-        raise InputError(f"mesh {dict(zip(AXES, lengths, strict=True))} does not cover {len(devices)} devices")
+        raise InputError(
+            f"mesh {dict(zip(AXES, lengths, strict=True))} does not cover {len(devices)} devices"
+        )
     return Mesh(np.reshape(devices, lengths), AXES, axis_types=(AxisType.Auto,) * len(AXES))
 
 
@@ -114,14 +120,19 @@ def part_mesh(shape: Mapping[str, int], devices: Sequence[jax.Device] | None = N
 def param_shardings(mesh: Mesh, part: str, abstract: Any) -> Any:
     """A NamedSharding for every parameter of a part ("dit", "vae", "text"), in the tree's shape."""
     return jax.tree_util.tree_map_with_path(
-        lambda path, leaf: NamedSharding(mesh, _spec(mesh, RULES[part], _name(path), leaf.shape)), abstract
+        lambda path, leaf: NamedSharding(mesh, _spec(mesh, RULES[part], _name(path), leaf.shape)),
+        abstract,
     )
 
 
 def constrain(x: jax.Array, dims: str) -> jax.Array:
     """Lays an activation out by its dimensions' letters, e.g. "b f t d". Without a mesh (jax.set_mesh) it is x."""
     mesh = jax.sharding.get_abstract_mesh()
-    return x if mesh.empty else jax.lax.with_sharding_constraint(x, activation_spec(mesh, dims, x.shape))
+    return (
+        x
+        if mesh.empty
+        else jax.lax.with_sharding_constraint(x, activation_spec(mesh, dims, x.shape))
+    )
 
 
 def on_own_part(f: Callable[..., jax.Array], *arrays: jax.Array, dims: Sequence[str]) -> jax.Array:
@@ -140,8 +151,12 @@ def activation_spec(mesh: Mesh | AbstractMesh, dims: str, shape: Sequence[int]) 
     """The spec of an array with these dimensions; a letter that is not in the legend is our own mistake."""
     letters = dims.split()
     if len(letters) != len(shape) or set(letters) - set(ACTIVATIONS):
-        raise ValueError(f"dimensions {dims!r} do not describe shape {tuple(shape)}; letters: {''.join(ACTIVATIONS)}")
-    return PartitionSpec(*(_fitting(mesh, ACTIVATIONS[letter], n) for letter, n in zip(letters, shape, strict=True)))
+        raise ValueError(
+            f"dimensions {dims!r} do not describe shape {tuple(shape)}; letters: {''.join(ACTIVATIONS)}"
+        )
+    return PartitionSpec(
+        *(_fitting(mesh, ACTIVATIONS[letter], n) for letter, n in zip(letters, shape, strict=True))
+    )
 
 
 def with_shardings(shapes: Any, shardings: Any) -> Any:
@@ -160,7 +175,9 @@ def batch_ways(mesh: Mesh) -> int:
     return mesh.shape["data"] * mesh.shape["fsdp"]
 
 
-def _fitting(mesh: Mesh | AbstractMesh, axes: str | tuple[str, ...] | None, size: int) -> str | tuple[str, ...] | None:
+def _fitting(
+    mesh: Mesh | AbstractMesh, axes: str | tuple[str, ...] | None, size: int
+) -> str | tuple[str, ...] | None:
     """The axes, if together they divide the dimension."""
     names = (axes,) if isinstance(axes, str) else axes or ()
     return axes if names and size % math.prod(mesh.shape[name] for name in names) == 0 else None
@@ -173,8 +190,12 @@ def _name(path: Sequence[Any]) -> str:
 def _spec(mesh: Mesh, rules: Rules, name: str, shape: tuple[int, ...]) -> PartitionSpec:
     axes = match_rule(rules, name)
     if axes and len(axes) != len(shape):
-        raise ValueError(f"the sharding rule of {name} is for {len(axes)} dimensions, it has {len(shape)}")
-    return PartitionSpec(*(_fitting(mesh, a, n) for a, n in zip(axes, shape[: len(axes)], strict=True)))
+        raise ValueError(
+            f"the sharding rule of {name} is for {len(axes)} dimensions, it has {len(shape)}"
+        )
+    return PartitionSpec(
+        *(_fitting(mesh, a, n) for a, n in zip(axes, shape[: len(axes)], strict=True))
+    )
 
 
 def match_rule(rules: Rules, name: str) -> tuple[str | None, ...]:

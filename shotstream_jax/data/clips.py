@@ -48,7 +48,9 @@ def read_clips(path: str | pathlib.Path, allow_gaps: bool = False) -> list[Clip]
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file, strict=True)
             if missing := [name for name in COLUMNS if name not in (reader.fieldnames or ())]:
-                raise InputError(f"{path} has no column {', '.join(missing)}: its columns must be {', '.join(COLUMNS)}")
+                raise InputError(
+                    f"{path} has no column {', '.join(missing)}: its columns must be {', '.join(COLUMNS)}"
+                )
             rows = list(reader)
     except OSError as error:
         raise InputError(f"cannot read clips {path}: {error.strerror}") from None
@@ -62,13 +64,17 @@ def read_clips(path: str | pathlib.Path, allow_gaps: bool = False) -> list[Clip]
 def _clip(path: pathlib.Path, number: int, row: dict[str, str | None], allow_gaps: bool) -> Clip:
     where = f"{path} row {number}"
     if None in row:
-        raise InputError(f"{where} has more cells than the header: put cells with commas in double quotes")
+        raise InputError(
+            f"{where} has more cells than the header: put cells with commas in double quotes"
+        )
     for name in (*COLUMNS, *((MASK,) if MASK in row else ())):
         if not (row[name] or "").strip():
             raise InputError(f"{where}: {name} is empty: fill it in, or remove the row")
     count, script_path, video, intervals = (row[name].strip() for name in COLUMNS)
     if not count.isdecimal():
-        raise InputError(f"{where}: shot_num_from_caption {count!r} must be a whole number of shots")
+        raise InputError(
+            f"{where}: shot_num_from_caption {count!r} must be a whole number of shots"
+        )
     shots = _intervals(where, intervals)
     _check_order(where, shots, allow_gaps)
     script = _script(where, path.parent / script_path)
@@ -78,7 +84,14 @@ def _clip(path: pathlib.Path, number: int, row: dict[str, str | None], allow_gap
             f"{script_path} has {len(script.shots)} captions: make the three equal"
         )
     mask = path.parent / row[MASK].strip() if MASK in row else None
-    return Clip(f"{path.stem}-{number:05d}", path.parent / video, script.global_caption, script.shots, shots, mask)
+    return Clip(
+        f"{path.stem}-{number:05d}",
+        path.parent / video,
+        script.global_caption,
+        script.shots,
+        shots,
+        mask,
+    )
 
 
 def _script(where: str, path: pathlib.Path) -> Script:
@@ -93,12 +106,22 @@ def _intervals(where: str, text: str) -> Shots:
     try:
         pairs = ast.literal_eval(text)
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-        raise InputError(f"{where}: frame_number {text!r:.60} is no list; write it as [[0, 56], [56, 114]]") from None
+        raise InputError(
+            f"{where}: frame_number {text!r:.60} is no list; write it as [[0, 56], [56, 114]]"
+        ) from None
     if not isinstance(pairs, list | tuple) or not pairs:
-        raise InputError(f"{where}: frame_number {text!r:.60} must be a list of intervals like [[0, 56], [56, 114]]")
+        raise InputError(
+            f"{where}: frame_number {text!r:.60} must be a list of intervals like [[0, 56], [56, 114]]"
+        )
     for k, pair in enumerate(pairs, 1):
-        if not isinstance(pair, list | tuple) or len(pair) != 2 or any(type(number) is not int for number in pair):
-            raise InputError(f"{where}: shot {k} is {pair!r:.40}: write two whole numbers, [first, stop]")
+        if (
+            not isinstance(pair, list | tuple)
+            or len(pair) != 2
+            or any(type(number) is not int for number in pair)
+        ):
+            raise InputError(
+                f"{where}: shot {k} is {pair!r:.40}: write two whole numbers, [first, stop]"
+            )
     return tuple((first, stop) for first, stop in pairs)
 
 
@@ -107,10 +130,14 @@ def _check_order(where: str, shots: Shots, allow_gaps: bool) -> None:
     before = None
     for k, (first, stop) in enumerate(shots, 1):
         if first < 0 or stop < 0:
-            raise InputError(f"{where}: shot {k}, [{first}, {stop}], has a negative frame: the first frame is 0")
+            raise InputError(
+                f"{where}: shot {k}, [{first}, {stop}], has a negative frame: the first frame is 0"
+            )
         if stop <= first:
             what = "empty" if stop == first else "reversed"
-            raise InputError(f"{where}: shot {k}, [{first}, {stop}], is {what}: the stop must be after the first frame")
+            raise InputError(
+                f"{where}: shot {k}, [{first}, {stop}], is {what}: the stop must be after the first frame"
+            )
         if before is not None and first < before:
             raise InputError(
                 f"{where}: shot {k}, [{first}, {stop}], starts before shot {k - 1} ends, at {before}: "

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import tensorstore as ts
 
-from shotstream_jax.core.checkpoint import create_array, open_array, read_slice
+from shotstream_jax.checkpoint.arrays import create_array, open_array, read_slice
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.files import write_whole
 from shotstream_jax.data.records import Dataset
@@ -58,12 +58,18 @@ def open_pairs(folder: str | pathlib.Path, dataset: Dataset, shape: tuple[int, .
     """All pairs of a complete folder. Raises InputError if it is not complete, or made from other data or sizes."""
     folder = pathlib.Path(folder)
     if not (folder / "pairs.json").exists():
-        raise InputError(f"{folder} has no complete set of pairs: run python -m shotstream_jax.train.ode_pairs first")
+        raise InputError(
+            f"{folder} has no complete set of pairs: run python -m shotstream_jax.train.ode_pairs first"
+        )
     settings, store = _read(folder / "settings.json"), open_array(folder, NAME)
     if settings.get("clips_sha256") != dataset.settings.clips_sha256:
-        raise InputError(f"the pairs of {folder} were made from other clips than {dataset.folder}: make them again")
+        raise InputError(
+            f"the pairs of {folder} were made from other clips than {dataset.folder}: make them again"
+        )
     if tuple(store.shape[1:]) != shape:
-        raise InputError(f"the pairs of {folder} have shape {store.shape[1:]}, the recipe asks for {shape}")
+        raise InputError(
+            f"the pairs of {folder} have shape {store.shape[1:]}, the recipe asks for {shape}"
+        )
     return Pairs(np.asarray(settings["samples"]), store)
 
 

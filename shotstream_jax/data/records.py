@@ -67,10 +67,14 @@ def unpack(data: bytes) -> ClipRecord:
         fields = msgpack_restore(data)
         record = ClipRecord(**fields | {"captions": tuple(fields["captions"])})
         lists = (record.captions, record.targets, record.frames, record.context, record.text)
-        if any(len(entries) != len(record.shots) for entries in (*lists, record.masks or record.text)):
+        if any(
+            len(entries) != len(record.shots) for entries in (*lists, record.masks or record.text)
+        ):
             raise ValueError("its lists differ in length")
     except (ValueError, TypeError, KeyError) as error:
-        raise InputError(f"a clip's record is damaged or of another format ({error}): precompute it again") from None
+        raise InputError(
+            f"a clip's record is damaged or of another format ({error}): precompute it again"
+        ) from None
     return record
 
 
@@ -142,8 +146,13 @@ class Dataset:
         except (RuntimeError, ValueError, IndexError, OSError) as error:
             reason = f"clip {self.clips[i].name} of {self.folder} cannot be read ({error})"
             raise InputError(f"{reason}: remove its shard's .json and precompute again") from None
-        if (record.name, tuple(map(len, record.targets))) != (self.clips[i].name, self.clips[i].shots):
-            raise InputError(f"{self.folder}: clip {i} is {record.name}, not what dataset.json says: precompute again")
+        if (record.name, tuple(map(len, record.targets))) != (
+            self.clips[i].name,
+            self.clips[i].shots,
+        ):
+            raise InputError(
+                f"{self.folder}: clip {i} is {record.name}, not what dataset.json says: precompute again"
+            )
         return record
 
 
@@ -155,7 +164,9 @@ def claim_folder(folder: pathlib.Path, settings: Settings) -> None:
         if not path.exists():
             _write_shared(path, _json(dataclasses.asdict(settings)))
         there = json.loads(path.read_text("utf-8"))
-        different = [name for name, value in dataclasses.asdict(settings).items() if there.get(name) != value]
+        different = [
+            name for name, value in dataclasses.asdict(settings).items() if there.get(name) != value
+        ]
     except (ValueError, AttributeError):
         raise InputError(f"{path} is damaged: choose another folder, or remove this one") from None
     except OSError as error:
@@ -179,7 +190,9 @@ def write_shard(folder: pathlib.Path, shard: str, results: Iterable[ClipRecord |
     path = folder / f"{shard}.array_record"
     with whole(path) as partial:
         with _writing(path):
-            writer = ArrayRecordWriter(str(partial), "group_size:1")  # no two clips in one block: random access
+            writer = ArrayRecordWriter(
+                str(partial), "group_size:1"
+            )  # no two clips in one block: random access
         for result in results:
             if isinstance(result, Broken):
                 broken.append(result)
@@ -189,7 +202,10 @@ def write_shard(folder: pathlib.Path, shard: str, results: Iterable[ClipRecord |
             clips.append(ClipInfo(result.name, tuple(map(len, result.targets))))
         with _writing(path):
             writer.close()
-    index = {"clips": [dataclasses.asdict(c) for c in clips], "broken": [dataclasses.asdict(b) for b in broken]}
+    index = {
+        "clips": [dataclasses.asdict(c) for c in clips],
+        "broken": [dataclasses.asdict(b) for b in broken],
+    }
     write_whole(folder / f"{shard}.json", _json(index))
 
 
@@ -215,7 +231,10 @@ def finish_dataset(folder: pathlib.Path, settings: Settings) -> bool:
         {"file": f"{shard}.array_record", "clips": index["clips"]}
         for shard, index in zip(settings.shards, indices, strict=True)
     ]
-    _write_shared(folder / "dataset.json", _json(dataclasses.asdict(settings) | {"shards": shards, "broken": broken}))
+    _write_shared(
+        folder / "dataset.json",
+        _json(dataclasses.asdict(settings) | {"shards": shards, "broken": broken}),
+    )
     return True
 
 
@@ -225,15 +244,23 @@ def open_dataset(folder: str | pathlib.Path) -> Dataset:
     path = folder / "dataset.json"
     if not path.exists():
         what = "is not complete" if (folder / "settings.json").exists() else "is no data set"
-        raise InputError(f"{folder} {what}: it has no dataset.json; run precompute with --out {folder}")
+        raise InputError(
+            f"{folder} {what}: it has no dataset.json; run precompute with --out {folder}"
+        )
     meta = _read_json(path)
     if meta.get("format") != FORMAT_VERSION:
         raise InputError(
             f"{folder} has format {meta.get('format')}, this version reads {FORMAT_VERSION}: precompute again"
         )
     try:
-        settings = Settings(**{field.name: meta[field.name] for field in dataclasses.fields(Settings)})
-        clips = tuple(ClipInfo(c["name"], tuple(c["shots"])) for shard in meta["shards"] for c in shard["clips"])
+        settings = Settings(
+            **{field.name: meta[field.name] for field in dataclasses.fields(Settings)}
+        )
+        clips = tuple(
+            ClipInfo(c["name"], tuple(c["shots"]))
+            for shard in meta["shards"]
+            for c in shard["clips"]
+        )
         broken = tuple(Broken(**entry) for entry in meta["broken"])
         files = [folder / shard["file"] for shard in meta["shards"]]
         with np.load(folder / "negative.npz", allow_pickle=False) as data:
@@ -243,14 +270,26 @@ def open_dataset(folder: str | pathlib.Path) -> Dataset:
         source = ArrayRecordDataSource([str(file) for file in files])
         if len(source) != len(clips):
             raise InputError(f"its shards hold {len(source)} clips, dataset.json says {len(clips)}")
-    except (OSError, ValueError, TypeError, KeyError, RuntimeError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(f"{folder} is damaged ({error}): take another copy, or precompute again") from None
+    except (
+        OSError,
+        ValueError,
+        TypeError,
+        KeyError,
+        RuntimeError,
+        EOFError,
+        zipfile.BadZipFile,
+    ) as error:
+        raise InputError(
+            f"{folder} is damaged ({error}): take another copy, or precompute again"
+        ) from None
     return Dataset(folder, settings, negative, clips, broken, source)
 
 
 def shard_entries(dataset: Dataset, shard: int) -> Iterator[int | Broken]:
     """What a shard holds: the numbers of its clips, then its broken ones."""
-    indices = [_read_json(dataset.folder / f"{name}.json") for name in dataset.settings.shards[: shard + 1]]
+    indices = [
+        _read_json(dataset.folder / f"{name}.json") for name in dataset.settings.shards[: shard + 1]
+    ]
     first, count = sum(len(index["clips"]) for index in indices[:-1]), len(indices[-1]["clips"])
     yield from range(first, first + count)
     yield from (Broken(**entry) for entry in indices[-1]["broken"])

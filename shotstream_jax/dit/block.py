@@ -36,8 +36,12 @@ class Attention(nn.Module):
     def queries(self, x: Float[Array, "b f t d"]) -> Float[Array, "b n f t k"]:
         return split_heads(self.norm_q(self.q(x)), self.cfg.heads)
 
-    def keys_values(self, x: Float[Array, "b f t d"]) -> tuple[Float[Array, "b n f t k"], Float[Array, "b n f t k"]]:
-        return split_heads(self.norm_k(self.k(x)), self.cfg.heads), split_heads(self.v(x), self.cfg.heads)
+    def keys_values(
+        self, x: Float[Array, "b f t d"]
+    ) -> tuple[Float[Array, "b n f t k"], Float[Array, "b n f t k"]]:
+        return split_heads(self.norm_k(self.k(x)), self.cfg.heads), split_heads(
+            self.v(x), self.cfg.heads
+        )
 
     def out(self, attended: Float[Array, "b n f t k"]) -> Float[Array, "b f t d"]:
         return self.o(join_heads(attended))
@@ -53,11 +57,17 @@ class Block(nn.Module):
         self.self_attn, self.cross_attn = Attention(cfg, self.dtype), Attention(cfg, self.dtype)
         self.norm_self, self.norm_ffn = LayerNorm(cfg.eps), LayerNorm(cfg.eps)
         self.norm_cross = LayerNorm(cfg.eps, affine=True)
-        self.ffn_in, self.ffn_out = Linear(cfg.ffn_dim, dtype=self.dtype), Linear(cfg.dim, dtype=self.dtype)
+        self.ffn_in, self.ffn_out = (
+            Linear(cfg.ffn_dim, dtype=self.dtype),
+            Linear(cfg.dim, dtype=self.dtype),
+        )
 
     @typechecked
     def self_qkv(
-        self, x: Float[Array, "b f t d"], e0: Float[Array, "b g six d"], rotation: Float[Array, "2 b f t half"]
+        self,
+        x: Float[Array, "b f t d"],
+        e0: Float[Array, "b g six d"],
+        rotation: Float[Array, "2 b f t half"],
     ) -> tuple[Float[Array, "b n f t k"], Float[Array, "b n s k"], Float[Array, "b n s k"]]:
         """Queries by frame; keys and values of all frames as one sequence of s = f·t tokens. q and k are rotated."""
         shift, scale, _ = self._modulation(e0, 0)
@@ -80,14 +90,18 @@ class Block(nn.Module):
         x = x + (gate * self.self_attn.out(constrain(attended, "b n f t k"))).astype(x.dtype)
         x = x + self._cross(self.norm_cross(x), text, caption)
         shift, scale, gate = self._modulation(e0, 3)
-        hidden = constrain(self.ffn_in(modulate(self.norm_ffn(x), shift, scale, self.dtype)), "b f t m")
+        hidden = constrain(
+            self.ffn_in(modulate(self.norm_ffn(x), shift, scale, self.dtype)), "b f t m"
+        )
         h = self.ffn_out(nn.gelu(hidden, approximate=True))
         return constrain(x + (gate * h).astype(x.dtype), "b f t d")
 
     @typechecked
     def text_kv(self, text: Float[Array, "b slots l d"]) -> TextKV:
         """Keys and values of every caption."""
-        return tuple(constrain(jnp.moveaxis(a, 1, 2), "b _ n l k") for a in self.cross_attn.keys_values(text))
+        return tuple(
+            constrain(jnp.moveaxis(a, 1, 2), "b _ n l k") for a in self.cross_attn.keys_values(text)
+        )
 
     def _cross(self, x: Array, text: TextKV, caption: Array) -> Array:
         """Each frame's tokens attend to the caption in the frame's slot, padding rows included (no mask)."""
@@ -100,7 +114,9 @@ class Block(nn.Module):
         # A frame of a story is a row of its own.
         rows = lambda a: a.reshape(-1, *a.shape[2:])  # noqa: E731
         attended = attend(rows(q.swapaxes(1, 2))[:, :, None], rows(k), rows(v))[:, :, 0]
-        return self.cross_attn.out(attended.reshape(*q.shape[:1], -1, *attended.shape[1:]).swapaxes(1, 2))
+        return self.cross_attn.out(
+            attended.reshape(*q.shape[:1], -1, *attended.shape[1:]).swapaxes(1, 2)
+        )
 
     def _modulation(self, e0: Array, first: int) -> tuple[Array, Array, Array]:
         """Shift, scale and gate, [b, g, 1, d] each (g = f, or 1 where all frames share t)."""

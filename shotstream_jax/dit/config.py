@@ -28,9 +28,13 @@ class DiTConfig:
 
     def __post_init__(self) -> None:
         if self.dim % self.heads or self.head_dim % 2:
-            raise InputError(f"width {self.dim} must split into {self.heads} heads of an even width")
+            raise InputError(
+                f"width {self.dim} must split into {self.heads} heads of an even width"
+            )
         if not math.isfinite(self.shot_phase):
-            raise InputError(f"shot phase {self.shot_phase} is no angle: the paper has {SHOT_PHASE:.4f}, 0 means none")
+            raise InputError(
+                f"shot phase {self.shot_phase} is no angle: the paper has {SHOT_PHASE:.4f}, 0 means none"
+            )
 
     @property
     def head_dim(self) -> int:
@@ -39,5 +43,7 @@ class DiTConfig:
     def grid(self, height: int, width: int) -> tuple[int, int]:
         """Rows and columns of tokens of a latent frame."""
         if height % self.patch or width % self.patch:
-            raise InputError(f"latent grid {height}×{width} does not divide into patches of {self.patch}")
+            raise InputError(
+                f"latent grid {height}×{width} does not divide into patches of {self.patch}"
+            )
         return height // self.patch, width // self.patch

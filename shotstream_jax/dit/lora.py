@@ -34,7 +34,11 @@ class LoraConfig:
 def targets(params: Params) -> dict[tuple[str, ...], Any]:
     """Paths and kernels [layers, in, out] of the Linears that take an adapter: all of the blocks'."""
     flat = flax.traverse_util.flatten_dict(params["blocks"])
-    return {path[:-1]: kernel for path, kernel in flat.items() if path[-1] == "kernel" and path[-2] in TARGETS}
+    return {
+        path[:-1]: kernel
+        for path, kernel in flat.items()
+        if path[-1] == "kernel" and path[-2] in TARGETS
+    }
 
 
 def abstract_lora(params: Params, rank: int) -> Params:
@@ -55,10 +59,14 @@ def init_lora(params: Params, cfg: LoraConfig, key: jax.Array) -> Params:
     def draw(path: tuple[str, ...], leaf: jax.ShapeDtypeStruct, key: jax.Array) -> jax.Array:
         bound = leaf.shape[1] ** -0.5
         return (
-            jax.random.uniform(key, leaf.shape, leaf.dtype, -bound, bound) if path[-1] == "a" else jnp.zeros(leaf.shape)
+            jax.random.uniform(key, leaf.shape, leaf.dtype, -bound, bound)
+            if path[-1] == "a"
+            else jnp.zeros(leaf.shape)
         )
 
-    return flax.traverse_util.unflatten_dict({p: draw(p, x, k) for (p, x), k in zip(flat.items(), keys, strict=True)})
+    return flax.traverse_util.unflatten_dict(
+        {p: draw(p, x, k) for (p, x), k in zip(flat.items(), keys, strict=True)}
+    )
 
 
 def apply_lora(params: Params, lora: Params, cfg: LoraConfig) -> Params:

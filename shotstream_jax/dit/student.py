@@ -41,7 +41,11 @@ class Student(Trunk):
 
     @typechecked
     def __call__(
-        self, x: Float[Array, "b f h w c"], t: Float[Array, "b f"], ids: FrameIds, text: Float[Array, "b slots l e"]
+        self,
+        x: Float[Array, "b f h w c"],
+        t: Float[Array, "b f"],
+        ids: FrameIds,
+        text: Float[Array, "b slots l e"],
     ) -> Float[Array, "b f h w c"]:
         """Whole-sequence form: velocity of [context, chunk 1, chunk 2, …], each frame with its own t."""
         grid = self.cfg.grid(*x.shape[2:4])
@@ -88,7 +92,11 @@ class Student(Trunk):
 
     @typechecked
     def prefill_context(
-        self, latents: Float[Array, "b f h w c"], ids: FrameIds, text: Float[Array, "b slots l e"], caches: Caches
+        self,
+        latents: Float[Array, "b f h w c"],
+        ids: FrameIds,
+        text: Float[Array, "b slots l e"],
+        caches: Caches,
     ) -> Caches:
         """A new shot: text and context keys and values are written, the earlier shot's frames forgotten.
 
@@ -99,7 +107,9 @@ class Student(Trunk):
         _, e0 = self.embed_time(jnp.zeros((latents.shape[0], 1)))
         text = self.embed_text(text)
 
-        def layer(block: Block, carry: tuple[Array, KV, KV], index: Array) -> tuple[tuple[Array, KV, KV], None]:
+        def layer(
+            block: Block, carry: tuple[Array, KV, KV], index: Array
+        ) -> tuple[tuple[Array, KV, KV], None]:
             x, frames, texts = carry
             text_kv = block.text_kv(text)
             q, k, v = block.self_qkv(x, e0, rotation)
@@ -107,7 +117,9 @@ class Student(Trunk):
             rest = lambda block, x: block.finish(x, attend(q, k, v), e0, text_kv, ids.caption)  # noqa: E731
             return (self._unless_last(rest, block, index, x), frames, texts), None
 
-        _, frames, texts = self.over_layers(layer, (self.embed_latents(latents), caches.frames, caches.text))
+        _, frames, texts = self.over_layers(
+            layer, (self.embed_latents(latents), caches.frames, caches.text)
+        )
         return Caches(frames=frames, text=texts, fill=start)
 
     @typechecked
@@ -127,7 +139,13 @@ class Student(Trunk):
         return caches.replace(frames=frames, fill=caches.fill + self.memory.chunk)
 
     def _chunk_pass(
-        self, x: Float[Array, "b f h w c"], e0: Array, ids: FrameIds, caches: Caches, *, output: bool
+        self,
+        x: Float[Array, "b f h w c"],
+        e0: Array,
+        ids: FrameIds,
+        caches: Caches,
+        *,
+        output: bool,
     ) -> tuple[Float[Array, "b f t d"], KV]:
         """All layers over the next chunk; it attends to [context, its shot so far, itself]."""
         rows, columns = self.cfg.grid(*x.shape[2:4])
@@ -135,7 +153,9 @@ class Student(Trunk):
         token = self.memory.slot(caches.fill) * rows * columns
         length = self.memory.valid(caches.fill + self.memory.chunk) * rows * columns
 
-        def layer(block: Block, carry: tuple[Array, KV], index: Array) -> tuple[tuple[Array, KV], None]:
+        def layer(
+            block: Block, carry: tuple[Array, KV], index: Array
+        ) -> tuple[tuple[Array, KV], None]:
             x, frames = carry
             q, k, v = block.self_qkv(x, e0, rotation)
             frames = put(frames, index, k, v, token)
@@ -144,11 +164,16 @@ class Student(Trunk):
                 attended = attend(q, *frames.layer(index), length)
                 return block.finish(x, attended, e0, caches.text.layer(index), ids.caption)
 
-            return (rest(block, x) if output else self._unless_last(rest, block, index, x), frames), None
+            return (
+                rest(block, x) if output else self._unless_last(rest, block, index, x),
+                frames,
+            ), None
 
         return self.over_layers(layer, (self.embed_latents(x), caches.frames))
 
-    def _unless_last(self, rest: Callable[[Block, Array], Array], block: Block, index: Array, x: Array) -> Array:
+    def _unless_last(
+        self, rest: Callable[[Block, Array], Array], block: Block, index: Array, x: Array
+    ) -> Array:
         """A pass that is run for its keys and values needs nothing after the last layer's."""
         return nn.cond(index < self.cfg.layers - 1, rest, lambda block, x: x, block, x)
 
@@ -170,8 +195,15 @@ def replay_groups(memory: MemoryConfig, frames: int, tokens: int) -> list[Group]
     groups = []
     for first in range(0, frames, memory.chunk):
         queries = slice(first, first + memory.chunk)
-        past = (slice(0, memory.context), *(_moved(r, memory.context) for r in memory.visible_past(first)))
-        groups.append(Group(queries, own=_tokens(queries, tokens), past=tuple(_tokens(r, tokens) for r in past)))
+        past = (
+            slice(0, memory.context),
+            *(_moved(r, memory.context) for r in memory.visible_past(first)),
+        )
+        groups.append(
+            Group(
+                queries, own=_tokens(queries, tokens), past=tuple(_tokens(r, tokens) for r in past)
+            )
+        )
     return groups
 
 

@@ -10,7 +10,11 @@ from shotstream_jax.nn.attention import attend
 class Teacher(Trunk):
     @typechecked
     def __call__(
-        self, x: Float[Array, "b f h w c"], t: Float[Array, "b"], ids: FrameIds, text: Float[Array, "b slots l e"]
+        self,
+        x: Float[Array, "b f h w c"],
+        t: Float[Array, "b"],
+        ids: FrameIds,
+        text: Float[Array, "b slots l e"],
     ) -> Float[Array, "b f h w c"]:
         """Velocity of [context, noisy shot] (joined in time). The clean context is given the shot's t as well."""
         grid = self.cfg.grid(*x.shape[2:4])

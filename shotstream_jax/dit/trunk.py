@@ -38,12 +38,18 @@ class Trunk(nn.Module):
         self.patch_embedding = Linear(cfg.dim, dtype=self.dtype)
         self.text_in, self.text_out = (Linear(cfg.dim, dtype=self.dtype, **small) for _ in range(2))
         # Time stays in float32: it scales every activation.
-        self.time_in, self.time_out = (Linear(cfg.dim, dtype=jnp.float32, **small) for _ in range(2))
+        self.time_in, self.time_out = (
+            Linear(cfg.dim, dtype=jnp.float32, **small) for _ in range(2)
+        )
         self.time_projection = Linear(6 * cfg.dim, dtype=jnp.float32)
         self.blocks = Block(cfg, self.dtype)
-        self.head_table = self.param("head_table", nn.initializers.normal(cfg.dim**-0.5), (2, cfg.dim))
+        self.head_table = self.param(
+            "head_table", nn.initializers.normal(cfg.dim**-0.5), (2, cfg.dim)
+        )
         self.head_norm = LayerNorm(cfg.eps)
-        self.head = Linear(cfg.patch**2 * cfg.channels, dtype=self.dtype, kernel_init=nn.initializers.zeros)
+        self.head = Linear(
+            cfg.patch**2 * cfg.channels, dtype=self.dtype, kernel_init=nn.initializers.zeros
+        )
 
     @typechecked
     def embed_latents(self, x: Float[Array, "b f h w c"]) -> Float[Array, "b f t d"]:
@@ -51,17 +57,23 @@ class Trunk(nn.Module):
         b, f, h, w, c = x.shape
         (rows, columns), p = self.cfg.grid(h, w), self.cfg.patch
         patches = x.reshape(b, f, rows, p, columns, p, c).transpose(0, 1, 2, 4, 3, 5, 6)
-        tokens = self.patch_embedding(patches.reshape(b, f, rows * columns, p * p * c).astype(self.dtype))
+        tokens = self.patch_embedding(
+            patches.reshape(b, f, rows * columns, p * p * c).astype(self.dtype)
+        )
         return constrain(tokens, "b f t d")
 
     @typechecked
-    def embed_time(self, t: Float[Array, "b g"]) -> tuple[Float[Array, "b g d"], Float[Array, "b g 6 d"]]:
+    def embed_time(
+        self, t: Float[Array, "b g"]
+    ) -> tuple[Float[Array, "b g d"], Float[Array, "b g 6 d"]]:
         """(e, e0) for t in [0, 1000]; g = 1 where all frames share t."""
         e = self.time_out(nn.silu(self.time_in(time_sinusoid(t, self.cfg.freq_dim))))
         return e, self.time_projection(nn.silu(e)).reshape(*t.shape, 6, self.cfg.dim)
 
     @typechecked
-    def rotations(self, first: int | Int[Array, "b"], ids: FrameIds, grid: tuple[int, int]) -> Array:
+    def rotations(
+        self, first: int | Int[Array, "b"], ids: FrameIds, grid: tuple[int, int]
+    ) -> Array:
         """Of the frames of `ids`, which follow each other in time from the position `first` on."""
         position = jnp.reshape(first, (-1, 1)) + jnp.arange(ids.phase.shape[1])[None]
         position = jnp.broadcast_to(position, ids.phase.shape)
@@ -80,7 +92,9 @@ class Trunk(nn.Module):
         """
         if self.remat != "none":
             body = nn.remat(body, prevent_cse=False, policy=REMAT[self.remat])
-        scan = nn.scan(body, variable_axes={"params": 0}, split_rngs={"params": True}, length=self.cfg.layers)
+        scan = nn.scan(
+            body, variable_axes={"params": 0}, split_rngs={"params": True}, length=self.cfg.layers
+        )
         carry, _ = scan(self.blocks, carry, jnp.arange(self.cfg.layers))
         return carry
 
@@ -92,6 +106,10 @@ class Trunk(nn.Module):
         b, f = x.shape[:2]
         (rows, columns), p = grid, self.cfg.patch
         shift, scale = (e[:, :, None] + self.head_table[i].reshape(1, 1, 1, -1) for i in range(2))
-        tokens = self.head(modulate(self.head_norm(x), shift, scale, self.dtype)).astype(jnp.float32)
-        tokens = tokens.reshape(b, f, rows, columns, p, p, self.cfg.channels).transpose(0, 1, 2, 4, 3, 5, 6)
+        tokens = self.head(modulate(self.head_norm(x), shift, scale, self.dtype)).astype(
+            jnp.float32
+        )
+        tokens = tokens.reshape(b, f, rows, columns, p, p, self.cfg.channels).transpose(
+            0, 1, 2, 4, 3, 5, 6
+        )
         return tokens.reshape(b, f, rows * p, columns * p, self.cfg.channels)

@@ -22,14 +22,10 @@ import numpy as np
 from tqdm import tqdm
 
 from shotstream_jax import cli
+from shotstream_jax.checkpoint.load import load, load_weights, preset_of
 from shotstream_jax.core.compilation import use_persistent_cache
 from shotstream_jax.core.errors import InputError
-from shotstream_jax.core.files import write_whole
-from shotstream_jax.data.world.plot import SUBSETS, WorldConfig
-from shotstream_jax.data.world.render import MOST_PARTS, Film, render_shot
-from shotstream_jax.data.world.sheet import contact_sheet, write_png
-from shotstream_jax.data.world.source import WorldSource
-from shotstream_jax.data.world.story import SPLITS
+from shotstream_jax.core.files import check_writable, write_whole
 from shotstream_jax.eval import sources
 from shotstream_jax.eval.cuts import check_installed
 from shotstream_jax.eval.files import SHIPPED, Format, format_of, load_probe
@@ -37,11 +33,14 @@ from shotstream_jax.eval.labels import Labels, shot_truth
 from shotstream_jax.eval.reading import Reader, oracle_scores
 from shotstream_jax.eval.report import Judged, as_json, chances, judge, summarise, table
 from shotstream_jax.generate.__main__ import Recipe
-from shotstream_jax.generate.video import check_writable
-from shotstream_jax.load import load, load_weights, preset_of
 from shotstream_jax.presets import VideoFormat
-from shotstream_jax.train.flow_matching import Guidance
+from shotstream_jax.train.losses.flow_matching import Guidance
 from shotstream_jax.vae.model import VAE
+from shotstream_jax.world.plot import SUBSETS, WorldConfig
+from shotstream_jax.world.render import MOST_PARTS, Film, render_shot
+from shotstream_jax.world.sheet import contact_sheet, write_png
+from shotstream_jax.world.source import WorldSource
+from shotstream_jax.world.story import SPLITS
 
 GENERATED, TEACHER, RECONSTRUCTED, RENDERED = "generated", "teacher", "reconstructed", "rendered"
 GIVEN = {"own": lambda memory: memory, "first": sources.first_frames, "none": sources.nothing}
@@ -57,21 +56,55 @@ SHOWN = 3  # stories on the sheet
 def parser() -> cli.Parser:
     p = cli.make_parser("shotstream_jax.eval", __doc__)
     p.add_recipe()
-    p.add_argument("--stories", type=int, default=100, metavar="N", help="how many (default: %(default)s)")
-    p.add_argument("--shots", type=int, default=5, metavar="N", help="of each story (default: %(default)s)")
     p.add_argument(
-        "--source", choices=(GENERATED, TEACHER, RECONSTRUCTED, RENDERED), default=GENERATED, help="of the pictures"
+        "--stories", type=int, default=100, metavar="N", help="how many (default: %(default)s)"
     )
-    p.add_argument("--context", choices=[*GIVEN, OTHER], default="own", help="what shots are given of earlier ones")
+    p.add_argument(
+        "--shots", type=int, default=5, metavar="N", help="of each story (default: %(default)s)"
+    )
+    p.add_argument(
+        "--source",
+        choices=(GENERATED, TEACHER, RECONSTRUCTED, RENDERED),
+        default=GENERATED,
+        help="of the pictures",
+    )
+    p.add_argument(
+        "--context",
+        choices=[*GIVEN, OTHER],
+        default="own",
+        help="what shots are given of earlier ones",
+    )
     of_teacher = p.add_argument_group("the teacher's sampler, with --source teacher")
     for name, (usual, says) in SAMPLER.items():
         metavar = "N" if isinstance(usual, int) else "W"
-        of_teacher.add_argument(_flag(name), type=type(usual), metavar=metavar, help=f"{says} (default: {usual})")
-    p.add_argument("--subset", choices=list(SUBSETS), default="simple", help="of the world (default: %(default)s)")
-    p.add_argument("--seed", type=int, default=0, metavar="N", help="of the generated pictures (default: %(default)s)")
-    p.add_argument("--probe", default=str(SHIPPED), metavar="FILE.safetensors", help="(default: the shipped one)")
-    p.add_argument("--out", default="out/eval.json", metavar="FILE.json", help="(default: %(default)s)")
-    p.add_argument("--sheet", metavar="FILE.png", help="a picture of the first stories: shots as rows")
+        of_teacher.add_argument(
+            _flag(name), type=type(usual), metavar=metavar, help=f"{says} (default: {usual})"
+        )
+    p.add_argument(
+        "--subset",
+        choices=list(SUBSETS),
+        default="simple",
+        help="of the world (default: %(default)s)",
+    )
+    p.add_argument(
+        "--seed",
+        type=int,
+        default=0,
+        metavar="N",
+        help="of the generated pictures (default: %(default)s)",
+    )
+    p.add_argument(
+        "--probe",
+        default=str(SHIPPED),
+        metavar="FILE.safetensors",
+        help="(default: the shipped one)",
+    )
+    p.add_argument(
+        "--out", default="out/eval.json", metavar="FILE.json", help="(default: %(default)s)"
+    )
+    p.add_argument(
+        "--sheet", metavar="FILE.png", help="a picture of the first stories: shots as rows"
+    )
     return p
 
 
@@ -113,7 +146,9 @@ def _flag(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
-def make_sources(args: Namespace, recipe: Recipe, form: Format) -> tuple[sources.Source, sources.Source | None]:
+def make_sources(
+    args: Namespace, recipe: Recipe, form: Format
+) -> tuple[sources.Source, sources.Source | None]:
     """What is scored, and for generated pictures the ceiling: the same stories through the autoencoder."""
     if args.source == RENDERED:
         return sources.rendered(form), None
@@ -132,7 +167,11 @@ def make_sources(args: Namespace, recipe: Recipe, form: Format) -> tuple[sources
 
 
 def judge_all(
-    reader: Reader, drawn: WorldSource, source: sources.Source, name: str, sheet: pathlib.Path | None
+    reader: Reader,
+    drawn: WorldSource,
+    source: sources.Source,
+    name: str,
+    sheet: pathlib.Path | None,
 ) -> list[Judged]:
     """Every story of a source; the first ones are shown."""
     judged, films = [], []
@@ -149,18 +188,27 @@ def judge_all(
 
 
 def write(
-    args: Namespace, recipe: Recipe, reader: Reader, judged: list[Judged], above: list[Judged], out: pathlib.Path
+    args: Namespace,
+    recipe: Recipe,
+    reader: Reader,
+    judged: list[Judged],
+    above: list[Judged],
+    out: pathlib.Path,
 ) -> None:
     """The file and the table."""
     labels = reader.labels
     summary = summarise([j.figures for j in judged], chances(labels, judged))
     ceiling = summarise([j.figures for j in above], {}) if above else None
-    settings = {k: v for k, v in vars(args).items() if k != "overrides"} | {"recipe": dataclasses.asdict(recipe)}
+    settings = {k: v for k, v in vars(args).items() if k != "overrides"} | {
+        "recipe": dataclasses.asdict(recipe)
+    }
     result = {"settings": settings, "figures": summary, "ceiling": ceiling}
     if drawn := above or (judged if args.source in (RECONSTRUCTED, RENDERED) else []):
         result["oracle"] = oracle(reader, drawn, recipe.video)
     result["stories"] = [
-        {"global_caption": j.story.script.global_caption, "captions": j.story.script.shots} | j.figures for j in judged
+        {"global_caption": j.story.script.global_caption, "captions": j.story.script.shots}
+        | j.figures
+        for j in judged
     ]
     out.parent.mkdir(parents=True, exist_ok=True)
     write_whole(out, (json.dumps(as_json(result), indent=1) + "\n").encode())
@@ -175,7 +223,9 @@ def oracle(reader: Reader, judged: list[Judged], video: VideoFormat) -> dict[str
     for story, *_ in judged:
         for number in range(len(story.shots)):
             _, boxes = render_shot(story, number, video.height, video.width)
-            truths.append(shot_truth(reader.labels, story, number, boxes, video.height, video.width))
+            truths.append(
+                shot_truth(reader.labels, story, number, boxes, video.height, video.width)
+            )
     return oracle_scores(reader.labels, [reading for j in judged for reading in j.readings], truths)
 
 

@@ -17,8 +17,8 @@ import numpy as np
 
 from shotstream_jax import cli
 from shotstream_jax.core.errors import InputError
+from shotstream_jax.core.files import check_writable
 from shotstream_jax.eval.metrics import bootstrap
-from shotstream_jax.generate.video import check_writable
 
 Scores = dict[str, dict[str, Any]]  # of each file: what eval has written
 _SAME = ("stories", "shots", "subset")  # settings that choose the stories
@@ -28,9 +28,16 @@ def parser() -> cli.Parser:
     p = cli.make_parser("shotstream_jax.eval.compare", __doc__)
     p.add_argument("files", nargs="+", metavar="FILE.json", help="of python -m shotstream_jax.eval")
     p.add_argument(
-        "--figures", default="who,where,action,look,layout,sca", metavar="A,B", help="to show (default: %(default)s)"
+        "--figures",
+        default="who,where,action,look,layout,sca",
+        metavar="A,B",
+        help="to show (default: %(default)s)",
     )
-    p.add_argument("--chart", metavar="FILE.png", help="each figure by the number of the shot, with its interval")
+    p.add_argument(
+        "--chart",
+        metavar="FILE.png",
+        help="each figure by the number of the shot, with its interval",
+    )
     return p
 
 
@@ -58,14 +65,22 @@ def read_scores(files: Sequence[str], names: Sequence[str]) -> Scores:
             settings = [found["settings"][name] for name in _SAME]
             lacking = [name for name in names if name not in found["stories"][0]]
         except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
-            raise InputError(f"{path} is not a file of python -m shotstream_jax.eval ({error})") from None
+            raise InputError(
+                f"{path} is not a file of python -m shotstream_jax.eval ({error})"
+            ) from None
         if lacking:
-            raise InputError(f"{path} has no figure {lacking[0]}; it has {', '.join(found['figures'])}")
+            raise InputError(
+                f"{path} has no figure {lacking[0]}; it has {', '.join(found['figures'])}"
+            )
         if path.stem in scores:
-            raise InputError(f"two files are called {path.stem}: rename one, or its row could not be told apart")
+            raise InputError(
+                f"two files are called {path.stem}: rename one, or its row could not be told apart"
+            )
         first = next(iter(scores.values()), found)
         if settings != [first["settings"][name] for name in _SAME]:
-            raise InputError(f"{path} and {files[0]} were made of different stories ({', '.join(_SAME)})")
+            raise InputError(
+                f"{path} and {files[0]} were made of different stories ({', '.join(_SAME)})"
+            )
         scores[path.stem] = found
     return scores
 
@@ -73,10 +88,17 @@ def read_scores(files: Sequence[str], names: Sequence[str]) -> Scores:
 def table(scores: Scores, names: Sequence[str]) -> list[str]:
     """Markdown: a row a file; below, chance and ceiling of the first one."""
     first = next(iter(scores.values()))
-    rows = [[stem, *(_with_interval(found["figures"].get(name)) for name in names)] for stem, found in scores.items()]
-    rows.append(["*chance*", *(_mean(first["figures"].get(name, {}).get("chance")) for name in names)])
+    rows = [
+        [stem, *(_with_interval(found["figures"].get(name)) for name in names)]
+        for stem, found in scores.items()
+    ]
+    rows.append(
+        ["*chance*", *(_mean(first["figures"].get(name, {}).get("chance")) for name in names)]
+    )
     if first["ceiling"]:
-        rows.append(["*ceiling*", *(_mean(first["ceiling"].get(name, {}).get("mean")) for name in names)])
+        rows.append(
+            ["*ceiling*", *(_mean(first["ceiling"].get(name, {}).get("mean")) for name in names)]
+        )
     return [_line(row) for row in [["", *names], ["---"] * (len(names) + 1), *rows]]
 
 

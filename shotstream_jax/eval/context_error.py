@@ -1,6 +1,6 @@
 """Does a teacher look at its context? Its error on later shots after their own earlier ones, another story's, or none.
 
-  python -m shotstream_jax.data.world --out out/test --stories 200 --split test --subset simple --size 32x48 --fps 8 \\
+  python -m shotstream_jax.world --out out/test --stories 200 --split test --subset simple --size 32x48 --fps 8 \\
       --lengths 11
   python -m shotstream_jax.precompute --config.checkpoint=TEACHER --csv out/test/clips.csv --out out/test_latents
   python -m shotstream_jax.eval.context_error --checkpoint TEACHER --data out/test_latents
@@ -21,29 +21,30 @@ import numpy as np
 from tqdm import tqdm
 
 from shotstream_jax import cli
+from shotstream_jax.checkpoint.load import load_weights, preset_of
 from shotstream_jax.core import rng
 from shotstream_jax.core.compilation import use_persistent_cache
 from shotstream_jax.core.errors import InputError
-from shotstream_jax.core.files import write_whole
+from shotstream_jax.core.files import check_writable, write_whole
 from shotstream_jax.core.typing import Array
-from shotstream_jax.data.batch import Batch, Conditions
-from shotstream_jax.data.pipeline import DataConfig, Row, Texts, embeddings, find_samples, target_row
+from shotstream_jax.data.batches import DataConfig, Row, Texts, embeddings, find_samples, target_row
 from shotstream_jax.data.records import open_dataset
+from shotstream_jax.dit.conditions import Batch, Conditions
 from shotstream_jax.dit.teacher import Teacher
 from shotstream_jax.eval.metrics import bootstrap
 from shotstream_jax.eval.report import as_json
 from shotstream_jax.flow.schedule import Schedule
-from shotstream_jax.generate.video import check_writable
-from shotstream_jax.load import load_weights, preset_of
 from shotstream_jax.presets import Preset
-from shotstream_jax.train.flow_matching import velocity_error
+from shotstream_jax.train.losses.flow_matching import velocity_error
 from shotstream_jax.train.setup import batch_of
 
 LEVELS, ROWS = (0.3, 0.6, 0.8, 0.95), 4  # σ; clips at once
 Change = Callable[[Conditions], Conditions]
 CONTEXTS: dict[str, Change] = {
     "own": lambda conditions: conditions,
-    "another": lambda conditions: conditions.replace(context=jnp.roll(conditions.context, 1, axis=0)),
+    "another": lambda conditions: conditions.replace(
+        context=jnp.roll(conditions.context, 1, axis=0)
+    ),
     "none": Conditions.without_context,
 }
 
@@ -51,9 +52,15 @@ CONTEXTS: dict[str, Change] = {
 def parser() -> cli.Parser:
     p = cli.make_parser("shotstream_jax.eval.context_error", __doc__)
     p.add_argument("--checkpoint", required=True, metavar="DIR", help="a teacher")
-    p.add_argument("--data", required=True, metavar="DIR", help="clips that it has not seen, by precompute")
-    p.add_argument("--clips", type=int, default=200, metavar="N", help="at most (default: %(default)s)")
-    p.add_argument("--out", default="out/context.json", metavar="FILE.json", help="(default: %(default)s)")
+    p.add_argument(
+        "--data", required=True, metavar="DIR", help="clips that it has not seen, by precompute"
+    )
+    p.add_argument(
+        "--clips", type=int, default=200, metavar="N", help="at most (default: %(default)s)"
+    )
+    p.add_argument(
+        "--out", default="out/context.json", metavar="FILE.json", help="(default: %(default)s)"
+    )
     return p
 
 
@@ -63,7 +70,11 @@ def main(argv: Sequence[str]) -> None:
     batches = list(read_batches(args.data, preset, args.clips, embeddings(preset.dit.text_len)))
     use_persistent_cache()
     model = load_model(args.checkpoint)
-    write({name: measure(model, batches, change, name) for name, change in CONTEXTS.items()}, "own", out)
+    write(
+        {name: measure(model, batches, change, name) for name, change in CONTEXTS.items()},
+        "own",
+        out,
+    )
 
 
 def write(found: dict[str, np.ndarray], base: str, out: pathlib.Path) -> None:
@@ -72,7 +83,9 @@ def write(found: dict[str, np.ndarray], base: str, out: pathlib.Path) -> None:
     for name, levels in result.items():
         for level, about in levels.items():
             between = f"95 % {about['low']:.3f} to {about['high']:.3f}"
-            cli.say(f"{name:8} σ {level:4}: {about['error']:.4f}, ratio {about['ratio']:.3f}, {between}")
+            cli.say(
+                f"{name:8} σ {level:4}: {about['error']:.4f}, ratio {about['ratio']:.3f}, {between}"
+            )
     out.parent.mkdir(parents=True, exist_ok=True)
     write_whole(out, (json.dumps(as_json(result), indent=1) + "\n").encode())
 
@@ -87,7 +100,9 @@ class Model(NamedTuple):
 
 def load_model(checkpoint: str) -> Model:
     preset = preset_of(checkpoint)
-    return Model(Teacher(preset.dit), Schedule(shift=preset.steps.shift), load_weights(checkpoint, "dit"))
+    return Model(
+        Teacher(preset.dit), Schedule(shift=preset.steps.shift), load_weights(checkpoint, "dit")
+    )
 
 
 def compare(errors: np.ndarray, base: np.ndarray) -> dict[str, dict[str, float]]:
@@ -96,7 +111,12 @@ def compare(errors: np.ndarray, base: np.ndarray) -> dict[str, dict[str, float]]
     for level, column, beside in zip(LEVELS, errors.T, base.T, strict=True):
         pairs = np.stack([column, beside], axis=1).astype(np.float64)
         ratio = bootstrap(pairs, lambda pairs: float(pairs[:, 0].mean() / pairs[:, 1].mean()))
-        about = {"error": float(column.mean()), "ratio": ratio.value, "low": ratio.low, "high": ratio.high}
+        about = {
+            "error": float(column.mean()),
+            "ratio": ratio.value,
+            "low": ratio.low,
+            "high": ratio.high,
+        }
         result[str(level)] = about | {"clips": len(column)}
     return result
 
@@ -108,25 +128,33 @@ def read_batches(path: str, preset: Preset, clips: int, texts: Texts) -> Iterato
     """
     dataset = open_dataset(path)
     if dataset.settings.preset != preset.name:
-        raise InputError(f"{path} was made for {dataset.settings.preset}, the checkpoint is {preset.name}")
+        raise InputError(
+            f"{path} was made for {dataset.settings.preset}, the checkpoint is {preset.name}"
+        )
     cfg = DataConfig(path, preset.video.shot_frames, held_out=0.0, targets="every")
     later = defaultdict(list)
     for sample in find_samples(dataset, cfg).train:
         later[sample.clip] += [sample] if sample.shot else []
     samples = [shots[clip % len(shots)] for clip, shots in later.items() if shots][:clips]
     if len(samples) < ROWS:
-        raise InputError(f"{path} has {len(samples)} clips of two shots or more: {ROWS} are needed at least")
+        raise InputError(
+            f"{path} has {len(samples)} clips of two shots or more: {ROWS} are needed at least"
+        )
     for first in range(0, len(samples) - ROWS + 1, ROWS):
         yield stack([target_row(dataset, s, cfg, texts) for s in samples[first : first + ROWS]])
 
 
 def stack(rows: Sequence[Row]) -> Batch:
-    """Rows of data/pipeline as a batch."""
+    """Rows of data/batches as a batch."""
     return batch_of({name: jnp.asarray(np.stack([row[name] for row in rows])) for name in rows[0]})
 
 
 def measure(
-    model: Model, batches: Sequence[Batch], change: Change, doing: str, weights: Sequence[Array] | None = None
+    model: Model,
+    batches: Sequence[Batch],
+    change: Change,
+    doing: str,
+    weights: Sequence[Array] | None = None,
 ) -> np.ndarray:
     """Errors [clips, levels] with changed conditions.
 
@@ -135,10 +163,14 @@ def measure(
 
     @jax.jit
     def error(params: dict, batch: Batch, number: Array, t: Array, w: Array | None) -> Array:
-        noise = jax.random.normal(rng.stream(jax.random.key(0), "context_error", number), batch.target.shape)
+        noise = jax.random.normal(
+            rng.stream(jax.random.key(0), "context_error", number), batch.target.shape
+        )
         times = jnp.full(len(batch.target), t)
         conditions = change(batch.conditions)
-        return velocity_error(model.teacher, model.schedule, params, conditions, batch.target, noise, times, w)
+        return velocity_error(
+            model.teacher, model.schedule, params, conditions, batch.target, noise, times, w
+        )
 
     found = []
     for number, batch in enumerate(tqdm(batches, doing, unit="batch")):

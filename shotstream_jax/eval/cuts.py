@@ -31,7 +31,9 @@ def shot_cut_accuracy(told: Sequence[int], found: Sequence[int], frames: int) ->
     for i, cut in enumerate(told, 1):
         before, costs = costs, [penalty * i]
         for j, other in enumerate(found):
-            costs.append(min(before[j] + abs(cut - other), before[j + 1] + penalty, costs[j] + penalty))
+            costs.append(
+                min(before[j] + abs(cut - other), before[j + 1] + penalty, costs[j] + penalty)
+            )
     return math.exp(-costs[-1] / frames)
 
 
@@ -48,7 +50,9 @@ def find_cuts(frames: UInt8[np.ndarray, "p y x 3"]) -> list[int]:
     """
     import scenedetect  # an extra of this package
 
-    detector = scenedetect.AdaptiveDetector(RATIO, min_scene_len=SHORTEST, window_width=WINDOW, min_content_val=LEAST)
+    detector = scenedetect.AdaptiveDetector(
+        RATIO, min_scene_len=SHORTEST, window_width=WINDOW, min_content_val=LEAST
+    )
     found = []
     for number, frame in enumerate(frames):
         bgr = np.ascontiguousarray(frame[..., ::-1])

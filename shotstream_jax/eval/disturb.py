@@ -10,7 +10,12 @@ import jax.numpy as jnp
 from shotstream_jax.core import rng
 from shotstream_jax.core.typing import Array, Float, PRNGKey, typechecked
 
-SHIFT, COLOUR, NOISE, COARSE = 1.5, 0.1, 0.12, 0.1  # pixels; the rest in units of half the range of a pixel
+SHIFT, COLOUR, NOISE, COARSE = (
+    1.5,
+    0.1,
+    0.12,
+    0.1,
+)  # pixels; the rest in units of half the range of a pixel
 BLOCK = 4  # pixels of coarse noise
 
 
@@ -24,13 +29,17 @@ def disturb(
 
 
 def _one(key: PRNGKey, x: Array, box: Array) -> tuple[Array, Array]:
-    draw = lambda name, low, high, shape=(): jax.random.uniform(rng.stream(key, name), shape, x.dtype, low, high)  # noqa: E731
+    draw = lambda name, low, high, shape=(): jax.random.uniform(
+        rng.stream(key, name), shape, x.dtype, low, high
+    )  # noqa: E731
     much = jnp.maximum(draw("much", -0.25, 1.0), 0.0)  # a fifth of the shots as they are
     p, rows, columns, _ = x.shape
     shift = much * draw("shift", -SHIFT, SHIFT, (2,))
     ones = jnp.ones(2, x.dtype)
     edge = jnp.pad(x, ((0, 0), (2, 2), (2, 2), (0, 0)), mode="edge")
-    moved = jax.image.scale_and_translate(edge, edge.shape, (1, 2), ones, shift, "linear", antialias=False)
+    moved = jax.image.scale_and_translate(
+        edge, edge.shape, (1, 2), ones, shift, "linear", antialias=False
+    )
     x = moved[:, 2:-2, 2:-2]
     share = jnp.tile(shift[::-1] / jnp.array([columns, rows], x.dtype), 2)
     box = jnp.where(jnp.any(box > 0, axis=-1, keepdims=True), box + share[None, None], box)
@@ -38,14 +47,20 @@ def _one(key: PRNGKey, x: Array, box: Array) -> tuple[Array, Array]:
     for axis in (1, 2):
         x = _smooth(x, axis, much * draw("blur", 0.0, 0.33))
     half = x.reshape(p, rows // 2, 2, columns // 2, 2, 3).mean((2, 4)).repeat(2, 1).repeat(2, 2)
-    x = x + much * jnp.maximum(draw("half", -1.0, 1.0), 0.0) * (_smooth(_smooth(half, 1, 0.25), 2, 0.25) - x)
+    x = x + much * jnp.maximum(draw("half", -1.0, 1.0), 0.0) * (
+        _smooth(_smooth(half, 1, 0.25), 2, 0.25) - x
+    )
     gain = 1 + much * (draw("gain", -COLOUR, COLOUR) + draw("gains", -COLOUR, COLOUR, (3,)) / 2)
     offset = much * (draw("offset", -COLOUR, COLOUR) + draw("offsets", -COLOUR, COLOUR, (3,)) / 2)
     x = x * gain[None, None, None] + offset[None, None, None]
     fine = jax.random.normal(rng.stream(key, "fine"), x.shape)
-    coarse = jax.random.normal(rng.stream(key, "coarse"), (p, -(-rows // BLOCK), -(-columns // BLOCK), 3))
+    coarse = jax.random.normal(
+        rng.stream(key, "coarse"), (p, -(-rows // BLOCK), -(-columns // BLOCK), 3)
+    )
     coarse = coarse.repeat(BLOCK, 1).repeat(BLOCK, 2)[:, :rows, :columns]
-    x = x + much * (draw("fine much", 0.0, NOISE) * fine + draw("coarse much", 0.0, COARSE) * coarse)
+    x = x + much * (
+        draw("fine much", 0.0, NOISE) * fine + draw("coarse much", 0.0, COARSE) * coarse
+    )
     return jnp.clip(x, -1.0, 1.0), box
 
 

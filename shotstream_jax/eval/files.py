@@ -8,11 +8,11 @@ import jax
 import numpy as np
 from flax import traverse_util
 
+from shotstream_jax.checkpoint.load import WEIGHTS
 from shotstream_jax.convert.files import read_safetensors, write_safetensors
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.files import write_whole
 from shotstream_jax.eval.labels import Labels
-from shotstream_jax.load import WEIGHTS
 from shotstream_jax.model import Params
 from shotstream_jax.presets import Preset, VideoFormat
 
@@ -33,7 +33,9 @@ class Format:
 def format_of(preset: Preset, video: VideoFormat, subset: str) -> Format:
     """The shots that a model makes."""
     preset.latent_grid(video)
-    return Format(subset, video.height, video.width, preset.vae.pixel_frames(video.shot_frames), video.fps)
+    return Format(
+        subset, video.height, video.width, preset.vae.pixel_frames(video.shot_frames), video.fps
+    )
 
 
 def save_probe(path: pathlib.Path, form: Format, params: Params, scores: dict[str, float]) -> None:
@@ -53,7 +55,9 @@ def load_probe(path: pathlib.Path, form: Format) -> Params:
         made = Format(**json.loads(about.read_text("utf-8"))["format"])
         Labels(made.subset)
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise InputError(f"{about} does not tell what {path.name} reads ({error}): train it again") from None
+        raise InputError(
+            f"{about} does not tell what {path.name} reads ({error}): train it again"
+        ) from None
     if made != form:
         raise InputError(
             f"{path} reads {made}, not {form}: train another with python -m shotstream_jax.eval.train_probe"

@@ -11,10 +11,10 @@ import numpy as np
 
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.typing import Int, typechecked
-from shotstream_jax.data.world.places import SIDES, VARIANTS
-from shotstream_jax.data.world.plot import SUBSETS
-from shotstream_jax.data.world.story import Story
-from shotstream_jax.data.world.wear import ACCENTS
+from shotstream_jax.world.places import SIDES, VARIANTS
+from shotstream_jax.world.plot import SUBSETS
+from shotstream_jax.world.story import Story
+from shotstream_jax.world.wear import ACCENTS
 
 ABSENT = -1
 
@@ -27,7 +27,9 @@ class Labels:
 
     def __post_init__(self) -> None:
         if self.subset not in SUBSETS:
-            raise InputError(f"no subset of the world is called {self.subset!r}; there are {', '.join(SUBSETS)}")
+            raise InputError(
+                f"no subset of the world is called {self.subset!r}; there are {', '.join(SUBSETS)}"
+            )
 
     @property
     def characters(self) -> tuple[str, ...]:
@@ -45,7 +47,12 @@ class Labels:
     @property
     def of_place(self) -> dict[str, tuple]:
         subset = SUBSETS[self.subset]
-        return {"place": subset.places, "side": SIDES, "variant": tuple(range(VARIANTS)), "items": subset.items}
+        return {
+            "place": subset.places,
+            "side": SIDES,
+            "variant": tuple(range(VARIANTS)),
+            "items": subset.items,
+        }
 
     @property
     def of_camera(self) -> dict[str, tuple]:
@@ -55,7 +62,12 @@ class Labels:
 
 @typechecked
 def shot_truth(
-    labels: Labels, story: Story, number: int, boxes: Int[np.ndarray, "p parts 4"], height: int, width: int
+    labels: Labels,
+    story: Story,
+    number: int,
+    boxes: Int[np.ndarray, "p parts 4"],
+    height: int,
+    width: int,
 ) -> dict[str, np.ndarray]:
     """A shot's true answers.
 
@@ -71,7 +83,11 @@ def shot_truth(
         for name, choices in asked.items():
             truth[name][n] = choices.index(({"action": part.action} | look)[name])
         box[:, n] = boxes[:, slot] / np.float32([width, height, width, height])
-    told = {"place": shot.place} | dataclasses.asdict(story.layouts[shot.place]) | dataclasses.asdict(shot.camera)
+    told = (
+        {"place": shot.place}
+        | dataclasses.asdict(story.layouts[shot.place])
+        | dataclasses.asdict(shot.camera)
+    )
     for name, choices in (labels.of_place | labels.of_camera).items():
         truth[name] = np.int32(choices.index(told[name]))
     return truth | {"box": box, "present": box.any(-1)}

@@ -16,18 +16,24 @@ from tqdm import tqdm
 
 from shotstream_jax import cli
 from shotstream_jax.core.errors import InputError
+from shotstream_jax.core.files import check_writable
 from shotstream_jax.core.typing import Float, UInt8
-from shotstream_jax.data.pipeline import Row, condition_row, embeddings
+from shotstream_jax.data.batches import Row, condition_row, embeddings
 from shotstream_jax.data.records import ClipRecord
-from shotstream_jax.data.world.plot import SUBSETS, WorldConfig
-from shotstream_jax.data.world.render import Film
-from shotstream_jax.data.world.source import WorldSource
-from shotstream_jax.data.world.story import SPLITS
-from shotstream_jax.data.world.worn import recoloured, worn
 from shotstream_jax.eval.context_error import CONTEXTS, ROWS, load_model, measure, stack, write
-from shotstream_jax.generate.video import check_writable
 from shotstream_jax.memory.select import select_from
-from shotstream_jax.precompute.encode import Encoders, encode_prompts, encode_shots, latent_mask, load_encoders
+from shotstream_jax.precompute.encode import (
+    Encoders,
+    encode_prompts,
+    encode_shots,
+    latent_mask,
+    load_encoders,
+)
+from shotstream_jax.world.plot import SUBSETS, WorldConfig
+from shotstream_jax.world.render import Film
+from shotstream_jax.world.source import WorldSource
+from shotstream_jax.world.story import SPLITS
+from shotstream_jax.world.worn import recoloured, worn
 
 SHOTS = 5
 
@@ -35,9 +41,18 @@ SHOTS = 5
 def parser() -> cli.Parser:
     p = cli.make_parser("shotstream_jax.eval.look_error", __doc__)
     p.add_argument("--checkpoint", required=True, metavar="DIR", help="a teacher with its encoders")
-    p.add_argument("--stories", type=int, default=160, metavar="N", help="how many (default: %(default)s)")
-    p.add_argument("--subset", default="simple", choices=tuple(SUBSETS), help="of the world (default: %(default)s)")
-    p.add_argument("--out", default="out/look.json", metavar="FILE.json", help="(default: %(default)s)")
+    p.add_argument(
+        "--stories", type=int, default=160, metavar="N", help="how many (default: %(default)s)"
+    )
+    p.add_argument(
+        "--subset",
+        default="simple",
+        choices=tuple(SUBSETS),
+        help="of the world (default: %(default)s)",
+    )
+    p.add_argument(
+        "--out", default="out/look.json", metavar="FILE.json", help="(default: %(default)s)"
+    )
     return p
 
 
@@ -47,12 +62,18 @@ def main(argv: Sequence[str]) -> None:
         raise InputError(f"--stories {args.stories}: {ROWS} are needed at least")
     out, encoders = check_writable(args.out, ".json"), load_encoders(args.checkpoint, "float32")
     video = encoders.preset.video
-    world = WorldConfig(args.subset, video.fps, (SHOTS,), (encoders.preset.vae.pixel_frames(video.shot_frames),))
+    world = WorldConfig(
+        args.subset, video.fps, (SHOTS,), (encoders.preset.vae.pixel_frames(video.shot_frames),)
+    )
     source = WorldSource(world, video.height, video.width, args.stories, split=SPLITS[1])
-    targets = [make_target(encoders, source[i]) for i in tqdm(range(len(source)), "drawing", unit="story")]
+    targets = [
+        make_target(encoders, source[i]) for i in tqdm(range(len(source)), "drawing", unit="story")
+    ]
     targets = [target for target in targets if target.hats.any()]
     if len(targets) < ROWS:
-        raise InputError(f"--stories {args.stories}: only {len(targets)} show a hat in the end, {ROWS} are needed")
+        raise InputError(
+            f"--stories {args.stories}: only {len(targets)} show a hat in the end, {ROWS} are needed"
+        )
     groups = [targets[first : first + ROWS] for first in range(0, len(targets) - ROWS + 1, ROWS)]
     weights = [jnp.stack([target.hats for target in group]) for group in groups]
     model, found = load_model(args.checkpoint), {}
@@ -95,9 +116,13 @@ def make_target(encoders: Encoders, film: Film) -> Target:
     return Target(own, own | {"context": colours}, hats.astype(np.float32))
 
 
-def encode_frames(encoders: Encoders, frames: UInt8[np.ndarray, "p y x 3"]) -> Float[np.ndarray, "p h w c"]:
+def encode_frames(
+    encoders: Encoders, frames: UInt8[np.ndarray, "p y x 3"]
+) -> Float[np.ndarray, "p h w c"]:
     """Each by itself, as context is."""
-    return np.concatenate(encode_shots(encoders, [frame[None] for frame in frames])).astype(np.float32)
+    return np.concatenate(encode_shots(encoders, [frame[None] for frame in frames])).astype(
+        np.float32
+    )
 
 
 if __name__ == "__main__":

@@ -19,9 +19,9 @@ from typing import NamedTuple
 import numpy as np
 
 from shotstream_jax.core.typing import Bool, Float, typechecked
-from shotstream_jax.data.world.plot import Shot
 from shotstream_jax.eval.labels import Labels
 from shotstream_jax.eval.reading import Reading
+from shotstream_jax.world.plot import Shot
 
 Figures = dict[str, np.ndarray]
 
@@ -43,7 +43,9 @@ class Memory:
 
 def told_people(labels: Labels, shot: Shot) -> dict[int, int]:
     """The told characters and what each does."""
-    return {labels.characters.index(part.name): labels.actions.index(part.action) for part in shot.parts}
+    return {
+        labels.characters.index(part.name): labels.actions.index(part.action) for part in shot.parts
+    }
 
 
 def told_place(labels: Labels, shot: Shot) -> int:
@@ -82,14 +84,21 @@ def adherence(labels: Labels, readings: Sequence[Reading], told: Sequence[Shot])
         people = told_people(labels, shot)
         found["who"].append(set(np.flatnonzero(reading.who)) == set(people))
         found["where"].append(reading.shot["place"] == told_place(labels, shot))
-        found["action"].append(np.mean([reading.who[n] and reading.shot["action"][n] == a for n, a in people.items()]))
-        right = [choices[reading.shot[name]] == getattr(shot.camera, name) for name, choices in cameras.items()]
+        found["action"].append(
+            np.mean([reading.who[n] and reading.shot["action"][n] == a for n, a in people.items()])
+        )
+        right = [
+            choices[reading.shot[name]] == getattr(shot.camera, name)
+            for name, choices in cameras.items()
+        ]
         found["camera"].append(np.mean(right) if right else np.nan)
     return {name: np.asarray(values, np.float64) for name, values in found.items()}
 
 
 @typechecked
-def kept(labels: Labels, readings: Sequence[Reading], shots: Sequence[Shot], known: Sequence[Memory]) -> Figures:
+def kept(
+    labels: Labels, readings: Sequence[Reading], shots: Sequence[Shot], known: Sequence[Memory]
+) -> Figures:
     """look and layout of each shot, against what was known before it."""
     look, layout = np.full((2, len(readings)), np.nan)
     for i, (reading, shot, memory) in enumerate(zip(readings, shots, known, strict=True)):
@@ -123,7 +132,9 @@ def story_figures(labels: Labels, readings: Sequence[Reading], shots: Sequence[S
     """All figures of a story, [shots] each."""
     known = memories(labels, readings, shots)[:-1]
     return (
-        adherence(labels, readings, shots) | kept(labels, readings, shots, known) | {"steady": steady(labels, readings)}
+        adherence(labels, readings, shots)
+        | kept(labels, readings, shots, known)
+        | {"steady": steady(labels, readings)}
     )
 
 
@@ -139,7 +150,9 @@ def by_company(figures: Figures, shots: Sequence[Shot]) -> Figures:
 
 
 @typechecked
-def chance(labels: Labels, stories: Sequence[tuple[Sequence[Reading], Sequence[Shot]]]) -> dict[str, float]:
+def chance(
+    labels: Labels, stories: Sequence[tuple[Sequence[Reading], Sequence[Shot]]]
+) -> dict[str, float]:
     """What the figures would be if a story's pictures had nothing to do with the story: judged by every other one's.
 
     Of look and layout: against the first appearances of another story. A model that gives everyone the same hat keeps
@@ -178,11 +191,15 @@ class Interval(NamedTuple):
 
 @typechecked
 def bootstrap(
-    values: Float[np.ndarray, "stories shots"], statistic: Callable[[np.ndarray], float] = mean, draws: int = 1000
+    values: Float[np.ndarray, "stories shots"],
+    statistic: Callable[[np.ndarray], float] = mean,
+    draws: int = 1000,
 ) -> Interval:
     """A statistic of stories. Whole stories are drawn again, for the shots of one are not independent."""
     rng = np.random.default_rng(0)
-    drawn = np.array([statistic(values[rng.integers(len(values), size=len(values))]) for _ in range(draws)])
+    drawn = np.array(
+        [statistic(values[rng.integers(len(values), size=len(values))]) for _ in range(draws)]
+    )
     drawn = drawn[np.isfinite(drawn)]
     low, high = np.quantile(drawn, [0.025, 0.975]).tolist() if len(drawn) else (np.nan, np.nan)
     return Interval(statistic(values), low, high, int(np.isfinite(values).sum()))

@@ -33,7 +33,11 @@ def ssim(a: Frame, b: Frame) -> float:
     """Eq. (2), the mean of the three colours; of pictures with at least 7 pixels a side."""
     x, y = a.astype(np.float64), b.astype(np.float64)
     mean_x, mean_y = _windows(x), _windows(y)
-    var_x, var_y, both = _windows(x * x) - mean_x**2, _windows(y * y) - mean_y**2, _windows(x * y) - mean_x * mean_y
+    var_x, var_y, both = (
+        _windows(x * x) - mean_x**2,
+        _windows(y * y) - mean_y**2,
+        _windows(x * y) - mean_x * mean_y,
+    )
     top = (2 * mean_x * mean_y + _C1) * (2 * both + _C2)
     return float((top / ((mean_x**2 + mean_y**2 + _C1) * (var_x + var_y + _C2))).mean())
 
@@ -43,18 +47,26 @@ def _windows(x: np.ndarray) -> np.ndarray:
     for axis in (0, 1):
         sums = np.cumsum(np.insert(x, 0, 0, axis=axis), axis=axis)
         stop = sums.shape[axis]
-        x = (np.take(sums, range(_WINDOW, stop), axis) - np.take(sums, range(stop - _WINDOW), axis)) / _WINDOW
+        x = (
+            np.take(sums, range(_WINDOW, stop), axis) - np.take(sums, range(stop - _WINDOW), axis)
+        ) / _WINDOW
     return x
 
 
 @typechecked
 def motion(frames: UInt8[np.ndarray, "p y x 3"]) -> float:
     """Eq. (3) of a shot; 0 of a single frame."""
-    return float(np.abs(np.diff(frames.astype(np.float32), axis=0)).mean() / 255) if len(frames) > 1 else 0.0
+    return (
+        float(np.abs(np.diff(frames.astype(np.float32), axis=0)).mean() / 255)
+        if len(frames) > 1
+        else 0.0
+    )
 
 
 @typechecked
-def within_and_between(shots: Sequence[UInt8[np.ndarray, "p y x 3"]]) -> dict[str, Float[np.ndarray, "shots"]]:
+def within_and_between(
+    shots: Sequence[UInt8[np.ndarray, "p y x 3"]],
+) -> dict[str, Float[np.ndarray, "shots"]]:
     """Of each shot: histogram and SSIM of its first and last frame (within), and of its middle frame and the middle
     frame of the shot before it (between; NaN for the first shot); motion.
     """

@@ -33,7 +33,10 @@ class Probe(nn.Module):
         cells = self._trunk(pixels)
         seen, at, attention = self._look(cells, people + 1)
         own, scene = seen[:, :, :people], seen[:, :, people]
-        answers = {"attention": attention[:, :, :people], "present": nn.Dense(1, name="present")(own)[..., 0]}
+        answers = {
+            "attention": attention[:, :, :people],
+            "present": nn.Dense(1, name="present")(own)[..., 0],
+        }
         answers["box"] = nn.Dense(4, name="box")(own) + jnp.tile(at[:, :, :people], 2)
         for name, choices in labels.of_characters.items():
             answers[name] = nn.Dense(len(choices), name=name)(own)
@@ -42,9 +45,14 @@ class Probe(nn.Module):
             given = nn.Dense(ways * len(choices), name=name)(scene)
             answers[name] = given.reshape(*given.shape[:2], ways, -1) if ways > 1 else given
         over_time = jnp.moveaxis(jnp.concatenate([own, at[:, :, :people]], axis=-1), 1, 2)
-        answers["action"] = nn.Dense(len(labels.actions), name="action")(_over_time(over_time, "action"))
+        answers["action"] = nn.Dense(len(labels.actions), name="action")(
+            _over_time(over_time, "action")
+        )
         moving = _over_time(scene, "camera")
-        return answers | {name: nn.Dense(len(choices), name=name)(moving) for name, choices in labels.of_camera.items()}
+        return answers | {
+            name: nn.Dense(len(choices), name=name)(moving)
+            for name, choices in labels.of_camera.items()
+        }
 
     def _trunk(self, pixels: Array) -> Array:
         """Cells [b, p, rows, columns, c], one for 4×4 pixels."""
@@ -60,7 +68,9 @@ class Probe(nn.Module):
         seen = jnp.einsum("bpyxn,bpyxc->bpnc", attention, cells)
         at = jnp.einsum("bpyxn,yxu->bpnu", attention, cell_centres(*cells.shape[2:4]))
         who = self.param("who", nn.initializers.normal(0.5), (count, _EVIDENCE))
-        evidence = nn.relu(nn.Dense(_EVIDENCE, name="evidence")(jnp.concatenate([seen, at], -1)) + who[None, None])
+        evidence = nn.relu(
+            nn.Dense(_EVIDENCE, name="evidence")(jnp.concatenate([seen, at], -1)) + who[None, None]
+        )
         return evidence, at, jnp.moveaxis(attention, -1, 2)
 
 

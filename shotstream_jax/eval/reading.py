@@ -50,12 +50,18 @@ class Reader:
             part = pixels[first : first + AT_ONCE]
             padded = np.concatenate([part, part[:1].repeat(AT_ONCE - len(part), axis=0)])
             answers = jax.device_get(self._answers(padded))
-            found += [self._reading({k: v[i] for k, v in answers.items()}) for i in range(len(part))]
+            found += [
+                self._reading({k: v[i] for k, v in answers.items()}) for i in range(len(part))
+            ]
         return found
 
     @functools.cached_property
     def _answers(self):
-        return jax.jit(lambda pixels: self._probe.apply({"params": self._params}, from_uint8(jnp.asarray(pixels))))
+        return jax.jit(
+            lambda pixels: self._probe.apply(
+                {"params": self._params}, from_uint8(jnp.asarray(pixels))
+            )
+        )
 
     def _reading(self, answers: dict[str, np.ndarray]) -> Reading:
         present, box = 1 / (1 + np.exp(-answers["present"])), answers["box"]
@@ -65,7 +71,10 @@ class Reader:
         place = sure["place"].mean(0).argmax()
         sure["variant"] = sure["variant"][:, place]
         frames = {name: sure[name].argmax(-1) for name in names}
-        shot = {name: (logp.mean(0) if name in names else logp).argmax(-1) for name, logp in sure.items()}
+        shot = {
+            name: (logp.mean(0) if name in names else logp).argmax(-1)
+            for name, logp in sure.items()
+        }
         return Reading(present, box, frames, shot)
 
 
@@ -75,21 +84,35 @@ def _log_softmax(logits: np.ndarray) -> np.ndarray:
 
 
 @typechecked
-def oracle_scores(labels: Labels, readings: Sequence[Reading], truths: Sequence[Mapping]) -> dict[str, float]:
+def oracle_scores(
+    labels: Labels, readings: Sequence[Reading], truths: Sequence[Mapping]
+) -> dict[str, float]:
     """Shares of right answers, a shot, where there is something to choose: who (all of them), box (of those present:
     intersection over union, the mean of the frames) and every question. truths: as labels.shot_truth has them.
     """
     there = np.stack([truth["present"].any(0) for truth in truths])
-    scores = {"who": float(np.mean([np.array_equal(r.who, t) for r, t in zip(readings, there, strict=True)]))}
+    scores = {
+        "who": float(
+            np.mean([np.array_equal(r.who, t) for r, t in zip(readings, there, strict=True)])
+        )
+    }
     for name, choices in ({"action": labels.actions} | labels.of_characters).items():
         if len(choices) > 1:
-            right = [reading.shot[name] == truth[name] for reading, truth in zip(readings, truths, strict=True)]
+            right = [
+                reading.shot[name] == truth[name]
+                for reading, truth in zip(readings, truths, strict=True)
+            ]
             scores[name] = float(np.stack(right)[there].mean())
     for name, choices in (labels.of_place | labels.of_camera).items():
         if len(choices) > 1:
-            right = [reading.shot[name] == truth[name] for reading, truth in zip(readings, truths, strict=True)]
+            right = [
+                reading.shot[name] == truth[name]
+                for reading, truth in zip(readings, truths, strict=True)
+            ]
             scores[name] = float(np.mean(right))
-    overlaps = [overlap(r.box, t["box"])[t["present"]] for r, t in zip(readings, truths, strict=True)]
+    overlaps = [
+        overlap(r.box, t["box"])[t["present"]] for r, t in zip(readings, truths, strict=True)
+    ]
     return scores | {"box": float(np.concatenate(overlaps).mean())}
 
 

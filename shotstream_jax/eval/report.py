@@ -7,13 +7,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from shotstream_jax.core.typing import typechecked
-from shotstream_jax.data.world.story import Story
 from shotstream_jax.eval import metrics
 from shotstream_jax.eval.cuts import find_cuts, shot_cut_accuracy
 from shotstream_jax.eval.labels import Labels
 from shotstream_jax.eval.pictures import within_and_between
 from shotstream_jax.eval.reading import Reader, Reading
 from shotstream_jax.eval.sources import Shots
+from shotstream_jax.world.story import Story
 
 Summary = dict[str, dict[str, Any]]
 
@@ -54,13 +54,22 @@ def summarise(figures: Sequence[metrics.Figures], chances: dict[str, float]) -> 
         values = np.stack([story[name] for story in figures])
         whole = metrics.bootstrap(values)
         if whole.count:
-            summary[name] = {"mean": whole.value, "low": whole.low, "high": whole.high, "count": whole.count}
+            summary[name] = {
+                "mean": whole.value,
+                "low": whole.low,
+                "high": whole.high,
+                "count": whole.count,
+            }
             if name in chances:
                 summary[name]["chance"] = chances[name]
             if values.shape[1] > 2:
                 change = metrics.bootstrap(values, metrics.drift)
                 summary[name]["by_shot"] = [metrics.mean(column) for column in values.T]
-                summary[name]["drift"] = {"mean": change.value, "low": change.low, "high": change.high}
+                summary[name]["drift"] = {
+                    "mean": change.value,
+                    "low": change.low,
+                    "high": change.high,
+                }
     return summary
 
 
@@ -75,15 +84,29 @@ def table(summary: Summary, ceiling: Summary | None = None) -> list[str]:
     for name, found in summary.items():
         drift = found.get("drift", {})
         best = (ceiling or {}).get(name, {})
-        values = (found["mean"], found, found.get("chance"), best.get("mean"), drift.get("mean"), drift)
+        values = (
+            found["mean"],
+            found,
+            found.get("chance"),
+            best.get("mean"),
+            drift.get("mean"),
+            drift,
+        )
         rows.append((name, *map(_cell, values)))
     widths = [max(len(row[i]) for row in rows) for i in range(len(heads))]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
 
 
 def _cell(value: Any) -> str:
     if isinstance(value, dict):
-        return f"{value['low']:.3f} to {value['high']:.3f}" if np.isfinite(value.get("low", np.nan)) else "–"
+        return (
+            f"{value['low']:.3f} to {value['high']:.3f}"
+            if np.isfinite(value.get("low", np.nan))
+            else "–"
+        )
     return "–" if value is None or not np.isfinite(value) else f"{value:.3f}"
 
 

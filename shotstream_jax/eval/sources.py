@@ -11,17 +11,17 @@ import jax.numpy as jnp
 import numpy as np
 
 from shotstream_jax.core.typing import UInt8, typechecked
-from shotstream_jax.data.world.render import render_shot
-from shotstream_jax.data.world.story import Story
 from shotstream_jax.eval.files import Format
 from shotstream_jax.eval.teacher import teacher_stories
 from shotstream_jax.generate.story import Story as Memory
 from shotstream_jax.generate.stream import new_story, stream_generate
 from shotstream_jax.model import Model
 from shotstream_jax.presets import VideoFormat
-from shotstream_jax.train.flow_matching import Guidance
+from shotstream_jax.train.losses.flow_matching import Guidance
 from shotstream_jax.vae import codec
 from shotstream_jax.vae.model import VAE
+from shotstream_jax.world.render import render_shot
+from shotstream_jax.world.story import Story
 
 Shots = UInt8[np.ndarray, "shots p y x 3"]
 Source = Callable[[int, Story], Shots]
@@ -33,7 +33,9 @@ def rendered(form: Format) -> Source:
     """As they are drawn: what the probe itself gets wrong."""
 
     def make(_: int, story: Story) -> np.ndarray:
-        return np.stack([render_shot(story, k, form.height, form.width)[0] for k in range(len(story.shots))])
+        return np.stack(
+            [render_shot(story, k, form.height, form.width)[0] for k in range(len(story.shots))]
+        )
 
     return make
 
@@ -47,10 +49,14 @@ def reconstructed(form: Format, vae: VAE, params: dict) -> Source:
         z = codec.encode(vae, params, codec.from_uint8(pixels)[None])
         return codec.to_uint8(codec.decode(vae, params, z))[0]
 
-    return lambda index, story: np.stack([there_and_back(jnp.asarray(shot)) for shot in draw(index, story)])
+    return lambda index, story: np.stack(
+        [there_and_back(jnp.asarray(shot)) for shot in draw(index, story)]
+    )
 
 
-def generated(model: Model, video: VideoFormat, seed: int, given: Given = lambda memory: memory) -> Source:
+def generated(
+    model: Model, video: VideoFormat, seed: int, given: Given = lambda memory: memory
+) -> Source:
     """Streamed by a model from the captions alone; the seed of story i is `seed` + i.
 
     given: what a shot is given in place of what the story has left behind.
@@ -66,12 +72,19 @@ def generated(model: Model, video: VideoFormat, seed: int, given: Given = lambda
     return make
 
 
-def taught(model: Model, video: VideoFormat, seed: int, guidance: Guidance, sampler_steps: int) -> Source:
+def taught(
+    model: Model, video: VideoFormat, seed: int, guidance: Guidance, sampler_steps: int
+) -> Source:
     """By a teacher's sampler, from the captions alone: what its student is held against."""
 
     def make(index: int, story: Story) -> np.ndarray:
-        begin, shots = new_story(model, story.script.global_caption, seed + index, video), [[] for _ in story.shots]
-        for _, chunk in teacher_stories(model, [(begin, story.script.shots)], guidance, sampler_steps):
+        begin, shots = (
+            new_story(model, story.script.global_caption, seed + index, video),
+            [[] for _ in story.shots],
+        )
+        for _, chunk in teacher_stories(
+            model, [(begin, story.script.shots)], guidance, sampler_steps
+        ):
             shots[chunk.shot].append(chunk.frames)
         return np.stack([np.concatenate(frames) for frames in shots])
 
@@ -79,7 +92,9 @@ def taught(model: Model, video: VideoFormat, seed: int, guidance: Guidance, samp
 
 
 @typechecked
-def next_shot(model: Model, caption: str, memory: Memory) -> tuple[UInt8[np.ndarray, "p y x 3"], Memory]:
+def next_shot(
+    model: Model, caption: str, memory: Memory
+) -> tuple[UInt8[np.ndarray, "p y x 3"], Memory]:
     """A shot, and the story with it."""
     chunks = list(stream_generate(model, [caption], story=memory))
     return np.concatenate([chunk.frames for chunk in chunks]), chunks[-1].story
@@ -87,7 +102,9 @@ def next_shot(model: Model, caption: str, memory: Memory) -> tuple[UInt8[np.ndar
 
 def first_frames(memory: Memory) -> Memory:
     """Of each earlier shot its first frame only, as often as frames are asked for."""
-    keep = lambda record: dataclasses.replace(record, latents=record.latents[:1] * len(record.latents))  # noqa: E731
+    keep = lambda record: dataclasses.replace(
+        record, latents=record.latents[:1] * len(record.latents)
+    )  # noqa: E731
     return dataclasses.replace(memory, shots=tuple(map(keep, memory.shots)))
 
 

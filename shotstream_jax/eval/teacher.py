@@ -14,7 +14,7 @@ import numpy as np
 
 from shotstream_jax.core import rng
 from shotstream_jax.core.typing import Array
-from shotstream_jax.data.batch import Conditions
+from shotstream_jax.dit.conditions import Conditions
 from shotstream_jax.dit.teacher import Teacher
 from shotstream_jax.flow.schedule import Schedule
 from shotstream_jax.flow.solver import sample
@@ -22,7 +22,7 @@ from shotstream_jax.generate.story import Story
 from shotstream_jax.generate.stream import Chunk
 from shotstream_jax.generate.tell import Dispatched, Next, Start, tell
 from shotstream_jax.model import Model, Params
-from shotstream_jax.train.flow_matching import Guidance, guided_velocity
+from shotstream_jax.train.losses.flow_matching import Guidance, guided_velocity
 
 # What a shot is made from, then its chunks; the answer to the former is the shot's latents [1, f, h, w, c].
 Telling = Generator[Conditions | Dispatched, Array | None, None]
@@ -39,7 +39,11 @@ def teacher_stories(
     A shot of every story is sampled in one batch, so they should have as many shots. The negative prompt is an
     embedding of zeros: what a model that learned with dropped captions knows as none.
     """
-    fixed = Teacher(model.preset.dit, model.dtype), Schedule(sampler_steps, model.preset.steps.shift), guidance
+    fixed = (
+        Teacher(model.preset.dit, model.dtype),
+        Schedule(sampler_steps, model.preset.steps.shift),
+        guidance,
+    )
     tellings = [_tell(model, story, captions) for story, captions in stories]
     asked = {row: next(telling, None) for row, telling in enumerate(tellings)}
     shot = 0
@@ -52,7 +56,17 @@ def teacher_stories(
             request = tellings[row].send(latents[i : i + 1])
             while isinstance(request, Dispatched):
                 frames, seconds = np.asarray(request.pixels)[0], time.perf_counter() - began
-                yield row, Chunk(request.shot, request.chunk, frames, request.latents[0], seconds, request.story)
+                yield (
+                    row,
+                    Chunk(
+                        request.shot,
+                        request.chunk,
+                        frames,
+                        request.latents[0],
+                        seconds,
+                        request.story,
+                    ),
+                )
                 request = next(tellings[row], None)
             asked[row] = request
         shot += 1
@@ -60,7 +74,12 @@ def teacher_stories(
 
 def _tell(model: Model, story: Story, captions: Sequence[str]) -> Telling:
     """A story that asks once for a shot, not for each chunk."""
-    telling, answer, start, chunks = tell(model, captions, story, lambda shot, chunk: None), None, None, []
+    telling, answer, start, chunks = (
+        tell(model, captions, story, lambda shot, chunk: None),
+        None,
+        None,
+        [],
+    )
     while True:
         try:
             request = telling.send(answer)
@@ -79,20 +98,33 @@ def _tell(model: Model, story: Story, captions: Sequence[str]) -> Telling:
 
 
 def _conditions(start: Start, chunk: Next) -> Conditions:
-    ids = jax.tree.map(lambda context, own: jnp.concatenate([context, own[:, :1]], axis=1), start.ids, chunk.ids)
+    ids = jax.tree.map(
+        lambda context, own: jnp.concatenate([context, own[:, :1]], axis=1), start.ids, chunk.ids
+    )
     return Conditions(start.context, ids, start.text)
 
 
 def _noise(model: Model, story: Story, shot: int) -> Array:
     """A shot's, [1, f, h, w, c], of the story's seed."""
     key = rng.stream(jax.random.key(story.seed), "teacher", story.next_shot + shot)
-    size = (story.video.shot_frames, *model.preset.latent_grid(story.video), model.preset.dit.channels)
+    size = (
+        story.video.shot_frames,
+        *model.preset.latent_grid(story.video),
+        model.preset.dit.channels,
+    )
     return jax.random.normal(key, (1, *size))
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
 def _sample(
-    teacher: Teacher, schedule: Schedule, guidance: Guidance, params: Params, conditions: Conditions, noise: Array
+    teacher: Teacher,
+    schedule: Schedule,
+    guidance: Guidance,
+    params: Params,
+    conditions: Conditions,
+    noise: Array,
 ) -> Array:
-    velocity = guided_velocity(teacher, params, conditions, jnp.zeros_like(conditions.text[:1, 0]), guidance)
+    velocity = guided_velocity(
+        teacher, params, conditions, jnp.zeros_like(conditions.text[:1, 0]), guidance
+    )
     return sample(velocity, noise, schedule)[0]

@@ -19,26 +19,26 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from shotstream_jax import cli
+from shotstream_jax.checkpoint.load import preset_of
 from shotstream_jax.core import rng
 from shotstream_jax.core.compilation import use_persistent_cache
 from shotstream_jax.core.errors import InputError
+from shotstream_jax.core.files import check_writable
 from shotstream_jax.core.typing import Array, Float, typechecked
-from shotstream_jax.data.pipeline import Batches, Row
-from shotstream_jax.data.world.plot import SUBSETS, WorldConfig
-from shotstream_jax.data.world.render import render_shot
-from shotstream_jax.data.world.source import WorldSource
-from shotstream_jax.data.world.story import SPLITS
+from shotstream_jax.data.batches import Batches, Row
 from shotstream_jax.eval.disturb import disturb
 from shotstream_jax.eval.files import Format, format_of, save_probe
 from shotstream_jax.eval.labels import Labels, shot_truth
 from shotstream_jax.eval.probe import Probe, cell_centres
 from shotstream_jax.eval.reading import AT_ONCE, Reader, oracle_scores
 from shotstream_jax.generate.__main__ import Recipe
-from shotstream_jax.generate.video import check_writable
-from shotstream_jax.load import preset_of
 from shotstream_jax.model import Params
 from shotstream_jax.train.optim import OptimConfig, make_optimizer
 from shotstream_jax.vae.codec import from_uint8
+from shotstream_jax.world.plot import SUBSETS, WorldConfig
+from shotstream_jax.world.render import render_shot
+from shotstream_jax.world.source import WorldSource
+from shotstream_jax.world.story import SPLITS
 
 STORIES, WORKERS, LOGGED = 1_000_000, 2, 100
 VIEWS = 2  # steps that a batch is good for, each with other disturbances
@@ -48,13 +48,26 @@ BOX = 5.0  # weight of the boxes' error, which is small in shares of the picture
 def parser() -> cli.Parser:
     p = cli.make_parser("shotstream_jax.eval.train_probe", __doc__)
     p.add_recipe()
-    p.add_argument("--subset", choices=list(SUBSETS), default="simple", help="of the world (default: %(default)s)")
+    p.add_argument(
+        "--subset",
+        choices=list(SUBSETS),
+        default="simple",
+        help="of the world (default: %(default)s)",
+    )
     p.add_argument("--out", required=True, metavar="FILE.safetensors", help="the weights")
     p.add_argument("--steps", type=int, default=3000, metavar="N", help="(default: %(default)s)")
-    p.add_argument("--batch", type=int, default=8, metavar="N", help="shots a step (default: %(default)s)")
-    p.add_argument("--lr", type=float, default=3e-3, metavar="RATE", help="largest rate (default: %(default)s)")
     p.add_argument(
-        "--held-out", type=int, default=1000, metavar="N", help="shots to score it on (default: %(default)s)"
+        "--batch", type=int, default=8, metavar="N", help="shots a step (default: %(default)s)"
+    )
+    p.add_argument(
+        "--lr", type=float, default=3e-3, metavar="RATE", help="largest rate (default: %(default)s)"
+    )
+    p.add_argument(
+        "--held-out",
+        type=int,
+        default=1000,
+        metavar="N",
+        help="shots to score it on (default: %(default)s)",
     )
     return p
 
@@ -90,15 +103,27 @@ class Shots:
         numbers = pairs if self.crowded and index % 2 and pairs else range(len(story.shots))
         number = numbers[index % len(numbers)]
         pixels, boxes = render_shot(story, number, self.form.height, self.form.width)
-        return {"pixels": pixels} | shot_truth(self.labels, story, number, boxes, self.form.height, self.form.width)
+        return {"pixels": pixels} | shot_truth(
+            self.labels, story, number, boxes, self.form.height, self.form.width
+        )
 
 
 def train(form: Format, steps: int, batch: int, lr: float) -> Params:
     """AdamW with a cosine; parameters in float32."""
     probe, shots = Probe(Labels(form.subset)), Shots(form, SPLITS[0], STORIES, crowded=True)
-    rows = Batches(range(STORIES), shots.__getitem__, size=batch, rows=slice(0, batch), seed=0, workers=WORKERS)
+    rows = Batches(
+        range(STORIES), shots.__getitem__, size=batch, rows=slice(0, batch), seed=0, workers=WORKERS
+    )
     optim = make_optimizer(
-        OptimConfig(lr, clip=1.0, weight_decay=1e-3, b1=0.9, b2=0.99, decay_steps=steps, warmup_steps=min(50, steps))
+        OptimConfig(
+            lr,
+            clip=1.0,
+            weight_decay=1e-3,
+            b1=0.9,
+            b2=0.99,
+            decay_steps=steps,
+            warmup_steps=min(50, steps),
+        )
     )
     key = jax.random.key(0)
     example = from_uint8(jnp.asarray(rows.at(0)["pixels"]))
@@ -107,8 +132,12 @@ def train(form: Format, steps: int, batch: int, lr: float) -> Params:
 
     @functools.partial(jax.jit, donate_argnums=(0, 1))
     def step(params: Params, state: optax.OptState, rows: Row, i: Array):
-        pixels, box = disturb(rng.stream(key, "disturb", i), from_uint8(rows["pixels"]), rows["box"])
-        call = lambda params: probe_loss(probe.apply({"params": params}, pixels), rows | {"box": box})  # noqa: E731
+        pixels, box = disturb(
+            rng.stream(key, "disturb", i), from_uint8(rows["pixels"]), rows["box"]
+        )
+        call = lambda params: probe_loss(
+            probe.apply({"params": params}, pixels), rows | {"box": box}
+        )  # noqa: E731
         (_, parts), gradient = jax.value_and_grad(call, has_aux=True)(params)
         updates, state = optim.update(gradient, state, params)
         return optax.apply_updates(params, updates), state, parts
@@ -116,12 +145,16 @@ def train(form: Format, steps: int, batch: int, lr: float) -> Params:
     for i in tqdm(range(steps), unit="step"):
         params, state, parts = step(params, state, rows.at(i // VIEWS), np.int32(i))
         if i % LOGGED == LOGGED - 1:
-            logging.info("%d: %s", i + 1, ", ".join(f"{name} {value:.3f}" for name, value in parts.items()))
+            logging.info(
+                "%d: %s", i + 1, ", ".join(f"{name} {value:.3f}" for name, value in parts.items())
+            )
     return params
 
 
 @typechecked
-def probe_loss(answers: dict[str, Array], truth: dict[str, Array]) -> tuple[Float[Array, ""], dict[str, Array]]:
+def probe_loss(
+    answers: dict[str, Array], truth: dict[str, Array]
+) -> tuple[Float[Array, ""], dict[str, Array]]:
     """Mean cross-entropies of all questions, and the boxes' mean absolute error; only of characters that are there.
 
     And −log of how much of a character's attention lies in its box, without which it is long in finding it.

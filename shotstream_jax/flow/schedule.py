@@ -38,7 +38,9 @@ class Schedule:
         There a step is the float32 of 1/n, each half of the range counts from its own end, and all is rounded once.
         """
         i, step = np.arange(self.steps), float(np.float32(1) / np.float32(self.steps))
-        base = np.where(i < (self.steps + 1) // 2, 1 - step * i, step * (self.steps - i)).astype(np.float32)
+        base = np.where(i < (self.steps + 1) // 2, 1 - step * i, step * (self.steps - i)).astype(
+            np.float32
+        )
         shift = np.float32(self.shift)
         return shift * base / (1 + (shift - 1) * base)
 
@@ -58,7 +60,11 @@ class Schedule:
     def index(self, t: Float[AnyArray, "*dims"]) -> Int[Array, "*dims"]:
         """The nearest table entry of each t; the first (noisier) of two equally near ones."""
         return jnp.argmin(
-            jnp.abs(jnp.asarray(t)[..., None] - jnp.asarray(self.times).reshape((1,) * jnp.ndim(t) + (-1,))), -1
+            jnp.abs(
+                jnp.asarray(t)[..., None]
+                - jnp.asarray(self.times).reshape((1,) * jnp.ndim(t) + (-1,))
+            ),
+            -1,
         )
 
     def sigma(self, t: AnyArray) -> Array:
@@ -113,7 +119,9 @@ class FewSteps:
     def __post_init__(self) -> None:
         falling = all(a > b for a, b in itertools.pairwise(self.nominal))
         if not self.nominal or not falling or self.nominal[0] > TRAIN_TIMES or self.nominal[-1] < 1:
-            raise InputError(f"student steps {self.nominal} must fall from at most {TRAIN_TIMES} to at least 1")
+            raise InputError(
+                f"student steps {self.nominal} must fall from at most {TRAIN_TIMES} to at least 1"
+            )
 
     @property
     def table(self) -> tuple[np.ndarray, np.ndarray]:

@@ -28,7 +28,9 @@ def sample(
     slots[list(keep)] = np.arange(len(keep))
     deltas = np.diff(schedule.sigmas, append=np.float32(0))
 
-    def step(carry: tuple[Array, Array], at: tuple[Array, Array, Array]) -> tuple[tuple[Array, Array], None]:
+    def step(
+        carry: tuple[Array, Array], at: tuple[Array, Array, Array]
+    ) -> tuple[tuple[Array, Array], None]:
         (x, kept), (t, delta, slot) = carry, at
         t = jnp.full(x.shape[:1], t)
         return (x + delta * velocity(x, t), kept.at[slot].set(x)), None

@@ -25,13 +25,14 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from shotstream_jax import cli
+from shotstream_jax.checkpoint.load import load, preset_of
 from shotstream_jax.core.errors import InputError
+from shotstream_jax.core.files import check_writable
 from shotstream_jax.core.sharding import MeshConfig, part_mesh
 from shotstream_jax.generate.report import Report
 from shotstream_jax.generate.story import Story
 from shotstream_jax.generate.stream import Chunk, check_mesh, stream_generate, warm_up
-from shotstream_jax.generate.video import VideoWriter, check_writable
-from shotstream_jax.load import load, preset_of
+from shotstream_jax.media.video import VideoWriter
 from shotstream_jax.model import Model
 from shotstream_jax.presets import Preset, VideoFormat
 from shotstream_jax.text.prompts import ask_lines, read_lines, read_script
@@ -53,15 +54,34 @@ def parser() -> cli.Parser:
     p.add_recipe()
     what = p.add_mutually_exclusive_group(required=True)
     what.add_argument("--story", metavar="FILE", help="JSON with global_caption, shot1, shot2, …")
-    what.add_argument("--prompts", metavar="FILE|-", help="one shot's caption a line; - reads them as they are typed")
-    p.add_argument("--global-caption", default="", metavar="TEXT", help="what all shots share (with --prompts)")
-    p.add_argument("--out", default="out/story.mp4", metavar="FILE.mp4", help="the video (default: %(default)s)")
+    what.add_argument(
+        "--prompts",
+        metavar="FILE|-",
+        help="one shot's caption a line; - reads them as they are typed",
+    )
+    p.add_argument(
+        "--global-caption", default="", metavar="TEXT", help="what all shots share (with --prompts)"
+    )
+    p.add_argument(
+        "--out",
+        default="out/story.mp4",
+        metavar="FILE.mp4",
+        help="the video (default: %(default)s)",
+    )
     p.add_argument("--report", metavar="FILE.json", help="timings, memory, versions")
     p.add_argument("--checkpoint", metavar="DIR|NAME", help="weights, in place of the recipe's")
     p.add_argument("--seed", type=int, help="same seed, same prompts: the same frames (default: 0)")
-    p.add_argument("--save-story", metavar="DIR", help="keep the story's memory here, after every shot")
-    p.add_argument("--continue-story", metavar="DIR", help="go on with a kept story; the video has the new shots")
-    p.add_argument("--at", type=int, metavar="N", help="… as it was after its first N shots (default: all)")
+    p.add_argument(
+        "--save-story", metavar="DIR", help="keep the story's memory here, after every shot"
+    )
+    p.add_argument(
+        "--continue-story",
+        metavar="DIR",
+        help="go on with a kept story; the video has the new shots",
+    )
+    p.add_argument(
+        "--at", type=int, metavar="N", help="… as it was after its first N shots (default: all)"
+    )
     return p
 
 
@@ -72,17 +92,25 @@ def main(argv: Sequence[str]) -> None:
     checkpoint = args.checkpoint or recipe.checkpoint
     preset = preset_of(checkpoint)
     script = read_script(args.story) if args.story else None
-    story = open_story(args, preset, recipe.video, script.global_caption if script else args.global_caption)
+    story = open_story(
+        args, preset, recipe.video, script.global_caption if script else args.global_caption
+    )
     mesh = part_mesh(recipe.mesh.lengths())
     check_mesh(preset, mesh, story.video)
-    mesh = mesh if mesh.size > 1 else None  # one device: the very programs of a model loaded without a mesh
+    mesh = (
+        mesh if mesh.size > 1 else None
+    )  # one device: the very programs of a model loaded without a mesh
     out = check_writable(args.out, ".mp4")
     report_path = check_writable(args.report, ".json") if args.report else None
     if typed := args.prompts == "-" and sys.stdin.isatty():
         logging.info("loading and compiling, so that the first frames come at once …")
         model = load(checkpoint, recipe.dtype, mesh, quantize=recipe.quantize)
         warm_up(model, story.video)
-    shots, count = (script.shots, len(script.shots)) if script else read_prompts(args.prompts, story.next_shot + 1)
+    shots, count = (
+        (script.shots, len(script.shots))
+        if script
+        else read_prompts(args.prompts, story.next_shot + 1)
+    )
     if not typed:
         model = load(checkpoint, recipe.dtype, mesh, quantize=recipe.quantize)
     if args.continue_story and forks(args):
@@ -93,7 +121,13 @@ def main(argv: Sequence[str]) -> None:
     if report_path:
         report.write(report_path)
     result = report.as_dict()
-    logging.info("%s: %d shots, %d frames, %.1f frames/s", out, result["shots"], result["frames"], result["fps"])
+    logging.info(
+        "%s: %d shots, %d frames, %.1f frames/s",
+        out,
+        result["shots"],
+        result["frames"],
+        result["fps"],
+    )
 
 
 def read_prompts(source: str, shot: int) -> tuple[Iterable[str], int | None]:
@@ -117,7 +151,9 @@ def read_prompts(source: str, shot: int) -> tuple[Iterable[str], int | None]:
     return captions, len(captions)
 
 
-def open_story(args: argparse.Namespace, preset: Preset, video: VideoFormat, global_caption: str) -> Story:
+def open_story(
+    args: argparse.Namespace, preset: Preset, video: VideoFormat, global_caption: str
+) -> Story:
     """A new story, or a kept one as it was after some shot. Changes nothing on disk."""
     if args.story and args.global_caption:
         raise InputError("--global-caption goes with --prompts; a story file has its own")
@@ -126,11 +162,17 @@ def open_story(args: argparse.Namespace, preset: Preset, video: VideoFormat, glo
             raise InputError("--at goes with --continue-story")
         story = Story(global_caption, args.seed or 0, preset.name, video, preset.memory.context)
     else:
-        if args.seed is not None or any(override.startswith("--config.video") for override in args.overrides):
-            raise InputError("a kept story has its own seed and format: leave --seed and --config.video out")
+        if args.seed is not None or any(
+            override.startswith("--config.video") for override in args.overrides
+        ):
+            raise InputError(
+                "a kept story has its own seed and format: leave --seed and --config.video out"
+            )
         story = Story.load(args.continue_story, args.at)
         if global_caption not in ("", story.global_caption):
-            raise InputError(f"the kept story's global caption is {story.global_caption!r}: use it, or leave it out")
+            raise InputError(
+                f"the kept story's global caption is {story.global_caption!r}: use it, or leave it out"
+            )
     story.check(preset)
     if args.save_story:
         story.check_folder(args.save_story)
@@ -157,23 +199,33 @@ def write_video(
     """Streams the shots into the file, the report and, after every shot, the story's folder."""
     chunks = stream_generate(model, shots, story=story)
     with VideoWriter(out, story.video.fps) as writer:
-        for chunk in with_progress(chunks, story.video.shot_frames // model.preset.memory.chunk, story, count):
+        for chunk in with_progress(
+            chunks, story.video.shot_frames // model.preset.memory.chunk, story, count
+        ):
             writer.write(chunk.frames)
             report.add(chunk)
             if chunk.story and save_story:
                 chunk.story.save(save_story)
 
 
-def with_progress(chunks: Iterator[Chunk], a_shot: int, story: Story, count: int | None) -> Iterator[Chunk]:
+def with_progress(
+    chunks: Iterator[Chunk], a_shot: int, story: Story, count: int | None
+) -> Iterator[Chunk]:
     """A bar for every shot: chunks, frames/s, time to the first frames."""
     last = f"/{story.next_shot + count}" if count else ""
     bar, frames, seconds = None, 0, 0.0
     for chunk in chunks:
         if chunk.chunk == 0:
-            bar, frames, seconds = tqdm(total=a_shot, unit="chunk", desc=f"shot {chunk.shot + 1}{last}"), 0, 0.0
+            bar, frames, seconds = (
+                tqdm(total=a_shot, unit="chunk", desc=f"shot {chunk.shot + 1}{last}"),
+                0,
+                0.0,
+            )
             first = chunk.seconds
         frames, seconds = frames + len(chunk.frames), seconds + chunk.seconds
-        bar.set_postfix_str(f"{frames / seconds:.1f} frames/s, first frames after {first:.2f} s", refresh=False)
+        bar.set_postfix_str(
+            f"{frames / seconds:.1f} frames/s, first frames after {first:.2f} s", refresh=False
+        )
         bar.update()
         if chunk.story:
             bar.close()

@@ -30,12 +30,15 @@ def shot_conditions(preset: Preset, story: Story, text: Array) -> Conditions:
     if story.shots:
         pick = story.pick()
         latents = jnp.stack(
-            [_latent(story, int(f), int(s)) for f, s in zip(pick.frames, pick.shots, strict=True)], axis=1
+            [_latent(story, int(f), int(s)) for f, s in zip(pick.frames, pick.shots, strict=True)],
+            axis=1,
         )
         phases, phase = pick.shots, story.next_shot
         slots, slot = pick.shots - story.shots[0].number, len(story.shots)
     else:
-        latents = jnp.zeros((1, memory.context, *preset.latent_grid(story.video), preset.dit.channels))
+        latents = jnp.zeros(
+            (1, memory.context, *preset.latent_grid(story.video), preset.dit.channels)
+        )
         phases, phase = np.zeros(memory.context), 1
         slots, slot = np.zeros(memory.context), 0
     captions = [record.text for record in story.shots] + [text]

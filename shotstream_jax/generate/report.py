@@ -4,13 +4,12 @@ import dataclasses
 import importlib.metadata
 import json
 import pathlib
-import resource
 import statistics
-import sys
 from typing import Any
 
 import jax
 
+from shotstream_jax.core.devices import peak_rss_mb
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.files import write_whole
 from shotstream_jax.generate.stream import Chunk
@@ -27,7 +26,12 @@ class Report:
 
     def add(self, chunk: Chunk) -> None:
         self.chunks.append(
-            {"shot": chunk.shot, "chunk": chunk.chunk, "frames": len(chunk.frames), "seconds": chunk.seconds}
+            {
+                "shot": chunk.shot,
+                "chunk": chunk.chunk,
+                "frames": len(chunk.frames),
+                "seconds": chunk.seconds,
+            }
         )
 
     def as_dict(self) -> dict[str, Any]:
@@ -43,11 +47,15 @@ class Report:
             "frames": _frames(self.chunks),
             "fps": _rate(self.chunks),
             "fps_warm": _rate(later),
-            "first_frames_s": {"cold": first[0], "warm": statistics.median(first[1:]) if first[1:] else None},
+            "first_frames_s": {
+                "cold": first[0],
+                "warm": statistics.median(first[1:]) if first[1:] else None,
+            },
             "peak_rss_mb": peak_rss_mb(),
             "device": f"{jax.devices()[0].platform}: {jax.devices()[0].device_kind}",
             "versions": {
-                name: importlib.metadata.version(name) for name in ("shotstream-jax", "jax", "jaxlib", "flax")
+                name: importlib.metadata.version(name)
+                for name in ("shotstream-jax", "jax", "jaxlib", "flax")
             },
             "chunks": self.chunks,
         }
@@ -59,12 +67,6 @@ class Report:
             write_whole(path, (json.dumps(self.as_dict(), indent=1) + "\n").encode())
         except OSError as error:
             raise InputError(f"cannot write {path}: {error.strerror}") from None
-
-
-def peak_rss_mb() -> float:
-    """The process's largest resident memory so far, in MB of 2²⁰ bytes."""
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
 
 
 def _frames(chunks: list[dict[str, Any]]) -> int:

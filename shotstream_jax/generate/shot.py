@@ -24,7 +24,9 @@ from shotstream_jax.vae.model import VAE
 
 
 @functools.partial(jax.jit, static_argnames="text")
-def encode_prompt(text: UMT5, params: Params, ids: Int[Array, "b l"], length: Int[Array, "b"]) -> Float[Array, "b l e"]:
+def encode_prompt(
+    text: UMT5, params: Params, ids: Int[Array, "b l"], length: Int[Array, "b"]
+) -> Float[Array, "b l e"]:
     """Token ids → zero-padded embeddings."""
     return constrain(text.apply({"params": params}, ids, length), "b l c")
 
@@ -54,18 +56,31 @@ def prefill(
 @functools.partial(jax.jit, static_argnames=("student", "steps"), donate_argnames="caches")
 @typechecked
 def chunk_step(
-    student: Student, params: Params, noise: Float[Array, "n b f h w c"], ids: FrameIds, caches: Caches, steps: FewSteps
+    student: Student,
+    params: Params,
+    noise: Float[Array, "n b f h w c"],
+    ids: FrameIds,
+    caches: Caches,
+    steps: FewSteps,
 ) -> tuple[Float[Array, "b f h w c"], Caches]:
     """Makes a chunk: at each step predict x₀, then re-noise it with fresh noise to the next t; the last x₀ stands.
 
     noise: entry 0 is the start, entry i is mixed in before step i.
     """
-    x_0, _, caches = denoise_steps(student, params, noise, ids, caches, steps, len(steps.nominal) - 1)
+    x_0, _, caches = denoise_steps(
+        student, params, noise, ids, caches, steps, len(steps.nominal) - 1
+    )
     return constrain(x_0, "b f h w c"), caches
 
 
 def denoise_steps(
-    student: Student, params: Params, noise: Array, ids: FrameIds, caches: Caches, steps: FewSteps, last: int | Array
+    student: Student,
+    params: Params,
+    noise: Array,
+    ids: FrameIds,
+    caches: Caches,
+    steps: FewSteps,
+    last: int | Array,
 ) -> tuple[Array, Array, Caches]:
     """The steps 0 … last of a chunk: (x₀ as the last one predicts it, the x_t that it saw, caches).
 
@@ -73,9 +88,13 @@ def denoise_steps(
     """
     t, sigma = (jnp.asarray(column) for column in steps.table)
 
-    def step(i: Array, carry: tuple[Array, Array, Array, Caches]) -> tuple[Array, Array, Array, Caches]:
+    def step(
+        i: Array, carry: tuple[Array, Array, Array, Caches]
+    ) -> tuple[Array, Array, Array, Caches]:
         x_t, _, _, caches = carry
-        v, caches = student.apply({"params": params}, x_t, jnp.full(x_t.shape[:1], t[i]), ids, caches, method="denoise")
+        v, caches = student.apply(
+            {"params": params}, x_t, jnp.full(x_t.shape[:1], t[i]), ids, caches, method="denoise"
+        )
         x_0, following = x_t - sigma[i] * v, jnp.minimum(i + 1, len(t) - 1)
         return mix(x_0, noise[following], sigma[following]), x_t, x_0, caches
 
@@ -85,7 +104,9 @@ def denoise_steps(
 
 
 @functools.partial(jax.jit, static_argnames="student", donate_argnames="caches")
-def commit(student: Student, params: Params, x_0: Float[Array, "b f h w c"], ids: FrameIds, caches: Caches) -> Caches:
+def commit(
+    student: Student, params: Params, x_0: Float[Array, "b f h w c"], ids: FrameIds, caches: Caches
+) -> Caches:
     """Puts a finished chunk into the local cache."""
     return student.apply({"params": params}, x_0, ids, caches, method="commit")
 
@@ -120,7 +141,10 @@ def take_story(x: Float[Array, "b f h w c"], row: Int[Array, ""]) -> Float[Array
 def put_story(caches: Caches, alone: Caches, row: Int[Array, ""]) -> Caches:
     """One story's caches into its place among several."""
     put = lambda axis: lambda whole, one: jax.lax.dynamic_update_slice_in_dim(whole, one, row, axis)  # noqa: E731
-    frames, text = (jax.tree.map(put(1), getattr(caches, name), getattr(alone, name)) for name in ("frames", "text"))
+    frames, text = (
+        jax.tree.map(put(1), getattr(caches, name), getattr(alone, name))
+        for name in ("frames", "text")
+    )
     return Caches(frames=frames, text=text, fill=put(0)(caches.fill, alone.fill))
 
 
@@ -134,7 +158,9 @@ def decode_first(vae: VAE, params: Params, z: Float[Array, "b f h w c"]) -> Deco
 
 
 @functools.partial(jax.jit, static_argnames="vae", donate_argnames="stream")
-def decode_next(vae: VAE, params: Params, z: Float[Array, "b f h w c"], stream: VaeStream) -> Decoded:
+def decode_next(
+    vae: VAE, params: Params, z: Float[Array, "b f h w c"], stream: VaeStream
+) -> Decoded:
     """Each later chunk."""
     return _decoded(*codec.decode_next(vae, params, stream, z))
 
@@ -152,6 +178,8 @@ def take_frame(frames: Float[Array, "b p y x 3"], index: Int[Array, ""]) -> Floa
 
 
 @functools.partial(jax.jit, static_argnames="vae")
-def encode_frame(vae: VAE, params: Params, frame: Float[Array, "b y x 3"]) -> Float[Array, "b h w c"]:
+def encode_frame(
+    vae: VAE, params: Params, frame: Float[Array, "b y x 3"]
+) -> Float[Array, "b h w c"]:
     """A context frame's latent."""
     return constrain(codec.encode_frame(vae, params, frame), "b h w c")

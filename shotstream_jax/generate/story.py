@@ -66,7 +66,9 @@ class Story:
         }
         for name, kind in kinds.items():
             if not isinstance(getattr(self, name), kind):
-                raise InputError(f"a story's {name} must be {kind.__name__}, not {getattr(self, name)!r:.40}")
+                raise InputError(
+                    f"a story's {name} must be {kind.__name__}, not {getattr(self, name)!r:.40}"
+                )
         if not -(2**63) <= self.seed < 2**63:
             raise InputError(f"seed {self.seed} does not fit in 64 bits")
 
@@ -85,7 +87,9 @@ class Story:
     def pick(self) -> ContextPick:
         """The context frames of the next shot (there must be an earlier one)."""
         first = self.shots[0]
-        return select_context([s.length for s in self.shots], self.context, first.number, first.first_frame)
+        return select_context(
+            [s.length for s in self.shots], self.context, first.number, first.first_frame
+        )
 
     def check(self, preset: Preset) -> None:
         """Refuses a model that the story was not made with."""
@@ -96,7 +100,9 @@ class Story:
         latent = (*preset.latent_grid(self.video), preset.dit.channels)
         for record in self.shots:
             if wrong := [a.shape[1:] for a in record.latents if a.shape[1:] != latent]:
-                raise InputError(f"shot {record.number} of the story has latents {wrong[0]} for {latent}")
+                raise InputError(
+                    f"shot {record.number} of the story has latents {wrong[0]} for {latent}"
+                )
 
     def check_folder(self, folder: str | pathlib.Path) -> None:
         """Refuses a folder that this story could not be saved in, now and after its next shot. Changes nothing."""
@@ -106,7 +112,9 @@ class Story:
         if (folder / "story.json").exists() and _read_head(folder) != self._head():
             raise InputError(f"{folder} holds another story: name a new folder")
         if any(number >= self.next_shot for number in _saved(folder)):
-            raise InputError(f"{folder} already goes on after shot {self.next_shot}: fork into a new folder")
+            raise InputError(
+                f"{folder} already goes on after shot {self.next_shot}: fork into a new folder"
+            )
 
     def save(self, folder: str | pathlib.Path) -> None:
         """Appends what the folder lacks. Save after every shot to be able to go back to every shot.
@@ -119,7 +127,9 @@ class Story:
             if not (folder / "story.json").exists():
                 write_whole(
                     folder / "story.json",
-                    (json.dumps(self._head(), indent=1, default=dataclasses.asdict) + "\n").encode(),
+                    (
+                        json.dumps(self._head(), indent=1, default=dataclasses.asdict) + "\n"
+                    ).encode(),
                 )
             elif _read_head(folder) != self._head():
                 raise InputError(f"{folder} holds another story: save into a new folder")
@@ -139,10 +149,14 @@ class Story:
             raise InputError(
                 f"cannot go to shot {at} of {folder}: it has {last} shots, so 0 to {last} can be asked for"
             )
-        records = tuple(_read_record(folder, n, story.context) for n in range(max(0, at - story.context), at))
+        records = tuple(
+            _read_record(folder, n, story.context) for n in range(max(0, at - story.context), at)
+        )
         for before, after in itertools.pairwise(records):
             if before.first_frame + before.length != after.first_frame:
-                raise InputError(f"{_record_path(folder, after.number)} does not follow the shot before it")
+                raise InputError(
+                    f"{_record_path(folder, after.number)} does not follow the shot before it"
+                )
         return dataclasses.replace(story, shots=records)
 
     @classmethod
@@ -163,7 +177,11 @@ class Story:
         return story
 
     def _head(self) -> dict[str, Any]:
-        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.name != "shots"}
+        return {
+            field.name: getattr(self, field.name)
+            for field in dataclasses.fields(self)
+            if field.name != "shots"
+        }
 
 
 def _saved(folder: pathlib.Path) -> list[int]:
@@ -180,9 +198,15 @@ def _append(folder: pathlib.Path, record: ShotRecord, context: int) -> None:
     path = _record_path(folder, record.number)
     if path.exists():
         old = _read_record(folder, record.number, context)
-        same = (old.caption, old.first_frame, old.length) == (record.caption, record.first_frame, record.length)
+        same = (old.caption, old.first_frame, old.length) == (
+            record.caption,
+            record.first_frame,
+            record.length,
+        )
         if not same or not np.array_equal(_on_disk(old), _on_disk(record)):
-            raise InputError(f"{path} is another take of shot {record.number}: fork the story into a new folder")
+            raise InputError(
+                f"{path} is another take of shot {record.number}: fork the story into a new folder"
+            )
         return
     meta = {k: getattr(record, k) for k in ("number", "caption", "first_frame", "length")}
     data = io.BytesIO()
@@ -205,7 +229,9 @@ def _read_head(folder: pathlib.Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise InputError(f"{folder} holds no story: there is no story.json") from None
     except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
-        raise InputError(f"{path} is damaged ({error}): take another copy, or start a new story") from None
+        raise InputError(
+            f"{path} is damaged ({error}): take another copy, or start a new story"
+        ) from None
     return head
 
 
@@ -215,7 +241,9 @@ def _read_record(folder: pathlib.Path, number: int, context: int) -> ShotRecord:
     try:
         with np.load(path, allow_pickle=False) as data:
             latents = tuple(data["latents"][:, None])
-            record = ShotRecord(**json.loads(str(data["meta"])), frames=data["frames"], latents=latents)
+            record = ShotRecord(
+                **json.loads(str(data["meta"])), frames=data["frames"], latents=latents
+            )
         wanted = candidates(number, record.first_frame, record.length, context)
         if record.number != number or not isinstance(record.caption, str):
             raise ValueError("it is another shot's")

@@ -64,13 +64,22 @@ def stream_generate(
     if story is None:
         story = new_story(model, global_caption, seed, video)
     elif global_caption or seed or video:
-        raise InputError("a story to be continued brings its own global_caption, seed and video: leave them out")
+        raise InputError(
+            "a story to be continued brings its own global_caption, seed and video: leave them out"
+        )
     _check(model, shots, story, stories=1)
     telling = tell(model, shots, story, noise or _seeded_noise(model, story))
-    return (chunk for _, chunk in _hand_out(_serve(model, [telling], model.preset.latent_grid(story.video)), 1))
+    return (
+        chunk
+        for _, chunk in _hand_out(
+            _serve(model, [telling], model.preset.latent_grid(story.video)), 1
+        )
+    )
 
 
-def stream_stories(model: Model, stories: Sequence[tuple[Story, Iterable[str]]]) -> Iterator[tuple[int, Chunk]]:
+def stream_stories(
+    model: Model, stories: Sequence[tuple[Story, Iterable[str]]]
+) -> Iterator[tuple[int, Chunk]]:
     """Several independent stories side by side: (which story, its chunk), each story's in order.
 
     stories: (story, its next shots' captions); `new_story` makes one. A story that ends early leaves its place empty.
@@ -81,14 +90,24 @@ def stream_stories(model: Model, stories: Sequence[tuple[Story, Iterable[str]]])
     for story, shots in stories:
         _check(model, shots, story, len(stories))
     if len(grids := {model.preset.latent_grid(story.video) for story, _ in stories}) > 1:
-        raise InputError(f"stories side by side must have one picture size; their latents are {sorted(grids)}")
+        raise InputError(
+            f"stories side by side must have one picture size; their latents are {sorted(grids)}"
+        )
     tellings = [tell(model, shots, story, _seeded_noise(model, story)) for story, shots in stories]
     return _hand_out(_serve(model, tellings, grids.pop()), len(stories))
 
 
-def new_story(model: Model, global_caption: str = "", seed: int = 0, video: VideoFormat | None = None) -> Story:
+def new_story(
+    model: Model, global_caption: str = "", seed: int = 0, video: VideoFormat | None = None
+) -> Story:
     """A story without shots, of the model's own format unless `video` says otherwise."""
-    return Story(global_caption, seed, model.preset.name, video or model.preset.video, model.preset.memory.context)
+    return Story(
+        global_caption,
+        seed,
+        model.preset.name,
+        video or model.preset.video,
+        model.preset.memory.context,
+    )
 
 
 def warm_up(model: Model, video: VideoFormat | None = None) -> None:
@@ -96,7 +115,9 @@ def warm_up(model: Model, video: VideoFormat | None = None) -> None:
 
     Two chunks run them all; a shot's length changes none.
     """
-    video = dataclasses.replace(video or model.preset.video, shot_frames=2 * model.preset.memory.chunk)
+    video = dataclasses.replace(
+        video or model.preset.video, shot_frames=2 * model.preset.memory.chunk
+    )
     for _ in stream_generate(model, ["warm-up", "warm-up"], video=video):
         pass
 
@@ -122,11 +143,19 @@ def _check(model: Model, shots: Iterable[str], story: Story, stories: int) -> No
 
 def _seeded_noise(model: Model, story: Story) -> Noise:
     root, preset = jax.random.key(story.seed), model.preset
-    shape = (len(preset.steps.nominal), 1, preset.memory.chunk, *preset.latent_grid(story.video), preset.dit.channels)
+    shape = (
+        len(preset.steps.nominal),
+        1,
+        preset.memory.chunk,
+        *preset.latent_grid(story.video),
+        preset.dit.channels,
+    )
     return lambda shot, chunk: steps.draw_noise(root, 0, shot, chunk, shape)
 
 
-def _hand_out(served: Iterator[tuple[int, Dispatched] | None], stories: int) -> Iterator[tuple[int, Chunk]]:
+def _hand_out(
+    served: Iterator[tuple[int, Dispatched] | None], stories: int
+) -> Iterator[tuple[int, Chunk]]:
     """Every story's chunk once its next one is on its way; all of them before a prompt is waited for."""
     ahead: collections.deque[tuple[int, Dispatched]] = collections.deque()
     last = [0.0] * stories
@@ -146,7 +175,9 @@ def _hand_out(served: Iterator[tuple[int, Dispatched] | None], stories: int) -> 
         yield arrived()
 
 
-def _serve(model: Model, tellings: Sequence[Telling], grid: tuple[int, int]) -> Iterator[tuple[int, Dispatched] | None]:
+def _serve(
+    model: Model, tellings: Sequence[Telling], grid: tuple[int, int]
+) -> Iterator[tuple[int, Dispatched] | None]:
     """The transformer's side: all stories' next chunks in one step. Steps a finished story's place along with them."""
     params, caches = model.params["dit"], _new_caches(model, len(tellings), grid)
     live, asked = range(len(tellings)), [None] * len(tellings)
@@ -173,12 +204,18 @@ def _serve(model: Model, tellings: Sequence[Telling], grid: tuple[int, int]) -> 
             asked[row] = request
         noise, ids = _side_by_side([request or asking[0][1] for request in asked])
         with model.on_mesh():
-            x_0, caches = steps.chunk_step(model.student, params, noise, ids, caches, model.preset.steps)
+            x_0, caches = steps.chunk_step(
+                model.student, params, noise, ids, caches, model.preset.steps
+            )
         rows = range(len(tellings))
-        answers = [steps.take_story(x_0, jnp.int32(row)) for row in rows] if len(rows) > 1 else [x_0]
+        answers = (
+            [steps.take_story(x_0, jnp.int32(row)) for row in rows] if len(rows) > 1 else [x_0]
+        )
 
 
-def _until_next(telling: Telling, answer: Array | None) -> Iterator[Start | Next | Dispatched | None]:
+def _until_next(
+    telling: Telling, answer: Array | None
+) -> Iterator[Start | Next | Dispatched | None]:
     """What a story does with an answer, up to its next question; without one it has ended."""
     try:
         request = telling.send(answer)

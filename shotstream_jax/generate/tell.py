@@ -66,7 +66,9 @@ def tell(model: Model, shots: Iterable[str], story: Story, noise: Noise) -> Tell
     """All shots of a story."""
     # A loaded story comes without its prompts' embeddings.
     embed = lambda record: _embed(model, story.global_caption, record.number, record.caption)  # noqa: E731
-    records = (r if r.text is not None else dataclasses.replace(r, text=embed(r)) for r in story.shots)
+    records = (
+        r if r.text is not None else dataclasses.replace(r, text=embed(r)) for r in story.shots
+    )
     story = dataclasses.replace(story, shots=tuple(records))
     captions = iter(shots)
     while True:
@@ -99,7 +101,9 @@ def _shot(
         kept += _encode_frames(model, exact, wanted - frame)
         frame += pixels.shape[1]
         if last:
-            story = story.add(ShotRecord(shot, caption, story.next_frame, length, wanted, tuple(kept), text))
+            story = story.add(
+                ShotRecord(shot, caption, story.next_frame, length, wanted, tuple(kept), text)
+            )
         yield Dispatched(shot, chunk, pixels, x_0, story if last else None, asked)
     return story
 
@@ -133,11 +137,16 @@ def _embed(model: Model, global_caption: str, shot: int, caption: str) -> Array:
     length, prompt = model.preset.dit.text_len, shot_prompt(global_caption, shot, caption)
     if unknown := model.tokenizer.unknown(clean(prompt)):
         words = ", ".join(unknown)
-        logging.warning("shot %d has words that %s's vocabulary lacks: %s", shot + 1, model.preset.name, words)
+        logging.warning(
+            "shot %d has words that %s's vocabulary lacks: %s", shot + 1, model.preset.name, words
+        )
     tokens = tokenize(model.tokenizer, prompt, length)
     if tokens.cut:
         logging.warning(
-            "the prompt of shot %d is too long: its last %d tokens were cut (%d fit)", shot + 1, tokens.cut, length - 1
+            "the prompt of shot %d is too long: its last %d tokens were cut (%d fit)",
+            shot + 1,
+            tokens.cut,
+            length - 1,
         )
     ids, valid = jnp.asarray(tokens.ids[None]), jnp.asarray([tokens.valid])
     with model.on_mesh("text"):

@@ -35,13 +35,17 @@ def spread(first: int, length: int, count: int) -> np.ndarray:
     return np.round(np.linspace(first, first + length - 1, count)).astype(np.int64)
 
 
-def select_context(shot_lengths: Sequence[int], budget: int, first_shot: int = 0, first_frame: int = 0) -> ContextPick:
+def select_context(
+    shot_lengths: Sequence[int], budget: int, first_shot: int = 0, first_frame: int = 0
+) -> ContextPick:
     """The context of the shot that follows `shot_lengths` (frames of each earlier shot, at least one shot).
 
     A stream that keeps only its last C shots passes those, with the number of the first and its first frame.
     """
     if not shot_lengths or min(shot_lengths) < 1 or budget < 1:
-        raise InputError(f"a context needs a budget and earlier shots of 1 frame or more, got {shot_lengths}, {budget}")
+        raise InputError(
+            f"a context needs a budget and earlier shots of 1 frame or more, got {shot_lengths}, {budget}"
+        )
     stops = first_frame + np.cumsum(shot_lengths)
     return select_from(list(zip(stops - shot_lengths, stops, strict=True)), budget, first_shot)
 
@@ -49,8 +53,13 @@ def select_context(shot_lengths: Sequence[int], budget: int, first_shot: int = 0
 def select_from(shots: Sequence[tuple[int, int]], budget: int, first_shot: int = 0) -> ContextPick:
     """The same for earlier shots given as [first, stop) frames of a video: they may lie apart."""
     counts = [frames_of_shot(len(shots), len(shots) - k, budget) for k in range(len(shots))]
-    frames = [spread(int(first), int(stop - first), n) for (first, stop), n in zip(shots, counts, strict=True)]
-    return ContextPick(np.concatenate(frames), np.repeat(first_shot + np.arange(len(shots)), counts))
+    frames = [
+        spread(int(first), int(stop - first), n)
+        for (first, stop), n in zip(shots, counts, strict=True)
+    ]
+    return ContextPick(
+        np.concatenate(frames), np.repeat(first_shot + np.arange(len(shots)), counts)
+    )
 
 
 def candidates(shot: int, first_frame: int, length: int, budget: int) -> np.ndarray:

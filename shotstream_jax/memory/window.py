@@ -30,13 +30,17 @@ class MemoryConfig:
 
     def __post_init__(self) -> None:
         if self.chunk < 1 or self.context < 0:
-            raise InputError(f"chunk {self.chunk} and context {self.context} must be at least 1 and 0 frames")
+            raise InputError(
+                f"chunk {self.chunk} and context {self.context} must be at least 1 and 0 frames"
+            )
         if self.window % self.chunk or self.sinks % self.chunk or self.sinks < 0:
             raise InputError(
                 f"window {self.window} and sinks {self.sinks} must be multiples of the chunk, {self.chunk}"
             )
         if self.ring < self.chunk:
-            raise InputError(f"window {self.window} less sinks {self.sinks} must hold a chunk of {self.chunk} frames")
+            raise InputError(
+                f"window {self.window} less sinks {self.sinks} must hold a chunk of {self.chunk} frames"
+            )
 
     @property
     def ring(self) -> int:
@@ -57,11 +61,15 @@ class MemoryConfig:
         """Refuses a shot length that chunks cannot make."""
         if frames < 1 or frames % self.chunk:
             near = max(self.chunk, round(frames / self.chunk) * self.chunk)
-            raise InputError(f"a shot of {frames} latent frames is no multiple of the chunk, {self.chunk}; try {near}")
+            raise InputError(
+                f"a shot of {frames} latent frames is no multiple of the chunk, {self.chunk}; try {near}"
+            )
 
     def slot(self, first: Array) -> Array:
         """Where in the buffer the chunk that starts at frame `first` of the shot lies (its first frame)."""
-        return self.context + jnp.where(first < self.sinks, first, self.sinks + (first - self.sinks) % self.ring)
+        return self.context + jnp.where(
+            first < self.sinks, first, self.sinks + (first - self.sinks) % self.ring
+        )
 
     def valid(self, frames: Array) -> Array:
         """Length of the buffer's valid prefix once the shot has that many frames."""

@@ -20,7 +20,12 @@ from shotstream_jax.core.typing import Array, Float, Int, typechecked
 from shotstream_jax.nn import kernels, splash
 
 FORM_VARIABLE = "SHOTSTREAM_ATTENTION"  # names one form, for all devices: to compare them, or to get round a bad one
-FORMS = {"exact": kernels.exact, "tiled": kernels.tiled, "cudnn": kernels.cudnn, "splash": splash.splash}
+FORMS = {
+    "exact": kernels.exact,
+    "tiled": kernels.tiled,
+    "cudnn": kernels.cudnn,
+    "splash": splash.splash,
+}
 
 
 @typechecked
@@ -45,16 +50,25 @@ def attend(
 def _attend(q: Array, keys: Array, values: Array, *length: Array) -> Array:
     if name := os.environ.get(FORM_VARIABLE):
         if name not in FORMS:
-            raise InputError(f"{FORM_VARIABLE}={name} is no form of attention; there are {', '.join(FORMS)}")
+            raise InputError(
+                f"{FORM_VARIABLE}={name} is no form of attention; there are {', '.join(FORMS)}"
+            )
         return _apply(FORMS[name], q, keys, values, *length)
-    taken = {"cpu": kernels.tiled, "tpu": splash.splash if splash.fits(q.shape[-1]) else kernels.exact}
+    taken = {
+        "cpu": kernels.tiled,
+        "tpu": splash.splash if splash.fits(q.shape[-1]) else kernels.exact,
+    }
     # cuDNN cannot even be traced where it is not, so a GPU's form is chosen here, for the machine that we are on.
     default = kernels.cudnn if kernels.cudnn_fits(q) else kernels.exact
     taken = {platform: functools.partial(_apply, form) for platform, form in taken.items()}
-    return jax.lax.platform_dependent(q, keys, values, *length, default=functools.partial(_apply, default), **taken)
+    return jax.lax.platform_dependent(
+        q, keys, values, *length, default=functools.partial(_apply, default), **taken
+    )
 
 
-def _apply(form: Callable[..., Array], q: Array, keys: Array, values: Array, length: Array | None = None) -> Array:
+def _apply(
+    form: Callable[..., Array], q: Array, keys: Array, values: Array, length: Array | None = None
+) -> Array:
     return form(q, keys, values, length)
 
 

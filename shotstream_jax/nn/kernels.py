@@ -40,7 +40,10 @@ def exact(q: Array, keys: Array, values: Array, length: Array | None) -> Array:
 
 
 def _exact(q: Array, keys: Array, values: Array, length: Array | None) -> Array:
-    scores = jnp.einsum("bnftk,bnsk->bnfts", q, keys, preferred_element_type=jnp.float32) * q.shape[-1] ** -0.5
+    scores = (
+        jnp.einsum("bnftk,bnsk->bnfts", q, keys, preferred_element_type=jnp.float32)
+        * q.shape[-1] ** -0.5
+    )
     if length is not None:
         valid = jnp.arange(keys.shape[2])[None, :] < length[:, None]
         scores = jnp.where(valid[:, None, None, None, :], scores, -jnp.inf)
@@ -64,7 +67,9 @@ def cudnn(q: Array, keys: Array, values: Array, length: Array | None) -> Array:
     """jax's interface to it has the heads after the tokens."""
     b, n, f, t, k = q.shape
     turned = (jnp.moveaxis(a, 1, 2) for a in (q.reshape(b, n, f * t, k), keys, values))
-    out = jax.nn.dot_product_attention(*turned, key_value_seq_lengths=length, implementation="cudnn")
+    out = jax.nn.dot_product_attention(
+        *turned, key_value_seq_lengths=length, implementation="cudnn"
+    )
     return jnp.moveaxis(out, 2, 1).reshape(b, n, f, t, k)
 
 
@@ -74,7 +79,9 @@ def tiled(q: Array, keys: Array, values: Array, length: Array | None) -> Array:
     Of keys that are many only a prefix is looked at, the shortest of a few that holds the longest story's.
     """
     s, scores = keys.shape[2], math.prod(q.shape[:4]) * keys.shape[2]
-    q = q * q.shape[-1] ** -0.5  # here, once: on the scores it would be another pass over every tile
+    q = (
+        q * q.shape[-1] ** -0.5
+    )  # here, once: on the scores it would be another pass over every tile
     if length is None or scores <= _TILE:
         return _in_tiles(q, keys, values, length)
     step = -(-s // _PREFIXES)
@@ -93,7 +100,9 @@ def _in_tiles(q: Array, keys: Array, values: Array, length: Array | None) -> Arr
     # [groups of heads, tiles, heads, queries of a tile, k]
     q = q.reshape(rows // heads, heads, queries // tile, tile, k).swapaxes(1, 2)
     keys, values = (a.reshape(rows // heads, heads, s, k) for a in (keys, values))
-    out = _tiles(q, keys, values, jnp.repeat(whole, n).reshape(rows // heads, heads), length is not None)
+    out = _tiles(
+        q, keys, values, jnp.repeat(whole, n).reshape(rows // heads, heads), length is not None
+    )
     return out.swapaxes(1, 2).reshape(b, n, f, t, k)
 
 
@@ -107,16 +116,22 @@ def _tiles(q: Array, keys: Array, values: Array, length: Array, masked: bool) ->
     return _tiles_forward(q, keys, values, length, masked)[0]
 
 
-def _tiles_forward(q: Array, keys: Array, values: Array, length: Array, masked: bool) -> tuple[Array, Any]:
+def _tiles_forward(
+    q: Array, keys: Array, values: Array, length: Array, masked: bool
+) -> tuple[Array, Any]:
     def group(args: Any) -> Any:
         q, *rest = args
         return _each(lambda q: _at_once(functools.partial(_tile, masked=masked), (q, *rest)), q)
 
-    out, log_total = (checkpoint_name(a, "attended") for a in _each(group, (q, keys, values, length)))
+    out, log_total = (
+        checkpoint_name(a, "attended") for a in _each(group, (q, keys, values, length))
+    )
     return out, (q, keys, values, length, out, log_total)
 
 
-def _tile(q: Array, keys: Array, values: Array, length: Array, *, masked: bool) -> tuple[Array, Array]:
+def _tile(
+    q: Array, keys: Array, values: Array, length: Array, *, masked: bool
+) -> tuple[Array, Array]:
     """One head's queries [q, k], keys and values [s, k] → output and L, eq. (1)."""
     scores = _scores(q, keys, length, masked)
     most = _row_max(scores)
@@ -132,7 +147,9 @@ def _tiles_backward(masked: bool, kept: Any, grad: Array) -> tuple[Array, Array,
         zeros = jnp.zeros(keys.shape, jnp.float32), jnp.zeros(values.shape, jnp.float32)
 
         def tile(sums: Any, rows: Any) -> Any:
-            *added, by_query = _at_once(functools.partial(_tile_backward, masked=masked), (*rows, keys, values, length))
+            *added, by_query = _at_once(
+                functools.partial(_tile_backward, masked=masked), (*rows, keys, values, length)
+            )
             return jax.tree.map(jnp.add, sums, tuple(added)), by_query
 
         rows = q, out, log_total, grad

@@ -57,21 +57,29 @@ def _round_kernel(kernel: Array, to: str) -> qwix.QArray:
 def _round(a: Array, to: str, channelwise_axes: Sequence[int]) -> qwix.QArray:
     # Scaled in float32: bfloat16 has no 127 steps to round to.
     wide = a.astype(jnp.float32)
-    return qwix.quantize(wide, TYPES[to], channelwise_axes=channelwise_axes, calibration_method=_CALIBRATION[to])
+    return qwix.quantize(
+        wide, TYPES[to], channelwise_axes=channelwise_axes, calibration_method=_CALIBRATION[to]
+    )
 
 
-def dot_general(x: Array, kernel: Array | qwix.QArray, dims: jax.lax.DotDimensionNumbers, precision: Any) -> Array:
+def dot_general(
+    x: Array, kernel: Array | qwix.QArray, dims: jax.lax.DotDimensionNumbers, precision: Any
+) -> Array:
     """jax.lax.dot_general, or eq. (1) for a rounded kernel: x [..., in] · [in, out], in x's type."""
     if not isinstance(kernel, qwix.QArray):
         # XLA has a processor's bfloat16 units only for sums that it is asked for in float32; elsewhere they are anyway.
         sums = jnp.float32 if x.dtype == jnp.bfloat16 and jax.default_backend() == "cpu" else None
-        return jax.lax.dot_general(x, kernel, dims, precision, preferred_element_type=sums).astype(x.dtype)
+        return jax.lax.dot_general(x, kernel, dims, precision, preferred_element_type=sums).astype(
+            x.dtype
+        )
     to = next(name for name, kind in TYPES.items() if kernel.qvalue.dtype == kind)
     tokens = _round(x, to, channelwise_axes=range(x.ndim - 1))
     return qwix.dot_general(tokens, kernel, dims, precision).astype(x.dtype)
 
 
-def promote_dtype(x: Array, kernel: Array | qwix.QArray, bias: Array | None, *, dtype: Any) -> list[Any]:
+def promote_dtype(
+    x: Array, kernel: Array | qwix.QArray, bias: Array | None, *, dtype: Any
+) -> list[Any]:
     """flax's promotion to the compute type, which leaves a rounded kernel alone."""
     if not isinstance(kernel, qwix.QArray):
         return dtypes.promote_dtype(x, kernel, bias, dtype=dtype)
@@ -84,9 +92,13 @@ def check_quantize(to: str, device: jax.Device) -> None:
     if to not in CHOICES:
         raise InputError(f"quantize {to!r} is not known; choose one of {', '.join(CHOICES)}")
     if (to, device.platform) == ("fp8", "cpu"):
-        logging.warning("quantize fp8: a processor only imitates it: the same numbers, but slower than without")
+        logging.warning(
+            "quantize fp8: a processor only imitates it: the same numbers, but slower than without"
+        )
     elif to != "none" and not _has_units(to, device):
-        raise InputError(f"quantize {to}: {device.device_kind} has no such matrix units; choose {_instead(to)}")
+        raise InputError(
+            f"quantize {to}: {device.device_kind} has no such matrix units; choose {_instead(to)}"
+        )
 
 
 def _has_units(to: str, device: jax.Device) -> bool:

@@ -43,16 +43,26 @@ def rotations(
     shot_phase: θ in radians.
     The angle stays below 6e-5 of its float64 value up to position 1000, far beyond a shot.
     """
-    time, row, column = (jnp.asarray(part, jnp.float32)[None, None, :] for part in frequencies(head_dim))
+    time, row, column = (
+        jnp.asarray(part, jnp.float32)[None, None, :] for part in frequencies(head_dim)
+    )
     rows, columns = grid
-    temporal = jnp.asarray(position)[..., None] * time + jnp.asarray(phase, jnp.float32)[..., None] * shot_phase
+    temporal = (
+        jnp.asarray(position)[..., None] * time
+        + jnp.asarray(phase, jnp.float32)[..., None] * shot_phase
+    )
     b, f = temporal.shape[:2]
     shape = (b, f, rows, columns, -1)
     angle = jnp.concatenate(
         [
             jnp.broadcast_to(temporal[:, :, None, None, :], (*shape[:4], time.shape[-1])),
-            jnp.broadcast_to((jnp.arange(rows)[:, None, None] * row)[None, None], (*shape[:4], row.shape[-1])),
-            jnp.broadcast_to((jnp.arange(columns)[None, :, None] * column)[None, None], (*shape[:4], column.shape[-1])),
+            jnp.broadcast_to(
+                (jnp.arange(rows)[:, None, None] * row)[None, None], (*shape[:4], row.shape[-1])
+            ),
+            jnp.broadcast_to(
+                (jnp.arange(columns)[None, :, None] * column)[None, None],
+                (*shape[:4], column.shape[-1]),
+            ),
         ],
         axis=-1,
     ).reshape(b, f, rows * columns, head_dim // 2)
@@ -60,7 +70,9 @@ def rotations(
 
 
 @typechecked
-def rotate(x: Float[Array, "b n f t k"], rotation: Float[Array, "2 b f t half"]) -> Float[Array, "b n f t k"]:
+def rotate(
+    x: Float[Array, "b n f t k"], rotation: Float[Array, "2 b f t half"]
+) -> Float[Array, "b n f t k"]:
     """Turns the adjacent pairs (2i, 2i+1) of every head by the token's angle i, in float32."""
     cos, sin = rotation[0][:, None], rotation[1][:, None]
     pairs = x.astype(jnp.float32).reshape(*x.shape[:-1], -1, 2)

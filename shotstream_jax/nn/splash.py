@@ -30,7 +30,9 @@ def whole_blocks(number: int) -> int:
     return number + -number % _block(number)
 
 
-def splash(q: Array, keys: Array, values: Array, length: Array | None, *, interpret: bool = False) -> Array:
+def splash(
+    q: Array, keys: Array, values: Array, length: Array | None, *, interpret: bool = False
+) -> Array:
     """q [b, n, f, t, k], keys and values [b, n, s, k], length [b] → [b, n, f, t, k]. With a length: no gradient.
 
     interpret: runs the kernel step by step on a processor, for tests.
@@ -71,11 +73,14 @@ def _story(
     )
     n, queries, s = *q.shape[:2], keys.shape[1]
     full = masks.MultiHeadMask([masks.FullMask((queries, s))] * n)
-    attend = kernel.make_splash_mha(full, block_sizes=sizes, head_shards=1, q_seq_shards=1, interpret=interpret)
+    attend = kernel.make_splash_mha(
+        full, block_sizes=sizes, head_shards=1, q_seq_shards=1, interpret=interpret
+    )
     if skip:
         attend.fwd_mask_info = _blocks_before(length, queries // block_q, s // block_kv, block_kv)
     segments = kernel.SegmentIds(
-        q=jnp.full(queries, _VALID, jnp.int32), kv=jnp.where(jnp.arange(s) < length, _VALID, _PADDING)
+        q=jnp.full(queries, _VALID, jnp.int32),
+        kv=jnp.where(jnp.arange(s) < length, _VALID, _PADDING),
     )
     return attend(q, keys, values, segments)
 

@@ -29,11 +29,11 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from shotstream_jax import cli
+from shotstream_jax.checkpoint.load import DTYPES, preset_of
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.data import records
 from shotstream_jax.data.clips import Clip, read_clips
 from shotstream_jax.data.records import Broken, ClipRecord, Dataset, Settings
-from shotstream_jax.load import DTYPES, preset_of
 from shotstream_jax.precompute.encode import (
     Encoders,
     Recipe,
@@ -61,13 +61,27 @@ def parser() -> cli.Parser:
     p = cli.make_parser("shotstream_jax.precompute", __doc__)
     p.add_recipe("configs/precompute.py")
     p.add_argument("--csv", metavar="FILE", help="the table of clips")
-    p.add_argument("--latents-from", metavar="DIR", help="in place of a table: a folder that was made with one")
-    p.add_argument("--out", required=True, metavar="DIR", help="the folder to make, or to go on with")
-    p.add_argument("--shards", type=int, metavar="N", help=f"files to spread the clips over (default: {SHARDS})")
     p.add_argument(
-        "--part", default="0/1", metavar="p/P", help="this run's share of the shards, p from 0 (default: 0/1)"
+        "--latents-from", metavar="DIR", help="in place of a table: a folder that was made with one"
     )
-    p.add_argument("--allow-gaps", action="store_true", help="frames between two shots may belong to none")
+    p.add_argument(
+        "--out", required=True, metavar="DIR", help="the folder to make, or to go on with"
+    )
+    p.add_argument(
+        "--shards",
+        type=int,
+        metavar="N",
+        help=f"files to spread the clips over (default: {SHARDS})",
+    )
+    p.add_argument(
+        "--part",
+        default="0/1",
+        metavar="p/P",
+        help="this run's share of the shards, p from 0 (default: 0/1)",
+    )
+    p.add_argument(
+        "--allow-gaps", action="store_true", help="frames between two shots may belong to none"
+    )
     return p
 
 
@@ -85,12 +99,19 @@ def main(argv: Sequence[str]) -> None:
     records.claim_folder(folder, settings)
     todo = [shard for shard in mine if not records.shard_done(folder, settings.shards[shard])]
     if len(todo) < len(mine):
-        logging.info("%s: %d of %d shards are there already", folder, len(mine) - len(todo), len(mine))
+        logging.info(
+            "%s: %d of %d shards are there already", folder, len(mine) - len(todo), len(mine)
+        )
     if todo or not (folder / "negative.npz").exists():
         encode_shards(recipe, work, folder, todo)
     if not records.finish_dataset(folder, settings):
         done = sum(records.shard_done(folder, shard) for shard in settings.shards)
-        logging.info("%s: %d of %d shards are there; the other parts are to come", folder, done, settings.shard_count)
+        logging.info(
+            "%s: %d of %d shards are there; the other parts are to come",
+            folder,
+            done,
+            settings.shard_count,
+        )
         return
     dataset = records.open_dataset(folder)
     logging.info("%s: %d clips, %d broken ones skipped", folder, len(dataset), len(dataset.broken))
@@ -115,7 +136,9 @@ def own_shards(shards: int, part: str) -> list[int]:
     if not match or int(match[1]) >= int(match[2]):
         raise InputError(f"--part {part} must be p/P with p from 0 to P - 1, like 0/4")
     if int(match[1]) >= shards:
-        raise InputError(f"--part {part} has nothing to do: there are {shards} shards; raise --shards")
+        raise InputError(
+            f"--part {part} has nothing to do: there are {shards} shards; raise --shards"
+        )
     return list(range(int(match[1]), shards, int(match[2])))
 
 
@@ -135,20 +158,29 @@ def from_table(args: Namespace, recipe: Recipe, preset: Preset) -> Work:
                 logging.warning("%s is skipped: %s", clip.name, error)
                 yield Broken(clip.name, str(error))
 
-    return Work(settings_of(recipe, preset, pathlib.Path(args.csv), clips, shards), list(map(len, shares)), make)
+    return Work(
+        settings_of(recipe, preset, pathlib.Path(args.csv), clips, shards),
+        list(map(len, shares)),
+        make,
+    )
 
 
 def from_latents(args: Namespace, recipe: Recipe, preset: Preset) -> Work:
     """A folder's clips with other embeddings of their prompts; pictures, context and captions are that folder's."""
     if args.shards is not None or args.allow_gaps:
-        raise InputError("--shards and --allow-gaps are for a table: with --latents-from they are that folder's")
+        raise InputError(
+            "--shards and --allow-gaps are for a table: with --latents-from they are that folder's"
+        )
     dataset = records.open_dataset(args.latents_from)
     if dataset.settings.preset != preset.name:
         raise InputError(
             f"{args.latents_from} was made for {dataset.settings.preset}, {recipe.checkpoint} is {preset.name}"
         )
     settings = dataclasses.replace(
-        dataset.settings, checkpoint=recipe.checkpoint, dtype=recipe.dtype, negative_prompt=recipe.negative_prompt
+        dataset.settings,
+        checkpoint=recipe.checkpoint,
+        dtype=recipe.dtype,
+        negative_prompt=recipe.negative_prompt,
     )
     shards = range(settings.shard_count)
     clips = [sum(1 for _ in records.shard_entries(dataset, shard)) for shard in shards]
@@ -165,7 +197,9 @@ def _told_again(dataset: Dataset, encoders: Encoders, shard: int) -> Iterator[Cl
         yield dataclasses.replace(record, text=text)
 
 
-def settings_of(recipe: Recipe, preset: Preset, csv: pathlib.Path, clips: list[Clip], shards: int) -> Settings:
+def settings_of(
+    recipe: Recipe, preset: Preset, csv: pathlib.Path, clips: list[Clip], shards: int
+) -> Settings:
     where = csv.parent  # the folder's own place may differ between machines
     table = [
         (c.name, os.path.relpath(c.video, where), c.global_caption, c.captions, c.shots)
@@ -194,7 +228,9 @@ def encode_shards(recipe: Recipe, work: Work, folder: pathlib.Path, todo: list[i
     total = sum(work.clips[shard] for shard in todo)
     with logging_redirect_tqdm(), tqdm(total=total, unit="clip", desc=str(folder)) as bar:
         for shard in todo:
-            records.write_shard(folder, work.settings.shards[shard], _counted(work.make(encoders, shard), bar))
+            records.write_shard(
+                folder, work.settings.shards[shard], _counted(work.make(encoders, shard), bar)
+            )
 
 
 def _counted(results: Results, bar: tqdm) -> Iterator[ClipRecord | Broken]:

@@ -10,14 +10,14 @@ import jax.numpy as jnp
 import numpy as np
 from absl import logging
 
+from shotstream_jax.checkpoint.load import DTYPES, load_tokenizer, load_weights, preset_of
 from shotstream_jax.core.compilation import use_persistent_cache
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.typing import Array, Float, UInt8, typechecked
 from shotstream_jax.data.clips import Clip, cut_clip, target_frames
-from shotstream_jax.data.reader import probe, read_frames
 from shotstream_jax.data.records import ClipRecord
 from shotstream_jax.generate.shot import encode_prompt
-from shotstream_jax.load import DTYPES, load_tokenizer, load_weights, preset_of
+from shotstream_jax.media.reader import probe, read_frames
 from shotstream_jax.memory.select import candidates
 from shotstream_jax.model import Params
 from shotstream_jax.presets import Preset, VideoFormat
@@ -27,7 +27,9 @@ from shotstream_jax.text.umt5 import UMT5
 from shotstream_jax.vae import codec
 from shotstream_jax.vae.model import VAE
 
-_BATCH_PIXELS = 2**14  # of a call's rows: 8 of the miniature's; a large picture goes alone, as memory is short there
+_BATCH_PIXELS = (
+    2**14
+)  # of a call's rows: 8 of the miniature's; a large picture goes alone, as memory is short there
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,11 +73,19 @@ def encode_clip(encoders: Encoders, recipe: Recipe, clip: Clip) -> ClipRecord:
     info = probe(clip.video)
     if abs(info.fps - video.fps) > 0.01:
         logging.info(
-            "%s has %.2f frames/s, the recipe %d; its frames are kept as they are", clip.name, info.fps, video.fps
+            "%s has %.2f frames/s, the recipe %d; its frames are kept as they are",
+            clip.name,
+            info.fps,
+            video.fps,
         )
     _, shots = cut_clip(clip.shots, info.frames, cfg.time)
-    targets = [target_frames(a, b - a, cfg.pixel_frames(video.shot_frames), cfg.time) for a, b in shots]
-    longest, chunk = max(1 + (len(frames) - 1) // cfg.time for frames in targets), encoders.preset.memory.chunk
+    targets = [
+        target_frames(a, b - a, cfg.pixel_frames(video.shot_frames), cfg.time) for a, b in shots
+    ]
+    longest, chunk = (
+        max(1 + (len(frames) - 1) // cfg.time for frames in targets),
+        encoders.preset.memory.chunk,
+    )
     if longest < chunk:
         raise InputError(f"its longest shot has {longest} latent frames, a chunk has {chunk}")
     kept = [candidates(k, a, b - a, recipe.context) for k, (a, b) in enumerate(shots)]
@@ -98,7 +108,11 @@ def encode_clip(encoders: Encoders, recipe: Recipe, clip: Clip) -> ClipRecord:
 
 
 def read_masks(
-    path: pathlib.Path, targets: Sequence[np.ndarray], latents: Sequence[np.ndarray], video: VideoFormat, time: int
+    path: pathlib.Path,
+    targets: Sequence[np.ndarray],
+    latents: Sequence[np.ndarray],
+    video: VideoFormat,
+    time: int,
 ) -> list[np.ndarray]:
     """How white each cell [f, h, w] of the shots' latents is in the mask's frames, scaled and cut as the pictures are.
 
@@ -106,14 +120,23 @@ def read_masks(
     """
     wanted = np.concatenate(targets)
     pictures = read_frames(path, wanted, video.height, video.width)
-    masks = np.split(pictures.mean(axis=-1) / 255, np.cumsum([len(frames) for frames in targets])[:-1])
-    return [latent_mask(mask, latent.shape[:3], time) for mask, latent in zip(masks, latents, strict=True)]
+    masks = np.split(
+        pictures.mean(axis=-1) / 255, np.cumsum([len(frames) for frames in targets])[:-1]
+    )
+    return [
+        latent_mask(mask, latent.shape[:3], time)
+        for mask, latent in zip(masks, latents, strict=True)
+    ]
 
 
-def latent_mask(mask: Float[np.ndarray, "p y x"], shape: Sequence[int], time: int) -> Float[np.ndarray, "f h w"]:
+def latent_mask(
+    mask: Float[np.ndarray, "p y x"], shape: Sequence[int], time: int
+) -> Float[np.ndarray, "f h w"]:
     """Means over what each latent cell stands for: the first frame alone, then `time` frames each."""
     frames, rows, columns = shape
-    of_time = np.concatenate([mask[:1], mask[1:].reshape(frames - 1, time, *mask.shape[1:]).mean(axis=1)])
+    of_time = np.concatenate(
+        [mask[:1], mask[1:].reshape(frames - 1, time, *mask.shape[1:]).mean(axis=1)]
+    )
     cells = of_time.reshape(frames, rows, mask.shape[1] // rows, columns, mask.shape[2] // columns)
     return cells.mean(axis=(2, 4)).astype(np.float16)
 
@@ -162,21 +185,29 @@ def batches(count: int, most: int) -> Iterator[slice]:
         first += size
 
 
-def _encode(encoders: Encoders, pictures: UInt8[np.ndarray, "b p y x 3"]) -> Float[np.ndarray, "b f h w c"]:
+def _encode(
+    encoders: Encoders, pictures: UInt8[np.ndarray, "b p y x 3"]
+) -> Float[np.ndarray, "b f h w c"]:
     """Two programs, whatever the length."""
     vae, params, time = encoders.vae, encoders.vae_params, encoders.preset.vae.time
     stream, latent = encode_first(vae, params, jnp.asarray(pictures[:, :1]))
     latents = [latent]
     for first in range(1, pictures.shape[1], time):
-        stream, latent = encode_next(vae, params, stream, jnp.asarray(pictures[:, first : first + time]))
+        stream, latent = encode_next(
+            vae, params, stream, jnp.asarray(pictures[:, first : first + time])
+        )
         latents.append(latent)
     return np.concatenate(jax.device_get(latents), axis=1)
 
 
-def encode_prompts(encoders: Encoders, name: str, global_caption: str, captions: Sequence[str]) -> list[np.ndarray]:
+def encode_prompts(
+    encoders: Encoders, name: str, global_caption: str, captions: Sequence[str]
+) -> list[np.ndarray]:
     """The embedding [l, e] of every shot's prompt."""
     prompts = [shot_prompt(global_caption, k, caption) for k, caption in enumerate(captions)]
-    return [encode_text(encoders, prompt, f"{name}, shot {k}") for k, prompt in enumerate(prompts, 1)]
+    return [
+        encode_text(encoders, prompt, f"{name}, shot {k}") for k, prompt in enumerate(prompts, 1)
+    ]
 
 
 def encode_text(encoders: Encoders, prompt: str, what: str) -> Float[np.ndarray, "l e"]:
@@ -185,7 +216,10 @@ def encode_text(encoders: Encoders, prompt: str, what: str) -> Float[np.ndarray,
     tokens = tokenize(encoders.tokenizer, prompt, length)
     if tokens.cut:
         logging.warning(
-            "%s: the prompt is too long, its last %d tokens were cut (%d fit)", what, tokens.cut, length - 1
+            "%s: the prompt is too long, its last %d tokens were cut (%d fit)",
+            what,
+            tokens.cut,
+            length - 1,
         )
     ids, valid = jnp.asarray(tokens.ids[None]), jnp.asarray([tokens.valid])
     text = encode_prompt(encoders.text, encoders.text_params, ids, valid)

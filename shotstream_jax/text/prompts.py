@@ -40,11 +40,19 @@ def read_script(path: str | pathlib.Path) -> Script:
     try:
         pairs = json.loads(text, object_pairs_hook=list)
     except json.JSONDecodeError as error:
-        raise InputError(f"{path} line {error.lineno} column {error.colno} is no valid JSON: {error.msg}") from None
+        raise InputError(
+            f"{path} line {error.lineno} column {error.colno} is no valid JSON: {error.msg}"
+        ) from None
     except (RecursionError, ValueError) as error:
         raise InputError(f"{path} is no story: {error}") from None
-    if not isinstance(pairs, list) or any(not isinstance(pair, tuple) for pair in pairs) or not pairs:
-        raise InputError(f'{path} must be one JSON object: {{"global_caption": "…", "shot1": "…", "shot2": "…"}}')
+    if (
+        not isinstance(pairs, list)
+        or any(not isinstance(pair, tuple) for pair in pairs)
+        or not pairs
+    ):
+        raise InputError(
+            f'{path} must be one JSON object: {{"global_caption": "…", "shot1": "…", "shot2": "…"}}'
+        )
     return _script(str(path), text, pairs)
 
 
@@ -59,7 +67,9 @@ def _script(path: str, text: str, pairs: list[tuple[str, object]]) -> Script:
         if key in captions:
             raise InputError(f"{at(key, 1)} stands there twice: number the shots shot1, shot2, …")
         if key != "global_caption" and not re.fullmatch(r"shot[1-9][0-9]{0,5}", key):
-            raise InputError(f"{at(key)} is not known: the keys are global_caption, shot1, shot2, …")
+            raise InputError(
+                f"{at(key)} is not known: the keys are global_caption, shot1, shot2, …"
+            )
         if not isinstance(value, str):
             raise InputError(f"{at(key)} must be text, not {json.dumps(value)[:40]}")
         captions[key] = check_caption(value, at(key))

@@ -57,7 +57,11 @@ class FileTokenizer:
 
     def unknown(self, text: str) -> list[str]:
         found = self._tokenizer.encode(text, add_special_tokens=False)
-        spans = (span for piece, span in zip(found.tokens, found.offsets, strict=True) if _BYTE.fullmatch(piece))
+        spans = (
+            span
+            for piece, span in zip(found.tokens, found.offsets, strict=True)
+            if _BYTE.fullmatch(piece)
+        )
         return list(dict.fromkeys(text[first:stop].strip() for first, stop in spans))
 
 

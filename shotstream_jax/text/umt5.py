@@ -57,16 +57,25 @@ class UMT5Block(nn.Module):
         )
         y = RMSNorm(cfg.eps, name="norm_attn")(x)
         b, t, _ = y.shape
-        q, k, v = (linear(cfg.heads * cfg.head_dim, n)(y).reshape(b, t, cfg.heads, cfg.head_dim) for n in "qkv")
-        table = self.param("positions", nn.initializers.normal(cfg.dim**-0.5), (cfg.buckets, cfg.heads))
-        bucket = relative_buckets(np.arange(t)[None, :] - np.arange(t)[:, None], cfg.buckets, cfg.max_distance)
+        q, k, v = (
+            linear(cfg.heads * cfg.head_dim, n)(y).reshape(b, t, cfg.heads, cfg.head_dim)
+            for n in "qkv"
+        )
+        table = self.param(
+            "positions", nn.initializers.normal(cfg.dim**-0.5), (cfg.buckets, cfg.heads)
+        )
+        bucket = relative_buckets(
+            np.arange(t)[None, :] - np.arange(t)[:, None], cfg.buckets, cfg.max_distance
+        )
         bias = jnp.moveaxis(table[bucket], -1, 0)[None].astype(jnp.float32)
         scores = jnp.einsum("btnk,bsnk->bnts", q, k, preferred_element_type=jnp.float32) + bias
         weights = jax.nn.softmax(scores + padding[:, None, None, :], axis=-1).astype(self.dtype)
         attended = jnp.einsum("bnts,bsnk->btnk", weights, v).reshape(b, t, -1)
         x = x + linear(cfg.dim, "o")(attended)
         y = RMSNorm(cfg.eps, name="norm_ffn")(x)
-        y = linear(cfg.ffn_dim, "fc1")(y) * nn.gelu(linear(cfg.ffn_dim, "gate")(y), approximate=True)
+        y = linear(cfg.ffn_dim, "fc1")(y) * nn.gelu(
+            linear(cfg.ffn_dim, "gate")(y), approximate=True
+        )
         return x + linear(cfg.dim, "fc2")(y), None
 
 
@@ -83,7 +92,11 @@ class UMT5(nn.Module):
         valid = jnp.arange(ids.shape[1])[None] < length[:, None]
         padding = jnp.where(valid, 0.0, jnp.finfo(jnp.float32).min)
         scan = nn.scan(
-            UMT5Block, variable_axes={"params": 0}, split_rngs={"params": True}, in_axes=nn.broadcast, length=cfg.layers
+            UMT5Block,
+            variable_axes={"params": 0},
+            split_rngs={"params": True},
+            in_axes=nn.broadcast,
+            length=cfg.layers,
         )
         x, _ = scan(cfg, self.dtype, name="blocks")(table[ids].astype(self.dtype), padding)
         x = RMSNorm(cfg.eps, name="norm_out")(x).astype(jnp.float32)

@@ -33,14 +33,20 @@ def word_tokenizer(texts: Iterable[str], size: int) -> Tokenizer:
             pre_tokenizers.Metaspace(replacement=SPACE, prepend_scheme="always"),
         ]
     )
-    counts = Counter(word for text in texts for word, _ in split.pre_tokenize_str(normalizer.normalize_str(text)))
+    counts = Counter(
+        word for text in texts for word, _ in split.pre_tokenize_str(normalizer.normalize_str(text))
+    )
     counts.pop(SPACE, None)
     words = sorted(counts, key=lambda word: (-counts[word], word))
     special = ["<pad>", "</s>", "<unk>", SPACE, *(f"<0x{byte:02X}>" for byte in range(256))]
     if len(special) + len(words) > size:
-        raise InputError(f"{len(words)} words and {len(special)} other ids do not fit into a vocabulary of {size}")
+        raise InputError(
+            f"{len(words)} words and {len(special)} other ids do not fit into a vocabulary of {size}"
+        )
     total = counts.total()
-    vocabulary = [(piece, _RARE) for piece in special] + [(word, math.log(counts[word] / total)) for word in words]
+    vocabulary = [(piece, _RARE) for piece in special] + [
+        (word, math.log(counts[word] / total)) for word in words
+    ]
     made = Tokenizer(models.Unigram(vocabulary, unk_id=2, byte_fallback=True))
     made.normalizer, made.pre_tokenizer = normalizer, split
     made.decoder = decoders.Sequence([decoders.ByteFallback(), decoders.Metaspace(SPACE, "always")])

@@ -21,23 +21,23 @@ from absl import logging
 from jax.sharding import Mesh
 
 from shotstream_jax import cli
+from shotstream_jax.checkpoint.load import preset_of
 from shotstream_jax.core.compilation import use_persistent_cache
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.sharding import make_mesh
 from shotstream_jax.data.records import Dataset, open_dataset
-from shotstream_jax.data.world.shots import open_world
 from shotstream_jax.dit.config import DiTConfig
-from shotstream_jax.load import preset_of
 from shotstream_jax.presets import Preset
-from shotstream_jax.train.autoencoder import AutoencoderStage
-from shotstream_jax.train.distill import IntraStage
-from shotstream_jax.train.loop import Run
-from shotstream_jax.train.ode_init import OdeInitStage
 from shotstream_jax.train.recipe import RECIPES, AutoencoderRecipe, DmdRecipe, Recipe
+from shotstream_jax.train.run.loop import Run
 from shotstream_jax.train.setup import Setup, check_mesh
 from shotstream_jax.train.stage import Data, Stage
-from shotstream_jax.train.story_walk import InterStage
-from shotstream_jax.train.teacher import TeacherStage
+from shotstream_jax.train.stages.autoencoder import AutoencoderStage
+from shotstream_jax.train.stages.dmd_inter import InterStage
+from shotstream_jax.train.stages.dmd_intra import IntraStage
+from shotstream_jax.train.stages.ode_init import OdeInitStage
+from shotstream_jax.train.stages.teacher import TeacherStage
+from shotstream_jax.world.shots import open_world
 
 STAGES = {
     "autoencoder": AutoencoderStage,
@@ -98,7 +98,9 @@ def read_recipe(config: cli.ConfigDict) -> Recipe:
     """The recipe's fields, all checked."""
     stage = config.get("stage")
     if stage not in RECIPES:
-        raise InputError(f"config.stage {stage!r} is not known; the stages are {', '.join(RECIPES)}")
+        raise InputError(
+            f"config.stage {stage!r} is not known; the stages are {', '.join(RECIPES)}"
+        )
     return cli.build(RECIPES[stage], config, "config")
 
 
@@ -140,7 +142,9 @@ def make_stage(recipe: Recipe, preset: Preset, mesh: Mesh, dataset: Data | None)
         grid = preset.vae.grid(dataset.settings.height, dataset.settings.width)
     preset.memory.check_shot(recipe.data.frames)
     check_mesh(preset, recipe, mesh, grid)
-    return STAGES[recipe.stage](recipe, Setup(preset, recipe.run, mesh, grid, recipe.data.frames, scores))
+    return STAGES[recipe.stage](
+        recipe, Setup(preset, recipe.run, mesh, grid, recipe.data.frames, scores)
+    )
 
 
 def check_data(recipe: Recipe, preset: Preset, dataset: Dataset) -> None:
@@ -157,9 +161,13 @@ def scores_of(recipe: Recipe, preset: Preset) -> DiTConfig | None:
     if not isinstance(recipe, DmdRecipe):
         return None
     teacher = preset_of(recipe.teacher)
-    alike = dataclasses.replace(preset, dit=dataclasses.replace(preset.dit, shot_phase=teacher.dit.shot_phase))
+    alike = dataclasses.replace(
+        preset, dit=dataclasses.replace(preset.dit, shot_phase=teacher.dit.shot_phase)
+    )
     if teacher != alike:
-        raise InputError(f"teacher {recipe.teacher} has other sizes than {recipe.start.checkpoint}: both must agree")
+        raise InputError(
+            f"teacher {recipe.teacher} has other sizes than {recipe.start.checkpoint}: both must agree"
+        )
     return teacher.dit
 
 

@@ -1,9 +1,9 @@
-"""What a recipe needs on a TPU slice, found without the slice (core/aot compiles).
+"""What a recipe needs on a TPU slice, found without the slice (aot/compile compiles).
 
   python -m shotstream_jax.train --config configs/dmd_intra.py:wan-1.3b --aot v5p:2x2x2 --config.mesh.sequence=2
 
 The sizes are those of the preset after the colon of --config. What is told: whether it fits, memory a device, the
-model's FLOPs by formula (train/flops) and the collectives (core/hlo). How long a step takes is not known before one
+model's FLOPs by formula (train/flops) and the collectives (aot/hlo). How long a step takes is not known before one
 runs.
 """
 
@@ -14,12 +14,12 @@ import pathlib
 import jax
 
 from shotstream_jax import cli
-from shotstream_jax.core.aot import HEAD, Compiled, Program, compile_program, slice_devices
+from shotstream_jax.aot.compile import HEAD, Compiled, Program, compile_program, slice_devices
 from shotstream_jax.core.devices import HBM
 from shotstream_jax.core.sharding import make_mesh
 from shotstream_jax.presets import find_preset
-from shotstream_jax.train.begin import abstract_frozen, abstract_state
 from shotstream_jax.train.recipe import Recipe
+from shotstream_jax.train.run.start import abstract_frozen, abstract_state
 
 REMEDY = (
     "Raise mesh.sequence (a frame's tokens over more devices), lower run.batch or raise run.accumulate, set "
@@ -32,7 +32,9 @@ def report(recipe: Recipe, slice_name: str, config_name: str, path: str | None =
 
     Raises InputError if a program does not fit.
     """
-    from shotstream_jax.train.__main__ import make_stage  # which imports this module only when it is asked for
+    from shotstream_jax.train.__main__ import (
+        make_stage,
+    )  # which imports this module only when it is asked for
 
     devices = slice_devices(slice_name)
     mesh = make_mesh(recipe.mesh.lengths(), devices)
@@ -49,13 +51,20 @@ def report(recipe: Recipe, slice_name: str, config_name: str, path: str | None =
     with jax.set_mesh(mesh):
         made = [_compile(program) for program in programs]
     budget = HBM.get(devices[0].device_kind)
-    cli.say(f"a device has {budget or '?'} GiB; collectives are what one device receives in one run of the program")
+    cli.say(
+        f"a device has {budget or '?'} GiB; collectives are what one device receives in one run of the program"
+    )
     if unknown := max(c.collectives.unknown_loops for c in made):
         cli.say(
             f"{unknown} loop(s) end on a drawn number (the rollout's denoising steps, 1 to 4): their bodies count once"
         )
     if path:
-        found = {"slice": slice_name, "mesh": dict(mesh.shape), "hbm_gib": budget, "recipe": dataclasses.asdict(recipe)}
+        found = {
+            "slice": slice_name,
+            "mesh": dict(mesh.shape),
+            "hbm_gib": budget,
+            "recipe": dataclasses.asdict(recipe),
+        }
         found["programs"] = [c.as_dict() for c in made]
         pathlib.Path(path).write_text(json.dumps(found, indent=1) + "\n")
 

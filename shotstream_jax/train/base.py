@@ -6,8 +6,8 @@ from typing import Any
 
 import jax
 
+from shotstream_jax.checkpoint.load import load_weights
 from shotstream_jax.core.typing import Array
-from shotstream_jax.load import load_weights
 from shotstream_jax.model import Params
 from shotstream_jax.presets import Preset
 from shotstream_jax.train.recipe import Recipe

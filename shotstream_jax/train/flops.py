@@ -9,7 +9,9 @@ from shotstream_jax.memory.window import MemoryConfig
 
 def forward(cfg: DiTConfig, tokens: int, keys: float, slots: int) -> float:
     """One story's pass over `tokens` queries that see `keys` keys each on average, with `slots` captions made anew."""
-    linears = tokens * (12 * cfg.dim**2 + 4 * cfg.dim * cfg.ffn_dim)  # self q k v o, cross q o; the MLP
+    linears = tokens * (
+        12 * cfg.dim**2 + 4 * cfg.dim * cfg.ffn_dim
+    )  # self q k v o, cross q o; the MLP
     attention = 4 * tokens * cfg.dim * (keys + cfg.text_len)
     text = slots * cfg.text_len * 4 * cfg.dim**2
     ends = tokens * 4 * cfg.patch**2 * cfg.channels * cfg.dim
@@ -23,7 +25,9 @@ def backward(cfg: DiTConfig, tokens: int, forward: float, trained: str) -> float
     return forward + weights
 
 
-def teacher_pass(cfg: DiTConfig, memory: MemoryConfig, frames: int, tokens: int, slots: int) -> float:
+def teacher_pass(
+    cfg: DiTConfig, memory: MemoryConfig, frames: int, tokens: int, slots: int
+) -> float:
     """[context, shot], full attention. tokens: a latent frame's."""
     total = (memory.context + frames) * tokens
     return forward(cfg, total, total, slots)

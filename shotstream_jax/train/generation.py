@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 
 from shotstream_jax.core.typing import Array, PRNGKey
-from shotstream_jax.data.batch import Conditions
+from shotstream_jax.dit.conditions import Conditions
 from shotstream_jax.generate.shot import generate_latents, prefill
 from shotstream_jax.model import Params
 from shotstream_jax.train.setup import Setup
@@ -16,5 +16,7 @@ def make_shot(setup: Setup, params: Params, conditions: Conditions, key: PRNGKey
     shape = (b, setup.frames // chunk, len(setup.steps.nominal), chunk, *setup.latent)
     noise = jnp.moveaxis(normal_rows(key, shape), 0, 2)
     caches = student.init_caches(b, *setup.grid)
-    caches = prefill(student, params, conditions.context, conditions.context_ids(), conditions.text, caches)
+    caches = prefill(
+        student, params, conditions.context, conditions.context_ids(), conditions.text, caches
+    )
     return generate_latents(student, params, noise, conditions.shot_ids(chunk), caches, setup.steps)

@@ -22,24 +22,30 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from shotstream_jax import cli
+from shotstream_jax.checkpoint.arrays import open_array, write_slice
+from shotstream_jax.checkpoint.load import load_weights, preset_of
 from shotstream_jax.core import rng
-from shotstream_jax.core.checkpoint import open_array, write_slice
 from shotstream_jax.core.compilation import use_persistent_cache
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.sharding import batch_sharding, make_mesh
 from shotstream_jax.core.typing import Array
 from shotstream_jax.data import pairs
-from shotstream_jax.data.pipeline import condition_row, embeddings, find_samples, local_rows
+from shotstream_jax.data.batches import condition_row, embeddings, find_samples, local_rows
 from shotstream_jax.data.records import Dataset
 from shotstream_jax.flow.schedule import Schedule
-from shotstream_jax.load import load_weights, preset_of
+from shotstream_jax.generate.trajectories import kept_steps, trajectory
 from shotstream_jax.model import Params, compute_params
-from shotstream_jax.train.__main__ import add_distributed, make_stage, open_data, read_recipe, start_processes
-from shotstream_jax.train.begin import negative_text
-from shotstream_jax.train.flow_matching import Guidance
+from shotstream_jax.train.__main__ import (
+    add_distributed,
+    make_stage,
+    open_data,
+    read_recipe,
+    start_processes,
+)
+from shotstream_jax.train.losses.flow_matching import Guidance
 from shotstream_jax.train.recipe import OdeRecipe
+from shotstream_jax.train.run.start import negative_text
 from shotstream_jax.train.setup import Setup, conditions_of, to_devices
-from shotstream_jax.train.trajectories import kept_steps, trajectory
 
 
 def parser() -> cli.Parser:
@@ -53,7 +59,9 @@ def main(argv: Sequence[str]) -> None:
     args, config = parser().parse(argv)
     recipe = read_recipe(config)
     if not isinstance(recipe, OdeRecipe):
-        raise InputError(f"{args.config} is a recipe of stage {recipe.stage}: pairs are made by one of ode_init")
+        raise InputError(
+            f"{args.config} is a recipe of stage {recipe.stage}: pairs are made by one of ode_init"
+        )
     start_processes(args.distributed)
     use_persistent_cache()
     preset = preset_of(recipe.start.checkpoint)
@@ -91,8 +99,12 @@ def make_pairs(recipe: OdeRecipe, setup: Setup, dataset: Dataset) -> None:
         numbers = np.minimum(np.arange(cfg.batch) + batch * cfg.batch, cfg.count - 1)
         local = [_conditions(setup, dataset, samples[n]) for n in numbers[rows]]
         stacked = {name: np.stack([row[name] for row in local]) for name in local[0]}
-        made = run(params, to_devices(setup.mesh, stacked, cfg.batch), negative, numbers.astype(np.int32))
-        for shard in {s.index[0].indices(cfg.batch)[:2]: s for s in made.addressable_shards}.values():
+        made = run(
+            params, to_devices(setup.mesh, stacked, cfg.batch), negative, numbers.astype(np.int32)
+        )
+        for shard in {
+            s.index[0].indices(cfg.batch)[:2]: s for s in made.addressable_shards
+        }.values():
             first = shard.index[0].indices(cfg.batch)[0]
             for i, pair in enumerate(np.asarray(shard.data, np.float16)):
                 if first + i + batch * cfg.batch < cfg.count:
@@ -115,19 +127,30 @@ def choose_samples(recipe: OdeRecipe, dataset: Dataset) -> np.ndarray:
 
 
 def _trajectories(
-    setup: Setup, schedule: Schedule, cfg: Any, params: Params, rows: dict[str, Array], negative: Array, numbers: Array
+    setup: Setup,
+    schedule: Schedule,
+    cfg: Any,
+    params: Params,
+    rows: dict[str, Array],
+    negative: Array,
+    numbers: Array,
 ) -> Array:
     shape = (setup.frames, *setup.latent)
     root = jax.random.key(cfg.seed)
     noise = jax.vmap(lambda n: jax.random.normal(rng.stream(root, "ode_pair", n), shape))(numbers)
-    fixed, guidance = (setup.teacher, schedule, setup.steps), Guidance.of_sampler(cfg.guidance, cfg.context_guidance)
+    fixed, guidance = (
+        (setup.teacher, schedule, setup.steps),
+        Guidance.of_sampler(cfg.guidance, cfg.context_guidance),
+    )
     made = trajectory(*fixed, params, conditions_of(rows), negative, noise, guidance)
     return jax.lax.with_sharding_constraint(made, batch_sharding(setup.mesh, made.ndim))
 
 
 def _conditions(setup: Setup, dataset: Dataset, sample: np.ndarray) -> dict[str, np.ndarray]:
     clip, shot = (int(n) for n in sample)
-    return condition_row(dataset.record(clip), shot, dataset.settings.context, embeddings(setup.preset.dit.text_len))
+    return condition_row(
+        dataset.record(clip), shot, dataset.settings.context, embeddings(setup.preset.dit.text_len)
+    )
 
 
 def _teacher(recipe: OdeRecipe, setup: Setup) -> Params:
@@ -143,7 +166,13 @@ def _to_do(folder: pathlib.Path, batches: int) -> Iterator[int]:
     todo = np.flatnonzero(~done).tolist()
     if len(todo) < batches:
         logging.info("%d of %d batches are done already", batches - len(todo), batches)
-    bar = tqdm(todo, total=batches, initial=batches - len(todo), unit="batch", disable=jax.process_index() != 0)
+    bar = tqdm(
+        todo,
+        total=batches,
+        initial=batches - len(todo),
+        unit="batch",
+        disable=jax.process_index() != 0,
+    )
     yield from bar
 
 

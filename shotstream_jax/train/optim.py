@@ -26,15 +26,29 @@ class OptimConfig:
     warmup_steps: int = 0
 
     def __post_init__(self) -> None:
-        if self.lr <= 0 or self.clip <= 0 or self.weight_decay < 0 or not 0 < self.b2 < 1 or self.eps <= 0:
-            raise InputError(f"{self} is no optimiser: lr, clip, eps > 0, weight_decay ≥ 0, 0 < b2 < 1")
+        if (
+            self.lr <= 0
+            or self.clip <= 0
+            or self.weight_decay < 0
+            or not 0 < self.b2 < 1
+            or self.eps <= 0
+        ):
+            raise InputError(
+                f"{self} is no optimiser: lr, clip, eps > 0, weight_decay ≥ 0, 0 < b2 < 1"
+            )
         if not 0 <= self.b1 < 1 or min(self.decay_steps, self.warmup_steps) < 0:
-            raise InputError(f"{self} is no optimiser: 0 ≤ b1 < 1, decay_steps and warmup_steps ≥ 0")
+            raise InputError(
+                f"{self} is no optimiser: 0 ≤ b1 < 1, decay_steps and warmup_steps ≥ 0"
+            )
 
     def rate(self, step: Int[Array, ""]) -> Float[Array, ""]:
         """lr·min(1, (i + 1)/warmup)·½(1 + cos(π·min(1, i/decay))) of step i."""
         rise = jnp.minimum(1.0, (step + 1) / self.warmup_steps) if self.warmup_steps else 1.0
-        fall = (1 + jnp.cos(jnp.pi * jnp.minimum(1.0, step / self.decay_steps))) / 2 if self.decay_steps else 1.0
+        fall = (
+            (1 + jnp.cos(jnp.pi * jnp.minimum(1.0, step / self.decay_steps))) / 2
+            if self.decay_steps
+            else 1.0
+        )
         return jnp.asarray(self.lr * rise * fall)
 
 
@@ -43,7 +57,9 @@ def make_optimizer(cfg: OptimConfig) -> optax.GradientTransformation:
 
     With β₁ = 0 Adam's first moment is the gradient itself, so none is stored: a third less state.
     """
-    without_mean = optax.scale_by_rms(decay=cfg.b2, eps=cfg.eps, eps_in_sqrt=False, bias_correction=True)
+    without_mean = optax.scale_by_rms(
+        decay=cfg.b2, eps=cfg.eps, eps_in_sqrt=False, bias_correction=True
+    )
     return optax.chain(
         optax.clip_by_global_norm(cfg.clip),
         optax.scale_by_adam(cfg.b1, cfg.b2, cfg.eps) if cfg.b1 else without_mean,

@@ -3,17 +3,17 @@
 import dataclasses
 import math
 
+from shotstream_jax.checkpoint.load import DTYPES
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.sharding import MeshConfig
-from shotstream_jax.data.pipeline import DataConfig
-from shotstream_jax.data.world.shots import WorldData
+from shotstream_jax.data.batches import DataConfig
 from shotstream_jax.dit.trunk import REMAT
-from shotstream_jax.load import DTYPES
-from shotstream_jax.train.dmd import Distillation
-from shotstream_jax.train.flow_matching import Dropout
+from shotstream_jax.train.losses.dmd import Distillation
+from shotstream_jax.train.losses.flow_matching import Dropout
+from shotstream_jax.train.losses.reconstruction import Reconstruction
 from shotstream_jax.train.optim import OptimConfig
-from shotstream_jax.train.reconstruction import Reconstruction
 from shotstream_jax.train.state import Trained
+from shotstream_jax.world.shots import WorldData
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,17 +51,32 @@ class RunConfig:
     sample_every: int = 0
 
     def __post_init__(self) -> None:
-        at_least = {"steps": 1, "batch": 1, "accumulate": 1, "log_every": 1, "save_every": 1, "keep_last": 1}
-        at_least |= dict.fromkeys(("keep_every", "held_out_every", "sample_every", "seed"), 0) | {"held_out_batches": 1}
+        at_least = {
+            "steps": 1,
+            "batch": 1,
+            "accumulate": 1,
+            "log_every": 1,
+            "save_every": 1,
+            "keep_last": 1,
+        }
+        at_least |= dict.fromkeys(("keep_every", "held_out_every", "sample_every", "seed"), 0) | {
+            "held_out_batches": 1
+        }
         for name, least in at_least.items():
             if getattr(self, name) < least:
                 raise InputError(f"run.{name} {getattr(self, name)} must be at least {least}")
         if self.batch % self.accumulate:
-            raise InputError(f"run.batch {self.batch} does not divide into run.accumulate {self.accumulate} pieces")
+            raise InputError(
+                f"run.batch {self.batch} does not divide into run.accumulate {self.accumulate} pieces"
+            )
         if self.dtype not in DTYPES:
-            raise InputError(f"run.dtype {self.dtype!r} is not known; choose one of {', '.join(DTYPES)}")
+            raise InputError(
+                f"run.dtype {self.dtype!r} is not known; choose one of {', '.join(DTYPES)}"
+            )
         if self.remat not in ("none", *REMAT):
-            raise InputError(f"run.remat {self.remat!r} is not known; choose one of none, {', '.join(REMAT)}")
+            raise InputError(
+                f"run.remat {self.remat!r} is not known; choose one of none, {', '.join(REMAT)}"
+            )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,7 +93,9 @@ class Recipe:
 
     def __post_init__(self) -> None:
         if self.start.scratch and self.trained.what != "all":
-            raise InputError(f"start.scratch with trained.what={self.trained.what}: fresh weights must all be trained")
+            raise InputError(
+                f"start.scratch with trained.what={self.trained.what}: fresh weights must all be trained"
+            )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,7 +113,9 @@ class AutoencoderRecipe(Recipe):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.trained.what != "all":
-            raise InputError(f"trained.what {self.trained.what!r}: of an autoencoder all is trained")
+            raise InputError(
+                f"trained.what {self.trained.what!r}: of an autoencoder all is trained"
+            )
         if not 1 <= self.clip <= self.data.frames:
             raise InputError(f"clip {self.clip} must be from 1 to data.frames, {self.data.frames}")
         if self.measured < 1:
@@ -132,9 +151,13 @@ class TeacherRecipe(ShotRecipe):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.text_lr < 0:
-            raise InputError(f"text_lr {self.text_lr} must not be negative; 0 freezes the text encoder")
+            raise InputError(
+                f"text_lr {self.text_lr} must not be negative; 0 freezes the text encoder"
+            )
         if self.mask_weight < 0:
-            raise InputError(f"mask_weight {self.mask_weight} must not be negative; 0 leaves masks out")
+            raise InputError(
+                f"mask_weight {self.mask_weight} must not be negative; 0 leaves masks out"
+            )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -155,7 +178,9 @@ class PairsConfig:
 
     def __post_init__(self) -> None:
         if self.count < 1 or self.batch < 1 or self.sampler_steps < 1:
-            raise InputError(f"pairs: count {self.count}, batch {self.batch}, sampler_steps {self.sampler_steps} < 1")
+            raise InputError(
+                f"pairs: count {self.count}, batch {self.batch}, sampler_steps {self.sampler_steps} < 1"
+            )
 
 
 @dataclasses.dataclass(frozen=True)

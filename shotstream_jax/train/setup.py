@@ -11,16 +11,16 @@ import numpy as np
 import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from shotstream_jax.checkpoint.load import DTYPES
 from shotstream_jax.core import rng
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.sharding import batch_sharding, batch_ways, param_shardings, with_shardings
 from shotstream_jax.core.typing import Array
-from shotstream_jax.data.batch import Batch, Conditions
+from shotstream_jax.dit.conditions import Batch, Conditions
 from shotstream_jax.dit.config import DiTConfig
 from shotstream_jax.dit.student import Student
 from shotstream_jax.dit.teacher import Teacher
 from shotstream_jax.flow.schedule import FewSteps, Schedule
-from shotstream_jax.load import DTYPES
 from shotstream_jax.memory.cache import FrameIds
 from shotstream_jax.model import Params, abstract_params, compute_params
 from shotstream_jax.presets import Preset
@@ -31,7 +31,9 @@ from shotstream_jax.train.state import Trained, TrainState, init_state, state_sh
 from shotstream_jax.train.step import Loss, Metrics, train_step
 from shotstream_jax.vae.model import VAE
 
-State = dict[str, Any]  # a TrainState for every network in training, and what else a stage carries on
+State = dict[
+    str, Any
+]  # a TrainState for every network in training, and what else a stage carries on
 Frozen = dict[str, Any]  # what its steps read and never change
 
 
@@ -132,7 +134,9 @@ class Network:
         """All its parameters as a pass computes with them."""
         return compute_params(self.trained.join(state.moves, frozen), dtype)
 
-    def step(self, state: TrainState, rows: Any, loss: Loss, pieces: int) -> tuple[TrainState, Metrics, Any]:
+    def step(
+        self, state: TrainState, rows: Any, loss: Loss, pieces: int
+    ) -> tuple[TrainState, Metrics, Any]:
         """One optimiser step on a loss of what moves."""
         return train_step(state, rows, loss, self.optimizer, self.trained, pieces)
 
@@ -156,13 +160,17 @@ class Networks:
     @property
     def origins(self) -> tuple[Origin, ...]:
         """All weights that `start` needs, on every process in the same order."""
-        return tuple(sorted({network.origin for network in self.moving.values()} | set(self.fixed.values())))
+        return tuple(
+            sorted({network.origin for network in self.moving.values()} | set(self.fixed.values()))
+        )
 
     def start(self, setup: Setup, loaded: Mapping[Origin, Params]) -> tuple[State, Frozen]:
         """State and frozen parameters from the loaded weights. Traceable."""
         state, frozen = {}, {}
         for i, (name, network) in enumerate(self.moving.items()):
-            moves, frozen[name] = network.trained.split(loaded[network.origin], setup.key("adapter", i))
+            moves, frozen[name] = network.trained.split(
+                loaded[network.origin], setup.key("adapter", i)
+            )
             state[name] = init_state(network.trained, network.optimizer, moves)
         for name, origin in self.fixed.items():
             frozen[name] = compute_params(loaded[origin], setup.dtype)
@@ -173,7 +181,10 @@ class Networks:
         parts = {name: network.origin.part for name, network in self.moving.items()}
         parts |= {name: origin.part for name, origin in self.fixed.items()}
         return (
-            {name: state_shardings(setup.mesh, network.rules, state[name]) for name, network in self.moving.items()},
+            {
+                name: state_shardings(setup.mesh, network.rules, state[name])
+                for name, network in self.moving.items()
+            },
             {name: param_shardings(setup.mesh, parts[name], tree) for name, tree in frozen.items()},
         )
 
@@ -225,4 +236,7 @@ def abstract_rows(setup: Setup, slots: int, target: bool = True) -> dict[str, ja
     if target:
         shapes["target"] = (setup.target, jnp.float32)
     place = lambda shape: batch_sharding(setup.mesh, len(shape))  # noqa: E731
-    return {name: jax.ShapeDtypeStruct(s, dtype, sharding=place(s)) for name, (s, dtype) in shapes.items()}
+    return {
+        name: jax.ShapeDtypeStruct(s, dtype, sharding=place(s))
+        for name, (s, dtype) in shapes.items()
+    }

@@ -6,15 +6,15 @@ The stages are autoencoder, teacher, ode_init, distill (intra-shot) and story_wa
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
-from shotstream_jax.core.aot import Program
+from shotstream_jax.aot.compile import Program
 from shotstream_jax.core.typing import Array
-from shotstream_jax.data.pipeline import DataConfig, Row, find_samples
+from shotstream_jax.data.batches import DataConfig, Row, find_samples
 from shotstream_jax.data.records import Dataset
-from shotstream_jax.data.world.shots import World
 from shotstream_jax.model import Params
 from shotstream_jax.presets import Preset
 from shotstream_jax.train.setup import Frozen, Networks, Setup, State
 from shotstream_jax.train.step import Metrics
+from shotstream_jax.world.shots import World
 
 Data = Dataset | World
 
@@ -55,9 +55,13 @@ class Stage(Protocol):
 
     def batch_index(self, step: int) -> int: ...
 
-    def step(self, i: int, state: State, frozen: Frozen, rows: dict[str, Array]) -> tuple[State, Metrics]: ...
+    def step(
+        self, i: int, state: State, frozen: Frozen, rows: dict[str, Array]
+    ) -> tuple[State, Metrics]: ...
 
-    def held_out(self, state: State, frozen: Frozen, rows: dict[str, Array], number: int) -> Metrics:
+    def held_out(
+        self, state: State, frozen: Frozen, rows: dict[str, Array], number: int
+    ) -> Metrics:
         """Losses on a batch that is never trained on; the same draws every time."""
 
     def sample(self, state: State, frozen: Frozen, rows: dict[str, Array]) -> list[Array]:
@@ -70,7 +74,7 @@ class Stage(Protocol):
         """Of the model in step i, all stories, counted by formula."""
 
     def programs(self, state: State, frozen: Frozen) -> Iterator[Program]:
-        """Everything that a training step runs, with abstract arguments (train/begin has state and frozen)."""
+        """Everything that a training step runs, with abstract arguments (train/run/start has state and frozen)."""
 
 
 def shots_source(dataset: Dataset, cfg: DataConfig) -> Source:
@@ -79,7 +83,9 @@ def shots_source(dataset: Dataset, cfg: DataConfig) -> Source:
     return clips_source(dataset, found.train, found.held_out, found.skipped)
 
 
-def clips_source(dataset: Dataset, train: Sequence[Any], held_out: Sequence[Any], skipped: int) -> Source:
+def clips_source(
+    dataset: Dataset, train: Sequence[Any], held_out: Sequence[Any], skipped: int
+) -> Source:
     """Any items of encoded clips."""
     left_out = {"too short for the recipe": skipped, "broken clips": len(dataset.broken)}
     return Source(train, held_out, dataset.settings.fps, left_out)

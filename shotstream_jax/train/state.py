@@ -32,7 +32,9 @@ class Trained:
 
     def __post_init__(self) -> None:
         if self.what not in TRAINS:
-            raise InputError(f"trained.what {self.what!r} is not known; choose one of {', '.join(TRAINS)}")
+            raise InputError(
+                f"trained.what {self.what!r} is not known; choose one of {', '.join(TRAINS)}"
+            )
         if not 0 <= self.ema < 1:
             raise InputError(f"trained.ema {self.ema} must be from 0 (none) to below 1")
 
@@ -41,7 +43,9 @@ class Trained:
         if self.what == "lora":
             return init_lora(params, self.lora, key), params
         flat = flax.traverse_util.flatten_dict(params)
-        moves = {path: leaf for path, leaf in flat.items() if self.what == "all" or "self_attn" in path}
+        moves = {
+            path: leaf for path, leaf in flat.items() if self.what == "all" or "self_attn" in path
+        }
         stays = {path: leaf for path, leaf in flat.items() if path not in moves}
         return flax.traverse_util.unflatten_dict(moves), flax.traverse_util.unflatten_dict(stays)
 
@@ -62,9 +66,13 @@ class TrainState:
     ema: Params | None
 
 
-def init_state(trained: Trained, optimizer: optax.GradientTransformation, moves: Params) -> TrainState:
+def init_state(
+    trained: Trained, optimizer: optax.GradientTransformation, moves: Params
+) -> TrainState:
     # A copy: a step donates the state, and one buffer cannot be given away twice.
-    return TrainState(moves, optimizer.init(moves), jax.tree.map(jnp.copy, moves) if trained.ema else None)
+    return TrainState(
+        moves, optimizer.init(moves), jax.tree.map(jnp.copy, moves) if trained.ema else None
+    )
 
 
 def update(

@@ -18,7 +18,12 @@ Loss = Callable[[Params, Any], tuple[Array, tuple[Metrics, Any]]]
 
 
 def train_step(
-    state: TrainState, rows: Any, loss: Loss, optimizer: optax.GradientTransformation, trained: Trained, pieces: int
+    state: TrainState,
+    rows: Any,
+    loss: Loss,
+    optimizer: optax.GradientTransformation,
+    trained: Trained,
+    pieces: int,
 ) -> tuple[TrainState, Metrics, Any]:
     """(new state, metrics with `loss` and `grad_norm`, what the loss gave for each row)."""
     grads, metrics, out = gradients(loss, state.moves, rows, pieces)

@@ -51,12 +51,16 @@ class Supervised(BaseStage):
     def batch_index(self, step: int) -> int:
         return step
 
-    def step(self, i: int, state: State, frozen: Frozen, rows: dict[str, Array]) -> tuple[State, Metrics]:
+    def step(
+        self, i: int, state: State, frozen: Frozen, rows: dict[str, Array]
+    ) -> tuple[State, Metrics]:
         return self._train(state, frozen, rows, np.int32(i))
 
     @functools.cached_property
     def _train(self) -> Any:
-        def train(state: State, frozen: Frozen, rows: dict[str, Array], i: Array) -> tuple[State, Metrics]:
+        def train(
+            state: State, frozen: Frozen, rows: dict[str, Array], i: Array
+        ) -> tuple[State, Metrics]:
             def loss(moves: dict[str, Params], rows: Any) -> Any:
                 moved = {name: state[name].replace(moves=moves[name]) for name in moves}
                 return self.loss(self.params(state | moved, frozen), *rows), ({}, None)
@@ -66,13 +70,17 @@ class Supervised(BaseStage):
             grads, metrics, _ = gradients(loss, moves, drawn, self.recipe.run.accumulate)
             new = {}
             for name, network in self.networks.moving.items():
-                new[name], norm = update(state[name], grads[name], network.optimizer, network.trained.ema)
+                new[name], norm = update(
+                    state[name], grads[name], network.optimizer, network.trained.ema
+                )
                 metrics |= {"grad_norm" if name == self.result else f"{name}/grad_norm": norm}
             return state | new, metrics
 
         return jit_step(train, self.networks.abstract(self.setup)[0], outputs=1)
 
-    def held_out(self, state: State, frozen: Frozen, rows: dict[str, Array], number: int) -> Metrics:
+    def held_out(
+        self, state: State, frozen: Frozen, rows: dict[str, Array], number: int
+    ) -> Metrics:
         return self._loss(state, frozen, rows, np.int32(number))
 
     @functools.cached_property

@@ -12,14 +12,20 @@ import jax.numpy as jnp
 from shotstream_jax.core.typing import Array, Float, UInt8, typechecked
 from shotstream_jax.vae.model import VAE
 
-VaeStream = dict[str, Any]  # linen's `stream` collection: the last input frames of every causal layer
+VaeStream = dict[
+    str, Any
+]  # linen's `stream` collection: the last input frames of every causal layer
 Params = dict[str, Any]
 
 
 @typechecked
-def decode_first(vae: VAE, params: Params, z: Float[Array, "b f h w c"]) -> tuple[VaeStream, Float[Array, "b p y x 3"]]:
+def decode_first(
+    vae: VAE, params: Params, z: Float[Array, "b f h w c"]
+) -> tuple[VaeStream, Float[Array, "b p y x 3"]]:
     """Starts a video: f latent frames → 1 + (f − 1)·T pixel frames in [−1, 1]."""
-    frames, state = vae.apply({"params": params}, z, first=True, method="decode", mutable=["stream"])
+    frames, state = vae.apply(
+        {"params": params}, z, first=True, method="decode", mutable=["stream"]
+    )
     return state["stream"], jnp.clip(frames, -1, 1)
 
 
@@ -47,7 +53,9 @@ def encode_first(
     vae: VAE, params: Params, frame: Float[Array, "b 1 y x 3"]
 ) -> tuple[VaeStream, Float[Array, "b 1 h w c"]]:
     """Starts a video: its first pixel frame in [−1, 1] → its normalised latent."""
-    latent, state = vae.apply({"params": params}, frame, first=True, method="encode", mutable=["stream"])
+    latent, state = vae.apply(
+        {"params": params}, frame, first=True, method="encode", mutable=["stream"]
+    )
     return state["stream"], latent
 
 
@@ -62,19 +70,25 @@ def encode_next(
 
 
 @typechecked
-def encode(vae: VAE, params: Params, pixels: Float[Array, "b p y x 3"]) -> Float[Array, "b f h w c"]:
+def encode(
+    vae: VAE, params: Params, pixels: Float[Array, "b p y x 3"]
+) -> Float[Array, "b f h w c"]:
     """Normalised latents of a video in [−1, 1]; frames beyond T·n + 1 are dropped."""
     stream, head = encode_first(vae, params, pixels[:, :1])
     time = vae.cfg.time
     count = (pixels.shape[1] - 1) // time
     one = lambda stream, piece: encode_next(vae, params, stream, piece)  # noqa: E731
-    pieces = pixels[:, 1 : 1 + count * time].reshape(pixels.shape[0], count, time, *pixels.shape[2:])
+    pieces = pixels[:, 1 : 1 + count * time].reshape(
+        pixels.shape[0], count, time, *pixels.shape[2:]
+    )
     _, rest = jax.lax.scan(one, stream, jnp.moveaxis(pieces, 1, 0))
     return jnp.concatenate([head, _join(rest)], axis=1)
 
 
 @typechecked
-def encode_frame(vae: VAE, params: Params, frame: Float[Array, "b y x 3"]) -> Float[Array, "b h w c"]:
+def encode_frame(
+    vae: VAE, params: Params, frame: Float[Array, "b y x 3"]
+) -> Float[Array, "b h w c"]:
     """A context frame: always encoded by itself, as a one-frame video."""
     return encode_first(vae, params, frame[:, None])[1][:, 0]
 

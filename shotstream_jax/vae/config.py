@@ -77,7 +77,9 @@ class Level:
 def encoder_levels(cfg: VAEConfig) -> list[Level]:
     dims = cfg.encoder_dims
     after = [*cfg.time_down, None]
-    return [Level(dims[i], dims[i + 1], cfg.blocks, t is not None, bool(t)) for i, t in enumerate(after)]
+    return [
+        Level(dims[i], dims[i + 1], cfg.blocks, t is not None, bool(t)) for i, t in enumerate(after)
+    ]
 
 
 def decoder_levels(cfg: VAEConfig) -> list[Level]:
@@ -85,7 +87,10 @@ def decoder_levels(cfg: VAEConfig) -> list[Level]:
     dims = cfg.decoder_dims
     after = [*reversed(cfg.time_down), None]
     inputs = [dims[0], *(d // 2 for d in dims[1:])]
-    return [Level(inputs[i], dims[i + 1], cfg.blocks + 1, t is not None, bool(t)) for i, t in enumerate(after)]
+    return [
+        Level(inputs[i], dims[i + 1], cfg.blocks + 1, t is not None, bool(t))
+        for i, t in enumerate(after)
+    ]
 
 
 WAN_MEAN = (

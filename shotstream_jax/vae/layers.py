@@ -52,7 +52,9 @@ class CausalConv(nn.Module):
             folded = jnp.moveaxis(kernel, 0, 2).reshape(3, 3, -1, self.features)
             y = _conv2d(jnp.concatenate(frames, axis=-1), folded, 1, "SAME")
         else:
-            y = sum(_conv2d(frame, tap, 1, "SAME") for frame, tap in zip(frames, kernel, strict=True))
+            y = sum(
+                _conv2d(frame, tap, 1, "SAME") for frame, tap in zip(frames, kernel, strict=True)
+            )
         return y + _row(bias, x).astype(self.dtype)
 
 
@@ -77,7 +79,11 @@ def _one_frame(tap: int) -> nn.initializers.Initializer:
 
     def init(key: Array, shape: tuple[int, ...], dtype: jnp.dtype = jnp.float32) -> Array:
         _, inputs, outputs = shape
-        return jnp.zeros(shape, dtype).at[tap].set(jnp.tile(jnp.eye(inputs, dtype=dtype), (1, outputs // inputs)))
+        return (
+            jnp.zeros(shape, dtype)
+            .at[tap]
+            .set(jnp.tile(jnp.eye(inputs, dtype=dtype), (1, outputs // inputs)))
+        )
 
     return init
 
@@ -92,10 +98,14 @@ class TimeConv(nn.Module):
 
     @nn.compact
     def __call__(self, whole: Array) -> Array:
-        kernel = self.param("kernel", self.kernel_init, (3, whole.shape[-1], self.features)).astype(self.dtype)
+        kernel = self.param("kernel", self.kernel_init, (3, whole.shape[-1], self.features)).astype(
+            self.dtype
+        )
         bias = self.param("bias", nn.initializers.zeros, (self.features,)).astype(self.dtype)
         stop = whole.shape[1] - 2
-        taps = (whole[:, i : i + stop : self.stride].astype(self.dtype) @ kernel[i] for i in range(3))
+        taps = (
+            whole[:, i : i + stop : self.stride].astype(self.dtype) @ kernel[i] for i in range(3)
+        )
         return sum(taps) + _row(bias, whole)
 
 
@@ -126,7 +136,9 @@ class Residual(nn.Module):
     @nn.compact
     def __call__(self, x: Array) -> Array:
         h = CausalConv(self.features, self.dtype, name="conv1")(nn.silu(Norm(name="norm1")(x)))
-        h = CausalConv(self.features, self.dtype, _NOTHING, name="conv2")(nn.silu(Norm(name="norm2")(h)))
+        h = CausalConv(self.features, self.dtype, _NOTHING, name="conv2")(
+            nn.silu(Norm(name="norm2")(h))
+        )
         if x.shape[-1] != self.features:
             x = Pointwise(self.features, dtype=self.dtype, name="shortcut")(x)
         return x + h
@@ -174,7 +186,9 @@ class Downsample(nn.Module):
         if not self.time:
             return x
         whole = Remember(1, name="time")(x)
-        convolved = TimeConv(x.shape[-1], self.dtype, _one_frame(1), stride=2, name="time_conv")(whole)
+        convolved = TimeConv(x.shape[-1], self.dtype, _one_frame(1), stride=2, name="time_conv")(
+            whole
+        )
         return x if first else convolved
 
 
@@ -195,7 +209,11 @@ class Upsample(nn.Module):
             whole = Remember(2, name="time")(rest)
             pairs = TimeConv(2 * x.shape[-1], self.dtype, _one_frame(2), name="time_conv")(whole)
             b, p, y, w, c = rest.shape
-            pairs = pairs.reshape(b, p, y, w, 2, c).transpose(0, 1, 4, 2, 3, 5).reshape(b, 2 * p, y, w, c)
+            pairs = (
+                pairs.reshape(b, p, y, w, 2, c)
+                .transpose(0, 1, 4, 2, 3, 5)
+                .reshape(b, 2 * p, y, w, c)
+            )
             x = jnp.concatenate([head, pairs], axis=1)
         x = jnp.repeat(jnp.repeat(x, 2, axis=2), 2, axis=3)
         return Conv2d(x.shape[-1] // 2, self.dtype, name="space_conv")(x)
@@ -204,7 +222,11 @@ class Upsample(nn.Module):
 def _conv2d(x: Array, kernel: Array, stride: int, padding: str) -> Array:
     b, p = x.shape[:2]
     y = jax.lax.conv_general_dilated(
-        x.reshape(b * p, *x.shape[2:]), kernel, (stride, stride), padding, dimension_numbers=("NHWC", "HWIO", "NHWC")
+        x.reshape(b * p, *x.shape[2:]),
+        kernel,
+        (stride, stride),
+        padding,
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
     )
     return y.reshape(b, p, *y.shape[1:])
 

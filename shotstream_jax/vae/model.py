@@ -5,7 +5,15 @@ import jax.numpy as jnp
 
 from shotstream_jax.core.typing import Array, Float, typechecked
 from shotstream_jax.vae.config import VAEConfig, decoder_levels, encoder_levels
-from shotstream_jax.vae.layers import CausalConv, Downsample, Middle, Norm, Pointwise, Residual, Upsample
+from shotstream_jax.vae.layers import (
+    CausalConv,
+    Downsample,
+    Middle,
+    Norm,
+    Pointwise,
+    Residual,
+    Upsample,
+)
 
 
 class Encoder(nn.Module):
@@ -63,7 +71,9 @@ class VAE(nn.Module):
         return (mean - self._channel(self.cfg.mean)) / self._channel(self.cfg.std)
 
     @typechecked
-    def posterior(self, pixels: Float[Array, "b p y x 3"], first: bool) -> Float[Array, "b f h w c2"]:
+    def posterior(
+        self, pixels: Float[Array, "b p y x 3"], first: bool
+    ) -> Float[Array, "b f h w c2"]:
         """Mean and, in the second half of the channels, log-variance of the latents, not normalised: for training."""
         return self.moments(self.encoder(pixels, first)).astype(jnp.float32)
 

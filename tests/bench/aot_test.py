@@ -5,21 +5,31 @@ import json
 import jax
 import pytest
 
+from shotstream_jax.aot.compile import Compiled, Program
+from shotstream_jax.aot.hlo import Collectives
 from shotstream_jax.bench import __main__ as bench
 from shotstream_jax.bench import aot
-from shotstream_jax.core.aot import Compiled, Program
 from shotstream_jax.core.devices import PEAKS, Peak
 from shotstream_jax.core.errors import InputError
-from shotstream_jax.core.hlo import Collectives
 
 SMALL = ["--size", "32x48", "--frames", "6", "--mesh", "sequence=2,tensor=2"]
-NAMES = ["encode_prompt", "prefill", "chunk_step", "commit", "decode_first", "decode_next", "encode_frame"]
+NAMES = [
+    "encode_prompt",
+    "prefill",
+    "chunk_step",
+    "commit",
+    "decode_first",
+    "decode_next",
+    "encode_frame",
+]
 
 
 def compiled(name: str, flops: float, **sizes: float) -> Compiled:
     fields = {"argument": 0, "output": 0, "aliased": 0, "temp": 0, "accessed": 0} | sizes
     received = {"all-gather": fields.pop("received", 0)}
-    return Compiled(name, 1.0, flops=flops, collectives=Collectives({"all-gather": 1}, received, 0, 0), **fields)
+    return Compiled(
+        name, 1.0, flops=flops, collectives=Collectives({"all-gather": 1}, received, 0, 0), **fields
+    )
 
 
 def test_the_bound_is_the_slowest_term():
@@ -51,7 +61,9 @@ def test_every_program_of_a_stream_on_a_processors_devices(monkeypatch, tmp_path
 
     def trace(program: Program, remedy: str) -> Compiled:
         assert jax.sharding.get_abstract_mesh().shape["tensor"] == 2
-        arrays = [a for a in jax.tree.leaves(program.arguments) if isinstance(a, jax.ShapeDtypeStruct)]
+        arrays = [
+            a for a in jax.tree.leaves(program.arguments) if isinstance(a, jax.ShapeDtypeStruct)
+        ]
         assert arrays and all(a.sharding.mesh.size == 4 for a in arrays)
         program.jitted.lower(*program.arguments)
         seen[program.name] = program.flops
@@ -89,5 +101,8 @@ def test_a_slice_that_is_not_there(tmp_path, capsys):
     path = tmp_path / "report.json"
     bench.main(["--aot", "v5e:2x2", *SMALL, "--parts", "chunk", "--json", str(path)])
     chunk, commit = json.loads(path.read_text())["programs"]
-    assert 0 < chunk["aliased"] < chunk["argument"] and chunk["seconds_at_least"] > commit["seconds_at_least"] > 0
+    assert (
+        0 < chunk["aliased"] < chunk["argument"]
+        and chunk["seconds_at_least"] > commit["seconds_at_least"] > 0
+    )
     assert chunk["collectives"]["count"]["all-gather"] > 0

@@ -64,7 +64,9 @@ def test_pytorch_agrees(path):
     base = torch.arange(12.0).reshape(3, 4)
     torch.save({"view": base.T, "part": base[1:, 2:], "parameter": torch.nn.Parameter(base)}, path)
     back = read_torch(path)
-    assert np.array_equal(back["view"], base.T.numpy()) and np.array_equal(back["part"], base[1:, 2:].numpy())
+    assert np.array_equal(back["view"], base.T.numpy()) and np.array_equal(
+        back["part"], base[1:, 2:].numpy()
+    )
     assert np.array_equal(back["parameter"], base.numpy())
 
 
@@ -85,14 +87,20 @@ def rewrite(path, change):
 def test_code_is_refused_and_not_run(path, tmp_path):
     bomb = Bomb()
     bomb.where = str(tmp_path / "executed")
-    rewrite(path, lambda name, data: pickle.dumps({"w": bomb}) if name.endswith("data.pkl") else data)
-    with pytest.raises(InputError, match=r"asks for (posix|nt).mkdir, which weights do not need: refused"):
+    rewrite(
+        path, lambda name, data: pickle.dumps({"w": bomb}) if name.endswith("data.pkl") else data
+    )
+    with pytest.raises(
+        InputError, match=r"asks for (posix|nt).mkdir, which weights do not need: refused"
+    ):
         read_torch(path)
     assert not (tmp_path / "executed").exists()
 
 
 def test_classes_of_others_are_refused(path):
-    rewrite(path, lambda n, d: pickle.dumps(collections.Counter("aab")) if n.endswith("data.pkl") else d)
+    rewrite(
+        path, lambda n, d: pickle.dumps(collections.Counter("aab")) if n.endswith("data.pkl") else d
+    )
     with pytest.raises(InputError, match=r"collections.Counter"):
         read_torch(path)
 

@@ -14,15 +14,24 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from shotstream_jax import cli
+from shotstream_jax.checkpoint import folder as native
+from shotstream_jax.checkpoint.arrays import create_array, write_slice
+from shotstream_jax.checkpoint.load import (
+    SHIPPED,
+    WEIGHTS,
+    load,
+    load_part,
+    load_weights,
+    preset_of,
+    save,
+)
 from shotstream_jax.convert import __main__ as app
-from shotstream_jax.convert import checkpoints, native, public
+from shotstream_jax.convert import checkpoints, public
 from shotstream_jax.convert.rules import Table, check_table, from_public, to_public
 from shotstream_jax.convert.tables import lora_table, part_table
 from shotstream_jax.convert.torch_io import read_torch, write_torch
-from shotstream_jax.core.checkpoint import create_array, write_slice
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.sharding import RULES, make_mesh, match_rule, param_shardings
-from shotstream_jax.load import SHIPPED, WEIGHTS, load, load_part, load_weights, preset_of, save
 from shotstream_jax.model import PARTS, abstract_params
 from shotstream_jax.presets import find_preset
 from shotstream_jax.testing import tiny_model
@@ -47,7 +56,9 @@ def made(tmp_path_factory):
     write_torch(folder / FILES["text"], text)
     dit = {f"model.{k}": v for k, v in public_state(model, "dit").items()}
     optimizer = {"state": {"0": {"step": 3.0, "exp_avg": np.zeros(3, np.float32)}}, "lr": 1e-6}
-    write_torch(folder / "training.pt", {"generator": dit, "generator_optimizer": optimizer, "step": 7})
+    write_torch(
+        folder / "training.pt", {"generator": dit, "generator_optimizer": optimizer, "step": 7}
+    )
     return folder
 
 
@@ -78,7 +89,14 @@ def convert(files: dict, out, progress=lambda _: None) -> None:
 
 
 def import_all(run, files, out="ckpt", dit=FILES["dit"]):
-    named = ("--shotstream", files / dit, "--vae", files / FILES["vae"], "--text-encoder", files / FILES["text"])
+    named = (
+        "--shotstream",
+        files / dit,
+        "--vae",
+        files / FILES["vae"],
+        "--text-encoder",
+        files / FILES["text"],
+    )
     return run("import", *named, "--tokenizer", TOKENIZER, "--out", files / out)
 
 
@@ -107,17 +125,35 @@ def test_import_load_export(run, files, dit):
             source, back = (read_any(part, path) for path in (files / FILES[part], out))
             assert source.keys() == back.keys()
             for key in source:
-                assert source[key].dtype == back[key].dtype and np.array_equal(source[key], back[key])
+                assert source[key].dtype == back[key].dtype and np.array_equal(
+                    source[key], back[key]
+                )
 
 
 def test_copies_with_fewer_bits_and_parts(run, tmp_path):
     save(MODEL, tmp_path / "whole")
-    assert run("copy", tmp_path / "whole", "--part", "vae", "--dtype", "float16", "--out", tmp_path / "half")[0] == 0
+    assert (
+        run(
+            "copy",
+            tmp_path / "whole",
+            "--part",
+            "vae",
+            "--dtype",
+            "float16",
+            "--out",
+            tmp_path / "half",
+        )[0]
+        == 0
+    )
     config = native.read_config(tmp_path / "half")
     assert list(config["parts"]) == ["vae"] and config["parts"]["vae"]["dtypes"] == ["float16"]
     assert preset_of(tmp_path / "half") == MODEL.preset
     rounded = lambda got, want: np.testing.assert_array_equal(got, want.astype(np.float16))  # noqa: E731
-    jax.tree.map(rounded, load_weights(tmp_path / "half", "vae"), jax.tree.map(np.asarray, MODEL.params["vae"]))
+    jax.tree.map(
+        rounded,
+        load_weights(tmp_path / "half", "vae"),
+        jax.tree.map(np.asarray, MODEL.params["vae"]),
+    )
     assert run("copy", tmp_path / "half", "--part", "dit", "--out", tmp_path / "more")[0] == 2
 
 
@@ -129,8 +165,12 @@ def test_copies_without_the_shot_phase(run, tmp_path):
     dit = dataclasses.replace(MODEL.preset.dit, shot_phase=0.0)
     assert preset_of(tmp_path / "without") == dataclasses.replace(MODEL.preset, dit=dit)
     params = load_weights(tmp_path / "without", "dit")
-    jax.tree.map(np.testing.assert_array_equal, params, jax.tree.map(np.asarray, MODEL.params["dit"]))
-    code, complaint = run("copy", tmp_path / "with", "--shot-phase", "nan", "--out", tmp_path / "other")
+    jax.tree.map(
+        np.testing.assert_array_equal, params, jax.tree.map(np.asarray, MODEL.params["dit"])
+    )
+    code, complaint = run(
+        "copy", tmp_path / "with", "--shot-phase", "nan", "--out", tmp_path / "other"
+    )
     assert code == 2 and "shot phase nan is no angle" in complaint
 
 
@@ -140,7 +180,9 @@ def test_what_is_shipped(name):
     assert preset_of(name) == TINY
     assert sum(path.stat().st_size for path in WEIGHTS.rglob("*") if path.is_file()) < 20e6
     for part in ("vae", "text"):
-        jax.tree.map(np.testing.assert_array_equal, load_weights(name, part), load_weights("tiny", part))
+        jax.tree.map(
+            np.testing.assert_array_equal, load_weights(name, part), load_weights("tiny", part)
+        )
     kernels = [load_weights(other, "dit")["blocks"]["ffn_in"]["kernel"] for other in SHIPPED]
     assert np.abs(kernels[0] - kernels[1]).max() > 0.01  # the student has gone on from its teacher
 
@@ -155,7 +197,9 @@ def test_inspect_tells_what_is_there(run, files):
     code, out = run("inspect", files / "ckpt")
     assert code == 0 and "preset" in out and "tiny" in out and "bfloat16" in out and "sha256" in out
     _, out = run("inspect", files / "training.pt")
-    assert "generator" in out and "dit, 177 tensors" in out and "preset tiny" in out and "step" in out
+    assert (
+        "generator" in out and "dit, 177 tensors" in out and "preset tiny" in out and "step" in out
+    )
     save_file({"a": np.zeros(3, np.float32)}, files / "odd.safetensors")
     assert "no known part" in run("inspect", files / "odd.safetensors")[1]
     convert(sources(files, "vae"), files / "only_vae")
@@ -172,7 +216,9 @@ def test_adapters_are_merged_on_the_command_line(run, files):
     adapter = {key: rng.standard_normal(shape).astype(np.float32) for key, shape in shapes.items()}
     write_torch(files / "lora.pt", {"generator_lora": adapter, "critic_lora": adapter, "step": 5})
     args = ("--lora", files / "lora.pt", "--alpha", 6)
-    code, out = run("merge-lora", files / "training.pt", *args, "--rank", rank, "--out", files / "merged.pt")
+    code, out = run(
+        "merge-lora", files / "training.pt", *args, "--rank", rank, "--out", files / "merged.pt"
+    )
     assert code == 0
     before, after = (read_torch(files / name) for name in ("training.pt", "merged.pt"))
     assert list(after) == list(before) and after["step"] == 7
@@ -181,14 +227,21 @@ def test_adapters_are_merged_on_the_command_line(run, files):
     assert np.array_equal(np.asarray(moment), np.zeros(3, np.float32))
     merged, base = read_any("dit", files / "merged.pt"), load_file(files / FILES["dit"])
     key = "blocks.1.ffn.2"
-    low_rank = adapter[f"base_model.model.{key}.lora_B.weight"] @ adapter[f"base_model.model.{key}.lora_A.weight"]
-    np.testing.assert_allclose(merged[f"{key}.weight"], base[f"{key}.weight"] + 2 * low_rank, atol=1e-5)
+    low_rank = (
+        adapter[f"base_model.model.{key}.lora_B.weight"]
+        @ adapter[f"base_model.model.{key}.lora_A.weight"]
+    )
+    np.testing.assert_allclose(
+        merged[f"{key}.weight"], base[f"{key}.weight"] + 2 * low_rank, atol=1e-5
+    )
     assert np.array_equal(merged[f"{key}.bias"], base[f"{key}.bias"])
     import_all(run, files)
     assert run("export", files / "ckpt", *args, "--out", files / "exported.safetensors")[0] == 0
     exported = read_any("dit", files / "exported.safetensors")
     assert all(np.array_equal(exported[k], merged[k]) for k in merged)
-    code, out = run("merge-lora", files / "training.pt", *args, "--rank", 4, "--out", files / "no.pt")
+    code, out = run(
+        "merge-lora", files / "training.pt", *args, "--rank", 4, "--out", files / "no.pt"
+    )
     assert code == 2 and "rank 4" in out and not (files / "no.pt").exists()
     flat = {"extra": 5, **load_file(files / FILES["dit"])}
     write_torch(files / "flat.pth", flat)
@@ -198,7 +251,9 @@ def test_adapters_are_merged_on_the_command_line(run, files):
     mixed = adapter | {f"base_model.model.{key}.lora_A.weight": np.zeros((4, 768), np.float32)}
     mixed |= {f"base_model.model.{key}.lora_B.weight": np.zeros((TINY.dit.dim, 4), np.float32)}
     write_torch(files / "mixed.pt", {"generator_lora": mixed})
-    code, out = run("merge-lora", files / "training.pt", "--lora", files / "mixed.pt", "--out", files / "no.pt")
+    code, out = run(
+        "merge-lora", files / "training.pt", "--lora", files / "mixed.pt", "--out", files / "no.pt"
+    )
     assert code == 2 and f"adapter of {key}" in out and "and rank 3" in out
     assert "adapter of rank 3" in run("inspect", files / "lora.pt")[1]
 
@@ -239,7 +294,9 @@ def test_the_diffusers_layout_and_sharded_files(files):
     weight_map = {k: shard for shard, keys in shards.items() for k in keys}
     index.write_text(json.dumps({"weight_map": weight_map}))
     back = public.open_transformer(index)
-    assert set(back) == set(state) and all(np.array_equal(np.asarray(back[k]), state[k]) for k in state)
+    assert set(back) == set(state) and all(
+        np.array_equal(np.asarray(back[k]), state[k]) for k in state
+    )
     index.write_text(json.dumps({"weight_map": weight_map | {"lost": "a.safetensors"}}))
     with pytest.raises(InputError, match="disagree on lost"):
         public.open_transformer(index)
@@ -249,11 +306,26 @@ def test_the_diffusers_layout_and_sharded_files(files):
     "change, message",
     [
         (lambda s: s.pop("blocks.0.norm3.bias"), r"1 missing: blocks.0.norm3.bias"),
-        (lambda s: s.update({"extra.weight": np.zeros(3, np.float32)}), r"1 unexpected: extra.weight"),
-        (lambda s: s.update({"b.0.x": s.pop("blocks.0.norm3.bias")}), r"1 missing: blocks.0.*1 unexpected: b.0.x"),
-        (lambda s: s.update({"head.head.bias": np.zeros(3, np.float32)}), r"head.head.bias \[3\] for \[64\]"),
-        (lambda s: [s.pop(k) for k in list(s) if ".self_attn." in k], r"60 missing: .*v.weight, … \(50 more\)"),
-        (lambda s: s.update({"head.head.bias": np.zeros(64, np.int32)}), r"types other than .*head.head.bias I32"),
+        (
+            lambda s: s.update({"extra.weight": np.zeros(3, np.float32)}),
+            r"1 unexpected: extra.weight",
+        ),
+        (
+            lambda s: s.update({"b.0.x": s.pop("blocks.0.norm3.bias")}),
+            r"1 missing: blocks.0.*1 unexpected: b.0.x",
+        ),
+        (
+            lambda s: s.update({"head.head.bias": np.zeros(3, np.float32)}),
+            r"head.head.bias \[3\] for \[64\]",
+        ),
+        (
+            lambda s: [s.pop(k) for k in list(s) if ".self_attn." in k],
+            r"60 missing: .*v.weight, … \(50 more\)",
+        ),
+        (
+            lambda s: s.update({"head.head.bias": np.zeros(64, np.int32)}),
+            r"types other than .*head.head.bias I32",
+        ),
         (
             lambda s: s.update({"blocks.1.norm3.bias": np.zeros(TINY.dit.dim, np.float16)}),
             r"blocks.1.norm3.bias is float16",
@@ -279,12 +351,15 @@ def test_an_optimiser_among_the_weights_is_named(files):
 
 
 def test_a_preset_that_does_not_match_names_the_first_difference(run, files):
-    code, out = run("import", "--shotstream", files / FILES["dit"], "--preset", "wan-1.3b", "--out", files / "x")
+    code, out = run(
+        "import", "--shotstream", files / FILES["dit"], "--preset", "wan-1.3b", "--out", files / "x"
+    )
     assert code == 2 and "blocks.0.cross_attn.k.bias [128] for [1536]" in out
     state = load_file(files / FILES["dit"])
     state["head.head.bias"] = np.zeros(3, np.float32)
     with pytest.raises(
-        InputError, match=r"nearest is tiny, which differs first in head.head.bias \(\[3\] for \[64\]\)"
+        InputError,
+        match=r"nearest is tiny, which differs first in head.head.bias \(\[3\] for \[64\]\)",
     ):
         checkpoints.find_preset_of({"dit": state})
 
@@ -299,14 +374,26 @@ def test_a_preset_that_does_not_match_names_the_first_difference(run, files):
             ["import", "--vae", "training.pt", "--out", "x"],
             "'generator', 'generator_optimizer', 'step', not one state dict",
         ),
-        (["import", "--shotstream", "training.pt", "--key", "fake_score", "--out", "x"], "no transformer fake_score"),
-        (["import", "--vae", "vae.pth", "--tokenizer", "t.json", "--out", "x"], "no tokeniser t.json"),
+        (
+            ["import", "--shotstream", "training.pt", "--key", "fake_score", "--out", "x"],
+            "no transformer fake_score",
+        ),
+        (
+            ["import", "--vae", "vae.pth", "--tokenizer", "t.json", "--out", "x"],
+            "no tokeniser t.json",
+        ),
         (["import", "--vae", "vae.pth", "--out", "dit.safetensors"], "exists already"),
         (["export", "nowhere", "--out", "x.pt"], "nowhere is no checkpoint"),
         (["copy", "nowhere", "--out", "x"], "nowhere is no checkpoint"),
         (["inspect", "readme.txt"], "no weight file readme.txt"),
-        (["export", "x", "--part", "vae", "--key", "generator", "--out", "x.pth"], "--key go with --part dit"),
-        (["import", "--vae", "vae.pth", "--key", "generator", "--out", "x"], "--key chooses a transformer"),
+        (
+            ["export", "x", "--part", "vae", "--key", "generator", "--out", "x.pth"],
+            "--key go with --part dit",
+        ),
+        (
+            ["import", "--vae", "vae.pth", "--key", "generator", "--out", "x"],
+            "--key chooses a transformer",
+        ),
         (["inspect", "x" * 300], "File name too long"),
         (["explode"], "invalid choice: 'explode'"),
         ([], "required: command"),
@@ -376,7 +463,9 @@ def test_broken_folders_are_refused(tmp_path):
         load(folder)
     (folder / "config.json").write_text(json.dumps(config))
     chunk = next(
-        path for path in (folder / "vae" / "moments" / "kernel").rglob("*") if path.is_file() and path.name == "0"
+        path
+        for path in (folder / "vae" / "moments" / "kernel").rglob("*")
+        if path.is_file() and path.name == "0"
     )
     good = chunk.read_bytes()
     for bad in (good[:-8], bytes([good[0] ^ 1]) + good[1:], None):  # cut, one bit, gone
@@ -384,7 +473,9 @@ def test_broken_folders_are_refused(tmp_path):
         with pytest.raises(InputError, match="damaged: convert it again"):
             load(folder)
         with pytest.raises(InputError, match="damaged: convert it again"):
-            checkpoints.export_part(checkpoints.open_native(folder, "vae")[1], "vae", tmp_path / "x.pth")
+            checkpoints.export_part(
+                checkpoints.open_native(folder, "vae")[1], "vae", tmp_path / "x.pth"
+            )
         assert not list(tmp_path.glob("x.pth*"))
     shutil.rmtree(folder / "vae" / "moments")
     with pytest.raises(InputError, match=r"lacks moments/bias, or it is damaged"):
@@ -397,7 +488,9 @@ def test_broken_folders_are_refused(tmp_path):
         load("tiny", dtype="float8")
 
 
-@pytest.mark.parametrize("shape", [{"fsdp": 8}, {"data": 2, "fsdp": 2, "tensor": 2}, {"tensor": 8}], ids=str)
+@pytest.mark.parametrize(
+    "shape", [{"fsdp": 8}, {"data": 2, "fsdp": 2, "tensor": 2}, {"tensor": 8}], ids=str
+)
 def test_loading_onto_a_mesh(tmp_path, shape):
     """Eight devices: every parameter is on its rule's sharding and has the values of one device."""
     save(MODEL, tmp_path / "ckpt")
@@ -405,19 +498,26 @@ def test_loading_onto_a_mesh(tmp_path, shape):
     for part in PARTS:
         params = load_part(MODEL.preset, part, tmp_path / "ckpt", mesh=mesh)
         shardings = param_shardings(mesh, part, params)
-        jax.tree.map(lambda a, s: pytest.fail(str(s)) if a.sharding != s else None, params, shardings)
+        jax.tree.map(
+            lambda a, s: pytest.fail(str(s)) if a.sharding != s else None, params, shardings
+        )
         jax.tree.map(np.testing.assert_array_equal, params, MODEL.params[part])
 
 
 def test_a_shipped_model_goes_onto_a_mesh_too():
     kernel = load("tiny", mesh=make_mesh({"fsdp": 8})).params["dit"]["blocks"]["ffn_in"]["kernel"]
-    assert tuple(kernel.sharding.spec) == (None, "fsdp", "tensor") and len(kernel.sharding.device_set) == 8
+    assert (
+        tuple(kernel.sharding.spec) == (None, "fsdp", "tensor")
+        and len(kernel.sharding.device_set) == 8
+    )
 
 
 def test_a_vocabulary_is_not_forgotten(tmp_path):
     save(load("tiny"), tmp_path / "ckpt")
     assert (tmp_path / "ckpt" / "tokenizer.json").read_bytes() == TOKENIZER.read_bytes()
-    assert load(tmp_path / "ckpt").tokenizer.encode("The bear") == load("tiny").tokenizer.encode("the bear")
+    assert load(tmp_path / "ckpt").tokenizer.encode("The bear") == load("tiny").tokenizer.encode(
+        "the bear"
+    )
     (tmp_path / "ckpt" / "tokenizer.json").unlink()
     with pytest.raises(InputError, match=r"no readable tokenizer.json"):
         load(tmp_path / "ckpt")
@@ -426,7 +526,9 @@ def test_a_vocabulary_is_not_forgotten(tmp_path):
 def test_sharding_rules():
     """What lies where; a parameter without its one rule is refused; a length that does not divide stays whole."""
     mesh = make_mesh({"fsdp": 2, "tensor": 4})
-    specs = jax.tree.map(lambda s: tuple(s.spec), param_shardings(mesh, "dit", abstract_params(WAN, "dit")))
+    specs = jax.tree.map(
+        lambda s: tuple(s.spec), param_shardings(mesh, "dit", abstract_params(WAN, "dit"))
+    )
     blocks = specs["blocks"]
     for attn in (blocks["self_attn"], blocks["cross_attn"]):
         assert {attn[name]["kernel"] for name in "qkv"} == {(None, "fsdp", "tensor")}
@@ -434,8 +536,12 @@ def test_sharding_rules():
         assert attn["o"]["kernel"] == (None, "tensor", "fsdp")
     assert blocks["ffn_in"] == {"kernel": (None, "fsdp", "tensor"), "bias": (None, "tensor")}
     assert blocks["ffn_out"] == {"kernel": (None, "tensor", "fsdp"), "bias": (None, None)}
-    text = jax.tree.map(lambda s: tuple(s.spec), param_shardings(mesh, "text", abstract_params(WAN, "text")))["blocks"]
-    assert {text[name]["kernel"] for name in ("q", "k", "v", "gate", "fc1")} == {(None, "fsdp", "tensor")}
+    text = jax.tree.map(
+        lambda s: tuple(s.spec), param_shardings(mesh, "text", abstract_params(WAN, "text"))
+    )["blocks"]
+    assert {text[name]["kernel"] for name in ("q", "k", "v", "gate", "fc1")} == {
+        (None, "fsdp", "tensor")
+    }
     assert {text[name]["kernel"] for name in ("o", "fc2")} == {(None, "tensor", "fsdp")}
     odd = param_shardings(mesh, "text", {"embedding": jax.ShapeDtypeStruct((7, 8), np.float32)})
     assert tuple(odd["embedding"].spec) == (None, "tensor")
@@ -470,7 +576,11 @@ def test_bfloat16_narrows_matrices_only(tmp_path):
     for name in ("tiny", tmp_path / "ckpt"):
         params = load(name, dtype="bfloat16").params["dit"]
         assert params["blocks"]["ffn_in"]["kernel"].dtype == "bfloat16"
-        assert params["blocks"]["ffn_in"]["bias"].dtype == params["time_in"]["kernel"].dtype == "float32"
+        assert (
+            params["blocks"]["ffn_in"]["bias"].dtype
+            == params["time_in"]["kernel"].dtype
+            == "float32"
+        )
 
 
 def test_native_states_read_what_was_written(tmp_path):
@@ -478,7 +588,9 @@ def test_native_states_read_what_was_written(tmp_path):
     save(MODEL, tmp_path / "ckpt")
     _, state = checkpoints.open_native(tmp_path / "ckpt", "dit")
     want = public_state(MODEL, "dit")
-    assert set(state) == set(want) and all(np.array_equal(np.asarray(state[k]), want[k]) for k in want)
+    assert set(state) == set(want) and all(
+        np.array_equal(np.asarray(state[k]), want[k]) for k in want
+    )
     wider = dataclasses.replace(MODEL.preset, dit=dataclasses.replace(MODEL.preset.dit, ffn_dim=64))
     with pytest.raises(InputError, match="convert it again"):
         load_part(wider, "dit", tmp_path / "ckpt")

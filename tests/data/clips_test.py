@@ -15,7 +15,9 @@ GOOD = '2,s.json,v.mp4,"[[0, 9], [9, 20]]"'
 @pytest.fixture
 def table(tmp_path):
     """table(lines) → the path of a CSV; s.json beside it has two captions."""
-    (tmp_path / "s.json").write_text(json.dumps({"global_caption": "G.", "shot1": "a", "shot2": "b"}))
+    (tmp_path / "s.json").write_text(
+        json.dumps({"global_caption": "G.", "shot1": "a", "shot2": "b"})
+    )
     (tmp_path / "bad.json").write_text("{")
 
     def write(*lines: str):
@@ -28,11 +30,16 @@ def table(tmp_path):
 def test_rows_become_clips(table, tmp_path):
     """Whatever the order of the columns, and with others beside them."""
     path = table(
-        "frame_number,video_path,note,json_path,shot_num_from_caption", '"[[3, 9], [9, 20]]",a/v.mp4,x,s.json,2'
+        "frame_number,video_path,note,json_path,shot_num_from_caption",
+        '"[[3, 9], [9, 20]]",a/v.mp4,x,s.json,2',
     )
     (clip,) = read_clips(path)
     assert clip.name == "t-00001" and clip.video == tmp_path / "a/v.mp4"
-    assert clip.global_caption == "G." and clip.captions == ("a", "b") and clip.shots == ((3, 9), (9, 20))
+    assert (
+        clip.global_caption == "G."
+        and clip.captions == ("a", "b")
+        and clip.shots == ((3, 9), (9, 20))
+    )
     assert clip.mask is None
 
 
@@ -46,7 +53,9 @@ def test_a_table_with_masks(table, tmp_path):
 
 def test_gaps_only_if_allowed(table):
     path = table(HEADER, GOOD, '2,s.json,v.mp4,"[[0, 9], [12, 20]]"')
-    with pytest.raises(InputError, match=r"row 2: frames 9-12 lie between shots 1 and 2 .*; --allow-gaps"):
+    with pytest.raises(
+        InputError, match=r"row 2: frames 9-12 lie between shots 1 and 2 .*; --allow-gaps"
+    ):
         read_clips(path)
     shots = read_clips(path, allow_gaps=True)[1].shots
     assert labels(shots, 14).tolist() == [0] * 9 + [-1] * 3 + [1] * 2
@@ -71,10 +80,16 @@ def test_gaps_only_if_allowed(table):
         ('2,s.json,v.mp4,"[[0, 9], [20, 9]]"', "shot 2, .*, is reversed"),
         ('2,s.json,v.mp4,"[[0, 9], [8, 20]]"', "shot 2, .*, starts before shot 1 ends, at 9"),
         ('2,s.json,v.mp4,"[[9, 20], [0, 9]]"', "shot 2, .*, starts before shot 1 ends, at 20"),
-        ('3,s.json,v.mp4,"[[0, 9], [9, 20]]"', "shot_num_from_caption is 3, frame_number has 2 .* has 2 captions"),
+        (
+            '3,s.json,v.mp4,"[[0, 9], [9, 20]]"',
+            "shot_num_from_caption is 3, frame_number has 2 .* has 2 captions",
+        ),
         ('2,s.json,v.mp4,"[[0, 9]]"', "frame_number has 1 intervals"),
         ('2,none.json,v.mp4,"[[0, 9], [9, 20]]"', "row 2: cannot read story .*none.json"),
-        ('2,bad.json,v.mp4,"[[0, 9], [9, 20]]"', "row 2: .*bad.json line 1 column 2 is no valid JSON"),
+        (
+            '2,bad.json,v.mp4,"[[0, 9], [9, 20]]"',
+            "row 2: .*bad.json line 1 column 2 is no valid JSON",
+        ),
     ],
 )
 def test_a_bad_row_is_named(table, cells, message):
@@ -105,7 +120,9 @@ def test_clips_are_cut_to_their_video():
     assert cut_clip(shots, 60, time=2) == (59, ((0, 20), (20, 33), (33, 59)))
     assert cut_clip(((5, 20),), 20) == (17, ((5, 17),))
     for frames in (33, 34, 36, 1, 0):
-        with pytest.raises(InputError, match=f"nothing is left of shot .*the video has {frames} frames"):
+        with pytest.raises(
+            InputError, match=f"nothing is left of shot .*the video has {frames} frames"
+        ):
             cut_clip(shots, frames)
 
 

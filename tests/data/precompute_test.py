@@ -10,12 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from shotstream_jax.checkpoint.load import load, save
 from shotstream_jax.core.errors import InputError
-from shotstream_jax.data.reader import read_frames
 from shotstream_jax.data.records import Dataset, open_dataset
 from shotstream_jax.generate.shot import encode_prompt
-from shotstream_jax.generate.video import VideoWriter
-from shotstream_jax.load import load, save
+from shotstream_jax.media.reader import read_frames
+from shotstream_jax.media.video import VideoWriter
 from shotstream_jax.memory.select import candidates
 from shotstream_jax.precompute import __main__ as app
 from shotstream_jax.precompute import encode
@@ -56,7 +56,9 @@ def work(tmp_path_factory):
 
 def table(path: pathlib.Path, rows) -> None:
     lines = [f'{len(shots)},{len(shots)}.json,{video},"{shots}"' for video, shots in rows]
-    path.write_text("\n".join(["shot_num_from_caption,json_path,video_path,frame_number", *lines]) + "\n")
+    path.write_text(
+        "\n".join(["shot_num_from_caption,json_path,video_path,frame_number", *lines]) + "\n"
+    )
 
 
 def run(work: pathlib.Path, csv: str, out: pathlib.Path, *more: str) -> None:
@@ -81,9 +83,17 @@ def test_what_stands_in_it(work, dataset):
         ("good-00003", (6,)),
         ("good-00002", (3, 6)),
     ]
-    assert (dataset.settings.preset, dataset.settings.context, dataset.settings.csv) == ("test", 4, "good.csv")
+    assert (dataset.settings.preset, dataset.settings.context, dataset.settings.csv) == (
+        "test",
+        4,
+        "good.csv",
+    )
     clip = dataset.record(0)
-    assert clip.shots.tolist() == [[0, 10], [10, 36], [36, 39]] and clip.captions == ("c1", "c2", "c3")
+    assert clip.shots.tolist() == [[0, 10], [10, 36], [36, 39]] and clip.captions == (
+        "c1",
+        "c2",
+        "c3",
+    )
     targets = [np.arange(9), np.arange(10, 32, 2), np.arange(36, 39)]
     whole = jax.jit(functools.partial(codec.encode, model.vae))
     alone = jax.jit(functools.partial(codec.encode_frame, model.vae))
@@ -91,15 +101,21 @@ def test_what_stands_in_it(work, dataset):
     padded = np.stack([np.pad(frames, (0, 11 - len(frames)), mode="edge") for frames in targets])
     latents = whole(params, pixels(work / "film.mp4", padded))
     context = alone(params, pixels(work / "film.mp4", np.concatenate(clip.frames)))
-    near = functools.partial(np.testing.assert_allclose, atol=1e-5, rtol=2**-10)  # half a unit of float16, and rounding
+    near = functools.partial(
+        np.testing.assert_allclose, atol=1e-5, rtol=2**-10
+    )  # half a unit of float16, and rounding
     near(np.concatenate(clip.context), context)
     for k, (first, stop) in enumerate(clip.shots):
         assert clip.targets[k].dtype == clip.context[k].dtype == np.float16
-        assert len(clip.targets[k]) == dataset.clips[0].shots[k] and len(clip.context[k]) == len(clip.frames[k])
+        assert len(clip.targets[k]) == dataset.clips[0].shots[k] and len(clip.context[k]) == len(
+            clip.frames[k]
+        )
         near(clip.targets[k], latents[k, : len(clip.targets[k])])
         np.testing.assert_array_equal(clip.frames[k], candidates(k, first, stop - first, 4))
         np.testing.assert_allclose(clip.text[k], embed(model, f"G.shot{k}:c{k + 1}"), atol=1e-5)
-    assert encode.encode_first._cache_size() <= 4 and encode.encode_next._cache_size() <= 4  # 1, 2, 4, 8 together
+    assert (
+        encode.encode_first._cache_size() <= 4 and encode.encode_next._cache_size() <= 4
+    )  # 1, 2, 4, 8 together
     np.testing.assert_allclose(dataset.negative, embed(model, "grey"), atol=1e-5)
 
 
@@ -109,16 +125,25 @@ def test_masks(work, dataset, tmp_path):
     path = work / "mask.mp4"
     with VideoWriter(path, fps=16, lossless=True) as video:
         left = (np.arange(40) < 20)[None, None, :, None]
-        video.write(np.broadcast_to(left * 5 * np.arange(40)[:, None, None, None], (40, 24, 40, 3)).astype(np.uint8))
+        video.write(
+            np.broadcast_to(left * 5 * np.arange(40)[:, None, None, None], (40, 24, 40, 3)).astype(
+                np.uint8
+            )
+        )
     video, shots = GOOD[0]
     row = f'3,3.json,{video},"{shots}",mask.mp4'
-    (work / "masked.csv").write_text(f"shot_num_from_caption,json_path,video_path,frame_number,mask_path\n{row}\n")
+    (work / "masked.csv").write_text(
+        f"shot_num_from_caption,json_path,video_path,frame_number,mask_path\n{row}\n"
+    )
     run(work, "masked.csv", tmp_path / "out", "--shards", "1")
     masked, plain = open_dataset(tmp_path / "out"), dataset.record(0)
     record = masked.record(0)
     assert plain.masks == [] and masked.settings.clips_sha256 != dataset.settings.clips_sha256
     for k, frames in enumerate((np.arange(9), np.arange(10, 32, 2), np.arange(36, 39))):
-        assert record.masks[k].dtype == np.float16 and record.masks[k].shape == record.targets[k].shape[:3]
+        assert (
+            record.masks[k].dtype == np.float16
+            and record.masks[k].shape == record.targets[k].shape[:3]
+        )
         np.testing.assert_array_equal(record.targets[k], plain.targets[k])
         means = [frames[0], *frames[1:].reshape(-1, 2).mean(axis=1)]
         np.testing.assert_allclose(record.masks[k][:, 0, 0], np.array(means) * 5 / 255, atol=1e-3)
@@ -128,13 +153,17 @@ def test_masks(work, dataset, tmp_path):
 def pixels(video: pathlib.Path, frames: np.ndarray) -> jax.Array:
     """Frames of a video by number, in an array of any shape, in [−1, 1]."""
     wanted, index = np.unique(frames, return_inverse=True)
-    return codec.from_uint8(jnp.asarray(read_frames(video, wanted, 8, 12)[index.reshape(frames.shape)]))
+    return codec.from_uint8(
+        jnp.asarray(read_frames(video, wanted, 8, 12)[index.reshape(frames.shape)])
+    )
 
 
 def embed(model, prompt: str) -> np.ndarray:
     tokens = tokenize(model.tokenizer, prompt, model.preset.dit.text_len)
     ids, valid = jnp.asarray(tokens.ids[None]), jnp.asarray([tokens.valid])
-    return np.asarray(encode_prompt(model.text, model.params["text"], ids, valid))[0, : tokens.valid]
+    return np.asarray(encode_prompt(model.text, model.params["text"], ids, valid))[
+        0, : tokens.valid
+    ]
 
 
 def test_broken_clips_are_skipped_and_named(work, dataset, tmp_path, caplog):
@@ -144,7 +173,10 @@ def test_broken_clips_are_skipped_and_named(work, dataset, tmp_path, caplog):
     reasons = {b.name: b.reason for b in mixed.broken}
     assert sorted(reasons) == ["mixed-00001", "mixed-00002", "mixed-00006", "mixed-00007"]
     assert "cut off" in reasons["mixed-00001"] and "a chunk has 2" in reasons["mixed-00002"]
-    assert "nothing is left of shot 2" in reasons["mixed-00006"] and "none.mp4" in reasons["mixed-00007"]
+    assert (
+        "nothing is left of shot 2" in reasons["mixed-00006"]
+        and "none.mp4" in reasons["mixed-00007"]
+    )
     for name in reasons:
         assert f"{name} is skipped: " in caplog.text
     with pytest.raises(InputError, match=r"all 4 clips are broken, the first one as .*cut.mp4"):
@@ -164,7 +196,10 @@ def test_a_killed_run_goes_on(work, dataset, tmp_path):
     for name, (time, data) in before.items():
         assert (tmp_path / name).read_bytes() == data
         assert ((tmp_path / name).stat().st_mtime_ns == time) == (not name.startswith(redone)), name
-    with pytest.raises(InputError, match=r"other settings: dtype, shard_count \(dtype was 'float32', is 'bfloat16'\)"):
+    with pytest.raises(
+        InputError,
+        match=r"other settings: dtype, shard_count \(dtype was 'float32', is 'bfloat16'\)",
+    ):
         run(work, "good.csv", tmp_path, "--config.dtype=bfloat16")
     with pytest.raises(InputError, match="other settings: csv, clips_sha256"):
         run(work, "mixed.csv", tmp_path, "--shards", "3")
@@ -186,7 +221,11 @@ def test_prompts_alone_are_encoded_again(work, tmp_path):
     run(work, "mixed.csv", tmp_path / "old", "--shards", "2")
     model = tiny_model(seed=1)
     save(model, work / "other")
-    again = ["--config.negative_prompt=", f"--config.checkpoint={work / 'other'}", f"--latents-from={tmp_path / 'old'}"]
+    again = [
+        "--config.negative_prompt=",
+        f"--config.checkpoint={work / 'other'}",
+        f"--latents-from={tmp_path / 'old'}",
+    ]
     app.main(["--config", str(CONFIG), *again, "--out", str(tmp_path / "new")])
     old, new = open_dataset(tmp_path / "old"), open_dataset(tmp_path / "new")
     assert new.clips == old.clips and new.broken == old.broken and len(new.negative) == 0
@@ -197,12 +236,22 @@ def test_prompts_alone_are_encoded_again(work, tmp_path):
         for k, text in enumerate(after.text):
             np.testing.assert_allclose(text, embed(model, f"G.shot{k}:c{k + 1}"), atol=1e-5)
     with pytest.raises(InputError, match="old was made for test, tiny is tiny"):
-        app.main(["--config", str(CONFIG), f"--latents-from={tmp_path / 'old'}", "--out", str(tmp_path / "x")])
+        app.main(
+            [
+                "--config",
+                str(CONFIG),
+                f"--latents-from={tmp_path / 'old'}",
+                "--out",
+                str(tmp_path / "x"),
+            ]
+        )
     with pytest.raises(InputError, match="--csv FILE or --latents-from DIR"):
         app.main(["--config", str(CONFIG), "--out", str(tmp_path / "x")])
 
 
-@pytest.mark.parametrize("count, most, sizes", [(13, 9, [8, 4, 1]), (6, 2, [2, 2, 2]), (3, 1, [1, 1, 1]), (0, 4, [])])
+@pytest.mark.parametrize(
+    "count, most, sizes", [(13, 9, [8, 4, 1]), (6, 2, [2, 2, 2]), (3, 1, [1, 1, 1]), (0, 4, [])]
+)
 def test_batches(count, most, sizes):
     parts = list(encode.batches(count, most))
     assert [part.stop - part.start for part in parts] == sizes

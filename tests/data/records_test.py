@@ -15,7 +15,9 @@ from shotstream_jax.data.records import Broken, ClipRecord, Settings, open_datas
 SETTINGS = Settings(1, "test", 8, 12, 16, 4, 6, "float32", "tiny", "blur", "t.csv", "0" * 64, 2)
 
 
-def record(name: str, lengths=(3, 1), dtype=np.float32, seed: int = 0, masks: bool = False) -> ClipRecord:
+def record(
+    name: str, lengths=(3, 1), dtype=np.float32, seed: int = 0, masks: bool = False
+) -> ClipRecord:
     draw = np.random.default_rng(seed)
     stops = np.cumsum([9] * len(lengths))
     return ClipRecord(
@@ -55,10 +57,14 @@ def test_a_record_of_before_there_were_masks():
     same(unpack(msgpack_serialize(fields)), record("c"))
 
 
-FEWER = dataclasses.replace(record("c"), masks=record("c", masks=True).masks[:1])  # a mask for one shot of two
+FEWER = dataclasses.replace(
+    record("c"), masks=record("c", masks=True).masks[:1]
+)  # a mask for one shot of two
 
 
-@pytest.mark.parametrize("data", [b"", b"\x00", pack(record("c"))[:-7], b"\x81\xa1a\x01", pack(FEWER)])
+@pytest.mark.parametrize(
+    "data", [b"", b"\x00", pack(record("c"))[:-7], b"\x81\xa1a\x01", pack(FEWER)]
+)
 def test_damaged_bytes(data):
     with pytest.raises(InputError, match="record is damaged"):
         unpack(data)
@@ -70,7 +76,9 @@ def folder(tmp_path):
     records.claim_folder(tmp_path, SETTINGS)
     records.write_negative(tmp_path, np.ones((3, 20), jnp.bfloat16))
     first, second = SETTINGS.shards
-    records.write_shard(tmp_path, first, iter([record("c0"), Broken("c4", "cut off"), record("c2", (2,), seed=2)]))
+    records.write_shard(
+        tmp_path, first, iter([record("c0"), Broken("c4", "cut off"), record("c2", (2,), seed=2)])
+    )
     assert not records.finish_dataset(tmp_path, SETTINGS)
     with pytest.raises(InputError, match=r"is not complete: it has no dataset.json"):
         open_dataset(tmp_path)
@@ -83,7 +91,11 @@ def folder(tmp_path):
 def test_a_folder(folder):
     data = open_dataset(folder)
     assert data.settings == SETTINGS and len(data) == 3
-    assert [(c.name, c.shots) for c in data.clips] == [("c0", (3, 1)), ("c2", (2,)), ("c1", (1, 2, 3))]
+    assert [(c.name, c.shots) for c in data.clips] == [
+        ("c0", (3, 1)),
+        ("c2", (2,)),
+        ("c1", (1, 2, 3)),
+    ]
     assert data.broken == (Broken("c4", "cut off"),)
     assert data.negative.dtype == np.float32 and data.negative.shape == (3, 20)
     same(data.record(2), record("c1", (1, 2, 3), seed=1))

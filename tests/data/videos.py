@@ -7,11 +7,15 @@ import av
 import numpy as np
 
 
-def write_video(path: pathlib.Path, frames: int, height: int = 24, width: int = 40, fps: int = 16) -> pathlib.Path:
+def write_video(
+    path: pathlib.Path, frames: int, height: int = 24, width: int = 40, fps: int = 16
+) -> pathlib.Path:
     """Colours that change over the picture and with time. Its index comes first, so a part of it can be opened."""
     y, x = np.mgrid[:height, :width]
     with av.open(str(path), "w", options={"movflags": "+faststart"}) as container:
-        stream = container.add_stream("libx264", rate=fps, options={"crf": "10", "preset": "veryfast"})
+        stream = container.add_stream(
+            "libx264", rate=fps, options={"crf": "10", "preset": "veryfast"}
+        )
         stream.height, stream.width, stream.pix_fmt = height, width, "yuv420p"
         for n in range(frames):
             channels = (255 * y / height, 255 * x / width, 0 * x + 255 * n / frames)

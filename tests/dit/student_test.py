@@ -41,13 +41,18 @@ def part(ids: FrameIds, first: int, stop: int) -> FrameIds:
 
 @functools.cache
 def passes(student: Student):
-    return {m: jax.jit(functools.partial(student.apply, method=m)) for m in ("prefill_context", "denoise", "commit")}
+    return {
+        m: jax.jit(functools.partial(student.apply, method=m))
+        for m in ("prefill_context", "denoise", "commit")
+    }
 
 
 def run_cached(student: Student, x, ids, text, t: float) -> jnp.ndarray:
     """Velocity of every chunk at time t, each committed clean before the next."""
     run = passes(student)
-    caches = run["prefill_context"](PARAMS, x[:, :4], part(ids, 0, 4), text, student.init_caches(x.shape[0], H, W))
+    caches = run["prefill_context"](
+        PARAMS, x[:, :4], part(ids, 0, 4), text, student.init_caches(x.shape[0], H, W)
+    )
     out = []
     for first in range(4, x.shape[1], 2):
         chunk, chunk_ids = x[:, first : first + 2], part(ids, first, first + 2)
@@ -61,7 +66,9 @@ def run_cached(student: Student, x, ids, text, t: float) -> jnp.ndarray:
 def test_cached_is_whole(name, monkeypatch):
     """With every frame clean, one whole-sequence pass holds what each cached pass must give (noisy t: parity, g05)."""
     if name == "whole blocks":  # a cache longer than its frames, as heads of width 128 have it
-        monkeypatch.setattr(student_module, "cache_slots", lambda tokens, _: splash.whole_blocks(tokens))
+        monkeypatch.setattr(
+            student_module, "cache_slots", lambda tokens, _: splash.whole_blocks(tokens)
+        )
         name = "sinks"
         assert Student(DIT, memory=MEMORIES[name]).init_caches(1, H, W).frames.keys.shape[3] == 128
     student = Student(DIT, memory=MEMORIES[name])
@@ -75,7 +82,9 @@ def test_repeated_denoising_leaves_no_trace():
     student = Student(DIT, memory=MEMORIES["sinks"])
     x, ids, text = story(1, 4)
     run = passes(student)
-    caches = run["prefill_context"](PARAMS, x[:, :4], part(ids, 0, 4), text, student.init_caches(1, H, W))
+    caches = run["prefill_context"](
+        PARAMS, x[:, :4], part(ids, 0, 4), text, student.init_caches(1, H, W)
+    )
     chunk, chunk_ids = x[:, 4:6], part(ids, 4, 6)
     once, _ = run["denoise"](PARAMS, chunk, jnp.array([500.0]), chunk_ids, caches)
     _, touched = run["denoise"](PARAMS, 3 * chunk, jnp.array([1000.0]), chunk_ids, caches)
@@ -87,7 +96,9 @@ def test_a_new_shot_forgets_the_last():
     student = Student(DIT, memory=MEMORIES["window"])
     x, ids, text = story(1, 4)
     run = passes(student)
-    fresh = run["prefill_context"](PARAMS, x[:, :4], part(ids, 0, 4), text, student.init_caches(1, H, W))
+    fresh = run["prefill_context"](
+        PARAMS, x[:, :4], part(ids, 0, 4), text, student.init_caches(1, H, W)
+    )
     used = run["commit"](PARAMS, x[:, 4:6], part(ids, 4, 6), fresh)
     again = run["prefill_context"](PARAMS, x[:, :4], part(ids, 0, 4), text, used)
     assert again.fill.tolist() == [0]
@@ -101,7 +112,9 @@ def influence(apply, x: jnp.ndarray) -> np.ndarray:
     """[output frame, input frame]: does the output depend on the input? By gradient."""
 
     def of_frame(x, frame):
-        return jnp.sum(apply(x)[:, frame] * jnp.arange(1.0, 1 + x[0, 0].size).reshape(1, *x.shape[2:]))
+        return jnp.sum(
+            apply(x)[:, frame] * jnp.arange(1.0, 1 + x[0, 0].size).reshape(1, *x.shape[2:])
+        )
 
     rows = jax.jit(jax.vmap(jax.grad(of_frame), (None, 0)))(x, jnp.arange(x.shape[1]))
     return np.abs(np.asarray(rows)).sum((1, 3, 4, 5)) > 0
@@ -109,7 +122,9 @@ def influence(apply, x: jnp.ndarray) -> np.ndarray:
 
 def test_teacher_sees_everything():
     x, ids, text = story(1, 4)
-    assert influence(lambda x: Teacher(DIT).apply(PARAMS, x, jnp.array([500.0]), ids, text), x).all()
+    assert influence(
+        lambda x: Teacher(DIT).apply(PARAMS, x, jnp.array([500.0]), ids, text), x
+    ).all()
 
 
 @pytest.mark.parametrize("name", MEMORIES)
@@ -136,9 +151,13 @@ def test_stories_in_a_batch_are_independent():
 
     def caches_after(rows: slice, chunks: int):
         xs, i = x[rows], jax.tree.map(lambda a: a[rows], ids)
-        caches = run["prefill_context"](PARAMS, xs[:, :4], part(i, 0, 4), text[rows], student.init_caches(1, H, W))
+        caches = run["prefill_context"](
+            PARAMS, xs[:, :4], part(i, 0, 4), text[rows], student.init_caches(1, H, W)
+        )
         for first in range(4, 4 + 2 * chunks, 2):
-            caches = run["commit"](PARAMS, xs[:, first : first + 2], part(i, first, first + 2), caches)
+            caches = run["commit"](
+                PARAMS, xs[:, first : first + 2], part(i, first, first + 2), caches
+            )
         return caches
 
     alone = [caches_after(slice(0, 1), 1), caches_after(slice(1, 2), 3)]
@@ -160,7 +179,9 @@ def test_the_shot_phase_matters_and_the_unread_caption_does_not():
     base = apply(PARAMS, x, t, ids, text)
     shifted = apply(PARAMS, x, t, ids.replace(phase=ids.phase.at[:, 4:].add(1)), text)
     assert np.abs(base - shifted)[:, 4:].max() > 1e-4
-    assert np.array_equal(base, apply(PARAMS, x, t, ids, text.at[:, 4].set(7.0)))  # no frame points to slot 4
+    assert np.array_equal(
+        base, apply(PARAMS, x, t, ids, text.at[:, 4].set(7.0))
+    )  # no frame points to slot 4
     assert np.abs(base - apply(PARAMS, x, t, ids, text.at[:, 3].set(7.0)))[:, 4:].max() > 1e-4
 
 

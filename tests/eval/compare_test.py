@@ -16,7 +16,10 @@ def write(folder, name, kept, **settings):
     """Stories that keep their looks in a share `kept` of the shots, as eval writes them."""
     rng = np.random.default_rng(0)
     stories = [
-        {"who": np.ones(SHOTS), "look": np.append(np.nan, (rng.random(SHOTS - 1) < kept).astype(float))}
+        {
+            "who": np.ones(SHOTS),
+            "look": np.append(np.nan, (rng.random(SHOTS - 1) < kept).astype(float)),
+        }
         for _ in range(STORIES)
     ]
     result = {
@@ -39,7 +42,9 @@ def test_a_row_a_file_and_a_chart(tmp_path, capsys):
     assert full == "| full | 1.000 (1.000 to 1.000) | 1.000 (1.000 to 1.000) |"
     assert without.startswith("| no_cache | 1.000 (1.000 to 1.000) | 0.")
     assert (chance, ceiling) == ("| *chance* | – | 0.250 |", "| *ceiling* | – | 0.970 |")
-    assert chart.endswith("chart.png") and (tmp_path / "new" / "chart.png").read_bytes()[1:4] == b"PNG"
+    assert (
+        chart.endswith("chart.png") and (tmp_path / "new" / "chart.png").read_bytes()[1:4] == b"PNG"
+    )
 
 
 def test_intervals_by_shot(tmp_path):

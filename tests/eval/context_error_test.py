@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from shotstream_jax.core.errors import InputError
-from shotstream_jax.data.pipeline import embeddings
+from shotstream_jax.data.batches import embeddings
 from shotstream_jax.eval import context_error
 from tests.train.material import make_checkpoint, make_dataset
 
@@ -26,7 +26,9 @@ def test_command(options, tmp_path, capsys):
     assert set(result) == {"own", "another", "none"}
     assert all(set(levels) == set(map(str, context_error.LEVELS)) for levels in result.values())
     own, another, none = (result[name]["0.8"] for name in ("own", "another", "none"))
-    assert own["ratio"] == own["low"] == own["high"] == 1.0 and own["clips"] == 16  # whole batches only
+    assert (
+        own["ratio"] == own["low"] == own["high"] == 1.0 and own["clips"] == 16
+    )  # whole batches only
     assert len({own["error"], another["error"], none["error"]}) == 3  # the context is read
     assert another["low"] <= another["ratio"] <= another["high"]
     assert len(capsys.readouterr().out.splitlines()) == 12
@@ -34,13 +36,18 @@ def test_command(options, tmp_path, capsys):
 
 def test_another_context_is_the_row_befores(options):
     """Captions stay."""
-    path, preset = options[1].partition("=")[2], context_error.preset_of(options[0].partition("=")[2])
+    path, preset = (
+        options[1].partition("=")[2],
+        context_error.preset_of(options[0].partition("=")[2]),
+    )
     batch = next(context_error.read_batches(path, preset, 8, embeddings(preset.dit.text_len)))
     rolled = context_error.CONTEXTS["another"](batch.conditions)
     np.testing.assert_array_equal(rolled.context[1:], batch.conditions.context[:-1])
     np.testing.assert_array_equal(rolled.context[0], batch.conditions.context[-1])
     np.testing.assert_array_equal(rolled.text, batch.conditions.text)
-    assert len(np.unique(batch.conditions.context, axis=0)) == len(batch.conditions.context)  # of as many clips
+    assert len(np.unique(batch.conditions.context, axis=0)) == len(
+        batch.conditions.context
+    )  # of as many clips
     nobody = context_error.CONTEXTS["none"](batch.conditions)
     assert not jnp.any(nobody.context) and jnp.all(nobody.ids.phase[:, -1] == 1)
 

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from shotstream_jax.core.errors import InputError
-from shotstream_jax.data.world.plot import WorldConfig
-from shotstream_jax.data.world.source import WorldSource
-from shotstream_jax.data.world.worn import recoloured, worn
 from shotstream_jax.eval import look_error
 from shotstream_jax.precompute.encode import load_encoders
+from shotstream_jax.world.plot import WorldConfig
+from shotstream_jax.world.source import WorldSource
+from shotstream_jax.world.worn import recoloured, worn
 from tests.train.material import make_checkpoint
 
 
@@ -25,7 +25,11 @@ def test_command(checkpoint, tmp_path):
     result = json.loads(out.read_text())
     assert set(result) == {"own", "recoloured"}
     for own, other in zip(result["own"].values(), result["recoloured"].values(), strict=True):
-        assert own["clips"] == other["clips"] == 4 and own["ratio"] == 1 and own["error"] != other["error"]
+        assert (
+            own["clips"] == other["clips"] == 4
+            and own["ratio"] == 1
+            and own["error"] != other["error"]
+        )
         assert other["ratio"] == pytest.approx(other["error"] / own["error"], rel=1e-6)
 
 
@@ -33,16 +37,22 @@ def test_only_colours_of_the_context_differ(checkpoint):
     encoders = load_encoders(str(checkpoint), "float32")
     video = encoders.preset.video
     frames = encoders.preset.vae.pixel_frames(video.shot_frames)
-    film = WorldSource(WorldConfig("simple", 8, (look_error.SHOTS,), (frames,)), video.height, video.width, 1)[0]
+    film = WorldSource(
+        WorldConfig("simple", 8, (look_error.SHOTS,), (frames,)), video.height, video.width, 1
+    )[0]
     target = look_error.make_target(encoders, film)
     for name, own in target.own.items():
         assert np.array_equal(own, target.recoloured[name]) == (name != "context"), name
     hats = worn(film, recoloured(film))
     assert 0 < hats.mean() < 0.2 and target.hats.shape == target.own["target"].shape[:3]
     first, stop = film.story.intervals[-1]
-    assert target.hats.mean() == pytest.approx(hats[first:stop][1:].mean(), rel=0.2)  # the first frame has a cell alone
+    assert target.hats.mean() == pytest.approx(
+        hats[first:stop][1:].mean(), rel=0.2
+    )  # the first frame has a cell alone
 
 
 def test_mistakes(checkpoint, tmp_path):
     with pytest.raises(InputError, match="--stories 3: 4 are needed at least"):
-        look_error.main([f"--checkpoint={checkpoint}", "--stories=3", f"--out={tmp_path / 'a.json'}"])
+        look_error.main(
+            [f"--checkpoint={checkpoint}", "--stories=3", f"--out={tmp_path / 'a.json'}"]
+        )

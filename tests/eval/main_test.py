@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from shotstream_jax.checkpoint.load import save
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.eval import __main__ as app
 from shotstream_jax.eval import cuts, sources
@@ -15,13 +16,23 @@ from shotstream_jax.eval.labels import Labels
 from shotstream_jax.eval.probe import Probe
 from shotstream_jax.eval.teacher import teacher_stories
 from shotstream_jax.generate.stream import new_story
-from shotstream_jax.load import save
 from shotstream_jax.testing import tiny_model
-from shotstream_jax.train.flow_matching import Guidance
+from shotstream_jax.train.losses.flow_matching import Guidance
 from tests.eval.material import story
 
 FORM = Format("simple", 8, 12, 11, 8)
-FIGURES = {"who", "where", "action", "look", "layout", "steady", "motion", "sca", "ssim_within", "histogram_between"}
+FIGURES = {
+    "who",
+    "where",
+    "action",
+    "look",
+    "layout",
+    "steady",
+    "motion",
+    "sca",
+    "ssim_within",
+    "histogram_between",
+}
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +49,11 @@ def options(model, tmp_path_factory):
     params = jax.jit(Probe(Labels(FORM.subset)).init)(jax.random.key(0), pixels)["params"]
     save_probe(folder / "probe.safetensors", FORM, params, {})
     video = ["--config.video.height=8", "--config.video.width=12"]
-    return [f"--config.checkpoint={folder / 'model'}", *video, f"--probe={folder / 'probe.safetensors'}"]
+    return [
+        f"--config.checkpoint={folder / 'model'}",
+        *video,
+        f"--probe={folder / 'probe.safetensors'}",
+    ]
 
 
 def run(options, tmp_path, *more):
@@ -50,10 +65,17 @@ def run(options, tmp_path, *more):
 def test_generated(options, tmp_path, capsys):
     pytest.importorskip("scenedetect")
     result = run(options, tmp_path, f"--sheet={tmp_path / 'sheet.png'}")
-    assert set(result["figures"]) >= FIGURES - {"look", "layout"}  # an untrained probe may see nobody
+    assert set(result["figures"]) >= FIGURES - {
+        "look",
+        "layout",
+    }  # an untrained probe may see nobody
     assert set(result["ceiling"]) >= FIGURES - {"look", "layout"}
     who = result["figures"]["who"]
-    assert 0 <= who["low"] <= who["mean"] <= who["high"] <= 1 and who["count"] == 12 and len(who["by_shot"]) == 4
+    assert (
+        0 <= who["low"] <= who["mean"] <= who["high"] <= 1
+        and who["count"] == 12
+        and len(who["by_shot"]) == 4
+    )
     assert {"mean", "low", "high"} == set(who["drift"]) and 0 <= who["chance"] <= 1
     assert result["figures"]["sca"]["count"] == 3 and "drift" not in result["figures"]["sca"]
     assert len(result["stories"]) == 3 and len(result["stories"][0]["who"]) == 4
@@ -61,7 +83,9 @@ def test_generated(options, tmp_path, capsys):
     assert result["settings"]["recipe"]["video"]["height"] == 8
     assert (tmp_path / "sheet.png").read_bytes()[1:4] == b"PNG"
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].split()[:4] == ["figure", "mean", "95", "%"] and any(line.startswith("who ") for line in lines)
+    assert lines[0].split()[:4] == ["figure", "mean", "95", "%"] and any(
+        line.startswith("who ") for line in lines
+    )
 
 
 def test_rendered_needs_no_model_and_says_how_good_the_oracle_is(options, tmp_path, monkeypatch):
@@ -104,7 +128,9 @@ def test_without_scenedetect(options, tmp_path, monkeypatch):
 def test_contexts(model):
     """The first shot is the same whatever is given to later ones, and those differ."""
     told, video = story("simple"), model.preset.video
-    own, first, nothing = (sources.generated(model, video, 5, given)(0, told) for given in app.GIVEN.values())
+    own, first, nothing = (
+        sources.generated(model, video, 5, given)(0, told) for given in app.GIVEN.values()
+    )
     other = sources.from_another_take(model, video, 5)(0, told)
     assert own.shape == (5, 11, 8, 12, 3)
     np.testing.assert_array_equal(own, sources.generated(model, video, 5)(0, told))
@@ -118,7 +144,10 @@ def test_another_takes_memory_is_what_changes(model, monkeypatch):
     """With the same seed for both takes it is the story itself."""
     told, video = story("simple"), model.preset.video
     monkeypatch.setattr(sources, "_ANOTHER", 0)
-    own, other = sources.generated(model, video, 5)(0, told), sources.from_another_take(model, video, 5)(0, told)
+    own, other = (
+        sources.generated(model, video, 5)(0, told),
+        sources.from_another_take(model, video, 5)(0, told),
+    )
     np.testing.assert_array_equal(own, other)
 
 
@@ -126,6 +155,10 @@ def test_a_teachers_shots_lie_in_order(model):
     told, video = story("simple"), model.preset.video
     made = sources.taught(model, video, 5, Guidance(5.0), 3)(0, told)
     begin = new_story(model, told.script.global_caption, 5, video)
-    chunks = [chunk for _, chunk in teacher_stories(model, [(begin, told.script.shots)], Guidance(5.0), 3)]
-    np.testing.assert_array_equal(np.concatenate(made), np.concatenate([chunk.frames for chunk in chunks]))
+    chunks = [
+        chunk for _, chunk in teacher_stories(model, [(begin, told.script.shots)], Guidance(5.0), 3)
+    ]
+    np.testing.assert_array_equal(
+        np.concatenate(made), np.concatenate([chunk.frames for chunk in chunks])
+    )
     assert made.shape == (5, 11, 8, 12, 3) and (made[0] != made[1]).any()

@@ -4,13 +4,16 @@ import dataclasses
 
 import numpy as np
 
-from shotstream_jax.data.world.plot import WorldConfig
-from shotstream_jax.data.world.story import Story, make_story
 from shotstream_jax.eval.labels import Labels
 from shotstream_jax.eval.reading import Reading
+from shotstream_jax.world.plot import WorldConfig
+from shotstream_jax.world.story import Story, make_story
 
 FRAMES = 6
-WORLDS = {subset: WorldConfig(subset, fps=8, shots=(5,), lengths=(FRAMES,)) for subset in ("simple", "full")}
+WORLDS = {
+    subset: WorldConfig(subset, fps=8, shots=(5,), lengths=(FRAMES,))
+    for subset in ("simple", "full")
+}
 
 
 def story(subset: str = "simple", index: int = 0) -> Story:
@@ -23,16 +26,29 @@ def right(labels: Labels, story: Story) -> list[Reading]:
     for shot in story.shots:
         people = {labels.characters.index(part.name): part for part in shot.parts}
         present = np.zeros((FRAMES, len(labels.characters)))
-        answers = {name: np.zeros(len(labels.characters), int) for name in (*labels.of_characters, "action")}
+        answers = {
+            name: np.zeros(len(labels.characters), int)
+            for name in (*labels.of_characters, "action")
+        }
         for n, part in people.items():
             present[:, n] = 1
             answers["action"][n] = labels.actions.index(part.action)
             for name, choices in labels.of_characters.items():
                 answers[name][n] = choices.index(getattr(story.looks[part.name], name))
-        told = {"place": shot.place} | dataclasses.asdict(story.layouts[shot.place]) | dataclasses.asdict(shot.camera)
-        answers |= {name: choices.index(told[name]) for name, choices in (labels.of_place | labels.of_camera).items()}
+        told = (
+            {"place": shot.place}
+            | dataclasses.asdict(story.layouts[shot.place])
+            | dataclasses.asdict(shot.camera)
+        )
+        answers |= {
+            name: choices.index(told[name])
+            for name, choices in (labels.of_place | labels.of_camera).items()
+        }
         framed = {name: answers[name] for name in (*labels.of_characters, *labels.of_place)}
-        frames = {name: np.repeat(np.asarray(value)[None], FRAMES, axis=0) for name, value in framed.items()}
+        frames = {
+            name: np.repeat(np.asarray(value)[None], FRAMES, axis=0)
+            for name, value in framed.items()
+        }
         readings.append(Reading(present, np.zeros((*present.shape, 4)), frames, answers))
     return readings
 

@@ -5,10 +5,10 @@ import dataclasses
 import numpy as np
 import pytest
 
-from shotstream_jax.data.world.plot import Part, Shot
 from shotstream_jax.eval import metrics
 from shotstream_jax.eval.labels import Labels
 from shotstream_jax.eval.metrics import Memory
+from shotstream_jax.world.plot import Part, Shot
 from tests.eval.material import FRAMES, changed, right, story
 
 SIMPLE = Labels("simple")
@@ -41,8 +41,13 @@ def bear_story():
         Shot("beach", (part("frog", "sleep"),), camera, frames),
     )
     look, layout = next(iter(plain.looks.values())), next(iter(plain.layouts.values()))
-    looks = {"bear": dataclasses.replace(look, accent="red"), "frog": dataclasses.replace(look, accent="blue")}
-    told = dataclasses.replace(plain, shots=shots, looks=looks, layouts={"meadow": layout, "beach": layout})
+    looks = {
+        "bear": dataclasses.replace(look, accent="red"),
+        "frog": dataclasses.replace(look, accent="blue"),
+    }
+    told = dataclasses.replace(
+        plain, shots=shots, looks=looks, layouts={"meadow": layout, "beach": layout}
+    )
     return told, right(SIMPLE, told)
 
 
@@ -130,7 +135,9 @@ def test_steady_counts_frames():
     accents = readings[0].frames["accent"].copy()
     accents[:2, BEAR] += 1
     accents[:, FROG] += 1  # is not there
-    readings[0] = dataclasses.replace(readings[0], frames=dict(readings[0].frames) | {"accent": accents})
+    readings[0] = dataclasses.replace(
+        readings[0], frames=dict(readings[0].frames) | {"accent": accents}
+    )
     np.testing.assert_allclose(figures(told, readings)["steady"], [1 - 2 / FRAMES, 1, 1])
 
 
@@ -195,7 +202,9 @@ def test_bootstrap_leaves_out_what_could_not_be_judged():
 
 
 def test_drift():
-    values = np.array([[np.nan, 1.0, 0.5, 0.0], [np.nan, 1.0, 0.5, 0.5], [np.nan, np.nan, 1.0, 0.25]])
+    values = np.array(
+        [[np.nan, 1.0, 0.5, 0.0], [np.nan, 1.0, 0.5, 0.5], [np.nan, np.nan, 1.0, 0.25]]
+    )
     assert metrics.drift(values) == pytest.approx(-0.75)
     found = metrics.bootstrap(values, metrics.drift)
     assert found.low <= found.value <= found.high <= 0

@@ -5,10 +5,10 @@ import math
 import numpy as np
 import pytest
 
-from shotstream_jax.data.world.plot import WorldConfig
-from shotstream_jax.data.world.source import WorldSource
 from shotstream_jax.eval.cuts import find_cuts, shot_cut_accuracy
 from shotstream_jax.eval.pictures import histogram, motion, ssim, within_and_between
+from shotstream_jax.world.plot import WorldConfig
+from shotstream_jax.world.source import WorldSource
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,9 @@ def test_ssim_of_windows_counted_by_hand():
                 cov = ((p - p.mean()) * (q - q.mean())).mean()
                 c1, c2 = 6.5025, 58.5225
                 top = (2 * p.mean() * q.mean() + c1) * (2 * cov + c2)
-                scores.append(top / ((p.mean() ** 2 + q.mean() ** 2 + c1) * (p.var() + q.var() + c2)))
+                scores.append(
+                    top / ((p.mean() ** 2 + q.mean() ** 2 + c1) * (p.var() + q.var() + c2))
+                )
     assert ssim(a, b) == pytest.approx(np.mean(scores))
 
 

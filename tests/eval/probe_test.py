@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from shotstream_jax.core.errors import InputError
-from shotstream_jax.data.world.render import render_shot
 from shotstream_jax.eval.disturb import disturb
 from shotstream_jax.eval.files import SHIPPED, Format, load_probe, save_probe
 from shotstream_jax.eval.labels import ABSENT, Labels, shot_truth
 from shotstream_jax.eval.probe import Probe
 from shotstream_jax.eval.reading import Reader, oracle_scores, overlap
 from shotstream_jax.eval.train_probe import Shots, probe_loss
+from shotstream_jax.world.render import render_shot
 from tests.eval.material import FRAMES, right, story
 
 SMALL = Format("full", 8, 12, FRAMES, 8)
@@ -22,9 +22,9 @@ TINY = Format("simple", 32, 48, 11, 8)
 
 
 def params_of(form):
-    return Probe(Labels(form.subset)).init(jax.random.key(0), jnp.zeros((1, form.frames, form.height, form.width, 3)))[
-        "params"
-    ]
+    return Probe(Labels(form.subset)).init(
+        jax.random.key(0), jnp.zeros((1, form.frames, form.height, form.width, 3))
+    )["params"]
 
 
 def truth_of(told, number, height=8, width=12):
@@ -68,7 +68,10 @@ def perfect_answers(truth, sure=30.0):
     for name, choices in (labels.of_characters | labels.of_place).items():
         answers[name] = one_hot(name, choices)[:, None].repeat(p, 1)
     answers["variant"] = answers["variant"][:, :, None].repeat(6, 2)
-    return answers | {name: one_hot(name, c) for name, c in (labels.of_camera | {"action": labels.actions}).items()}
+    return answers | {
+        name: one_hot(name, c)
+        for name, c in (labels.of_camera | {"action": labels.actions}).items()
+    }
 
 
 def test_loss_of_right_and_wrong_answers():
@@ -97,7 +100,9 @@ def test_disturbances_move_boxes_with_pictures():
     box[:, :, 0] = np.array([12, 10, 24, 20]) / np.array([48, 32, 48, 32])
     moved, boxes = map(np.asarray, jax.jit(disturb)(jax.random.key(0), pixels, box))
     light = np.clip(moved.mean((1, 4)) + 0.5, 0, None)
-    middle = np.stack([light.sum(1) @ (np.arange(48) + 0.5), light.sum(2) @ (np.arange(32) + 0.5)], -1)
+    middle = np.stack(
+        [light.sum(1) @ (np.arange(48) + 0.5), light.sum(2) @ (np.arange(32) + 0.5)], -1
+    )
     middle /= light.sum((1, 2))[:, None]
     expected = (boxes[:, 0, 0, :2] + boxes[:, 0, 0, 2:]) / 2 * [48, 32]
     shift = expected - [18, 15]
@@ -111,11 +116,23 @@ def test_disturbances_move_boxes_with_pictures():
 def test_oracle_scores():
     labels, told = Labels("full"), story("full", 2)
     truths, readings = [truth_of(told, number) for number in range(5)], right(Labels("full"), told)
-    seen = [np.array_equal(r.who, t["present"].any(0)) for r, t in zip(readings, truths, strict=True)]
+    seen = [
+        np.array_equal(r.who, t["present"].any(0)) for r, t in zip(readings, truths, strict=True)
+    ]
     scores = oracle_scores(labels, readings, truths)
     assert scores.pop("box") == 0.0  # these readings have none
     assert scores.pop("who") == np.mean(seen)
-    assert set(scores) == {"action", "accent", "pattern", "place", "side", "variant", "items", "distance", "move"}
+    assert set(scores) == {
+        "action",
+        "accent",
+        "pattern",
+        "place",
+        "side",
+        "variant",
+        "items",
+        "distance",
+        "move",
+    }
     assert set(scores.values()) == {1.0}
 
 
@@ -133,7 +150,11 @@ def test_reading_does_not_depend_on_company():
     together, alone = reader.read(pixels), reader.read(pixels[9:10])[0]
     assert len(together) == 11
     np.testing.assert_allclose(together[9].present, alone.present, atol=1e-5)
-    assert alone.who.shape == (8,) and alone.shot["action"].shape == (8,) and alone.frames["place"].shape == (FRAMES,)
+    assert (
+        alone.who.shape == (8,)
+        and alone.shot["action"].shape == (8,)
+        and alone.frames["place"].shape == (FRAMES,)
+    )
 
 
 def test_file(tmp_path):
@@ -154,7 +175,10 @@ def test_file(tmp_path):
 def test_the_shipped_one_reads_new_stories():
     """Of drawn shots that no training has seen. The scores of many are beside the weights."""
     assert SHIPPED.stat().st_size < 2e6
-    reader, shots = Reader(Labels(TINY.subset), load_probe(SHIPPED, TINY)), Shots(TINY, "test", 5000)
+    reader, shots = (
+        Reader(Labels(TINY.subset), load_probe(SHIPPED, TINY)),
+        Shots(TINY, "test", 5000),
+    )
     truths = [shots[index] for index in range(4000, 4048)]
     readings = reader.read(np.stack([truth.pop("pixels") for truth in truths]))
     scores = oracle_scores(reader.labels, readings, truths)

@@ -10,8 +10,18 @@ from tests.eval.material import story
 
 NAN = np.nan
 FIGURES = [
-    {"who": np.array([1.0, 1.0, 0.0]), "look": np.array([NAN, 1.0, 0.0]), "camera": np.full(3, NAN), "sca": np.ones(1)},
-    {"who": np.array([1.0, 0.0, 1.0]), "look": np.array([NAN, NAN, 0.0]), "camera": np.full(3, NAN), "sca": np.ones(1)},
+    {
+        "who": np.array([1.0, 1.0, 0.0]),
+        "look": np.array([NAN, 1.0, 0.0]),
+        "camera": np.full(3, NAN),
+        "sca": np.ones(1),
+    },
+    {
+        "who": np.array([1.0, 0.0, 1.0]),
+        "look": np.array([NAN, NAN, 0.0]),
+        "camera": np.full(3, NAN),
+        "sca": np.ones(1),
+    },
 ]
 
 
@@ -44,6 +54,11 @@ def test_json_has_null_for_what_could_not_be_judged():
 
 def test_cuts_of_shots_of_any_length():
     pytest.importorskip("scenedetect")
-    shots = [np.full((length, 16, 16, 3), value, np.uint8) for length, value in ((12, 0), (8, 255), (15, 40))]
+    shots = [
+        np.full((length, 16, 16, 3), value, np.uint8)
+        for length, value in ((12, 0), (8, 255), (15, 40))
+    ]
     assert cut_figure(shots) == [1.0]
-    assert cut_figure([shots[0], shots[0]])[0] == pytest.approx(np.exp(-1 / 2))  # nothing to be seen
+    assert cut_figure([shots[0], shots[0]])[0] == pytest.approx(
+        np.exp(-1 / 2)
+    )  # nothing to be seen

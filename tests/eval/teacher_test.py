@@ -6,20 +6,23 @@ import numpy as np
 import pytest
 
 from shotstream_jax.core import rng
-from shotstream_jax.data.batch import Conditions
+from shotstream_jax.dit.conditions import Conditions
 from shotstream_jax.dit.teacher import Teacher
 from shotstream_jax.eval.teacher import teacher_stories
 from shotstream_jax.flow.schedule import Schedule
 from shotstream_jax.generate.conditions import shot_conditions
 from shotstream_jax.generate.stream import Chunk, new_story
+from shotstream_jax.generate.trajectories import trajectory
 from shotstream_jax.memory.cache import FrameIds
 from shotstream_jax.model import Model
 from shotstream_jax.testing import tiny_model
-from shotstream_jax.train.flow_matching import Guidance
-from shotstream_jax.train.trajectories import trajectory
+from shotstream_jax.train.losses.flow_matching import Guidance
 
 STEPS, GUIDANCE = 50, Guidance(1.0, context=0.5)
-STORIES = (("A tale.", 5, ["a frog", "a bear", "the frog"]), ("A joke.", 6, ["a robot", "it sleeps"]))
+STORIES = (
+    ("A tale.", 5, ["a frog", "a bear", "the frog"]),
+    ("A joke.", 6, ["a robot", "it sleeps"]),
+)
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +30,9 @@ def model() -> Model:
     """One whose velocity depends on all it is given: a fresh head is zero, and fresh text hardly counts."""
     model = tiny_model()
     keys = iter(jax.random.split(jax.random.key(1), 100))
-    model.params["dit"] = jax.tree.map(lambda a: a + 0.2 * jax.random.normal(next(keys), a.shape), model.params["dit"])
+    model.params["dit"] = jax.tree.map(
+        lambda a: a + 0.2 * jax.random.normal(next(keys), a.shape), model.params["dit"]
+    )
     return model
 
 
@@ -48,7 +53,9 @@ def together(model: Model) -> list[list[Chunk]]:
 def test_every_story_has_its_shots_in_order(model, together):
     chunks = model.preset.video.shot_frames // model.preset.memory.chunk
     for (_, _, shots), made in zip(STORIES, together, strict=True):
-        assert [(c.shot, c.chunk) for c in made] == [(s, c) for s in range(len(shots)) for c in range(chunks)]
+        assert [(c.shot, c.chunk) for c in made] == [
+            (s, c) for s in range(len(shots)) for c in range(chunks)
+        ]
         assert made[-1].story.next_shot == len(shots)
 
 
@@ -68,7 +75,12 @@ def test_a_later_shot_is_the_trajectory_on_its_own_history(model, together):
     expected = trajectory(*fixed, model.params["dit"], conditions, negative, noise, GUIDANCE)[:, -1]
     np.testing.assert_allclose(latents, expected, atol=1e-3 * float(jnp.abs(expected).max()))
     other = trajectory(
-        *fixed, model.params["dit"], conditions.replace(context=0 * given.context), negative, noise, GUIDANCE
+        *fixed,
+        model.params["dit"],
+        conditions.replace(context=0 * given.context),
+        negative,
+        noise,
+        GUIDANCE,
     )
     assert float(jnp.abs(other[:, -1] - latents).max()) > 0.01 * float(jnp.abs(expected).max())
 

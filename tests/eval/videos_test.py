@@ -6,14 +6,16 @@ import numpy as np
 import pytest
 
 from shotstream_jax.core.errors import InputError
-from shotstream_jax.data.world.plot import WorldConfig
-from shotstream_jax.data.world.source import WorldSource
 from shotstream_jax.eval import videos
-from shotstream_jax.generate.video import VideoWriter
+from shotstream_jax.media.video import VideoWriter
+from shotstream_jax.world.plot import WorldConfig
+from shotstream_jax.world.source import WorldSource
 
 
 def write(folder, name, shots, frames):
-    script = {"global_caption": "A film."} | {f"shot{k}": "Something happens." for k in range(1, shots + 1)}
+    script = {"global_caption": "A film."} | {
+        f"shot{k}": "Something happens." for k in range(1, shots + 1)
+    }
     (folder / f"{name}.json").write_text(json.dumps(script))
     with VideoWriter(folder / f"{name}.mp4", 8) as video:
         video.write(frames)
@@ -32,7 +34,9 @@ def test_a_folder(tmp_path, capsys):
     }  # fmt: skip
     assert len({len(film.story.shots) for film in films}) == 2
     assert result["figures"]["motion"]["count"] == sum(len(film.story.shots) for film in films)
-    assert [len(v["motion"]) for v in result["videos"].values()] == [len(film.story.shots) for film in films]
+    assert [len(v["motion"]) for v in result["videos"].values()] == [
+        len(film.story.shots) for film in films
+    ]
     assert "sca" in capsys.readouterr().out
 
 

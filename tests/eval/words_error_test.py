@@ -6,18 +6,20 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from shotstream_jax.checkpoint.load import load_tokenizer, preset_of
 from shotstream_jax.core.errors import InputError
-from shotstream_jax.data.pipeline import token_ids
-from shotstream_jax.data.world.plot import SUBSETS
+from shotstream_jax.data.batches import token_ids
 from shotstream_jax.eval import words_error
-from shotstream_jax.load import load_tokenizer, preset_of
+from shotstream_jax.world.plot import SUBSETS
 from tests.train.material import make_checkpoint, make_dataset
 
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
     folder = tmp_path_factory.mktemp("words")
-    return make_checkpoint(folder / "model"), make_dataset(folder / "data", 8, 2, caption="{}: a bear")
+    return make_checkpoint(folder / "model"), make_dataset(
+        folder / "data", 8, 2, caption="{}: a bear"
+    )
 
 
 def test_command(folders, tmp_path):
@@ -37,17 +39,25 @@ def test_only_the_target_is_mistold(folders):
     preset = preset_of(checkpoint)
     ids = token_ids(load_tokenizer(preset, checkpoint), preset.dit.text_len)
     wrong_ids = words_error.mistold(ids, "who", SUBSETS["simple"])
-    told, wrong = (next(words_error.read_batches(data, preset, 4, texts)) for texts in (ids, wrong_ids))
-    assert jnp.any(told.conditions.text != wrong.conditions.text, axis=-1)[:, :2].all()  # shot 0 and shot 1, the target
+    told, wrong = (
+        next(words_error.read_batches(data, preset, 4, texts)) for texts in (ids, wrong_ids)
+    )
+    assert jnp.any(told.conditions.text != wrong.conditions.text, axis=-1)[
+        :, :2
+    ].all()  # shot 0 and shot 1, the target
     mixed = words_error.with_target_prompt_of(told, wrong)
     np.testing.assert_array_equal(mixed.conditions.text[:, 0], told.conditions.text[:, 0])
     np.testing.assert_array_equal(mixed.conditions.text[:, 1], wrong.conditions.text[:, 1])
     np.testing.assert_array_equal(mixed.target, told.target)
     embedded = words_error.embedder(checkpoint)(mixed).conditions.text
     assert embedded.shape == (*mixed.conditions.text.shape, preset.dit.text_dim)
-    assert jnp.any(embedded[:, 1] != embedded[:, 0]) and not jnp.any(embedded[:, 2:])  # no prompt there
+    assert jnp.any(embedded[:, 1] != embedded[:, 0]) and not jnp.any(
+        embedded[:, 2:]
+    )  # no prompt there
 
 
 def test_mistakes(folders, tmp_path):
     with pytest.raises(InputError, match="was made for test, the checkpoint is tiny"):
-        words_error.main(["--checkpoint=tiny", f"--data={folders[1]}", f"--out={tmp_path / 'a.json'}"])
+        words_error.main(
+            ["--checkpoint=tiny", f"--data={folders[1]}", f"--out={tmp_path / 'a.json'}"]
+        )

@@ -13,7 +13,7 @@ import pytest
 from shotstream_jax import cli
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.generate import __main__ as app
-from shotstream_jax.generate.video import VideoWriter, partial_path
+from shotstream_jax.media.video import VideoWriter, partial_path
 from shotstream_jax.presets import find_preset
 
 STORY = {"global_caption": "A fox.", "shot1": "It wakes.", "shot2": "It runs." + " and runs" * 100}
@@ -45,13 +45,28 @@ def read_video(path) -> np.ndarray:
 
 
 def test_a_story_from_file_to_video(run, tmp_path, caplog):
-    code, _ = run("--story", "story.json", "--out", "o/x.mp4", "--report", "o/r.json", "--save-story", "kept", *SMALL)
+    code, _ = run(
+        "--story",
+        "story.json",
+        "--out",
+        "o/x.mp4",
+        "--report",
+        "o/r.json",
+        "--save-story",
+        "kept",
+        *SMALL,
+    )
     assert code == 0
     assert sorted(p.name for p in (tmp_path / "o").iterdir()) == ["r.json", "x.mp4"]
     video = read_video(tmp_path / "o/x.mp4")
     assert video.shape == (2 * SHOT, 32, 48, 3)
     report = json.loads((tmp_path / "o/r.json").read_text())
-    assert report["frames"] == 2 * SHOT and report["shots"] == 2 and report["preset"] == "tiny" and report["seed"] == 0
+    assert (
+        report["frames"] == 2 * SHOT
+        and report["shots"] == 2
+        and report["preset"] == "tiny"
+        and report["seed"] == 0
+    )
     assert [(c["shot"], c["chunk"], c["frames"]) for c in report["chunks"]] == [
         (0, 0, SHOT - 3 * TIME),
         (0, 1, 3 * TIME),
@@ -60,17 +75,26 @@ def test_a_story_from_file_to_video(run, tmp_path, caplog):
     ]
     assert all(c["seconds"] > 0 for c in report["chunks"])
     assert report["first_frames_s"]["cold"] > 0 < report["first_frames_s"]["warm"]
-    assert report["fps"] > 0 and report["peak_rss_mb"] > 100 and report["device"] and report["versions"]["jax"]
+    assert (
+        report["fps"] > 0
+        and report["peak_rss_mb"] > 100
+        and report["device"]
+        and report["versions"]["jax"]
+    )
     assert "shot 1 has words that tiny's vocabulary lacks: It, wakes" in caplog.text
     assert "shot 2 is too long: its last" in caplog.text
     # What would end in a conflict after a shot's work is refused before it.
     code, err = run("--story", "story.json", "--out", "o/x.mp4", "--save-story", "kept", *SMALL)
     assert code == 2 and "kept already goes on after shot 0" in err
-    code, err = run("--continue-story", "kept", "--at", "1", "--story", "story.json", "--config.video.height=64")
+    code, err = run(
+        "--continue-story", "kept", "--at", "1", "--story", "story.json", "--config.video.height=64"
+    )
     assert code == 2 and "its own seed and format" in err
     # The kept story goes on from any shot, typed or from a file.
     (tmp_path / "more.txt").write_text(STORY["shot2"] + "\n")
-    code, _ = run("--continue-story", "kept", "--at", "1", "--prompts", "more.txt", "--out", "again.mp4")
+    code, _ = run(
+        "--continue-story", "kept", "--at", "1", "--prompts", "more.txt", "--out", "again.mp4"
+    )
     assert code == 0
     again = read_video(tmp_path / "again.mp4").astype(float)
     assert again.shape == (SHOT, 32, 48, 3)
@@ -90,16 +114,28 @@ def test_a_story_from_file_to_video(run, tmp_path, caplog):
         (["--story", "story.json", "--config", "nope.py"], "there is no config file nope.py"),
         (["--story", "story.json", "--config.video.heigt=3"], 'Did you mean "height"'),
         (["--story", "story.json", "--config.video.height=x"], "config.video.height=x"),
-        (["--story", "story.json", "--config.video.height=100"], "height 100 is no multiple of 8; try 96"),
+        (
+            ["--story", "story.json", "--config.video.height=100"],
+            "height 100 is no multiple of 8; try 96",
+        ),
         (
             ["--story", "story.json", "--config.video.shot_frames=4"],
             "4 latent frames is no multiple of the chunk, 3; try 3",
         ),
         (["--story", "story.json", "--config.dtype=int4"], "int4"),
         (["--story", "story.json", "--config.quantize=int4"], "choose one of none, int8, fp8"),
-        (["--story", "story.json", "--config.mesh.tensor=3"], "4 heads do not divide over mesh.tensor=3"),
-        (["--story", "story.json", "--config.mesh.sequence=9"], "sequence=9 needs 9 devices, there are 8"),
-        (["--story", "story.json", "--config.mesh.data=2"], "1 stories do not divide over mesh.data=2"),
+        (
+            ["--story", "story.json", "--config.mesh.tensor=3"],
+            "4 heads do not divide over mesh.tensor=3",
+        ),
+        (
+            ["--story", "story.json", "--config.mesh.sequence=9"],
+            "sequence=9 needs 9 devices, there are 8",
+        ),
+        (
+            ["--story", "story.json", "--config.mesh.data=2"],
+            "1 stories do not divide over mesh.data=2",
+        ),
         (["--story", "story.json", "--checkpoint", "nowhere"], "checkpoint nowhere is neither"),
         (["--story", "story.json", "--out", "x.avi"], "must end in .mp4"),
         (["--story", "story.json", "--out", "/proc/x/y.mp4"], "cannot write /proc/x/y.mp4"),
@@ -111,9 +147,26 @@ def test_a_story_from_file_to_video(run, tmp_path, caplog):
         (["--story", ""], "--story is empty"),
         (["--story", "story.json", "--checkpoint", ""], "--checkpoint is empty"),
         (["--story", "story.json", "--seed", str(2**63)], "does not fit in 64 bits"),
-        (["--story", "story.json", "--config.video.fps=100000"], "fps 100000 must be a whole number from 1 to 1000"),
-        (["--story", "story.json", "--config.dtype=int4", "--save-story", "kept", "--out", "new/x.mp4"], "int4"),
-        (["--story", "story.json", "--report", "/proc/r.json", "--save-story", "kept"], "cannot write /proc/r.json"),
+        (
+            ["--story", "story.json", "--config.video.fps=100000"],
+            "fps 100000 must be a whole number from 1 to 1000",
+        ),
+        (
+            [
+                "--story",
+                "story.json",
+                "--config.dtype=int4",
+                "--save-story",
+                "kept",
+                "--out",
+                "new/x.mp4",
+            ],
+            "int4",
+        ),
+        (
+            ["--story", "story.json", "--report", "/proc/r.json", "--save-story", "kept"],
+            "cannot write /proc/r.json",
+        ),
         (["--story", "story.json", "--save-story", "story.json"], "story.json is a file"),
         (["--story", "story.json", "--out", "x" * 300 + ".mp4"], "File name too long"),
     ],

@@ -18,9 +18,13 @@ INSTRUCTION = re.compile(r"= \w+\[([\d,]+)\]\S* ([\w-]+)\(")
 def test_no_copy_of_the_cache_in_a_chunk_step():
     preset, grid = MODEL.preset, (4, 6)
     caches = MODEL.student.init_caches(1, *grid)
-    noise = jnp.zeros((len(preset.steps.nominal), 1, preset.memory.chunk, *grid, preset.dit.channels))
+    noise = jnp.zeros(
+        (len(preset.steps.nominal), 1, preset.memory.chunk, *grid, preset.dit.channels)
+    )
     ids = FrameIds(*(jnp.zeros((1, preset.memory.chunk), jnp.int32) for _ in range(2)))
-    program = steps.chunk_step.lower(MODEL.student, MODEL.params["dit"], noise, ids, caches, preset.steps).compile()
+    program = steps.chunk_step.lower(
+        MODEL.student, MODEL.params["dit"], noise, ids, caches, preset.steps
+    ).compile()
     a_layer = caches.frames.keys.size // preset.dit.layers
     shape = caches.frames.keys.shape
     seen, bad = set(), []

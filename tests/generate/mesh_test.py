@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
+from shotstream_jax.aot.hlo import collectives
 from shotstream_jax.core.errors import InputError
-from shotstream_jax.core.hlo import collectives
 from shotstream_jax.core.sharding import param_shardings, part_mesh
 from shotstream_jax.generate import shot as steps
 from shotstream_jax.generate import stream
@@ -22,12 +22,22 @@ from shotstream_jax.testing import tiny_model, tiny_preset
 MODEL = tiny_model()
 CAPTIONS = ["a fox wakes", "it runs", "it sleeps"]
 MESHES = [{"tensor": 2}, {"sequence": 2}, {"sequence": 2, "tensor": 2}]
-COMPILED = (steps.encode_prompt, steps.new_caches, steps.prefill, steps.chunk_step, steps.commit, steps.encode_frame)
+COMPILED = (
+    steps.encode_prompt,
+    steps.new_caches,
+    steps.prefill,
+    steps.chunk_step,
+    steps.commit,
+    steps.encode_frame,
+)
 
 
 def on_mesh(model: Model, **lengths: int) -> Model:
     mesh = part_mesh(lengths)
-    params = {part: jax.device_put(tree, param_shardings(mesh, part, tree)) for part, tree in model.params.items()}
+    params = {
+        part: jax.device_put(tree, param_shardings(mesh, part, tree))
+        for part, tree in model.params.items()
+    }
     return dataclasses.replace(model, params=params)
 
 
@@ -75,13 +85,18 @@ def test_the_story_of_one_device(alone, lengths, monkeypatch):
     assert fits(model.params["dit"]["blocks"]["ffn_in"]["kernel"], mesh, None, None, "tensor")
     assert fits(model.params["text"]["blocks"]["o"]["kernel"], mesh, None, "tensor")
     place = made[-1].story.shots[0].latents[0].devices()
-    assert place == ({jax.devices()[2]} if lengths == {"tensor": 2} else set(jax.devices()[: mesh.size]))
+    assert place == (
+        {jax.devices()[2]} if lengths == {"tensor": 2} else set(jax.devices()[: mesh.size])
+    )
     assert jax.sharding.get_abstract_mesh().empty  # the caller's own work is left alone
 
 
 def test_stories_over_the_data_axis(alone):
     model = on_mesh(MODEL, data=2, tensor=2)
-    stories = [(stream.new_story(model, "A fox.", 3), CAPTIONS[:1]), (stream.new_story(model, seed=4), ["a hen"])]
+    stories = [
+        (stream.new_story(model, "A fox.", 3), CAPTIONS[:1]),
+        (stream.new_story(model, seed=4), ["a hen"]),
+    ]
     made = [chunk for which, chunk in stream.stream_stories(model, stories) if which == 0]
     assert_same(made, alone[: len(made)])
     with pytest.raises(InputError, match=r"1 stories do not divide over mesh.data=2"):
@@ -90,9 +105,13 @@ def test_stories_over_the_data_axis(alone):
 
 def test_no_cache_is_sent():
     """The largest single collective of a chunk is smaller than one layer's keys on one device."""
-    model = on_mesh(tiny_model(tiny_preset(MemoryConfig(context=4, chunk=2, window=12))), sequence=2, tensor=2)
+    model = on_mesh(
+        tiny_model(tiny_preset(MemoryConfig(context=4, chunk=2, window=12))), sequence=2, tensor=2
+    )
     preset, grid = model.preset, (4, 6)
-    noise = jnp.zeros((len(preset.steps.nominal), 1, preset.memory.chunk, *grid, preset.dit.channels))
+    noise = jnp.zeros(
+        (len(preset.steps.nominal), 1, preset.memory.chunk, *grid, preset.dit.channels)
+    )
     ids = FrameIds(*(jnp.zeros((1, preset.memory.chunk), jnp.int32) for _ in range(2)))
     with model.on_mesh():
         caches = steps.new_caches(model.student, 1, *grid)
@@ -111,7 +130,10 @@ def test_no_cache_is_sent():
 
 def test_each_device_decodes_its_rows():
     """A quarter of the work on four devices; only the rows at the edges and the middle's attention are sent."""
-    model, latents = on_mesh(MODEL, sequence=2, tensor=2), jnp.ones((1, 2, 16, 24, MODEL.preset.dit.channels))
+    model, latents = (
+        on_mesh(MODEL, sequence=2, tensor=2),
+        jnp.ones((1, 2, 16, 24, MODEL.preset.dit.channels)),
+    )
     alone = steps.decode_first.lower(MODEL.vae, MODEL.params["vae"], latents).compile()
     with model.on_mesh("vae"):
         shared = steps.decode_first.lower(model.vae, model.params["vae"], latents).compile()
@@ -127,7 +149,10 @@ def test_each_device_decodes_its_rows():
     "lengths, message",
     [
         ({"tensor": 8}, "2 heads do not divide over mesh.tensor=8: choose a divisor of 2"),
-        ({"sequence": 4}, "a frame's 6 tokens do not divide over mesh.sequence=4: choose a divisor of 6"),
+        (
+            {"sequence": 4},
+            "a frame's 6 tokens do not divide over mesh.sequence=4: choose a divisor of 6",
+        ),
         ({"sequence": 16}, "a mesh of sequence=16 needs 16 devices, there are 8"),
     ],
 )

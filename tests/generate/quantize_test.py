@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from jax.sharding import PartitionSpec
 
+from shotstream_jax.checkpoint.load import cast, load, save
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.sharding import make_mesh
 from shotstream_jax.dit.lora import targets
 from shotstream_jax.generate import shot as steps
 from shotstream_jax.generate.stream import stream_generate
-from shotstream_jax.load import cast, load, save
 from shotstream_jax.memory.cache import FrameIds
 from shotstream_jax.model import Model, random_params
 from shotstream_jax.nn.quantize import quantize_blocks
@@ -26,7 +26,9 @@ MODEL = tiny_model()
 # Largest relative error of a chunk's latents.
 BOUND = {"int8": 0.015, "fp8": 0.04}
 MESH = {"fsdp": 2, "sequence": 2, "tensor": 2}
-DOT = re.compile(r"\.dot_general.*: \(tensor<([\dx]+)x(\w+)>, tensor<([\dx]+)x(\w+)>\) -> tensor<[\dx]+x(\w+)>")
+DOT = re.compile(
+    r"\.dot_general.*: \(tensor<([\dx]+)x(\w+)>, tensor<([\dx]+)x(\w+)>\) -> tensor<[\dx]+x(\w+)>"
+)
 # The captions' keys and values are in the cache, so a chunk step is not even given their weights.
 UNUSED = {("cross_attn", "k"), ("cross_attn", "v")}
 NAMES = {"int8": ("i8", "i32"), "fp8": ("f8E4M3FN", "f32")}
@@ -36,7 +38,9 @@ NAMES = {"int8": ("i8", "i32"), "fp8": ("f8E4M3FN", "f32")}
 def quantized(to: str, dtype: str = "float32") -> Model:
     kind = jnp.dtype(dtype)
     params = cast(random_params(tiny_preset(), 0), kind)
-    return dataclasses.replace(MODEL, params=params | {"dit": quantize_blocks(params["dit"], to)}, dtype=kind)
+    return dataclasses.replace(
+        MODEL, params=params | {"dit": quantize_blocks(params["dit"], to)}, dtype=kind
+    )
 
 
 def arguments(model: Model) -> tuple:
@@ -45,7 +49,14 @@ def arguments(model: Model) -> tuple:
     shape = (len(preset.steps.nominal), 1, preset.memory.chunk, *grid, preset.dit.channels)
     ids = FrameIds(*(jnp.ones((1, preset.memory.chunk), jnp.int32) for _ in range(2)))
     caches = model.student.init_caches(1, *grid)
-    return model.student, model.params["dit"], jax.random.normal(jax.random.key(0), shape), ids, caches, preset.steps
+    return (
+        model.student,
+        model.params["dit"],
+        jax.random.normal(jax.random.key(0), shape),
+        ids,
+        caches,
+        preset.steps,
+    )
 
 
 @functools.cache
@@ -72,8 +83,14 @@ def test_weights_have_8_bits_in_the_compiled_program(to):
     size = lambda to: compiled(to)[0].memory_analysis().argument_size_in_bytes  # noqa: E731
     saved = 0
     for path, before in targets(MODEL.params["dit"]).items():
-        kernel = flax.traverse_util.flatten_dict(quantized(to).params["dit"]["blocks"])[(*path, "kernel")]
-        assert kernel.qvalue.dtype.itemsize == 1 and kernel.scale.shape == (before.shape[0], 1, before.shape[2])
+        kernel = flax.traverse_util.flatten_dict(quantized(to).params["dit"]["blocks"])[
+            (*path, "kernel")
+        ]
+        assert kernel.qvalue.dtype.itemsize == 1 and kernel.scale.shape == (
+            before.shape[0],
+            1,
+            before.shape[2],
+        )
         if path not in UNUSED:
             saved += before.nbytes - kernel.qvalue.nbytes - kernel.scale.nbytes
     assert size("none") - size(to) == saved > 0
@@ -91,7 +108,11 @@ def test_a_story_streams():
 @pytest.mark.parametrize("platform", ["cuda", "tpu", "cpu"])
 @pytest.mark.parametrize("to", NAMES)
 def test_the_programs_matmuls_are_of_8_bits(to, platform):
-    text = steps.chunk_step.trace(*arguments(quantized(to))).lower(lowering_platforms=(platform,)).as_text()
+    text = (
+        steps.chunk_step.trace(*arguments(quantized(to)))
+        .lower(lowering_platforms=(platform,))
+        .as_text()
+    )
     cfg, narrow = MODEL.preset.dit, NAMES[to]
     dots = DOT.findall(text)
     # Of a layer: q, k, v, o; of the captions q, o (keys and values are in the cache); the MLP's two.
@@ -126,5 +147,7 @@ def test_rounded_weights_are_not_saved(tmp_path):
 
 
 def test_an_unknown_name_is_one_line():
-    with pytest.raises(InputError, match="quantize 'int4' is not known; choose one of none, int8, fp8"):
+    with pytest.raises(
+        InputError, match="quantize 'int4' is not known; choose one of none, int8, fp8"
+    ):
         load("tiny", quantize="int4")

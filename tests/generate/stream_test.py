@@ -28,7 +28,9 @@ CHUNKS = MODEL.preset.video.shot_frames // MODEL.preset.memory.chunk
 
 
 def run(captions, **options):
-    return list(stream_generate(MODEL, captions, **({"global_caption": "A fox.", "seed": 3} | options)))
+    return list(
+        stream_generate(MODEL, captions, **({"global_caption": "A fox.", "seed": 3} | options))
+    )
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +51,9 @@ def continued(story: Story, captions):
 
 
 def test_chunks_arrive_in_order_with_their_frames(whole):
-    assert [(c.shot, c.chunk) for c in whole] == [(s, c) for s in range(len(CAPTIONS)) for c in range(CHUNKS)]
+    assert [(c.shot, c.chunk) for c in whole] == [
+        (s, c) for s in range(len(CAPTIONS)) for c in range(CHUNKS)
+    ]
     time, chunk = MODEL.preset.vae.time, MODEL.preset.memory.chunk
     for c in whole:
         count = chunk * time - (time - 1 if c.chunk == 0 else 0)
@@ -66,21 +70,38 @@ def test_live_stream_is_the_scan(whole):
         before = stories[shot - 1] if shot else new_story()
         given = shot_conditions(preset, before, stories[shot].shots[-1].text)
         shape = (len(preset.steps.nominal), 1, preset.memory.chunk, 4, 6, preset.dit.channels)
-        noise = jnp.stack([rng.chunk_noise(jax.random.key(3), 0, shot, c, shape) for c in range(CHUNKS)])
+        noise = jnp.stack(
+            [rng.chunk_noise(jax.random.key(3), 0, shot, c, shape) for c in range(CHUNKS)]
+        )
         caches = student.init_caches(1, 4, 6)
         params = MODEL.params["dit"]
-        caches = steps.prefill(student, params, given.context, given.context_ids, given.text, caches)
-        latents = steps.generate_latents(student, params, noise, given.chunk_ids, caches, preset.steps)
+        caches = steps.prefill(
+            student, params, given.context, given.context_ids, given.text, caches
+        )
+        latents = steps.generate_latents(
+            student, params, noise, given.chunk_ids, caches, preset.steps
+        )
         mine = [c for c in whole if c.shot == shot]
-        np.testing.assert_allclose(jnp.concatenate([c.latents for c in mine])[None], latents, atol=1e-4)
+        np.testing.assert_allclose(
+            jnp.concatenate([c.latents for c in mine])[None], latents, atol=1e-4
+        )
         video = codec.to_uint8(codec.decode(MODEL.vae, MODEL.params["vae"], latents))[0]
         assert np.abs(frames(mine).astype(int) - np.asarray(video)).max() <= 1
 
 
 def test_compiled_once(whole):
     """No program depends on the shot, the chunk or the prompt; only decoding has a first and a later variant."""
-    compiled = (steps.encode_prompt, steps.prefill, steps.chunk_step, steps.commit, steps.encode_frame)
-    before = {f: f._cache_size() for f in (*compiled, steps.decode_first, steps.decode_next, steps.take_frame)}
+    compiled = (
+        steps.encode_prompt,
+        steps.prefill,
+        steps.chunk_step,
+        steps.commit,
+        steps.encode_frame,
+    )
+    before = {
+        f: f._cache_size()
+        for f in (*compiled, steps.decode_first, steps.decode_next, steps.take_frame)
+    }
     run(["another story", "entirely, with a longer prompt"], seed=9)
     assert {f: f._cache_size() for f in before} == before
     jax.clear_caches()
@@ -101,7 +122,9 @@ def test_the_next_prompt_is_pulled_when_it_is_needed():
 def test_the_autoencoder_may_have_a_device_of_its_own(whole):
     params = MODEL.params | {"vae": jax.device_put(MODEL.params["vae"], jax.devices()[1])}
     apart = list(
-        stream_generate(dataclasses.replace(MODEL, params=params), CAPTIONS[:2], global_caption="A fox.", seed=3)
+        stream_generate(
+            dataclasses.replace(MODEL, params=params), CAPTIONS[:2], global_caption="A fox.", seed=3
+        )
     )
     assert np.array_equal(frames(apart), frames(whole[: 2 * CHUNKS]))
     assert apart[-1].latents.devices() == {jax.devices()[0]}
@@ -134,15 +157,24 @@ def test_stories_side_by_side_are_those_alone(whole):
     """With their own seeds, prompts, numbers of shots and lengths of a shot."""
     video, chunk = MODEL.preset.video, MODEL.preset.memory.chunk
     longer = dataclasses.replace(video, shot_frames=video.shot_frames + chunk)
-    owl, hen = stream.new_story(MODEL, "An owl.", 5, longer), stream.new_story(MODEL, "A hen.", 6, longer)
+    owl, hen = (
+        stream.new_story(MODEL, "An owl.", 5, longer),
+        stream.new_story(MODEL, "A hen.", 6, longer),
+    )
     stories = [(new_story(), CAPTIONS[:3]), (owl, ["owl one"]), (hen, iter(["hen one", "hen two"]))]
     together = [[] for _ in stories]
     for which, chunk in stream.stream_stories(MODEL, stories):
         together[which].append(chunk)
-    alone = [whole[: 3 * CHUNKS], continued(owl, ["owl one"]), continued(hen, ["hen one", "hen two"])]
+    alone = [
+        whole[: 3 * CHUNKS],
+        continued(owl, ["owl one"]),
+        continued(hen, ["hen one", "hen two"]),
+    ]
     for mine, other in zip(together, alone, strict=True):
         assert [(c.shot, c.chunk) for c in mine] == [(c.shot, c.chunk) for c in other]
-        np.testing.assert_allclose(*(jnp.stack([c.latents for c in chunks]) for chunks in (mine, other)), atol=1e-4)
+        np.testing.assert_allclose(
+            *(jnp.stack([c.latents for c in chunks]) for chunks in (mine, other)), atol=1e-4
+        )
         assert np.abs(frames(mine).astype(int) - frames(other)).max() <= 1
     with pytest.raises(InputError, match="one picture size"):
         wide = stream.new_story(MODEL, video=VideoFormat(height=8, width=16, shot_frames=6))
@@ -162,7 +194,10 @@ def test_memory_is_bounded_and_everything_is_encoded_once(monkeypatch):
         original = getattr(steps, name)
         monkeypatch.setattr(steps, name, lambda *a, n=name, f=original: counts.update([n]) or f(*a))
     chunks = run(CAPTIONS)
-    budget, length = MODEL.preset.memory.context, MODEL.preset.vae.pixel_frames(MODEL.preset.video.shot_frames)
+    budget, length = (
+        MODEL.preset.memory.context,
+        MODEL.preset.vae.pixel_frames(MODEL.preset.video.shot_frames),
+    )
     kept = [len(candidates(s, s * length, length, budget)) for s in range(len(CAPTIONS))]
     assert counts == {"encode_prompt": len(CAPTIONS), "encode_frame": sum(kept)}
     for shot, story in enumerate(c.story for c in chunks if c.story):
@@ -178,7 +213,8 @@ def test_a_kept_story_goes_on_as_if_uninterrupted(whole, tmp_path):
         story = Story.load(tmp_path / "story", at)
         assert story.next_shot == at
         assert np.array_equal(
-            frames(continued(story, CAPTIONS[at : at + 2])), frames(whole[at * CHUNKS : (at + 2) * CHUNKS])
+            frames(continued(story, CAPTIONS[at : at + 2])),
+            frames(whole[at * CHUNKS : (at + 2) * CHUNKS]),
         )
 
 
@@ -192,7 +228,10 @@ def test_a_fork_is_a_story_of_its_own(whole, tmp_path):
     with pytest.raises(InputError, match="another take of shot 2: fork"):
         other[-1].story.save(tmp_path / "story")
     other[-1].story.save(tmp_path / "fork")
-    assert [r.caption for r in Story.load(tmp_path / "fork").shots] == [*CAPTIONS[:2], "told differently"]
+    assert [r.caption for r in Story.load(tmp_path / "fork").shots] == [
+        *CAPTIONS[:2],
+        "told differently",
+    ]
     assert Story.load(tmp_path / "story").shots[-1].caption == CAPTIONS[2]
     with pytest.raises(InputError, match="not empty"):
         Story.fork(tmp_path / "story", 2, tmp_path / "fork")
@@ -238,7 +277,9 @@ def test_a_damaged_head_is_one_line(tmp_path, change):
         Story.load(tmp_path)
 
 
-@pytest.mark.parametrize("field, value", [("number", 3), ("length", 5), ("caption", 7), ("extra", 1)])
+@pytest.mark.parametrize(
+    "field, value", [("number", 3), ("length", 5), ("caption", 7), ("extra", 1)]
+)
 def test_a_damaged_record_is_one_line(whole, tmp_path, field, value):
     whole[CHUNKS - 1].story.save(tmp_path)
     path = tmp_path / "shot_000000.npz"

@@ -17,7 +17,10 @@ def normal(seed: int, *shape: int) -> jax.Array:
 
 def test_every_device_writes_its_own_stories():
     """The values of one device, every story at its own offset; and nothing is sent."""
-    buffer, new = KV(normal(0, 3, BATCH, 2, 10, 4), normal(1, 3, BATCH, 2, 10, 4)), normal(2, BATCH, 2, 2, 4)
+    buffer, new = (
+        KV(normal(0, 3, BATCH, 2, 10, 4), normal(1, 3, BATCH, 2, 10, 4)),
+        normal(2, BATCH, 2, 2, 4),
+    )
     token = jnp.arange(BATCH, dtype=jnp.int32)
     want = put(buffer, 1, new, -new, token)
     np.testing.assert_array_equal(want.keys[1, 5, :, 5:7], new[5])
@@ -31,4 +34,6 @@ def test_every_device_writes_its_own_stories():
         got = compiled(buffer, new, token, jnp.int32(1))
     jax.tree.map(np.testing.assert_array_equal, got, want)
     assert got.keys.sharding.is_equivalent_to(lie(None, rows, "tensor"), 5)
-    assert not any(word in compiled.as_text() for word in ("all-reduce", "all-gather", "collective-permute"))
+    assert not any(
+        word in compiled.as_text() for word in ("all-reduce", "all-gather", "collective-permute")
+    )

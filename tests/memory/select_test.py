@@ -21,7 +21,9 @@ def test_candidates_are_exactly_what_is_asked_for(seed):
             assert starts[shot] <= frame < starts[shot + 1]
             asked[int(shot)].add(int(frame))
     for shot in range(20 - budget):  # the last ones are not asked for everything yet
-        assert set(candidates(shot, int(starts[shot]), lengths[shot], budget).tolist()) == asked[shot]
+        assert (
+            set(candidates(shot, int(starts[shot]), lengths[shot], budget).tolist()) == asked[shot]
+        )
 
 
 def test_kept_frames_of_the_default_shot():

@@ -22,7 +22,9 @@ def _inputs(dtype):
 
 @pytest.mark.parametrize("dtype", TOLERANCE)
 @pytest.mark.parametrize("length", [None, (30, 7)])
-@pytest.mark.parametrize("tile", [1, 200, 2**20])  # single queries; some queries of one head; all at once
+@pytest.mark.parametrize(
+    "tile", [1, 200, 2**20]
+)  # single queries; some queries of one head; all at once
 def test_tiles_agree_with_all_scores_at_once(dtype, length, tile, monkeypatch):
     monkeypatch.setattr(kernels, "_TILE", tile)
     *qkv, weight = _inputs(dtype)
@@ -46,9 +48,14 @@ def test_tiles_see_the_longest_story(longest, monkeypatch):
     q, keys, values, _ = _inputs(jnp.float32)
     length = jnp.array([1, longest])
     stop = -(-longest // 4) * 4
-    junk = (a.at[:, :, stop:].set(jnp.nan) for a in (keys, values))  # a mask alone would leave 0·nan
+    junk = (
+        a.at[:, :, stop:].set(jnp.nan) for a in (keys, values)
+    )  # a mask alone would leave 0·nan
     np.testing.assert_allclose(
-        kernels.tiled(q, *junk, length), kernels.exact(q, keys, values, length), rtol=1e-5, atol=1e-6
+        kernels.tiled(q, *junk, length),
+        kernels.exact(q, keys, values, length),
+        rtol=1e-5,
+        atol=1e-6,
     )
 
 
@@ -76,7 +83,9 @@ def test_splash_agrees(length, monkeypatch):
         out, pullback = jax.vjp(lambda *qkv: form(*qkv, None), q, k, v)
         return out, *pullback(weight)
 
-    ours = jax.jit(lambda *qkv: results(functools.partial(splash.splash, interpret=True), *qkv))(*qkv)
+    ours = jax.jit(lambda *qkv: results(functools.partial(splash.splash, interpret=True), *qkv))(
+        *qkv
+    )
     theirs = jax.jit(lambda *qkv: results(kernels.exact, *qkv))(*qkv)
     for a, b in zip(ours, theirs, strict=True):
         assert np.linalg.norm(a - b) / np.linalg.norm(b) < TOLERANCE[jnp.float32]
@@ -90,13 +99,18 @@ def test_splash_skips_keys_beyond_the_length():
     np.testing.assert_allclose(out, 1, rtol=1e-6)
 
 
-@pytest.mark.parametrize("tokens, slots", [(60, 128), (1000, 1024), (27 * 390, 10752), (27 * 1560, 42240)])
+@pytest.mark.parametrize(
+    "tokens, slots", [(60, 128), (1000, 1024), (27 * 390, 10752), (27 * 1560, 42240)]
+)
 def test_a_cache_has_whole_blocks(tokens, slots):
     """So that no pass copies it. The last two are Wan's at 240×416 and 480×832."""
     assert splash.whole_blocks(tokens) == splash.whole_blocks(slots) == slots
-    assert attention.cache_slots(tokens, 128) == slots and attention.cache_slots(tokens, 64) == tokens
+    assert (
+        attention.cache_slots(tokens, 128) == slots and attention.cache_slots(tokens, 64) == tokens
+    )
     shapes = [
-        jax.ShapeDtypeStruct((1, 1, *shape), jnp.bfloat16) for shape in ((1, 128, 128), (slots, 128), (slots, 128))
+        jax.ShapeDtypeStruct((1, 1, *shape), jnp.bfloat16)
+        for shape in ((1, 128, 128), (slots, 128), (slots, 128))
     ]
     traced = jax.make_jaxpr(lambda *qkv: splash.splash(*qkv, jnp.array([tokens])))(*shapes)
     assert not any(equation.primitive.name == "pad" for equation in traced.eqns)

@@ -27,7 +27,9 @@ def test_a_linear_multiplies_the_rounded_numbers(to):
     generator = np.random.default_rng(0)
     x, bias = (generator.standard_normal(shape, np.float32) for shape in ((2, 3, 40), (24,)))
     x *= np.array([1e-3, 1, 1e3], np.float32)[:, None]  # every token has a scale of its own
-    kernel = generator.standard_normal((1, 40, 24), np.float32) * np.geomspace(1e-3, 1e3, 24, dtype=np.float32)
+    kernel = generator.standard_normal((1, 40, 24), np.float32) * np.geomspace(
+        1e-3, 1e3, 24, dtype=np.float32
+    )
     leaf = quantize_blocks({"blocks": {"kernel": jnp.asarray(kernel)}}, to)["blocks"]["kernel"]
     params = {"kernel": jax.tree.map(lambda a: a[0], leaf), "bias": jnp.asarray(bias)}
     (tokens, s), (weights, r) = rounded(x, -1, to), rounded(kernel[0], 0, to)
@@ -45,10 +47,16 @@ def test_a_linear_multiplies_the_rounded_numbers(to):
 
 
 def test_unknown_names_and_unfit_devices_are_refused():
-    device = lambda platform, kind, **more: SimpleNamespace(platform=platform, device_kind=kind, **more)  # noqa: E731
-    with pytest.raises(InputError, match=r"quantize 'int4' is not known; choose one of none, int8, fp8"):
+    device = lambda platform, kind, **more: SimpleNamespace(
+        platform=platform, device_kind=kind, **more
+    )  # noqa: E731
+    with pytest.raises(
+        InputError, match=r"quantize 'int4' is not known; choose one of none, int8, fp8"
+    ):
         check_quantize("int4", jax.devices()[0])
-    with pytest.raises(InputError, match=r"fp8: NVIDIA A100 has no such matrix units; choose int8 or none"):
+    with pytest.raises(
+        InputError, match=r"fp8: NVIDIA A100 has no such matrix units; choose int8 or none"
+    ):
         check_quantize("fp8", device("gpu", "NVIDIA A100", compute_capability="8.0"))
     with pytest.raises(InputError, match=r"fp8: TPU v5 lite has no"):
         check_quantize("fp8", device("tpu", "TPU v5 lite"))

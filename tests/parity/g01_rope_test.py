@@ -24,7 +24,9 @@ def test_angles(key, close):
     want = DATA[key]
     match = re.search(r"_d(\d+)(?:_row(\d+))?", key)
     head_dim = int(match[1]) if match else 2 * want.shape[1]
-    positions = np.array([int(match[2])]) if match and match[2] else np.arange(np.atleast_2d(want).shape[0])
+    positions = (
+        np.array([int(match[2])]) if match and match[2] else np.arange(np.atleast_2d(want).shape[0])
+    )
     space = head_dim // 2 // 3
     n = int(positions[-1]) + 1
     # Row and column angles come from the token's place in the grid, so ask for an n×n one's first column and row.
@@ -40,7 +42,9 @@ def test_angles(key, close):
         ],
         axis=-1,
     )
-    turns = {"out/freqs_real": [want], "out/freqs_imag": [want]}.get(key, [np.cos(want), np.sin(want)])
+    turns = {"out/freqs_real": [want], "out/freqs_imag": [want]}.get(
+        key, [np.cos(want), np.sin(want)]
+    )
     got = {"out/freqs_real": got[:1], "out/freqs_imag": got[1:]}.get(key, got)
     for ours, theirs in zip(got, turns, strict=True):
         close(ours, np.atleast_2d(theirs), key)
@@ -51,7 +55,9 @@ def test_applied(key, close):
     x = jnp.asarray(DATA["in/x_pad" if key.endswith("_pad") else "in/x"])
     frames, *grid = (int(n) for n in DATA["in/grid"][0])
     start = int(m[1]) if (m := re.search(r"start(\d+)", key)) else 0
-    flags = DATA["in/flags"] if "dynamic" in key and "zeroflags" not in key else np.zeros(frames, int)
+    flags = (
+        DATA["in/flags"] if "dynamic" in key and "zeroflags" not in key else np.zeros(frames, int)
+    )
     rotation = rotations(start + np.arange(frames)[None], flags[None], tuple(grid), x.shape[-1])
     rotation = rotation.reshape(2, 1, 1, -1, rotation.shape[-1])
     # Tokens beyond the grid pass unrotated: cos 1, sin 0.

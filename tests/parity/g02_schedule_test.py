@@ -25,7 +25,9 @@ CASES = {
     "add_noise": lambda: TRAIN.add_noise(X_0, NOISE, T),
     # The reference notes that one t a frame gives the same; so must ours.
     "add_noise_2d_equal": lambda: np.float32(
-        np.array_equal(TRAIN.add_noise(X_0[None], NOISE[None], T[None])[0], TRAIN.add_noise(X_0, NOISE, T))
+        np.array_equal(
+            TRAIN.add_noise(X_0[None], NOISE[None], T[None])[0], TRAIN.add_noise(X_0, NOISE, T)
+        )
     ),
     "training_weight": lambda: TRAIN.weight(T),
     "pred_x0": lambda: TRAIN.velocity_to_x0(FLOW, X_T, T),
@@ -35,7 +37,9 @@ CASES = {
     "step50": lambda: SAMPLE.euler_step(FLOW, T, X_T),
     "step50_to_final": lambda: SAMPLE.velocity_to_x0(FLOW, X_T, T),
 }
-SKIPPED = {"step50_batched": "the reference jumps to σ = 0 for all items if one is at the end (spec: each its own)"}
+SKIPPED = {
+    "step50_batched": "the reference jumps to σ = 0 for all items if one is at the end (spec: each its own)"
+}
 UNKNOWN = [k for k in DATA if k.startswith("out/") and k[4:] not in CASES | SKIPPED]
 
 

@@ -40,7 +40,11 @@ def test_outputs(case, close):
 @pytest.mark.parametrize("case", list(CASES)[:3], ids=lambda case: f"g03-gradients-{case}")
 def test_gradients(case, close_gradients):
     frame_ids, text = CASES[case]
-    x, proj, t = video_last(DATA["in/x"]), video_last(DATA["in/proj"]), jnp.asarray(DATA["in/timestep"][:, 0])
+    x, proj, t = (
+        video_last(DATA["in/x"]),
+        video_last(DATA["in/proj"]),
+        jnp.asarray(DATA["in/timestep"][:, 0]),
+    )
     loss = lambda params: jnp.sum(velocity(params, x, t, frame_ids, text) * proj)  # noqa: E731
     grads = jax.jit(jax.grad(loss))(jax.tree.map(jnp.asarray, weights("dit", "teacher")))
     close_gradients(dit_public(grads), gradients(f"g03_teacher__{case}"))

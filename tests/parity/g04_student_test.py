@@ -11,7 +11,17 @@ from shotstream_jax.core.errors import InputError
 from shotstream_jax.dit.student import Student, causal_groups
 from shotstream_jax.flow.schedule import Schedule
 from shotstream_jax.memory.window import MemoryConfig
-from tests.parity.reference import CHUNK, CONFIG, DIT, arrays, dit_public, gradients, ids, video_last, weights
+from tests.parity.reference import (
+    CHUNK,
+    CONFIG,
+    DIT,
+    arrays,
+    dit_public,
+    gradients,
+    ids,
+    video_last,
+    weights,
+)
 
 DATA = arrays("g04_student_train.npz")
 FLAGS, EMBEDS = DATA["in/flags"], jnp.asarray(DATA["in/embeds"])[None]
@@ -24,8 +34,12 @@ NOT_REPRODUCED = {
 
 def skippable(cases: list[str]) -> list:
     """Cases that the spec says are not to be reproduced are skipped by name, with the reason."""
-    reason = lambda case: next((r for pattern, r in NOT_REPRODUCED.items() if re.search(pattern, case)), None)  # noqa: E731
-    return [pytest.param(c, marks=pytest.mark.skip(reason=reason(c))) if reason(c) else c for c in cases]
+    reason = lambda case: next(
+        (r for pattern, r in NOT_REPRODUCED.items() if re.search(pattern, case)), None
+    )  # noqa: E731
+    return [
+        pytest.param(c, marks=pytest.mark.skip(reason=reason(c))) if reason(c) else c for c in cases
+    ]
 
 
 OUTPUTS = [k.split("/")[1] for k in DATA if re.match(r"out/\w+/flow_pred", k)]
@@ -40,7 +54,9 @@ def memory_of(case: str) -> MemoryConfig:
 
 def inputs(case: str):
     phase = np.zeros_like(FLAGS) if "noflags" in case else FLAGS
-    frame_ids, text = (ids(phase, FLAGS), EMBEDS) if "multi" in case else (ids(phase), EMBEDS[:, :1])
+    frame_ids, text = (
+        (ids(phase, FLAGS), EMBEDS) if "multi" in case else (ids(phase), EMBEDS[:, :1])
+    )
     return video_last(DATA["in/x"]), jnp.asarray(DATA["in/timestep"]), frame_ids, text
 
 
@@ -66,12 +82,18 @@ def test_outputs(case, close):
 
 @pytest.mark.parametrize("case", skippable(MASKS), ids=lambda case: f"g04-mask-{case}")
 def test_masks(case):
-    context, frames, chunk, window, sinks = (None if n == "None" else int(n) for n in MASK.fullmatch(case).groups())
-    memory = MemoryConfig(context=context, chunk=chunk, window=window or MemoryConfig.window, sinks=sinks or 0)
+    context, frames, chunk, window, sinks = (
+        None if n == "None" else int(n) for n in MASK.fullmatch(case).groups()
+    )
+    memory = MemoryConfig(
+        context=context, chunk=chunk, window=window or MemoryConfig.window, sinks=sinks or 0
+    )
     assert np.array_equal(frame_mask(memory, frames), DATA[f"out/mask/{case}"])
 
 
-@pytest.mark.parametrize("case", ["a_global_multi", "b_local6_sink3_multi"], ids=lambda case: f"g04-gradients-{case}")
+@pytest.mark.parametrize(
+    "case", ["a_global_multi", "b_local6_sink3_multi"], ids=lambda case: f"g04-gradients-{case}"
+)
 def test_gradients(case, close_gradients):
     student, proj = Student(DIT, memory=memory_of(case)), video_last(DATA["in/proj"])
     loss = lambda params: jnp.sum(student.apply({"params": params}, *inputs(case)) * proj)  # noqa: E731
@@ -83,4 +105,6 @@ def test_a_broken_chunk_is_refused():
     x, t, frame_ids, text = inputs("a_global_multi")
     cut = jax.tree.map(lambda a: a[:, :-1], (x, t, frame_ids))
     with pytest.raises(InputError, match="no multiple of the chunk, 3"):
-        Student(DIT, memory=memory_of("a_global_multi")).apply({"params": weights("dit", "generator")}, *cut, text)
+        Student(DIT, memory=memory_of("a_global_multi")).apply(
+            {"params": weights("dit", "generator")}, *cut, text
+        )

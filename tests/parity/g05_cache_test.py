@@ -18,12 +18,17 @@ DATA = arrays("g05_student_cached.npz")
 CONTEXT, FLAGS, EMBEDS = CONFIG["cond5"], DATA["in/flags"], jnp.asarray(DATA["in/embeds"])[None]
 TOKENS = CONFIG["fs"]
 CALLS = [k.removeprefix("in/x_") for k in DATA if k.startswith("in/x_")]
-VARIANTS = sorted({m[1] for k in DATA if (m := re.match(r"out/(\w+)/prefill/", k)) and not m[1].endswith("_wo")})
-COMPARED = [k.removeprefix("out/train_vs_cache_maxabs/") for k in DATA if k.startswith("out/train_vs_cache")]
-WITHOUT_ROTATION = (
-    "keys cached without rotation, with literal frame numbers: not needed, positions restart at every shot"
+VARIANTS = sorted(
+    {m[1] for k in DATA if (m := re.match(r"out/(\w+)/prefill/", k)) and not m[1].endswith("_wo")}
 )
-SKIPPED = [pytest.param(v, marks=pytest.mark.skip(reason=WITHOUT_ROTATION)) for v in ("global_wo", "local6_sink0_wo")]
+COMPARED = [
+    k.removeprefix("out/train_vs_cache_maxabs/") for k in DATA if k.startswith("out/train_vs_cache")
+]
+WITHOUT_ROTATION = "keys cached without rotation, with literal frame numbers: not needed, positions restart at every shot"
+SKIPPED = [
+    pytest.param(v, marks=pytest.mark.skip(reason=WITHOUT_ROTATION))
+    for v in ("global_wo", "local6_sink0_wo")
+]
 PARAMS = {"params": weights("dit", "generator")}
 
 
@@ -58,14 +63,21 @@ class Case:
 def run(variant: str) -> dict[str, tuple[np.ndarray, np.ndarray, Caches]]:
     """Every call in order: (velocity, x₀, caches after the call; committed if it was the clean one)."""
     case = Case(variant)
-    apply = {name: jax.jit(functools.partial(case.student.apply, method=name)) for name in ("denoise", "commit")}
+    apply = {
+        name: jax.jit(functools.partial(case.student.apply, method=name))
+        for name in ("denoise", "commit")
+    }
     context = video_last(DATA["in/context"])
     caches = case.student.init_caches(1, *context.shape[2:4])
-    caches = case.student.apply(PARAMS, context, case.ids(0, CONTEXT), case.text, caches, method="prefill_context")
+    caches = case.student.apply(
+        PARAMS, context, case.ids(0, CONTEXT), case.text, caches, method="prefill_context"
+    )
     done = {"prefill": (None, None, caches)}
     for call in CALLS:
         (chunk, t), x = parse(call), video_last(DATA[f"in/x_{call}"])
-        v, caches = apply["denoise"](PARAMS, x, jnp.full(1, t, jnp.float32), case.chunk_ids(chunk), caches)
+        v, caches = apply["denoise"](
+            PARAMS, x, jnp.full(1, t, jnp.float32), case.chunk_ids(chunk), caches
+        )
         if t == 0:
             caches = apply["commit"](PARAMS, x, case.chunk_ids(chunk), caches)
         done[call] = (v, Schedule().velocity_to_x0(v, x, jnp.full((1, CHUNK), t)), caches)
@@ -75,7 +87,11 @@ def run(variant: str) -> dict[str, tuple[np.ndarray, np.ndarray, Caches]]:
 def whole(variant: str, call: str) -> np.ndarray:
     """The same velocities by the whole-sequence form: [context, earlier chunks clean, this chunk], all frames."""
     case, (chunk, t) = Case(variant), parse(call)
-    pieces = [DATA["in/context"], *(DATA[f"in/x_c{i}_t0"] for i in range(chunk)), DATA[f"in/x_{call}"]]
+    pieces = [
+        DATA["in/context"],
+        *(DATA[f"in/x_c{i}_t0"] for i in range(chunk)),
+        DATA[f"in/x_{call}"],
+    ]
     x = video_last(np.concatenate(pieces, axis=1))
     times = jnp.zeros(x.shape[:2]).at[:, -CHUNK:].set(t)
     return case.student.apply(PARAMS, x, times, case.ids(0, x.shape[1]), case.text)
@@ -85,7 +101,9 @@ def stored(variant: str, caches: Caches, side: str) -> np.ndarray:
     """Our buffer in the reference's order of frames: [layers, 1, tokens, heads, width] of those visible."""
     memory, fill = Case(variant).student.memory, int(caches.fill[0])
     first = fill - CHUNK
-    frames = [f for r in (*memory.visible_past(first), slice(first, fill)) for f in range(r.start, r.stop)]
+    frames = [
+        f for r in (*memory.visible_past(first), slice(first, fill)) for f in range(r.start, r.stop)
+    ]
     slots = [int(memory.slot(jnp.int32(f // CHUNK * CHUNK))) + f % CHUNK for f in frames]
     tokens = np.concatenate([np.arange(s * TOKENS, (s + 1) * TOKENS) for s in slots])
     return np.swapaxes(np.asarray(getattr(caches.frames, side))[:, :, :, tokens], 2, 3)
@@ -98,7 +116,10 @@ def test_calls(variant, call, close):
     close(velocity, video_last(DATA[f"out/{variant}/{call}/flow_pred"]), "flow")
     close(x_0, video_last(DATA[f"out/{variant}/{call}/pred_x0"]), "x0")
     if parse(call)[1] == 0:  # after another call the reference's cache holds that pass's noisy keys
-        recorded = DATA.get(f"out/{variant}/{call}/cache_k"), DATA.get(f"out/{variant}/{call}/cache_v")
+        recorded = (
+            DATA.get(f"out/{variant}/{call}/cache_k"),
+            DATA.get(f"out/{variant}/{call}/cache_v"),
+        )
         for side, want in zip(("keys", "values"), recorded, strict=True):
             if want is not None:
                 got = stored(variant, caches, side)
@@ -109,7 +130,9 @@ def test_calls(variant, call, close):
 def test_prefill(variant, close):
     *_, caches = run(variant)["prefill"]
     for side in ("keys", "values"):
-        got = np.swapaxes(np.asarray(getattr(caches.frames, side))[:, :, :, : CONTEXT * TOKENS], 2, 3)
+        got = np.swapaxes(
+            np.asarray(getattr(caches.frames, side))[:, :, :, : CONTEXT * TOKENS], 2, 3
+        )
         close(got, DATA[f"out/{variant}/prefill/context_{side[0]}"], side)
     # Prefill itself makes no velocity; the whole-sequence form's context frames are the same pass.
     v = whole(variant, CALLS[0])[:, :CONTEXT]

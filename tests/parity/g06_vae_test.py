@@ -60,9 +60,13 @@ def test_decode(key, close):
 
 @pytest.mark.parametrize("case", ["cached_decode_chunks"], ids=lambda case: f"g06-{case}")
 def test_stream(case, close):
-    stream, frames = jax.jit(codec.decode_first, static_argnums=0)(MODEL, PARAMS, LATENTS[:, :CHUNK])
+    stream, frames = jax.jit(codec.decode_first, static_argnums=0)(
+        MODEL, PARAMS, LATENTS[:, :CHUNK]
+    )
     near(close, frames, video_last(DATA["out/cached_decode_chunk0"]), raw=True)
-    _, frames = jax.jit(codec.decode_next, static_argnums=0)(MODEL, PARAMS, stream, LATENTS[:, CHUNK : 2 * CHUNK])
+    _, frames = jax.jit(codec.decode_next, static_argnums=0)(
+        MODEL, PARAMS, stream, LATENTS[:, CHUNK : 2 * CHUNK]
+    )
     near(close, frames, video_last(DATA["out/cached_decode_chunk1"]), raw=True)
 
 

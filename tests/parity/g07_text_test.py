@@ -23,7 +23,11 @@ PROMPTS = (
 def embed(ids: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     apply = UMT5(T5).apply
     return np.asarray(
-        apply({"params": weights("text", "t5")}, jnp.asarray(ids, jnp.int32), jnp.asarray(lengths, jnp.int32))
+        apply(
+            {"params": weights("text", "t5")},
+            jnp.asarray(ids, jnp.int32),
+            jnp.asarray(lengths, jnp.int32),
+        )
     )
 
 
@@ -42,7 +46,9 @@ def test_embeddings(case, close):
     ids, mask = ENCODED[case]
     mask = np.ones_like(DATA[ids]) if mask is None else DATA[mask]
     want = DATA[f"out/{case}"]
-    if case.startswith("raw"):  # recorded before the padding rows are set to zero, which ours always does
+    if case.startswith(
+        "raw"
+    ):  # recorded before the padding rows are set to zero, which ours always does
         want = want * mask[..., None]
     close(embed(DATA[ids], mask.sum(-1)), want, case)
 

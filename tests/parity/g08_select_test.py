@@ -41,7 +41,11 @@ def test_train(case):
     assert set(flags[len(pick.shots) :]) <= {pick.shots[-1] + 1}
 
 
-INFERENCE = [pytest.param(c, id=f"g08-inference-{i:03d}") for i, c in enumerate(DATA["cases"]) if "inference" in c]
+INFERENCE = [
+    pytest.param(c, id=f"g08-inference-{i:03d}")
+    for i, c in enumerate(DATA["cases"])
+    if "inference" in c
+]
 
 
 @pytest.mark.parametrize("case", INFERENCE)
@@ -59,7 +63,10 @@ def test_inference(case):
         # A stream that remembers the last C shots only picks the same.
         first = max(0, k - budget)
         live = select_context(lengths[first:k], budget, first, int(np.sum(lengths[:first])))
-        assert live.frames.tolist() == pick.frames.tolist() and live.shots.tolist() == pick.shots.tolist()
+        assert (
+            live.frames.tolist() == pick.frames.tolist()
+            and live.shots.tolist() == pick.shots.tolist()
+        )
 
 
 @pytest.mark.parametrize("case", train_cases("target"))
@@ -73,8 +80,14 @@ def test_target(case):
 
 def flag_cases() -> list:
     agrees = [[0, 20], [20, 33], [33, 60]]
-    marks = [[] if case["frame_number"] == agrees else [pytest.mark.skip(reason=SHIFTED)] for case in FLAGS]
-    return [pytest.param(c, id=f"g08-flags-{i}", marks=m) for i, (c, m) in enumerate(zip(FLAGS, marks, strict=True))]
+    marks = [
+        [] if case["frame_number"] == agrees else [pytest.mark.skip(reason=SHIFTED)]
+        for case in FLAGS
+    ]
+    return [
+        pytest.param(c, id=f"g08-flags-{i}", marks=m)
+        for i, (c, m) in enumerate(zip(FLAGS, marks, strict=True))
+    ]
 
 
 @pytest.mark.parametrize("case", flag_cases())

@@ -8,20 +8,33 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from shotstream_jax.data.batch import Batch, Conditions
+from shotstream_jax.dit.conditions import Batch, Conditions
 from shotstream_jax.dit.teacher import Teacher
 from shotstream_jax.flow.schedule import Schedule
-from shotstream_jax.train.flow_matching import Draws, Dropped, flow_loss
+from shotstream_jax.train.losses.flow_matching import Draws, Dropped, flow_loss
 from shotstream_jax.train.optim import OptimConfig, make_optimizer
 from shotstream_jax.train.state import Trained, init_state
 from shotstream_jax.train.step import train_step
-from tests.parity.reference import CONFIG, DIT, ROOT, arrays, dit_public, gradients, ids, video_last, weights
+from tests.parity.reference import (
+    CONFIG,
+    DIT,
+    ROOT,
+    arrays,
+    dit_public,
+    gradients,
+    ids,
+    video_last,
+    weights,
+)
 
 DATA = arrays("g09_flow_matching.npz")
 TABLE_ENTRY, STEPS = 412, (412, 37, 873)
 COND, TEXT = CONFIG["cond"], jnp.asarray(DATA["in/embeds"])[None]
 FLAGS = DATA["in/flags"][: COND + 1]
-CASES = {"multi": (ids(FLAGS, FLAGS), TEXT), "single_noflags": (ids(np.zeros_like(FLAGS)), TEXT[:, -1:])}
+CASES = {
+    "multi": (ids(FLAGS, FLAGS), TEXT),
+    "single_noflags": (ids(np.zeros_like(FLAGS)), TEXT[:, -1:]),
+}
 NONE = Dropped(jnp.zeros(1, bool), jnp.zeros(1, bool))
 
 

@@ -7,14 +7,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from shotstream_jax.data.batch import Conditions
+from shotstream_jax.dit.conditions import Conditions
 from shotstream_jax.dit.student import Student
 from shotstream_jax.dit.teacher import Teacher
 from shotstream_jax.flow.schedule import Schedule
+from shotstream_jax.generate.trajectories import kept_steps, trajectory
 from shotstream_jax.memory.window import MemoryConfig
-from shotstream_jax.train.flow_matching import Dropped, Guidance
-from shotstream_jax.train.ode_regression import Draws, PairBatch, regression_loss, student_x0
-from shotstream_jax.train.trajectories import kept_steps, trajectory
+from shotstream_jax.train.losses.flow_matching import Dropped, Guidance
+from shotstream_jax.train.losses.ode_regression import Draws, PairBatch, regression_loss, student_x0
 from tests.parity.reference import (
     CHUNK,
     CONFIG,
@@ -31,7 +31,9 @@ from tests.parity.reference import (
 DATA = arrays("g10_ode.npz")
 COND, FLAGS = CONFIG["cond"], DATA["out/shot_flags_for_rope"]
 TEXT = jnp.asarray(DATA["out/prompt_embeds"])[None]
-CONDITIONS = Conditions(video_last(DATA["out/condition_latents"]), ids(FLAGS[: COND + 1], FLAGS[: COND + 1]), TEXT)
+CONDITIONS = Conditions(
+    video_last(DATA["out/condition_latents"]), ids(FLAGS[: COND + 1], FLAGS[: COND + 1]), TEXT
+)
 KEPT = ("0_input", "13_input", "25_input", "37_input", "pred_x0")
 MEMORIES = {
     "reg": MemoryConfig(context=COND, chunk=CHUNK),
@@ -45,7 +47,9 @@ def made():
     negative = jnp.asarray(DATA["out/negative_embeds"])
     fixed = Teacher(DIT), schedule, FEW_STEPS
     run = jax.jit(
-        lambda params, noise: trajectory(*fixed, params, CONDITIONS, negative, noise, Guidance.of_sampler(6.0))
+        lambda params, noise: trajectory(
+            *fixed, params, CONDITIONS, negative, noise, Guidance.of_sampler(6.0)
+        )
     )
     return run(weights("dit", "teacher"), video_last(DATA["in/noise000"]))
 
@@ -60,7 +64,11 @@ def test_kept_times_are_the_students(case, close):
     schedule = Schedule(steps=50)
     close(schedule.times, DATA["out/timesteps"], "times")
     assert kept_steps(schedule, FEW_STEPS) == (0, 13, 25, 37)
-    close(schedule.times[list(kept_steps(schedule, FEW_STEPS))], FEW_STEPS.table[0], "the student's times")
+    close(
+        schedule.times[list(kept_steps(schedule, FEW_STEPS))],
+        FEW_STEPS.table[0],
+        "the student's times",
+    )
 
 
 @pytest.mark.parametrize("case", MEMORIES, ids=lambda case: f"g10-{case}")
@@ -71,7 +79,9 @@ def test_regression(case, close, close_gradients):
     batch = PairBatch(jnp.asarray(saved), CONDITIONS)
     draws = Draws(jnp.asarray(entry), Dropped(jnp.zeros(1, bool), jnp.zeros(1, bool)))
     loss = lambda params: regression_loss(student, FEW_STEPS, schedule, params, batch, draws)  # noqa: E731
-    value, grads = jax.jit(jax.value_and_grad(loss))(jax.tree.map(jnp.asarray, weights("dit", "generator")))
+    value, grads = jax.jit(jax.value_and_grad(loss))(
+        jax.tree.map(jnp.asarray, weights("dit", "generator"))
+    )
     close(value, DATA[f"out/{case}/loss"], "loss")
     close_gradients(dit_public(grads), gradients(f"g10_ode__{case}"))
     times = np.append(FEW_STEPS.table[0], 0)[np.repeat(entry, CHUNK, 1)]
@@ -89,5 +99,7 @@ def test_no_noisy_chunk_no_loss(case):
         jax.value_and_grad(lambda p: regression_loss(student, FEW_STEPS, schedule, p, batch, draws))
     )(params)
     assert value == 0 and all(not np.any(g) for g in jax.tree.leaves(grads))
-    clean = student_x0(student, schedule, params, CONDITIONS, batch.trajectory[:, -1], jnp.zeros((1, CONFIG["F"])))
+    clean = student_x0(
+        student, schedule, params, CONDITIONS, batch.trajectory[:, -1], jnp.zeros((1, CONFIG["F"]))
+    )
     assert np.abs(clean - batch.trajectory[:, -1]).max() > 0

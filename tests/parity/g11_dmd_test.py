@@ -13,14 +13,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from shotstream_jax.data.batch import Conditions, drop_context
+from shotstream_jax.dit.conditions import Conditions, drop_context
 from shotstream_jax.dit.student import Student
 from shotstream_jax.dit.teacher import Teacher
 from shotstream_jax.flow.schedule import Schedule
 from shotstream_jax.memory.window import MemoryConfig
-from shotstream_jax.train import dmd
-from shotstream_jax.train.flow_matching import Dropped, shot_velocity
-from shotstream_jax.train.rollout import replay, rollout
+from shotstream_jax.train.losses import dmd
+from shotstream_jax.train.losses.flow_matching import Dropped, shot_velocity
+from shotstream_jax.train.losses.rollout import replay, rollout
 from tests.parity.reference import (
     CHUNK,
     CONFIG,
@@ -37,7 +37,9 @@ from tests.parity.reference import (
 DATA = arrays("g11_dmd.npz")
 COND, FRAMES = CONFIG["cond"], CONFIG["F"]
 FLAGS = DATA["in/flags"][: COND + 1]
-CONDITIONS = Conditions(video_last(DATA["in/context_latent"]), ids(FLAGS, FLAGS), jnp.asarray(DATA["in/embeds"])[None])
+CONDITIONS = Conditions(
+    video_last(DATA["in/context_latent"]), ids(FLAGS, FLAGS), jnp.asarray(DATA["in/embeds"])[None]
+)
 NEGATIVE = jnp.asarray(DATA["in/neg_embeds"])
 NETWORKS = dmd.Networks(
     Student(DIT, memory=MemoryConfig(context=COND, chunk=CHUNK)),
@@ -90,7 +92,10 @@ def recorded(case: str) -> tuple[int, jnp.ndarray]:
     return last, chunk_noise(DATA["in/noise"], draws_of(draws), last)
 
 
-MIXED = pytest.param("rollout_exitmix", marks=pytest.mark.skip(reason="an exit a chunk: the method draws one for all"))
+MIXED = pytest.param(
+    "rollout_exitmix",
+    marks=pytest.mark.skip(reason="an exit a chunk: the method draws one for all"),
+)
 
 
 @pytest.mark.parametrize("case", [*ROLLOUTS, MIXED], ids=lambda case: f"g11-{case}")
@@ -102,7 +107,10 @@ def test_rollout(case, close):
     assert DATA[f"out/{case}/denoised_timestep_from_to"].tolist() == nominal[last : last + 2]
     if f"out/{case}/cache_k_layer0" in DATA:  # the local cache, ours follows the context's keys
         tokens = COND * CONFIG["fs"]
-        for got, key in ((result.past.keys[0], "cache_k_layer0"), (result.past.values[-1], "cache_v_last")):
+        for got, key in (
+            (result.past.keys[0], "cache_k_layer0"),
+            (result.past.values[-1], "cache_v_last"),
+        ):
             close(jnp.moveaxis(got[:, :, tokens:], 1, 2), DATA[f"out/{case}/{key}"], key)
 
 
@@ -125,7 +133,10 @@ def replayed():
 @pytest.mark.parametrize(
     "case",
     ["rollout_exit3_detached"]
-    + [pytest.param(c, marks=pytest.mark.skip(reason=LEAK)) for c in ("rollout_exit0", "rollout_exit3", "gen")],
+    + [
+        pytest.param(c, marks=pytest.mark.skip(reason=LEAK))
+        for c in ("rollout_exit0", "rollout_exit3", "gen")
+    ],
     ids=lambda case: f"g11-gradients-{case}",
 )
 def test_gradients(case, close, close_gradients):
@@ -164,7 +175,9 @@ def test_kl_gradient_with_memory_guidance():
     """With one network as both scores and no guidance by the text, c·(x₀ without context − x₀) is all that is left."""
     x, x_t, t = video_last(DATA["in/x0_fake"]), video_last(DATA["in/noise"]), jnp.asarray([700.0])
     same, c = params("teacher"), 0.5
-    networks = dataclasses.replace(NETWORKS, distillation=dmd.Distillation(guidance=0.0, context_guidance=c))
+    networks = dataclasses.replace(
+        NETWORKS, distillation=dmd.Distillation(guidance=0.0, context_guidance=c)
+    )
 
     def x_0(conditions):
         v = shot_velocity(networks.critic, same, conditions, x_t, t)
@@ -203,11 +216,17 @@ def test_generator(case, close):
 
         return jax.value_and_grad(loss, argnums=(0, 1), has_aux=True)(student, fake)
 
-    (value, (metrics, result)), (grads, fake_grads) = run(*map(params, ("generator", "fake_score", "teacher")))
+    (value, (metrics, result)), (grads, fake_grads) = run(
+        *map(params, ("generator", "fake_score", "teacher"))
+    )
     t = dmd.clamped_time(NETWORKS, d.time)
     close(t, DATA["out/gen/timestep"][:, 0], "time")
     close(result.x_0, video_last(DATA["out/gen/pred_x0"]), "sample")
-    close(Schedule().add_noise(result.x_0, d.noise, t), video_last(DATA["out/gen/noisy_latent"]), "noised")
+    close(
+        Schedule().add_noise(result.x_0, d.noise, t),
+        video_last(DATA["out/gen/noisy_latent"]),
+        "noised",
+    )
     close(
         kl_gradient(result.x_0, Schedule().add_noise(result.x_0, d.noise, t), t),
         video_last(DATA["out/gen/kl_grad"]),
@@ -215,7 +234,9 @@ def test_generator(case, close):
     )
     close(value, DATA["out/gen/loss"], "loss")
     close(metrics["kl_gradient"], DATA["out/gen/dmdtrain_gradient_norm"], "mean absolute gradient")
-    assert not DATA["out/gen/fake_has_grad"] and not any(np.any(g) for g in jax.tree.leaves(fake_grads))
+    assert not DATA["out/gen/fake_has_grad"] and not any(
+        np.any(g) for g in jax.tree.leaves(fake_grads)
+    )
     assert any(np.any(g) for g in jax.tree.leaves(grads))
 
 
@@ -233,4 +254,6 @@ def test_critic(case, close, close_gradients):
     close(result.x_0, video_last(DATA["out/critic/generated"]), "sample")
     close(value, DATA["out/critic/loss"], "loss")
     close_gradients(dit_public(grads), gradients("g11_dmd__critic_fake_score"))
-    assert not DATA["out/critic/gen_has_grad"] and not any(np.any(g) for g in jax.tree.leaves(student_grads))
+    assert not DATA["out/critic/gen_has_grad"] and not any(
+        np.any(g) for g in jax.tree.leaves(student_grads)
+    )

@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from shotstream_jax.checkpoint.load import cast
 from shotstream_jax.generate.conditions import shot_conditions
 from shotstream_jax.generate.stream import Chunk, stream_generate
-from shotstream_jax.load import cast
 from shotstream_jax.memory.window import MemoryConfig
 from shotstream_jax.model import Model
 from shotstream_jax.text.tokenizer import ByteTokenizer
@@ -21,7 +21,9 @@ DATA = arrays("g12_e2e.npz")
 GLOBAL, CAPTIONS = "Zx.", ("cat", "dog", "hen", "owl", "bee")
 SIZES = {"main": CONFIG["e2e"], "local6_sink3": CONFIG["e2e_local"]}
 SHOTS = [(variant, shot) for variant, size in SIZES.items() for shot in range(size["nshots"])]
-SKIPPED = pytest.param("wo_rope", marks=pytest.mark.skip(reason="keys cached without rotation: not to be reproduced"))
+SKIPPED = pytest.param(
+    "wo_rope", marks=pytest.mark.skip(reason="keys cached without rotation: not to be reproduced")
+)
 
 
 decode = jax.jit(codec.decode, static_argnums=0)
@@ -31,15 +33,25 @@ def model_of(variant: str) -> Model:
     window = re.search(r"local(\d+)_sink(\d+)", variant)
     sizes = {"window": int(window[1]), "sinks": int(window[2])} if window else {}
     memory = MemoryConfig(context=CONFIG["cond"], chunk=CHUNK, **sizes)
-    params = {"dit": weights("dit", "generator"), "vae": weights("vae", "vae"), "text": weights("text", "t5")}
+    params = {
+        "dit": weights("dit", "generator"),
+        "vae": weights("vae", "vae"),
+        "text": weights("text", "t5"),
+    }
     return Model(
-        preset(memory, SIZES[variant]["n_lat"]), cast(params, jnp.float32), ByteTokenizer(), jnp.float32, "fixture"
+        preset(memory, SIZES[variant]["n_lat"]),
+        cast(params, jnp.float32),
+        ByteTokenizer(),
+        jnp.float32,
+        "fixture",
     )
 
 
 def recorded_noise(variant: str):
     """Draws in the reference's order: for each shot one for all its frames, then for each chunk one a later step."""
-    draws = [DATA[k] for k in sorted(k for k in DATA if re.fullmatch(rf"in/draws_{variant}_\d+", k))]
+    draws = [
+        DATA[k] for k in sorted(k for k in DATA if re.fullmatch(rf"in/draws_{variant}_\d+", k))
+    ]
     assert len(draws) == DATA[f"out/{variant}/num_draws"]
     later = len(FEW_STEPS.nominal) - 1
     a_shot = 1 + SIZES[variant]["n_lat"] // CHUNK * later
@@ -56,20 +68,28 @@ def recorded_noise(variant: str):
 @functools.cache
 def run(variant: str) -> list[Chunk]:
     captions = CAPTIONS[: SIZES[variant]["nshots"]]
-    return list(stream_generate(model_of(variant), captions, global_caption=GLOBAL, noise=recorded_noise(variant)))
+    return list(
+        stream_generate(
+            model_of(variant), captions, global_caption=GLOBAL, noise=recorded_noise(variant)
+        )
+    )
 
 
 def shot_latents(variant: str, shot: int) -> jnp.ndarray:
     return jnp.concatenate([c.latents for c in run(variant) if c.shot == shot])[None]
 
 
-@pytest.mark.parametrize("variant, shot", SHOTS, ids=lambda v: f"g12-{v}" if isinstance(v, str) else f"shot{v}")
+@pytest.mark.parametrize(
+    "variant, shot", SHOTS, ids=lambda v: f"g12-{v}" if isinstance(v, str) else f"shot{v}"
+)
 def test_shot(variant, shot, close):
     model, key = model_of(variant), f"out/{variant}/shot{shot}"
     stories = [c.story for c in run(variant) if c.story]
     text = stories[shot].shots[-1].text
     before = (
-        stories[shot - 1] if shot else stories[0].__class__(GLOBAL, 0, "fixture", model.preset.video, CONFIG["cond"])
+        stories[shot - 1]
+        if shot
+        else stories[0].__class__(GLOBAL, 0, "fixture", model.preset.video, CONFIG["cond"])
     )
     conditions = shot_conditions(model.preset, before, text)
     close(conditions.context, video_last(DATA[f"{key}/condition_latents"]), "context")
@@ -94,5 +114,11 @@ def test_video(variant, close):
     if f"out/{variant}/video" in DATA:
         close(video, video_last(DATA[f"out/{variant}/video"])[0], "video")
     else:
-        close(video.mean((1, 2, 3)), DATA[f"out/{variant}/video_mean_per_frame"][0], "mean of each frame")
-        close(video[-1], np.moveaxis(DATA[f"out/{variant}/video_last_frame"][0], 0, -1), "last frame")
+        close(
+            video.mean((1, 2, 3)),
+            DATA[f"out/{variant}/video_mean_per_frame"][0],
+            "mean of each frame",
+        )
+        close(
+            video[-1], np.moveaxis(DATA[f"out/{variant}/video_last_frame"][0], 0, -1), "last frame"
+        )

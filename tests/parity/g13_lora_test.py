@@ -19,7 +19,18 @@ from shotstream_jax.dit.teacher import Teacher
 from shotstream_jax.flow.schedule import Schedule
 from shotstream_jax.memory.window import MemoryConfig
 from shotstream_jax.model import abstract_params
-from tests.parity.reference import CHUNK, CONFIG, DIT, ROOT, arrays, gradients, ids, preset, video_last, weights
+from tests.parity.reference import (
+    CHUNK,
+    CONFIG,
+    DIT,
+    ROOT,
+    arrays,
+    gradients,
+    ids,
+    preset,
+    video_last,
+    weights,
+)
 
 DATA = arrays("g13_lora.npz")
 LORA = LoraConfig(rank=CONFIG["lora_rank"], alpha=CONFIG["lora_alpha"])
@@ -32,7 +43,9 @@ CKPT = ROOT / "ckpt"
 
 
 def base(model: str):
-    return jax.tree.map(jnp.asarray, weights("dit", {"generator": "generator", "critic": "fake_score"}[model]))
+    return jax.tree.map(
+        jnp.asarray, weights("dit", {"generator": "generator", "critic": "fake_score"}[model])
+    )
 
 
 def adapter(model: str, file: str = FILES[0]):
@@ -47,7 +60,9 @@ def generator(params):
 
 @jax.jit
 def critic(params):
-    return Teacher(DIT).apply({"params": params}, X, jnp.asarray(DATA["in/t_uniform"][:, 0]), IDS, TEXT)
+    return Teacher(DIT).apply(
+        {"params": params}, X, jnp.asarray(DATA["in/t_uniform"][:, 0]), IDS, TEXT
+    )
 
 
 MODELS = {"generator": generator, "critic": critic}
@@ -71,7 +86,9 @@ def test_applied(model, file, close):
 @pytest.mark.parametrize("model", MODELS, ids=lambda m: f"g13-{m}-merged")
 def test_merged(model, close):
     """Merging the public files and then converting: the same flow as the reference's merged one."""
-    state = to_public(dit_table(DIT), weights("dit", {"generator": "generator", "critic": "fake_score"}[model]))
+    state = to_public(
+        dit_table(DIT), weights("dit", {"generator": "generator", "critic": "fake_score"}[model])
+    )
     merged = merge(state, public.open_lora(CKPT / FILES[0], KEYS[model]), LORA.alpha, LORA.rank)
     params = from_public(dit_table(DIT), abstract_params(MODEL, "dit"), merged)
     close(MODELS[model](params), video_last(DATA[f"out/{model}/lora_merged_flow"]), "flow")
@@ -82,8 +99,13 @@ def test_gradients(model, close_gradients):
     proj, params = video_last(DATA["in/proj"]), base(model)
     loss = lambda lora: jnp.sum(generator(apply_lora(params, lora, LORA)) * proj)  # noqa: E731
     grads = to_public(lora_table(DIT, LORA.rank), jax.jit(jax.grad(loss))(adapter(model)))
-    want = {key.replace(".default.", "."): value for key, value in gradients("g13_lora__generator").items()}
-    close_gradients(grads, {k if k in grads else f"base_model.model.{k}": v for k, v in want.items()})
+    want = {
+        key.replace(".default.", "."): value
+        for key, value in gradients("g13_lora__generator").items()
+    }
+    close_gradients(
+        grads, {k if k in grads else f"base_model.model.{k}": v for k, v in want.items()}
+    )
 
 
 @pytest.mark.parametrize("model", KEYS, ids=lambda m: f"g13-{m}-names")
@@ -122,11 +144,15 @@ def test_an_adapter_of_another_rank_is_named(case):
 def same(a: dict, b: dict) -> None:
     assert set(a) == set(b)
     for key in a:
-        assert a[key].dtype == b[key].dtype and np.array_equal(np.asarray(a[key]), np.asarray(b[key])), key
+        assert a[key].dtype == b[key].dtype and np.array_equal(
+            np.asarray(a[key]), np.asarray(b[key])
+        ), key
 
 
 # The official files, one by one.
-@pytest.mark.parametrize("file", ["tiny_generator.pt", "tiny_teacher_bf16.pt"], ids=lambda f: f"g13-{f}")
+@pytest.mark.parametrize(
+    "file", ["tiny_generator.pt", "tiny_teacher_bf16.pt"], ids=lambda f: f"g13-{f}"
+)
 def test_transformer_files(file, tmp_path):
     state = public.open_transformer(CKPT / file)
     assert {k: array.shape for k, array in state.items()} == dit_table(DIT).shapes()
@@ -140,7 +166,10 @@ def test_transformer_files(file, tmp_path):
 @pytest.mark.parametrize("file", ["tiny_merged.pt"], ids=lambda f: f"g13-{f}")
 def test_merged_file(file, close):
     state = public.open_transformer(CKPT / "tiny_generator.pt")
-    merged, want = merge(state, public.open_lora(CKPT / FILES[0]), LORA.alpha), public.open_transformer(CKPT / file)
+    merged, want = (
+        merge(state, public.open_lora(CKPT / FILES[0]), LORA.alpha),
+        public.open_transformer(CKPT / file),
+    )
     assert set(merged) == set(want)
     for key in want:
         close(merged[key], want[key], key)
@@ -151,7 +180,9 @@ def test_text_encoder_file(file):
     model = MODEL
     state = public.open_flat(CKPT / file)
     params = from_public(part_table(model, "text"), abstract_params(model, "text"), state)
-    want = jax.tree.map(lambda a: a.astype(state["norm.weight"].dtype).astype(np.float32), weights("text", "t5"))
+    want = jax.tree.map(
+        lambda a: a.astype(state["norm.weight"].dtype).astype(np.float32), weights("text", "t5")
+    )
     jax.tree.map(np.testing.assert_array_equal, params, want)
 
 
@@ -162,4 +193,7 @@ def test_ode_sample_file(file):
     for key in ("noise", "0_input", "13_input", "25_input", "37_input", "pred_x0"):
         assert sample[key].shape == shape and np.isfinite(np.asarray(sample[key])).all()
     assert np.array_equal(np.asarray(sample["noise"]), np.asarray(sample["0_input"]))
-    assert len(sample["caption"]) == CONFIG["nshots"] and sample["shot_flags_for_rope"].dtype == np.int32
+    assert (
+        len(sample["caption"]) == CONFIG["nshots"]
+        and sample["shot_flags_for_rope"].dtype == np.int32
+    )

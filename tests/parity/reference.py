@@ -77,7 +77,11 @@ def ids(phase: np.ndarray, caption: np.ndarray | None = None) -> FrameIds:
 def weights(part: str, name: str) -> Any:
     """One of the set's models. Our copy of the set has the generator as the official .pt only: the same tensors."""
     model, path = preset(MemoryConfig()), ROOT / "weights" / f"{name}.safetensors"
-    state = read_safetensors(path) if path.exists() else open_transformer(ROOT / "ckpt" / f"tiny_{name}.pt")
+    state = (
+        read_safetensors(path)
+        if path.exists()
+        else open_transformer(ROOT / "ckpt" / f"tiny_{name}.pt")
+    )
     return from_public(part_table(model, part), abstract_params(model, part), state)
 
 

@@ -21,7 +21,11 @@ def write(tmp_path, text: str):
 
 
 def test_a_story_reads_in_order(tmp_path):
-    shuffled = {"shot2": GOOD["shot2"], "global_caption": GOOD["global_caption"], "shot1": GOOD["shot1"]}
+    shuffled = {
+        "shot2": GOOD["shot2"],
+        "global_caption": GOOD["global_caption"],
+        "shot1": GOOD["shot1"],
+    }
     script = read_script(write(tmp_path, json.dumps(shuffled)))
     assert script.global_caption == "A fox." and script.shots == ("It wakes.", "It runs.")
 
@@ -43,12 +47,18 @@ def without(key: str) -> dict:
         (json.dumps(without("global_caption")), "no global_caption"),
         (json.dumps({"global_caption": "x"}), "no shots: add shot1"),
         (json.dumps(without("shot1"), indent=1), r"line 3: shot2 follows a gap: shot1 is missing"),
-        (json.dumps(GOOD | {"shot4": "x"}, indent=1), r"line 5: shot4 follows a gap: shot3 is missing"),
+        (
+            json.dumps(GOOD | {"shot4": "x"}, indent=1),
+            r"line 5: shot4 follows a gap: shot3 is missing",
+        ),
         (json.dumps(GOOD | {"shot2": "  "}, indent=1), r"line 4: shot2 is empty"),
         (json.dumps(GOOD | {"shot2": 7}, indent=1), r"line 4: shot2 must be text, not 7"),
         (json.dumps(GOOD | {"shot02": "x"}), "shot02 is not known"),
         (json.dumps(GOOD | {"title": "x"}), "title is not known"),
-        ('{"global_caption": "x", "shot1": "a",\n "shot1": "b"}', "line 2: shot1 stands there twice"),
+        (
+            '{"global_caption": "x", "shot1": "a",\n "shot1": "b"}',
+            "line 2: shot1 stands there twice",
+        ),
         (json.dumps(GOOD | {"shot2": "&nbsp; "}, indent=1), r"line 4: shot2 is empty"),
         ("[" * 100000, "is no story"),
     ],
@@ -103,7 +113,9 @@ def test_tokenizer_files(tmp_path):
     vocab = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("▁a", -1.0), ("▁fox", -1.0)]
     made = tokenizers.Tokenizer(tokenizers.models.Unigram(vocab, unk_id=2))
     made.pre_tokenizer = tokenizers.pre_tokenizers.Metaspace()
-    made.post_processor = tokenizers.processors.TemplateProcessing(single="$0 </s>", special_tokens=[("</s>", 1)])
+    made.post_processor = tokenizers.processors.TemplateProcessing(
+        single="$0 </s>", special_tokens=[("</s>", 1)]
+    )
     made.save(str(tmp_path / "tokenizer.json"))
     tokens = tokenize(FileTokenizer(tmp_path / "tokenizer.json"), " a  fox ", 6)
     assert tokens.ids.tolist() == [3, 4, 1, 0, 0, 0]
@@ -117,9 +129,13 @@ def test_words_are_one_token_and_all_else_is_spelled(tmp_path):
     made.save(str(tmp_path / "tokenizer.json"))
     tokenizer = FileTokenizer(tmp_path / "tokenizer.json")
     ids = tokenizer.encode("the Fox.shot0:THE fox snow")
-    assert len(ids) == 9 and min(ids) >= 260 and ids[0] == ids[6] == 261 and ids[1] == ids[7] == 260  # frequent first
+    assert (
+        len(ids) == 9 and min(ids) >= 260 and ids[0] == ids[6] == 261 and ids[1] == ids[7] == 260
+    )  # frequent first
     everything = "".join(map(chr, range(33, 127))) + "é <pad></s><unk>"
     assert not {0, 1, 2} & set(tokenizer.encode(everything))
     assert made.decode(tokenizer.encode("a Fox é~")) == "a fox é ~"
-    with pytest.raises(InputError, match="9 words and 260 other ids do not fit into a vocabulary of 268"):
+    with pytest.raises(
+        InputError, match="9 words and 260 other ids do not fit into a vocabulary of 268"
+    ):
         word_tokenizer(["A fox.shot0:The fox", "the snow red"], 268)

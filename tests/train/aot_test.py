@@ -6,9 +6,9 @@ import json
 import jax
 import pytest
 
-from shotstream_jax.core.aot import GIB, Compiled, Program
+from shotstream_jax.aot.compile import GIB, Compiled, Program
+from shotstream_jax.aot.hlo import Collectives
 from shotstream_jax.core.devices import HBM
-from shotstream_jax.core.hlo import Collectives
 from shotstream_jax.train import __main__ as train
 from shotstream_jax.train import aot
 

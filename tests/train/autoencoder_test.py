@@ -9,23 +9,45 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from shotstream_jax.checkpoint.load import load
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.sharding import make_mesh
-from shotstream_jax.data.world.shots import WorldData, open_world
-from shotstream_jax.load import load
 from shotstream_jax.testing import tiny_model, tiny_preset
 from shotstream_jax.train import __main__ as train
-from shotstream_jax.train.reconstruction import pixel_weights, reconstruct, reconstruction_error
+from shotstream_jax.train.losses.reconstruction import (
+    pixel_weights,
+    reconstruct,
+    reconstruction_error,
+)
 from shotstream_jax.vae import codec
 from shotstream_jax.vae.model import VAE
+from shotstream_jax.world.shots import WorldData, open_world
 from tests.train.material import make_checkpoint
 
 ROOT = pathlib.Path(__file__).parents[2]
 PRESET = tiny_preset()
 STORIES, FRAMES, CLIP = 4, 4, 3
-FEW = [f"data.stories={STORIES}", f"data.frames={FRAMES}", f"clip={CLIP}", "data.held_out=2", "data.workers=0"]
-FEW += ["run.batch=2", "run.log_every=1", "run.save_every=10", "run.held_out_batches=1", "run.sample_every=20"]
-FEW += ["run.steps=20", "run.held_out_every=20", "optim.lr=0.01", "optim.decay_steps=20", "measured=2"]
+FEW = [
+    f"data.stories={STORIES}",
+    f"data.frames={FRAMES}",
+    f"clip={CLIP}",
+    "data.held_out=2",
+    "data.workers=0",
+]
+FEW += [
+    "run.batch=2",
+    "run.log_every=1",
+    "run.save_every=10",
+    "run.held_out_batches=1",
+    "run.sample_every=20",
+]
+FEW += [
+    "run.steps=20",
+    "run.held_out_every=20",
+    "optim.lr=0.01",
+    "optim.decay_steps=20",
+    "measured=2",
+]
 
 
 @pytest.fixture(scope="module")
@@ -76,14 +98,18 @@ def test_the_result_normalises_its_latents(runs, start):
     assert model.preset == dataclasses.replace(PRESET, vae=model.preset.vae)
     video = PRESET.video
     data = WorldData("simple", FRAMES, STORIES, held_out=1, workers=0)
-    shots = open_world(data, video.height, video.width, video.fps, PRESET.vae.pixel_frames(FRAMES)).train
+    shots = open_world(
+        data, video.height, video.width, video.fps, PRESET.vae.pixel_frames(FRAMES)
+    ).train
     pixels = codec.from_uint8(jnp.stack([shots[i]["pixels"] for i in range(STORIES)]))
     alone = pixels.reshape(-1, *pixels.shape[2:])
     encoded = (
         codec.encode(model.vae, model.params["vae"], pixels),
         codec.encode_frame(model.vae, model.params["vae"], alone),
     )
-    means = [[jnp.mean(z**power, axis=tuple(range(z.ndim - 1))) for z in encoded] for power in (1, 2)]
+    means = [
+        [jnp.mean(z**power, axis=tuple(range(z.ndim - 1))) for z in encoded] for power in (1, 2)
+    ]
     np.testing.assert_allclose(sum(means[0]) / 2, 0, atol=1e-3)
     np.testing.assert_allclose(sum(means[1]) / 2, 1, atol=1e-3)
     for part in ("dit", "text"):
@@ -99,7 +125,9 @@ def test_training_sees_what_the_stream_makes():
     latents = codec.encode(model.vae, params, pixels)
     std, shift = (jnp.asarray(a).reshape(1, 1, 1, 1, -1) for a in (PRESET.vae.std, PRESET.vae.mean))
     np.testing.assert_allclose(mean, latents * std + shift, atol=1e-5)
-    np.testing.assert_allclose(jnp.clip(made, -1, 1), codec.decode(model.vae, params, latents), atol=1e-5)
+    np.testing.assert_allclose(
+        jnp.clip(made, -1, 1), codec.decode(model.vae, params, latents), atol=1e-5
+    )
 
 
 def test_what_weighs():
@@ -114,7 +142,9 @@ def test_what_weighs():
     ones = jnp.ones((1, 2, 3, 4, 1))
     np.testing.assert_allclose(reconstruction_error(made, pixels, ones, 0.0), 0.6 / 24, rtol=1e-6)
     np.testing.assert_allclose(
-        reconstruction_error(made, pixels, ones, 2.0), 0.6 / 24 + 2 * (0.6 / 16 + 0.6 / 18), rtol=1e-6
+        reconstruction_error(made, pixels, ones, 2.0),
+        0.6 / 24 + 2 * (0.6 / 16 + 0.6 / 18),
+        rtol=1e-6,
     )
 
 
@@ -122,7 +152,10 @@ def test_what_weighs():
     "field, message",
     [
         ("clip=5", "clip 5 must be from 1 to data.frames, 4"),
-        ("trained.what=lora", "start.scratch with trained.what=lora: fresh weights must all be trained"),
+        (
+            "trained.what=lora",
+            "start.scratch with trained.what=lora: fresh weights must all be trained",
+        ),
         ("loss.kl=-1.0", "no weight may be negative"),
         ("loss.kll=1.0", "no such field.*kll"),
         ("data.subset=none", "no subset of the world is called 'none'"),

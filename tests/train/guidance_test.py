@@ -4,11 +4,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from shotstream_jax.data.batch import Conditions
+from shotstream_jax.dit.conditions import Conditions
 from shotstream_jax.flow.schedule import Schedule
 from shotstream_jax.flow.solver import sample
 from shotstream_jax.memory.cache import FrameIds
-from shotstream_jax.train.flow_matching import Guidance
+from shotstream_jax.train.losses.flow_matching import Guidance
 
 # Two stories, the second at its first shot: nothing is remembered there.
 CONDITIONS = Conditions(

@@ -5,6 +5,7 @@ import pathlib
 
 import numpy as np
 
+from shotstream_jax.checkpoint.load import save
 from shotstream_jax.data.records import (
     FORMAT_VERSION,
     ClipRecord,
@@ -14,7 +15,6 @@ from shotstream_jax.data.records import (
     write_negative,
     write_shard,
 )
-from shotstream_jax.load import save
 from shotstream_jax.memory.select import candidates
 from shotstream_jax.presets import Preset
 from shotstream_jax.testing import tiny_model, tiny_preset
@@ -39,7 +39,9 @@ def make_dataset(
     claim_folder(folder, settings)
     rng = np.random.default_rng(seed)
     write_negative(folder, _text(rng, preset))
-    records = [make_clip(rng, preset, f"clip-{i:05d}", shots, frames, caption) for i in range(clips)]
+    records = [
+        make_clip(rng, preset, f"clip-{i:05d}", shots, frames, caption) for i in range(clips)
+    ]
     if not masks:
         records = [dataclasses.replace(record, masks=[]) for record in records]
     for number, shard in enumerate(settings.shards):
@@ -48,19 +50,29 @@ def make_dataset(
     return folder
 
 
-def make_checkpoint(folder: pathlib.Path, seed: int = 0, preset: Preset | None = None) -> pathlib.Path:
+def make_checkpoint(
+    folder: pathlib.Path, seed: int = 0, preset: Preset | None = None
+) -> pathlib.Path:
     """A native checkpoint with seeded random weights."""
     save(tiny_model(preset, seed), folder)
     return folder
 
 
 def make_clip(
-    rng: np.random.Generator, preset: Preset, name: str, shots: int, frames: int, caption: str = "c{}"
+    rng: np.random.Generator,
+    preset: Preset,
+    name: str,
+    shots: int,
+    frames: int,
+    caption: str = "c{}",
 ) -> ClipRecord:
     """A clip of random latents and embeddings; no two shots are alike."""
     pixels = 1 + (frames - 1) * preset.vae.time
     intervals = np.arange(shots)[:, None] * pixels + np.array([0, pixels])
-    asked = [candidates(k, int(first), pixels, preset.memory.context) for k, (first, _) in enumerate(intervals)]
+    asked = [
+        candidates(k, int(first), pixels, preset.memory.context)
+        for k, (first, _) in enumerate(intervals)
+    ]
     return ClipRecord(
         name=name,
         global_caption="G.",
@@ -93,7 +105,9 @@ def _settings(preset: Preset, clips: int, frames: int) -> Settings:
 
 
 def _latents(rng: np.random.Generator, preset: Preset, frames: int) -> np.ndarray:
-    return rng.standard_normal((frames, *preset.latent_grid(preset.video), preset.dit.channels)).astype(np.float16)
+    return rng.standard_normal(
+        (frames, *preset.latent_grid(preset.video), preset.dit.channels)
+    ).astype(np.float16)
 
 
 def _text(rng: np.random.Generator, preset: Preset) -> np.ndarray:

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 
 from shotstream_jax import cli
+from shotstream_jax.checkpoint.load import load_part, preset_of
 from shotstream_jax.core.sharding import make_mesh
 from shotstream_jax.data.records import Dataset, open_dataset
-from shotstream_jax.load import load_part, preset_of
 from shotstream_jax.train.__main__ import make_stage, read_recipe
-from shotstream_jax.train.loop import Run
 from shotstream_jax.train.recipe import Recipe
+from shotstream_jax.train.run.loop import Run
 from shotstream_jax.train.stage import Stage
 from tests.train.material import make_checkpoint, make_dataset
 
@@ -33,24 +33,49 @@ MEASURED = ("seconds", "tokens_per_s", "tflops", "host_memory_mb")
 def fields(tmp_path_factory) -> list[str]:
     """The recipe's overrides."""
     folder = tmp_path_factory.mktemp("processes")
-    run = {"batch": 2, "log_every": 1, "save_every": 2, "held_out_every": 0, "sample_every": 0, "steps": STEPS}
+    run = {
+        "batch": 2,
+        "log_every": 1,
+        "save_every": 2,
+        "held_out_every": 0,
+        "sample_every": 0,
+        "steps": STEPS,
+    }
     start = {
         "start.checkpoint": make_checkpoint(folder / "start"),
         "start.scratch": False,
         "trained.what": "self_attention",
         "data.path": make_dataset(folder / "data"),
     }
-    values = start | {f"run.{k}": v for k, v in run.items()} | {f"mesh.{k}": v for k, v in MESH.items()}
+    values = (
+        start | {f"run.{k}": v for k, v in run.items()} | {f"mesh.{k}": v for k, v in MESH.items()}
+    )
     return [f"--config.{name}={value}" for name, value in values.items()]
 
 
 def start(fields: list[str], workdir: pathlib.Path, *more: str) -> subprocess.Popen:
     """The recipe by two processes, with two devices each."""
-    command = [sys.executable, "-m", "shotstream_jax.train", "--config", CONFIG, *fields, *more, "--workdir", workdir]
+    command = [
+        sys.executable,
+        "-m",
+        "shotstream_jax.train",
+        "--config",
+        CONFIG,
+        *fields,
+        *more,
+        "--workdir",
+        workdir,
+    ]
     flags = "--xla_backend_optimization_level=0"
-    environ = os.environ | {"JAX_ENABLE_COMPILATION_CACHE": "false", "XLA_FLAGS": flags, "DEVICES": "2"}
+    environ = os.environ | {
+        "JAX_ENABLE_COMPILATION_CACHE": "false",
+        "XLA_FLAGS": flags,
+        "DEVICES": "2",
+    }
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    return subprocess.Popen([ROOT / "launch" / "local.sh", "2", *command], cwd=ROOT, env=environ, **pipes)
+    return subprocess.Popen(
+        [ROOT / "launch" / "local.sh", "2", *command], cwd=ROOT, env=environ, **pipes
+    )
 
 
 def alone(fields: list[str]) -> tuple[Recipe, Stage, Dataset]:
@@ -68,10 +93,14 @@ def rows(workdir: pathlib.Path) -> list[dict[str, float]]:
 
 def assert_same(a: pathlib.Path, b: pathlib.Path, steps: int) -> None:
     """Two finished runs: the metrics of every step, the newest snapshots, the result."""
-    assert [row["step"] for row in rows(a)] == [row["step"] for row in rows(b)] == list(range(steps))
+    assert (
+        [row["step"] for row in rows(a)] == [row["step"] for row in rows(b)] == list(range(steps))
+    )
     for one, other in zip(rows(a), rows(b), strict=True):
         assert one == pytest.approx(other, rel=1e-5)
-    numbers = [sorted(path.name for path in (workdir / "checkpoints").iterdir()) for workdir in (a, b)]
+    numbers = [
+        sorted(path.name for path in (workdir / "checkpoints").iterdir()) for workdir in (a, b)
+    ]
     assert numbers[0] == numbers[1]
     models = [load_part(preset_of(w / "model"), "dit", w / "model") for w in (a, b)]
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=1e-5, rtol=0), *models)

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from shotstream_jax.data.batch import Conditions
 from shotstream_jax.dit import student as student_module
+from shotstream_jax.dit.conditions import Conditions
 from shotstream_jax.dit.student import Student
 from shotstream_jax.flow.schedule import Schedule
 from shotstream_jax.generate.shot import chunk_step, commit, prefill
@@ -17,7 +17,7 @@ from shotstream_jax.memory.window import MemoryConfig
 from shotstream_jax.model import random_params
 from shotstream_jax.nn import splash
 from shotstream_jax.testing import tiny_preset
-from shotstream_jax.train.rollout import replay, rollout
+from shotstream_jax.train.losses.rollout import replay, rollout
 
 FRAMES, BATCH, LAST = 8, 2, 2
 MEMORIES = {
@@ -36,7 +36,10 @@ def normal(seed: int, *shape: int) -> jax.Array:
 
 
 def conditions() -> Conditions:
-    ids = FrameIds(jnp.asarray([[0, 0, 1, 1, 2], [0, 0, 0, 0, 1]]), jnp.asarray([[0, 0, 1, 1, 2], [0, 0, 0, 0, 1]]))
+    ids = FrameIds(
+        jnp.asarray([[0, 0, 1, 1, 2], [0, 0, 0, 0, 1]]),
+        jnp.asarray([[0, 0, 1, 1, 2], [0, 0, 0, 0, 1]]),
+    )
     text = normal(1, BATCH, 5, PRESET.dit.text_len, PRESET.dit.text_dim)
     return Conditions(normal(0, BATCH, 4, *LATENT), ids, text)
 
@@ -57,12 +60,19 @@ def sequential(student: Student, params, memory_of_chunks) -> jax.Array:
     t, sigma = (jnp.asarray(column)[LAST] for column in STEPS.table)
     given = conditions()
     text = prefill(
-        student, params, given.context, given.context_ids(), given.text, student.init_caches(BATCH, *LATENT[:2])
+        student,
+        params,
+        given.context,
+        given.context_ids(),
+        given.text,
+        student.init_caches(BATCH, *LATENT[:2]),
     ).text
     total = 0.0
     for chunk, (caches, x_t) in enumerate(memory_of_chunks):
         caches = jax.lax.stop_gradient(caches).replace(text=text)
-        v, _ = student.apply({"params": params}, x_t, jnp.full(BATCH, t), given.shot_ids(2), caches, method="denoise")
+        v, _ = student.apply(
+            {"params": params}, x_t, jnp.full(BATCH, t), given.shot_ids(2), caches, method="denoise"
+        )
         total += jnp.sum((x_t - sigma * v) * WEIGHT[:, 2 * chunk : 2 * chunk + 2])
     return total
 
@@ -87,11 +97,15 @@ def test_parallel_gradient_is_the_sequential_one(memory):
         replay(student, params, conditions(), result, jnp.int32(LAST), STEPS) * WEIGHT
     )
     one_by_one = functools.partial(sequential, student, memory_of_chunks=walked(student, result))
-    (value, got), (want_value, want) = (jax.jit(jax.value_and_grad(f))(PARAMS) for f in (parallel, one_by_one))
+    (value, got), (want_value, want) = (
+        jax.jit(jax.value_and_grad(f))(PARAMS) for f in (parallel, one_by_one)
+    )
     np.testing.assert_allclose(value, want_value, rtol=1e-5)
     for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(want), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-5 * max(1.0, float(jnp.abs(b).max())))
-    assert all(np.any(g) for g in (got["text_in"]["kernel"], got["blocks"]["cross_attn"]["k"]["kernel"]))
+    assert all(
+        np.any(g) for g in (got["text_in"]["kernel"], got["blocks"]["cross_attn"]["k"]["kernel"])
+    )
 
 
 @pytest.mark.parametrize("memory", MEMORIES)
@@ -103,7 +117,9 @@ def test_replay_repeats_the_rollout(memory):
 
 def test_a_cache_longer_than_its_frames_changes_nothing(monkeypatch):
     student, want = made("all")
-    monkeypatch.setattr(student_module, "cache_slots", lambda tokens, _: splash.whole_blocks(tokens))
+    monkeypatch.setattr(
+        student_module, "cache_slots", lambda tokens, _: splash.whole_blocks(tokens)
+    )
     got = jax.jit(lambda: rollout(student, PARAMS, conditions(), NOISE, LAST, STEPS, SCHEDULE))()
     jax.tree.map(functools.partial(np.testing.assert_allclose, atol=1e-5), got, want)
 
@@ -113,7 +129,13 @@ def test_a_full_rollout_is_the_generation():
     student = Student(PRESET.dit, memory=MEMORIES["sinks"])
     quiet = Schedule(steps=100_000)  # its lowest σ is 8e-5
     last = len(STEPS.nominal) - 1
-    got = jax.jit(lambda: rollout(student, PARAMS, conditions(), NOISE.at[:, :, -1].set(0), last, STEPS, quiet).x_0)()
+    got = jax.jit(
+        lambda: (
+            rollout(
+                student, PARAMS, conditions(), NOISE.at[:, :, -1].set(0), last, STEPS, quiet
+            ).x_0
+        )
+    )()
     given, chunks = conditions(), []
     caches = student.init_caches(BATCH, *LATENT[:2])
     caches = prefill(student, PARAMS, given.context, given.context_ids(), given.text, caches)

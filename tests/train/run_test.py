@@ -16,21 +16,28 @@ import pytest
 from jax.experimental.compilation_cache import compilation_cache
 
 from shotstream_jax import cli
-from shotstream_jax.core.checkpoint import open_array, read_slice
+from shotstream_jax.checkpoint.arrays import open_array, read_slice
+from shotstream_jax.checkpoint.load import load, load_part, preset_of
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.sharding import make_mesh
 from shotstream_jax.data.records import open_dataset
-from shotstream_jax.load import load, load_part, preset_of
 from shotstream_jax.model import PARTS
 from shotstream_jax.nn.rope import SHOT_PHASE
 from shotstream_jax.testing import tiny_preset
 from shotstream_jax.train import __main__ as train
 from shotstream_jax.train import ode_pairs
-from shotstream_jax.train.log import cut_back
+from shotstream_jax.train.run.log import cut_back
 from tests.train.material import make_checkpoint, make_dataset
 
 ROOT = pathlib.Path(__file__).parents[2]
-FEW = ["data.frames=4", "data.workers=1", "data.held_out=0.3", "run.batch=2", "run.log_every=1", "run.save_every=1"]
+FEW = [
+    "data.frames=4",
+    "data.workers=1",
+    "data.held_out=0.3",
+    "run.batch=2",
+    "run.log_every=1",
+    "run.save_every=1",
+]
 FEW += ["run.held_out_every=0", "run.sample_every=0", "run.held_out_batches=1"]
 
 
@@ -60,7 +67,11 @@ def arguments(stage: str, material: pathlib.Path, workdir: pathlib.Path, *fields
 def command(*args: str) -> subprocess.Popen:
     """A run in a process of its own, on one fake device."""
     flags = "--xla_backend_optimization_level=0"
-    environment = os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu", "SHOTSTREAM_CACHE_DIR": args[-1]}
+    environment = os.environ | {
+        "XLA_FLAGS": flags,
+        "JAX_PLATFORMS": "cpu",
+        "SHOTSTREAM_CACHE_DIR": args[-1],
+    }
     words = [sys.executable, "-m", "shotstream_jax.train", *args[:-1]]
     return subprocess.Popen(words, env=environment, cwd=ROOT, stderr=subprocess.PIPE, text=True)
 
@@ -95,7 +106,9 @@ def programs_are_kept(tmp_path_factory):
 def one_device(monkeypatch) -> None:
     """Eight are tested elsewhere (stages_test, processes_test); one compiles faster."""
     for module in (train, ode_pairs):
-        monkeypatch.setattr(module, "make_mesh", lambda lengths: make_mesh(lengths, jax.devices()[:1]))
+        monkeypatch.setattr(
+            module, "make_mesh", lambda lengths: make_mesh(lengths, jax.devices()[:1])
+        )
 
 
 def in_process(stage: str, material: pathlib.Path, workdir: pathlib.Path, *fields: str) -> None:
@@ -105,7 +118,13 @@ def in_process(stage: str, material: pathlib.Path, workdir: pathlib.Path, *field
 def test_a_workdir_and_going_on(one_device, material, tmp_path):
     """Four steps at once = two, and two more; the metrics have every step once; the model loads."""
     whole, halves = tmp_path / "whole", tmp_path / "halves"
-    extra = ("run.held_out_every=2", "run.sample_every=4", "run.keep_last=1", "run.keep_every=3", "trained.ema=0.5")
+    extra = (
+        "run.held_out_every=2",
+        "run.sample_every=4",
+        "run.keep_last=1",
+        "run.keep_every=3",
+        "trained.ema=0.5",
+    )
     in_process("teacher", material, whole, "run.steps=4", *extra)
     in_process("teacher", material, halves, "run.steps=2", *extra)
     # As if a later step had been logged and not saved, and a line had been cut off.
@@ -127,9 +146,17 @@ def test_a_workdir_and_going_on(one_device, material, tmp_path):
 
 def test_a_text_encoder_trained_with_the_teacher(one_device, material, tmp_path):
     """Its weights and its tokeniser are in the result; going on changes nothing; what is not trained stays."""
-    fields = ("text_lr=1e-3", "data.captions=each", "start.scratch=true", "trained.ema=0.5", "sampler_steps=2")
+    fields = (
+        "text_lr=1e-3",
+        "data.captions=each",
+        "start.scratch=true",
+        "trained.ema=0.5",
+        "sampler_steps=2",
+    )
     fields += ("run.held_out_every=1",)
-    in_process("teacher", material, tmp_path / "whole", *fields, "run.steps=2", "run.sample_every=2")
+    in_process(
+        "teacher", material, tmp_path / "whole", *fields, "run.steps=2", "run.sample_every=2"
+    )
     in_process("teacher", material, tmp_path / "halves", *fields, "run.steps=1")
     in_process("teacher", material, tmp_path / "halves", *fields, "run.steps=2")
     parts = {name: load_part(tiny_preset(), name, tmp_path / "whole" / "model") for name in PARTS}
@@ -137,7 +164,9 @@ def test_a_text_encoder_trained_with_the_teacher(one_device, material, tmp_path)
         same(parts[name], load_part(tiny_preset(), name, tmp_path / "halves" / "model"))
     start = load(material / "start").params
     same(parts["vae"], start["vae"])
-    assert np.abs(parts["text"]["embedding"] - start["text"]["embedding"]).max() > 0.1  # fresh, not the checkpoint's
+    assert (
+        np.abs(parts["text"]["embedding"] - start["text"]["embedding"]).max() > 0.1
+    )  # fresh, not the checkpoint's
     assert (tmp_path / "whole" / "samples" / "step_000002.mp4").exists()
     assert [r["step"] for r in rows(tmp_path / "whole") if "held_out/loss" in r] == [-1, 0, 1]
 
@@ -146,7 +175,8 @@ def test_masks_that_are_not_there(material, tmp_path):
     make_dataset(tmp_path / "data", masks=False)
     words = ("mesh.fsdp=8", "run.batch=8", f"data.path={tmp_path}/data", "mask_weight=2.0")
     with pytest.raises(
-        InputError, match=r"mask_weight 2.0: .* has no masks; precompute a table with a column mask_path"
+        InputError,
+        match=r"mask_weight 2.0: .* has no masks; precompute a table with a column mask_path",
     ):
         train.main(arguments("teacher", material, tmp_path / "run", *words))
     assert not (tmp_path / "run" / "metrics.jsonl").exists()
@@ -165,7 +195,9 @@ def test_another_recipe_is_refused(one_device, material, tmp_path):
 
 def test_what_is_not_finite_stops_the_run(one_device, material, tmp_path):
     with pytest.raises(InputError, match=r"step \d: .*loss.* not finite; stopped"):
-        in_process("teacher", material, tmp_path / "run", "run.steps=6", "optim.lr=1e30", "optim.clip=1e30")
+        in_process(
+            "teacher", material, tmp_path / "run", "run.steps=6", "optim.lr=1e30", "optim.clip=1e30"
+        )
     snapshots = [int(p.name) for p in (tmp_path / "run" / "checkpoints").iterdir()]
     bad = next(r["step"] for r in rows(tmp_path / "run") if not np.isfinite(r["loss"]))
     assert max(snapshots, default=0) <= bad
@@ -200,14 +232,18 @@ def test_a_story_that_stops_in_the_middle(one_device, material, tmp_path):
     in_process("dmd_inter", material, halves, *fields, "run.steps=1")
     in_process("dmd_inter", material, halves, *fields, "run.steps=3")
     same(transformer(whole), transformer(halves))
-    losses = [[{k: v for k, v in r.items() if "loss" in k} for r in rows(d)] for d in (whole, halves)]
+    losses = [
+        [{k: v for k, v in r.items() if "loss" in k} for r in rows(d)] for d in (whole, halves)
+    ]
     assert losses[0] == losses[1] and len(losses[0]) == 3
 
 
 def test_kill_loses_nothing_and_sigterm_saves(material, tmp_path):
     """A run that is killed at random moments, and asked to stop once, ends with the bits of an uninterrupted one."""
     cache, fields = str(tmp_path / "cache"), ("run.steps=30", "optim.lr=1e-3")
-    calm, rough = (arguments("teacher", material, tmp_path / name, *fields) for name in ("calm", "rough"))
+    calm, rough = (
+        arguments("teacher", material, tmp_path / name, *fields) for name in ("calm", "rough")
+    )
     assert command(*calm, cache).communicate() and (tmp_path / "calm" / "model").exists()
     draw, steps = random.Random(0), tmp_path / "rough" / "metrics.jsonl"
     for sign in (signal.SIGTERM, signal.SIGKILL, signal.SIGKILL):
@@ -242,22 +278,43 @@ def test_a_student_without_shot_phases_is_judged_by_a_teacher_with_them(material
     make_checkpoint(tmp_path / "student", preset=dataclasses.replace(tiny_preset(), dit=dit))
     fields = [*FEW, f"start.checkpoint={tmp_path / 'student'}", f"teacher={material / 'teacher'}"]
     fields.append(f"data.path={material / 'data'}")
-    config = cli.load_config(f"{ROOT}/configs/dmd_intra.py:tiny", [f"--config.{field}" for field in fields])
+    config = cli.load_config(
+        f"{ROOT}/configs/dmd_intra.py:tiny", [f"--config.{field}" for field in fields]
+    )
     recipe, dataset = train.read_recipe(config), open_dataset(material / "data")
     mesh, preset = make_mesh({}, jax.devices()[:1]), preset_of(tmp_path / "student")
     stage = train.make_stage(recipe, preset, mesh, dataset)
-    assert (stage.setup.student.cfg.shot_phase, stage.setup.teacher.cfg.shot_phase) == (0.0, SHOT_PHASE)
+    assert (stage.setup.student.cfg.shot_phase, stage.setup.teacher.cfg.shot_phase) == (
+        0.0,
+        SHOT_PHASE,
+    )
 
 
 @pytest.mark.parametrize(
     "stage, fields, message",
     [
-        ("teacher", ["stage=other"], "config.stage 'other' is not known; the stages are autoencoder, teacher"),
+        (
+            "teacher",
+            ["stage=other"],
+            "config.stage 'other' is not known; the stages are autoencoder, teacher",
+        ),
         ("teacher", ["optim.lrr=1"], "no such field.*lrr"),
-        ("teacher", ["run.batch=3", "mesh.fsdp=8"], "run.batch 3 in 1 pieces does not divide .* multiple of 8"),
+        (
+            "teacher",
+            ["run.batch=3", "mesh.fsdp=8"],
+            "run.batch 3 in 1 pieces does not divide .* multiple of 8",
+        ),
         ("teacher", ["mesh.fsdp=3"], "mesh .* does not cover 8 devices"),
-        ("teacher", ["mesh.sequence=4", "mesh.fsdp=2"], "6 tokens do not divide over mesh.sequence=4"),
-        ("teacher", ["start.checkpoint=nowhere"], "nowhere is neither a folder nor one of the shipped models"),
+        (
+            "teacher",
+            ["mesh.sequence=4", "mesh.fsdp=2"],
+            "6 tokens do not divide over mesh.sequence=4",
+        ),
+        (
+            "teacher",
+            ["start.checkpoint=nowhere"],
+            "nowhere is neither a folder nor one of the shipped models",
+        ),
         ("dmd_intra", ["teacher=nowhere"], "nowhere is neither a folder"),
         ("dmd_intra", ["teacher=tiny"], "teacher tiny has other sizes"),
         ("teacher", ["data.path=nowhere"], "nowhere is no data set.*precompute"),
@@ -266,12 +323,24 @@ def test_a_student_without_shot_phases_is_judged_by_a_teacher_with_them(material
         ("teacher", ["data.held_out=0.0", "run.held_out_every=1"], "no sample is held out"),
         ("teacher", ["run.accumulate=3"], "run.batch 8 does not divide into run.accumulate 3"),
         ("teacher", ["run.remat=some"], "run.remat 'some' is not known"),
-        ("teacher", ["text_lr=-1.0"], "text_lr -1.0 must not be negative; 0 freezes the text encoder"),
-        ("teacher", ["mask_weight=-1.0"], "mask_weight -1.0 must not be negative; 0 leaves masks out"),
+        (
+            "teacher",
+            ["text_lr=-1.0"],
+            "text_lr -1.0 must not be negative; 0 freezes the text encoder",
+        ),
+        (
+            "teacher",
+            ["mask_weight=-1.0"],
+            "mask_weight -1.0 must not be negative; 0 leaves masks out",
+        ),
         ("teacher", ["trained.what=heads"], "trained.what 'heads' is not known"),
         ("dmd_inter", ["shots=5"], "no story of 5 shots to train on .the longest has 3"),
         ("dmd_inter", ["shots=4"], "critic_steps 5: the student would learn of one shot in 2 only"),
-        ("ode_init", ["pairs.path=nowhere"], "nowhere has no complete set of pairs: run .*ode_pairs"),
+        (
+            "ode_init",
+            ["pairs.path=nowhere"],
+            "nowhere has no complete set of pairs: run .*ode_pairs",
+        ),
     ],
 )
 def test_bad_input_before_the_first_step(material, tmp_path, stage, fields, message):

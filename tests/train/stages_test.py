@@ -12,18 +12,22 @@ from jax.sharding import PartitionSpec as P
 
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.sharding import activation_spec, constrain, make_mesh
-from shotstream_jax.data.batch import Batch
-from shotstream_jax.data.pipeline import DataConfig
+from shotstream_jax.data.batches import DataConfig
+from shotstream_jax.dit.conditions import Batch
 from shotstream_jax.dit.lora import LoraConfig
 from shotstream_jax.dit.teacher import Teacher
 from shotstream_jax.flow.schedule import Schedule
 from shotstream_jax.model import random_params
 from shotstream_jax.testing import tiny_preset
-from shotstream_jax.train.begin import abstract_state
-from shotstream_jax.train.distill import IntraStage
-from shotstream_jax.train.dmd import Distillation
-from shotstream_jax.train.flow_matching import Draws, Dropout, Dropped, flow_loss, shot_velocity, velocity_error
-from shotstream_jax.train.ode_init import OdeInitStage
+from shotstream_jax.train.losses.dmd import Distillation
+from shotstream_jax.train.losses.flow_matching import (
+    Draws,
+    Dropout,
+    Dropped,
+    flow_loss,
+    shot_velocity,
+    velocity_error,
+)
 from shotstream_jax.train.optim import OptimConfig
 from shotstream_jax.train.recipe import (
     DmdRecipe,
@@ -34,10 +38,13 @@ from shotstream_jax.train.recipe import (
     Start,
     TeacherRecipe,
 )
+from shotstream_jax.train.run.start import abstract_state
 from shotstream_jax.train.setup import Setup, check_mesh, conditions_of, shardings_of, to_devices
+from shotstream_jax.train.stages.dmd_inter import InterStage
+from shotstream_jax.train.stages.dmd_intra import IntraStage
+from shotstream_jax.train.stages.ode_init import OdeInitStage
+from shotstream_jax.train.stages.teacher import TeacherStage
 from shotstream_jax.train.state import Trained
-from shotstream_jax.train.story_walk import InterStage
-from shotstream_jax.train.teacher import TeacherStage
 
 PRESET, FRAMES, BATCH, LR = tiny_preset(), 4, 4, 1e-3
 MESHES = {
@@ -68,7 +75,9 @@ def recipe(stage: str, **run: Any) -> Any:
             return TeacherRecipe(**common | {"trained": Trained("self_attention", ema=0.9)})
         case "teacher_and_text":
             both = {"text_lr": TEXT_LR, "mask_weight": 3.0}
-            return TeacherRecipe(**common | {"stage": "teacher", "trained": Trained(ema=0.9)}, **both)
+            return TeacherRecipe(
+                **common | {"stage": "teacher", "trained": Trained(ema=0.9)}, **both
+            )
         case "ode_init":
             return OdeRecipe(**common, pairs=PairsConfig("unused", count=1, batch=1))
         case "dmd_intra":
@@ -107,7 +116,9 @@ def rows(stage: str) -> dict[str, np.ndarray]:
         found["text"] = np.zeros((BATCH, 5, PRESET.dit.text_len), np.int32)
         found["mask"] = generator.uniform(size=found["target"].shape[:-1]).astype(np.float32)
         for slot, length in enumerate((4, 6, 8)):
-            found["text"][:, slot, :length] = generator.integers(1, PRESET.text.vocab, (BATCH, length))
+            found["text"][:, slot, :length] = generator.integers(
+                1, PRESET.text.vocab, (BATCH, length)
+            )
     if stage == "ode_init":
         found["trajectory"] = normal(5, FRAMES, *latent)
     return found
@@ -119,15 +130,27 @@ def weights(seed: int) -> Any:
 
 
 def begin(stage: Any) -> tuple[Any, Any]:
-    """State and frozen parameters on the mesh, as train/begin makes them from checkpoints."""
+    """State and frozen parameters on the mesh, as train/run/start makes them from checkpoints."""
     setup = stage.setup
-    loaded = {o: weights({"start": 1, "teacher": 2}[o.checkpoint])[o.part] for o in stage.networks.origins}
+    loaded = {
+        o: weights({"start": 1, "teacher": 2}[o.checkpoint])[o.part] for o in stage.networks.origins
+    }
     places = jax.tree.map(lambda a: a.sharding, stage.networks.abstract(setup))
-    state, frozen = jax.jit(functools.partial(stage.networks.start, setup), out_shardings=places)(loaded)
-    text = np.random.default_rng(6).standard_normal((1, PRESET.dit.text_len, PRESET.dit.text_dim)).astype(np.float32)
+    state, frozen = jax.jit(functools.partial(stage.networks.start, setup), out_shardings=places)(
+        loaded
+    )
+    text = (
+        np.random.default_rng(6)
+        .standard_normal((1, PRESET.dit.text_len, PRESET.dit.text_dim))
+        .astype(np.float32)
+    )
     frozen |= {"negative": jax.device_put(text, setup.whole)} if "negative" in stage.needs() else {}
-    frozen |= {"vae": jax.device_put(weights(1)["vae"], setup.whole)} if "vae" in stage.needs() else {}
-    zeros = jax.tree.map(lambda s: jax.device_put(np.zeros(s.shape, s.dtype), s.sharding), stage.extras())
+    frozen |= (
+        {"vae": jax.device_put(weights(1)["vae"], setup.whole)} if "vae" in stage.needs() else {}
+    )
+    zeros = jax.tree.map(
+        lambda s: jax.device_put(np.zeros(s.shape, s.dtype), s.sharding), stage.extras()
+    )
     return state | zeros, frozen
 
 
@@ -146,7 +169,12 @@ def two_steps(name: str, mesh_name: str, accumulate: int = 1) -> tuple[Any, list
 
 def second_moments(state: Any) -> list[Any]:
     """0.001·g² of the first step, and so on: the gradients that an optimiser has seen."""
-    return [leaf for network in state.values() if hasattr(network, "optim") for leaf in jax.tree.leaves(network.optim)]
+    return [
+        leaf
+        for network in state.values()
+        if hasattr(network, "optim")
+        for leaf in jax.tree.leaves(network.optim)
+    ]
 
 
 def same_training(one: tuple, other: tuple) -> None:
@@ -159,7 +187,11 @@ def same_training(one: tuple, other: tuple) -> None:
         a, b = np.asarray(a), np.asarray(b)
         np.testing.assert_allclose(b, a, atol=1e-3 * np.abs(a).max())
     for network in (n for n in state if hasattr(state[n], "moves")):
-        pairs = zip(jax.tree.leaves(state[network].moves), jax.tree.leaves(other_state[network].moves), strict=True)
+        pairs = zip(
+            jax.tree.leaves(state[network].moves),
+            jax.tree.leaves(other_state[network].moves),
+            strict=True,
+        )
         for a, b in pairs:
             error = np.abs(np.asarray(a) - np.asarray(b))
             # AdamW's first step with β₁ = 0 is g/|g|: a gradient of rounding alone has no sure sign.
@@ -182,9 +214,13 @@ def test_micro_batches_change_nothing():
 @pytest.mark.parametrize("name", STAGES)
 def test_everything_lies_where_its_rule_says(name):
     stage, _, state = two_steps(name, "split")
-    jax.tree.map(lambda a, s: a.sharding == s.sharding or pytest.fail(str(s)), state, abstract_state(stage))
+    jax.tree.map(
+        lambda a, s: a.sharding == s.sharding or pytest.fail(str(s)), state, abstract_state(stage)
+    )
     network = state[stage.results[0]]
-    q = {"teacher": P(None, "fsdp", "tensor"), "dmd_inter": P(None, "fsdp", None)}.get(name, P(None, "fsdp", "tensor"))
+    q = {"teacher": P(None, "fsdp", "tensor"), "dmd_inter": P(None, "fsdp", None)}.get(
+        name, P(None, "fsdp", "tensor")
+    )
     kernel = lambda tree: tree["blocks"]["self_attn"]["q"]["a" if name == "dmd_inter" else "kernel"]  # noqa: E731
     assert kernel(network.moves).sharding.spec == q
     moments = [a for a in jax.tree.leaves(network.optim) if a.ndim]
@@ -207,7 +243,9 @@ def test_only_what_is_trained_moves():
     start = weights(1)["dit"]["blocks"]["self_attn"]["q"]["kernel"]
     network = state["teacher"]
     assert set(network.moves["blocks"]) == {"self_attn"} and set(network.moves) == {"blocks"}
-    moved, average = (tree["blocks"]["self_attn"]["q"]["kernel"] for tree in (network.moves, network.ema))
+    moved, average = (
+        tree["blocks"]["self_attn"]["q"]["kernel"] for tree in (network.moves, network.ema)
+    )
     assert np.abs(moved - start).max() > LR
     # 0.9 of the way back at the second step: nearer to the start than to the newest.
     assert 0 < np.abs(average - start).mean() < np.abs(moved - average).mean()
@@ -215,24 +253,37 @@ def test_only_what_is_trained_moves():
 
 def test_a_mask_weighs_errors():
     """Weights of one are none; where all but a cell's are zero, the error is that cell's."""
-    conditions, x, noise, t = jax.tree.map(jnp.asarray, (conditions_of(rows("ode_init")), *draws_of_a_target()))
+    conditions, x, noise, t = jax.tree.map(
+        jnp.asarray, (conditions_of(rows("ode_init")), *draws_of_a_target())
+    )
     teacher, schedule, params = Teacher(PRESET.dit), Schedule(), weights(1)["dit"]
-    measure = jax.jit(lambda w: velocity_error(teacher, schedule, params, conditions, x, noise, t, w))
+    measure = jax.jit(
+        lambda w: velocity_error(teacher, schedule, params, conditions, x, noise, t, w)
+    )
     plain = velocity_error(teacher, schedule, params, conditions, x, noise, t)
     np.testing.assert_allclose(measure(jnp.ones(x.shape[:4])), plain, rtol=1e-5)
     one = jnp.zeros(x.shape[:4]).at[:, 1, 2, 3].set(0.5)
     v = shot_velocity(teacher, params, conditions, schedule.add_noise(x, noise, t), t)
-    np.testing.assert_allclose(measure(one), jnp.mean((v - noise + x)[:, 1, 2, 3] ** 2, -1), rtol=1e-4)
+    np.testing.assert_allclose(
+        measure(one), jnp.mean((v - noise + x)[:, 1, 2, 3] ** 2, -1), rtol=1e-4
+    )
 
 
 def test_noise_levels_weigh_alike_without_the_time_weight():
     """At pure noise the paper's weight leaves nothing of the error."""
-    conditions, x, noise, t = jax.tree.map(jnp.asarray, (conditions_of(rows("ode_init")), *draws_of_a_target()))
+    conditions, x, noise, t = jax.tree.map(
+        jnp.asarray, (conditions_of(rows("ode_init")), *draws_of_a_target())
+    )
     teacher, schedule, params = Teacher(PRESET.dit), Schedule(), weights(1)["dit"]
     entry, kept = schedule.index(t).at[0].set(0), jnp.zeros(len(t), bool)
     draws = Draws(entry, noise, Dropped(kept, kept))
-    errors = velocity_error(teacher, schedule, params, conditions, x, noise, jnp.asarray(schedule.times)[entry])
-    losses = [flow_loss(teacher, schedule, params, Batch(x, conditions), draws, None, on) for on in (True, False)]
+    errors = velocity_error(
+        teacher, schedule, params, conditions, x, noise, jnp.asarray(schedule.times)[entry]
+    )
+    losses = [
+        flow_loss(teacher, schedule, params, Batch(x, conditions), draws, None, on)
+        for on in (True, False)
+    ]
     weight = jnp.asarray(schedule.weights)[entry]
     assert weight[0] < 0.01 < errors[0]
     np.testing.assert_allclose(losses, [jnp.mean(weight * errors), jnp.mean(errors)], rtol=1e-5)
@@ -241,7 +292,9 @@ def test_noise_levels_weigh_alike_without_the_time_weight():
 def draws_of_a_target() -> tuple[Any, ...]:
     """Latents, noise and times of a batch."""
     generator = np.random.default_rng(7)
-    x, noise = generator.standard_normal((2, BATCH, FRAMES, *GRID, PRESET.dit.channels)).astype(np.float32)
+    x, noise = generator.standard_normal((2, BATCH, FRAMES, *GRID, PRESET.dit.channels)).astype(
+        np.float32
+    )
     return x, noise, np.float32([900, 700, 400, 100])
 
 
@@ -253,7 +306,9 @@ def test_a_text_encoder_learns_with_the_teacher():
     change = np.abs(table - start * (1 - 0.01 * TEXT_LR) ** 2).max(axis=1)
     moved = change > TEXT_LR / 2
     assert change.max() < 4 * TEXT_LR  # two steps at the transformer's would be 10
-    told = set(rows("teacher_and_text")["text"].ravel().tolist()) - {0}  # a story whose text is dropped tells nothing
+    told = set(rows("teacher_and_text")["text"].ravel().tolist()) - {
+        0
+    }  # a story whose text is dropped tells nothing
     assert len(told) / 2 < moved.sum() and set(np.flatnonzero(moved).tolist()) <= told
     assert np.any(state["text"].ema["embedding"] != start)
 
@@ -270,20 +325,31 @@ def test_stage_four_trains_adapters_on_its_own_history():
 
 def test_activations_take_their_letters():
     mesh = make_mesh(MESHES["split"][0], jax.devices()[:8])
-    assert activation_spec(mesh, "b f t d", (4, 3, 6, 48)) == P(("data", "fsdp"), None, "sequence", None)
-    assert activation_spec(mesh, "b n f t k", (4, 3, 3, 6, 8)) == P(("data", "fsdp"), None, None, "sequence", None)
+    assert activation_spec(mesh, "b f t d", (4, 3, 6, 48)) == P(
+        ("data", "fsdp"), None, "sequence", None
+    )
+    assert activation_spec(mesh, "b n f t k", (4, 3, 3, 6, 8)) == P(
+        ("data", "fsdp"), None, None, "sequence", None
+    )
     with pytest.raises(ValueError, match="'b f q d'"):
         activation_spec(mesh, "b f q d", (4, 3, 6, 48))
     with jax.set_mesh(mesh):
         laid = jax.jit(lambda x: constrain(x, "b f t d"))(jnp.zeros((4, 3, 6, 48)))
-    assert laid.sharding.spec in (P(("data", "fsdp"), None, "sequence"), P("fsdp", None, "sequence"))
+    assert laid.sharding.spec in (
+        P(("data", "fsdp"), None, "sequence"),
+        P("fsdp", None, "sequence"),
+    )
 
 
 @pytest.mark.parametrize(
     "shape, change, message",
     [
         ({"fsdp": 8}, {}, r"run.batch 4 in 1 pieces .* = 8 devices: make it a multiple of 8"),
-        ({"fsdp": 4, "sequence": 2}, {"accumulate": 2}, r"run.batch 4 in 2 pieces .* multiple of 8"),
+        (
+            {"fsdp": 4, "sequence": 2},
+            {"accumulate": 2},
+            r"run.batch 4 in 2 pieces .* multiple of 8",
+        ),
         ({"fsdp": 2, "sequence": 4}, {}, r"6 tokens do not divide over mesh.sequence=4"),
     ],
 )
@@ -296,4 +362,6 @@ def test_a_batch_that_the_mesh_cannot_deal_out(shape, change, message):
 def test_shardings_survive_a_step():
     """A step gives back what it took: the next one compiles nothing new."""
     stage, _, state = two_steps("dmd_intra", "split")
-    assert jax.tree.leaves(shardings_of(state)) == jax.tree.leaves(shardings_of(abstract_state(stage)))
+    assert jax.tree.leaves(shardings_of(state)) == jax.tree.leaves(
+        shardings_of(abstract_state(stage))
+    )

@@ -43,8 +43,12 @@ def test_encoding_in_one_piece_is_encoding_in_many():
     encoded = codec.encode(VAE, PARAMS, PIXELS)
     assert encoded.shape == (2, 6, 4, 6, SIZES.channels)
     variables = {"params": PARAMS}
-    one, state = VAE.apply(variables, PIXELS[:, :1], first=True, method="encode", mutable=["stream"])
-    rest, _ = VAE.apply(variables | state, PIXELS[:, 1:11], first=False, method="encode", mutable=["stream"])
+    one, state = VAE.apply(
+        variables, PIXELS[:, :1], first=True, method="encode", mutable=["stream"]
+    )
+    rest, _ = VAE.apply(
+        variables | state, PIXELS[:, 1:11], first=False, method="encode", mutable=["stream"]
+    )
     np.testing.assert_allclose(encoded, jnp.concatenate([one, rest], axis=1), atol=1e-5)
 
 
@@ -54,7 +58,9 @@ def test_time_is_causal():
     same = codec.encode(VAE, PARAMS, PIXELS)
     np.testing.assert_array_equal(changed[:, :5], same[:, :5])
     assert np.abs(changed[:, 5] - same[:, 5]).max() > 1e-3
-    np.testing.assert_array_equal(whole(PARAMS, LATENTS.at[:, 5:].set(0.0))[:, :9], whole(PARAMS, LATENTS)[:, :9])
+    np.testing.assert_array_equal(
+        whole(PARAMS, LATENTS.at[:, 5:].set(0.0))[:, :9], whole(PARAMS, LATENTS)[:, :9]
+    )
 
 
 def test_the_miniatures_stream_is_its_whole():
@@ -65,7 +71,10 @@ def test_the_miniatures_stream_is_its_whole():
     pixels = jax.random.uniform(jax.random.key(2), (1, 21, 8, 8, 3), minval=-1, maxval=1)
     params = vae.init(jax.random.key(3), pixels[:, :1])["params"]
     stream, latents = codec.encode_first(vae, params, pixels[:, :1])
-    assert (latents.shape, codec.encode(vae, params, pixels).shape) == ((1, 1, 2, 2, 16), (1, 6, 2, 2, 16))
+    assert (latents.shape, codec.encode(vae, params, pixels).shape) == (
+        (1, 1, 2, 2, 16),
+        (1, 6, 2, 2, 16),
+    )
     _, rest = codec.encode_next(vae, params, stream, pixels[:, 1:])
     latents = jnp.concatenate([latents, rest], axis=1)
     np.testing.assert_allclose(latents, codec.encode(vae, params, pixels), atol=1e-5)

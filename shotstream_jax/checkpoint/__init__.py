@@ -1,0 +1,1 @@
+"""Checkpoint folders: stored arrays, the folder, and a model loaded from one."""

@@ -1,0 +1,1 @@
+"""Pictures and video files, in and out."""

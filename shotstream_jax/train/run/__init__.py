@@ -1,0 +1,1 @@
+"""A training run: the loop, its start, its log, its folder and its snapshots."""

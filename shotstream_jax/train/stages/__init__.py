@@ -1,0 +1,1 @@
+"""The stages of training, named as their recipes."""
