@@ -79,10 +79,18 @@ def parser() -> cli.Parser:
     p = cli.make_parser("shotstream_jax.eval", __doc__)
     p.add_recipe()
     p.add_argument(
-        "--stories", type=int, default=100, metavar="N", help="how many (default: %(default)s)"
+        "--stories",
+        type=int,
+        default=100,
+        metavar="N",
+        help="how many (default: %(default)s)",
     )
     p.add_argument(
-        "--shots", type=int, default=5, metavar="N", help="of each story (default: %(default)s)"
+        "--shots",
+        type=int,
+        default=5,
+        metavar="N",
+        help="of each story (default: %(default)s)",
     )
     p.add_argument(
         "--source",
@@ -117,7 +125,10 @@ def parser() -> cli.Parser:
         help="(default: the shipped one)",
     )
     p.add_argument(
-        "--out", default="out/eval.json", metavar="FILE.json", help="(default: %(default)s)"
+        "--out",
+        default="out/eval.json",
+        metavar="FILE.json",
+        help="(default: %(default)s)",
     )
     p.add_argument(
         "--sheet", metavar="FILE.png", help="a picture of the first stories: shots as rows"
@@ -162,9 +173,21 @@ def main(argv: Sequence[str]) -> None:
     shot_format = shot_format_of(preset_of(recipe.checkpoint), recipe.video, args.subset)
     probe = load_probe(pathlib.Path(args.probe), shot_format)
     reader = Reader(Labels(args.subset), probe)
-    world = WorldConfig(args.subset, shot_format.fps, (args.shots,), (shot_format.frames,))
-    drawn = WorldSource(world, shot_format.height, shot_format.width, args.stories, split=SPLITS[1])
+    world = WorldConfig(
+        args.subset,
+        shot_format.fps,
+        (args.shots,),
+        (shot_format.frames,),
+    )
+    drawn = WorldSource(
+        world,
+        shot_format.height,
+        shot_format.width,
+        args.stories,
+        split=SPLITS[1],
+    )
 
+    # The work: the stories, and the same ones through the autoencoder where that is a ceiling.
     use_persistent_cache()
     source, ceiling_source = make_sources(args, recipe, shot_format)
     stories = score_stories(reader, drawn, source, args.source, sheet)
@@ -198,20 +221,28 @@ def set_sampler_defaults(args: Namespace) -> None:
 
 
 def make_sources(
-    args: Namespace, recipe: Recipe, shot_format: ShotFormat
+    args: Namespace,
+    recipe: Recipe,
+    shot_format: ShotFormat,
 ) -> tuple[sources.ShotSource, sources.ShotSource | None]:
-    """What is scored, and the ceiling of generated pictures: the stories through the autoencoder."""
+    """What is scored, and the ceiling of generated pictures: through the autoencoder."""
+    # Drawn stories need no model.
     if args.source == RENDERED:
         return sources.rendered_source(shot_format), None
     if args.source == RECONSTRUCTED:
         vae = VAE(preset_of(recipe.checkpoint).vae)
         params = load_weights(recipe.checkpoint, "vae")
         return sources.reconstructed_source(shot_format, vae, params), None
+    # Generated ones do.
     model = load(recipe.checkpoint, recipe.dtype, quantize=recipe.quantize)
     if args.source == TEACHER:
         guidance = Guidance.of_sampler(args.guidance, args.context_guidance)
         source = sources.teacher_source(
-            model, recipe.video, args.seed, guidance, args.sampler_steps
+            model,
+            recipe.video,
+            args.seed,
+            guidance,
+            args.sampler_steps,
         )
     elif args.context == OTHER_TAKE:
         source = sources.other_take_source(model, recipe.video, args.seed)
@@ -259,13 +290,17 @@ def write_scores(
 
     ceiling: the same stories through the autoencoder, if they were scored.
     """
-    readings_and_shots = [(scored.readings, scored.story.shots) for scored in stories]
+    # Means and intervals, with the level of chance.
+    readings_and_shots = []
+    for scored in stories:
+        readings_and_shots.append((scored.readings, scored.story.shots))
     chances = chance_levels(reader.labels, readings_and_shots)
     summary = summarise([scored.figures for scored in stories], chances)
     ceiling_summary = None
     if ceiling:
         ceiling_summary = summarise([scored.figures for scored in ceiling], {})
 
+    # What the figures were made with.
     settings = dict(vars(args))
     del settings["overrides"]  # the recipe below has them
     settings["recipe"] = dataclasses.asdict(recipe)
@@ -295,7 +330,9 @@ def _story_results(scored: ScoredStory) -> dict[str, Any]:
 
 
 def score_readings(
-    reader: Reader, drawn: list[ScoredStory], video: VideoFormat
+    reader: Reader,
+    drawn: list[ScoredStory],
+    video: VideoFormat,
 ) -> dict[str, float]:
     """How much of what was drawn the probe reads rightly."""
     readings = []
@@ -305,7 +342,12 @@ def score_readings(
         for number in range(len(scored.story.shots)):
             _, boxes = render_shot(scored.story, number, video.height, video.width)
             truth = shot_truth(
-                reader.labels, scored.story, number, boxes, video.height, video.width
+                reader.labels,
+                scored.story,
+                number,
+                boxes,
+                video.height,
+                video.width,
             )
             truths.append(truth)
     return oracle_scores(reader.labels, readings, truths)

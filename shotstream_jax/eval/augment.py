@@ -28,7 +28,9 @@ _BORDER = 2
 
 @typechecked
 def augment(
-    key: PRNGKey, pixels: Float[Array, "b p y x 3"], box: Float[Array, "b p n 4"]
+    key: PRNGKey,
+    pixels: Float[Array, "b p y x 3"],
+    box: Float[Array, "b p n 4"],
 ) -> tuple[Float[Array, "b p y x 3"], Float[Array, "b p n 4"]]:
     """Degraded pixels in [−1, 1], and the boxes (shares of the picture), shifted with them.
 
@@ -38,7 +40,11 @@ def augment(
     return jax.vmap(_augment_shot)(keys, pixels, box)
 
 
-def _augment_shot(key: PRNGKey, pixels: Array, box: Array) -> tuple[Array, Array]:
+def _augment_shot(
+    key: PRNGKey,
+    pixels: Array,
+    box: Array,
+) -> tuple[Array, Array]:
     """One shot: pixels [p, y, x, 3], box [p, n, 4].
 
     Other names of the random streams would be other draws, and another trained probe.
@@ -49,16 +55,24 @@ def _augment_shot(key: PRNGKey, pixels: Array, box: Array) -> tuple[Array, Array
     pixels = _shift_pixels(pixels, shift)
     box = _shift_boxes(box, shift, pixels.shape)
     # Frames run into each other, then rows and columns do.
-    pixels = _smooth(pixels, 0, strength * _uniform(key, "time", 0.0, 0.33))
+    time_share = strength * _uniform(key, "time", 0.0, 0.33)
+    pixels = _smooth(pixels, 0, time_share)
+    blur_share = strength * _uniform(key, "blur", 0.0, 0.33)
     for axis in (1, 2):
-        pixels = _smooth(pixels, axis, strength * _uniform(key, "blur", 0.0, 0.33))
+        pixels = _smooth(pixels, axis, blur_share)
     pixels = _reduce_resolution(key, pixels, strength)
     pixels = _change_colours(key, pixels, strength)
     pixels = _add_noise(key, pixels, strength)
     return jnp.clip(pixels, -1.0, 1.0), box
 
 
-def _uniform(key: PRNGKey, name: str, low: float, high: float, shape: Sequence[int] = ()) -> Array:
+def _uniform(
+    key: PRNGKey,
+    name: str,
+    low: float,
+    high: float,
+    shape: Sequence[int] = (),
+) -> Array:
     """Uniform draws of the stream `name`."""
     return jax.random.uniform(rng.stream(key, name), shape, jnp.float32, low, high)
 
@@ -79,29 +93,45 @@ def _shift_pixels(pixels: Array, shift: Array) -> Array:
     return moved[:, _BORDER:-_BORDER, _BORDER:-_BORDER]
 
 
-def _shift_boxes(box: Array, shift: Array, shape: tuple[int, ...]) -> Array:
+def _shift_boxes(
+    box: Array,
+    shift: Array,
+    shape: tuple[int, ...],
+) -> Array:
     """Moves the boxes of those who are there, as the pixels of this shape [p, y, x, 3] were."""
     _, rows, columns, _ = shape
     size = jnp.array([columns, rows], shift.dtype)
     right_down = shift[::-1] / size
     change = jnp.tile(right_down, 2)  # of left, top, right, bottom
+    # A box of zeros is of somebody who is not there.
     is_there = jnp.any(box > 0, axis=-1, keepdims=True)
     return jnp.where(is_there, box + change[None, None], box)
 
 
-def _reduce_resolution(key: PRNGKey, pixels: Array, strength: Array) -> Array:
+def _reduce_resolution(
+    key: PRNGKey,
+    pixels: Array,
+    strength: Array,
+) -> Array:
     """Blends towards the picture at half its resolution; about every second shot stays as it is."""
     p, rows, columns, _ = pixels.shape
     # Means of 2×2 pixels, enlarged again and smoothed.
     blocks = pixels.reshape(p, rows // 2, 2, columns // 2, 2, 3)
     halved = blocks.mean(axis=(2, 4))
     enlarged = halved.repeat(2, axis=1).repeat(2, axis=2)
-    smooth = _smooth(_smooth(enlarged, 1, 0.25), 2, 0.25)
+    smooth = enlarged
+    for axis in (1, 2):
+        smooth = _smooth(smooth, axis, 0.25)
+    # Half of the draws are negative: no change.
     share = strength * jnp.maximum(_uniform(key, "half", -1.0, 1.0), 0.0)
     return pixels + share * (smooth - pixels)
 
 
-def _change_colours(key: PRNGKey, pixels: Array, strength: Array) -> Array:
+def _change_colours(
+    key: PRNGKey,
+    pixels: Array,
+    strength: Array,
+) -> Array:
     """Contrast and brightness, of all colours alike and of each colour by itself."""
     limit = MAX_COLOUR_CHANGE
     gain_of_all = _uniform(key, "gain", -limit, limit)
@@ -113,7 +143,11 @@ def _change_colours(key: PRNGKey, pixels: Array, strength: Array) -> Array:
     return pixels * gain[None, None, None] + offset[None, None, None]
 
 
-def _add_noise(key: PRNGKey, pixels: Array, strength: Array) -> Array:
+def _add_noise(
+    key: PRNGKey,
+    pixels: Array,
+    strength: Array,
+) -> Array:
     """Noise of single pixels, and of blocks of BLOCK × BLOCK."""
     p, rows, columns, _ = pixels.shape
     fine = jax.random.normal(rng.stream(key, "fine"), pixels.shape)
@@ -127,9 +161,14 @@ def _add_noise(key: PRNGKey, pixels: Array, strength: Array) -> Array:
     return pixels + strength * (fine_share * fine + coarse_share * coarse)
 
 
-def _smooth(x: Array, axis: int, share: Array | float) -> Array:
+def _smooth(
+    x: Array,
+    axis: int,
+    share: Array | float,
+) -> Array:
     """Mixes each entry along an axis with `share` of both its neighbours; the ends are repeated."""
     length = x.shape[axis]
+    # [first, x …, last]: neighbours are slices that start one earlier and one later.
     first = jax.lax.slice_in_dim(x, 0, 1, axis=axis)
     last = jax.lax.slice_in_dim(x, length - 1, length, axis=axis)
     wide = jnp.concatenate([first, x, last], axis=axis)

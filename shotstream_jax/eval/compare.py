@@ -32,7 +32,12 @@ _SAME_STORIES = ("stories", "shots", "subset")
 def parser() -> cli.Parser:
     """The command's options."""
     p = cli.make_parser("shotstream_jax.eval.compare", __doc__)
-    p.add_argument("files", nargs="+", metavar="FILE.json", help="of python -m shotstream_jax.eval")
+    p.add_argument(
+        "files",
+        nargs="+",
+        metavar="FILE.json",
+        help="of python -m shotstream_jax.eval",
+    )
     p.add_argument(
         "--figures",
         default="who,where,action,appearance,layout,sca",
@@ -80,7 +85,7 @@ def read_scores(files: Sequence[str], names: Sequence[str]) -> Scores:
             raise InputError(
                 f"two files are called {path.stem}: rename one, or its row could not be told apart"
             )
-        stories = [found["settings"][name] for name in _SAME_STORIES]
+        stories = _stories_of(found)
         if stories_of_first is None:
             stories_of_first = stories
         if stories != stories_of_first:
@@ -95,8 +100,7 @@ def _read_file(path: pathlib.Path, names: Sequence[str]) -> dict[str, Any]:
     """One file that has these figures."""
     try:
         found = json.loads(path.read_text("utf-8"))
-        for name in _SAME_STORIES:
-            found["settings"][name]
+        _stories_of(found)
         lacking = [name for name in names if name not in found["stories"][0]]
     except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
         raise InputError(
@@ -107,18 +111,35 @@ def _read_file(path: pathlib.Path, names: Sequence[str]) -> dict[str, Any]:
     return found
 
 
+def _stories_of(found: dict[str, Any]) -> list[Any]:
+    """The settings that choose the stories of a file."""
+    return [found["settings"][name] for name in _SAME_STORIES]
+
+
 def comparison_table(scores: Scores, names: Sequence[str]) -> list[str]:
     """Markdown: a row for each file; below, chance and ceiling of the first one."""
-    first = next(iter(scores.values()))
-    rows = [["", *names], ["---"] * (len(names) + 1)]
+    head = ["", *names]
+    rule = ["---"] * len(head)
+    rows = [head, rule]
+
+    # A row for each file.
     for stem, found in scores.items():
-        rows.append([stem, *(_with_interval(found["figures"].get(name)) for name in names)])
-    chances = [first["figures"].get(name, {}).get("chance") for name in names]
-    rows.append(["*chance*", *map(_mean, chances)])
+        row = [stem]
+        for name in names:
+            row.append(_with_interval(found["figures"].get(name)))
+        rows.append(row)
+
+    # What the first file says of chance and of the ceiling; the stories are the same.
+    first = next(iter(scores.values()))
+    rows.append(["*chance*", *_cells(first["figures"], names, "chance")])
     if first["ceiling"]:
-        ceilings = [first["ceiling"].get(name, {}).get("mean") for name in names]
-        rows.append(["*ceiling*", *map(_mean, ceilings)])
-    return [f"| {' | '.join(row)} |" for row in rows]
+        rows.append(["*ceiling*", *_cells(first["ceiling"], names, "mean")])
+
+    lines = []
+    for row in rows:
+        cells = " | ".join(row)
+        lines.append(f"| {cells} |")
+    return lines
 
 
 def _with_interval(found: dict[str, float] | None) -> str:
@@ -127,10 +148,13 @@ def _with_interval(found: dict[str, float] | None) -> str:
     return f"{found['mean']:.3f} ({found['low']:.3f} to {found['high']:.3f})"
 
 
-def _mean(value: float | None) -> str:
-    if value is None:
-        return NO_VALUE
-    return f"{value:.3f}"
+def _cells(summary: dict[str, Any], names: Sequence[str], key: str) -> list[str]:
+    """One value of each figure: key is `mean` or `chance`."""
+    cells = []
+    for name in names:
+        value = summary.get(name, {}).get(key)
+        cells.append(NO_VALUE if value is None else f"{value:.3f}")
+    return cells
 
 
 def intervals_by_shot(found: dict[str, Any], name: str) -> np.ndarray:
@@ -138,19 +162,26 @@ def intervals_by_shot(found: dict[str, Any], name: str) -> np.ndarray:
 
     NaN where nothing can be judged, as what persists in the first shot.
     """
-    # [stories, shots]; null becomes NaN.
-    values = np.array([story[name] for story in found["stories"]], np.float64)
-    return np.array([_interval(column) for column in values.T])
+    of_stories = [story[name] for story in found["stories"]]
+    values = np.array(of_stories, np.float64)  # [stories, shots]; null becomes NaN
+    intervals = []
+    for of_one_shot in values.T:
+        intervals.append(_interval(of_one_shot))
+    return np.array(intervals)
 
 
 def _interval(column: np.ndarray) -> tuple[float, float, float]:
     if np.isnan(column).all():
         return np.nan, np.nan, np.nan
-    interval = bootstrap(column[:, None])
+    interval = bootstrap(column[:, None])  # stories with one shot each
     return interval.value, interval.low, interval.high
 
 
-def draw_chart(scores: Scores, names: Sequence[str], path: pathlib.Path) -> None:
+def draw_chart(
+    scores: Scores,
+    names: Sequence[str],
+    path: pathlib.Path,
+) -> None:
     """A panel for each figure: its mean by shot, the interval shaded, chance dotted."""
     from matplotlib.figure import Figure  # an extra of this package
 
@@ -164,19 +195,37 @@ def draw_chart(scores: Scores, names: Sequence[str], path: pathlib.Path) -> None
     figure.savefig(path, dpi=110)
 
 
-def _draw_panel(axes: Any, scores: Scores, name: str) -> None:
+def _draw_panel(
+    axes: Any,
+    scores: Scores,
+    name: str,
+) -> None:
     """One figure of all files on matplotlib's axes."""
+    # A line with its interval for each file.
     for number, (stem, found) in enumerate(scores.items()):
         mean, low, high = intervals_by_shot(found, name).T
         shots = np.arange(1, len(mean) + 1)
         color = f"C{number}"  # of matplotlib's cycle
         axes.plot(shots, mean, color, label=stem)
-        axes.fill_between(shots, low, high, color=color, alpha=0.2, linewidth=0)
+        axes.fill_between(
+            shots,
+            low,
+            high,
+            color=color,
+            alpha=0.2,
+            linewidth=0,
+        )
+    # Chance, as the first file says it.
     first = next(iter(scores.values()))
     chance = first["figures"].get(name, {}).get("chance")
     if chance:
         axes.axhline(chance, color="grey", linestyle=":", label="chance")
-    axes.set(title=name, xlabel="shot", ylim=(0, 1.02), xlim=(1, first["settings"]["shots"]))
+    axes.set(
+        title=name,
+        xlabel="shot",
+        ylim=(0, 1.02),
+        xlim=(1, first["settings"]["shots"]),
+    )
     axes.locator_params(axis="x", integer=True)
 
 

@@ -29,7 +29,11 @@ _ANY_RATE = 24.0  # PySceneDetect wants frames a second; here everything is coun
 
 
 @typechecked
-def shot_cut_accuracy(expected: Sequence[int], found: Sequence[int], frames: int) -> float:
+def shot_cut_accuracy(
+    expected: Sequence[int],
+    found: Sequence[int],
+    frames: int,
+) -> float:
     """SCA, eq. (2).
 
     expected, found: first frames of all shots but the first, in order. frames: of the video.
@@ -42,6 +46,7 @@ def shot_cut_accuracy(expected: Sequence[int], found: Sequence[int], frames: int
     costs = [penalty * j for j in range(len(found) + 1)]
     for i, expected_cut in enumerate(expected, 1):
         before = costs
+        # No found cut: every expected one so far is missed.
         costs = [penalty * i]
         for j, found_cut in enumerate(found):
             paired = before[j] + abs(expected_cut - found_cut)

@@ -95,7 +95,7 @@ def shot_truth(
     shot = story.shots[number]
     picture_size = np.array([width, height, width, height], np.float32)
     asked = {"action": labels.actions} | labels.character_choices
-    truth = {}
+    truth: dict[str, np.ndarray] = {}
     for name in asked:
         truth[name] = np.full(len(labels.characters), ABSENT, np.int32)
     box = np.zeros((len(boxes), len(labels.characters), 4), np.float32)
@@ -105,6 +105,7 @@ def shot_truth(
         character = labels.characters.index(part.name)
         answers: dict[str, Any] = {"action": part.action}
         answers |= dataclasses.asdict(story.looks[part.name])
+        # `asked` picks among what is known of the character.
         for name, choices in asked.items():
             truth[name][character] = choices.index(answers[name])
         box[:, character] = boxes[:, slot] / picture_size

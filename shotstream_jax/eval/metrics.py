@@ -41,8 +41,14 @@ class FirstAppearances:
     appearances: dict[int, tuple[int, ...]] = dataclasses.field(default_factory=dict)
     layouts: dict[int, tuple[int, ...]] = dataclasses.field(default_factory=dict)
 
-    def after(self, labels: Labels, reading: Reading, shot: Shot) -> "FirstAppearances":
+    def after(
+        self,
+        labels: Labels,
+        reading: Reading,
+        shot: Shot,
+    ) -> "FirstAppearances":
         """The same with what this shot shows for the first time."""
+        # Characters that the caption does not name are not remembered: they may be misread.
         appearances = {}
         for character in visible_characters(labels, reading, shot):
             appearances[character] = appearance_of(labels, reading, character)
@@ -62,31 +68,56 @@ def expected_actions(labels: Labels, shot: Shot) -> dict[int, int]:
     return actions
 
 
-def visible_characters(labels: Labels, reading: Reading, shot: Shot) -> list[int]:
+def visible_characters(
+    labels: Labels,
+    reading: Reading,
+    shot: Shot,
+) -> list[int]:
     """The caption's characters that are read in the shot."""
-    return [character for character in expected_actions(labels, shot) if reading.who[character]]
+    visible = []
+    for character in expected_actions(labels, shot):
+        if reading.who[character]:
+            visible.append(character)
+    return visible
 
 
-def shows_the_right_place(labels: Labels, reading: Reading, shot: Shot) -> bool:
+def shows_the_right_place(
+    labels: Labels,
+    reading: Reading,
+    shot: Shot,
+) -> bool:
     """Whether the place read is the caption's."""
     expected = labels.place_choices["place"].index(shot.place)
     return int(reading.shot["place"]) == expected
 
 
-def appearance_of(labels: Labels, reading: Reading, character: int) -> tuple[int, ...]:
+def appearance_of(
+    labels: Labels,
+    reading: Reading,
+    character: int,
+) -> tuple[int, ...]:
     """A character's accent and pattern, as read in the whole shot."""
-    return tuple(int(reading.shot[name][character]) for name in labels.character_choices)
+    answers = []
+    for name in labels.character_choices:
+        of_all_characters = reading.shot[name]
+        answers.append(int(of_all_characters[character]))
+    return tuple(answers)
 
 
 def layout_of(labels: Labels, reading: Reading) -> tuple[int, ...]:
     """The landmark's side and variant and the items, as read in the whole shot."""
-    names = [name for name in labels.place_choices if name != "place"]
-    return tuple(int(reading.shot[name]) for name in names)
+    answers = []
+    for name in labels.place_choices:
+        if name != "place":
+            answers.append(int(reading.shot[name]))
+    return tuple(answers)
 
 
 @typechecked
 def first_appearances(
-    labels: Labels, readings: Sequence[Reading], shots: Sequence[Shot]
+    labels: Labels,
+    readings: Sequence[Reading],
+    shots: Sequence[Shot],
 ) -> list[FirstAppearances]:
     """What a story has shown before each of its shots, and at its end [shots + 1]."""
     known = [FirstAppearances()]
@@ -96,7 +127,11 @@ def first_appearances(
 
 
 @typechecked
-def adherence(labels: Labels, readings: Sequence[Reading], shots: Sequence[Shot]) -> Figures:
+def adherence(
+    labels: Labels,
+    readings: Sequence[Reading],
+    shots: Sequence[Shot],
+) -> Figures:
     """who, where, action and camera of each shot.
 
     shots: what the captions ask for. If they are fewer than the readings, they are repeated from
@@ -105,10 +140,12 @@ def adherence(labels: Labels, readings: Sequence[Reading], shots: Sequence[Shot]
     figures: dict[str, list[float]] = {"who": [], "where": [], "action": [], "camera": []}
     for number, reading in enumerate(readings):
         shot = shots[number % len(shots)]
+        # Who and where: all right or wrong.
         expected = expected_actions(labels, shot)
         visible = set(np.flatnonzero(reading.who))
         figures["who"].append(visible == set(expected))
         figures["where"].append(shows_the_right_place(labels, reading, shot))
+        # Actions: a share of the caption's characters.
         right_actions = []
         for character, action in expected.items():
             acts = reading.shot["action"][character] == action
@@ -118,7 +155,11 @@ def adherence(labels: Labels, readings: Sequence[Reading], shots: Sequence[Shot]
     return {name: np.asarray(values, np.float64) for name, values in figures.items()}
 
 
-def _camera_share(labels: Labels, reading: Reading, shot: Shot) -> float:
+def _camera_share(
+    labels: Labels,
+    reading: Reading,
+    shot: Shot,
+) -> float:
     """Share of the camera's answers that are the caption's; NaN if there is no choice."""
     right = []
     for name, choices in labels.camera_choices.items():
@@ -159,7 +200,10 @@ def persistence(
 @typechecked
 def steadiness(labels: Labels, readings: Sequence[Reading]) -> Float[np.ndarray, "shots"]:
     """Share of each shot's frames in which every question is answered as for the shot."""
-    return np.asarray([_steady_frames(labels, reading).mean() for reading in readings])
+    shares = []
+    for reading in readings:
+        shares.append(_steady_frames(labels, reading).mean())
+    return np.asarray(shares)
 
 
 def _steady_frames(labels: Labels, reading: Reading) -> Bool[np.ndarray, "p"]:
@@ -178,7 +222,11 @@ def _steady_frames(labels: Labels, reading: Reading) -> Bool[np.ndarray, "p"]:
 
 
 @typechecked
-def story_figures(labels: Labels, readings: Sequence[Reading], shots: Sequence[Shot]) -> Figures:
+def story_figures(
+    labels: Labels,
+    readings: Sequence[Reading],
+    shots: Sequence[Shot],
+) -> Figures:
     """All figures of a story, [shots] each."""
     known_before = first_appearances(labels, readings, shots)[:-1]
     figures = adherence(labels, readings, shots)
@@ -191,10 +239,12 @@ def story_figures(labels: Labels, readings: Sequence[Reading], shots: Sequence[S
 def by_number_of_characters(figures: Figures, shots: Sequence[Shot]) -> Figures:
     """who and appearance of the shots with one character (`who_of_one`, …) and with two."""
     count = np.array([len(shot.parts) for shot in shots])
+    of_one = count == 1
+    of_two = count == 2
     found = {}
     for name in ("who", "appearance"):
-        for number, word in ((1, "one"), (2, "two")):
-            found[f"{name}_of_{word}"] = np.where(count == number, figures[name], np.nan)
+        found[f"{name}_of_one"] = np.where(of_one, figures[name], np.nan)
+        found[f"{name}_of_two"] = np.where(of_two, figures[name], np.nan)
     return found
 
 
@@ -209,16 +259,23 @@ def chance_levels(
     gives everyone the same hat always keeps it, but no more often than by this chance. NaN where no
     two stories can be compared.
     """
+    # What each story has shown in the end.
     known_at_end = []
     for readings, shots in stories:
         known_at_end.append(first_appearances(labels, readings, shots)[-1])
+    # Each story's readings, judged by each other story.
     found: dict[str, list[np.ndarray]] = {}
     for i, (readings, shots) in enumerate(stories):
         for j, (_, other_shots) in enumerate(stories):
             if i == j:
                 continue
             figures = adherence(labels, readings, other_shots)
-            figures |= persistence(labels, readings, shots, [known_at_end[j]] * len(shots))
+            figures |= persistence(
+                labels,
+                readings,
+                shots,
+                [known_at_end[j]] * len(shots),
+            )
             for name, values in figures.items():
                 found.setdefault(name, []).append(values)
     return {name: finite_mean(np.concatenate(values)) for name, values in found.items()}
@@ -260,11 +317,13 @@ def bootstrap(
 
     Whole stories are drawn with replacement, because the shots of one story are not independent.
     """
+    # The statistic of as many stories, drawn with replacement.
     rng = np.random.default_rng(0)
     resampled = []
     for _ in range(draws):
         chosen = rng.integers(len(values), size=len(values))
         resampled.append(statistic(values[chosen]))
+    # Its middle 95 %.
     finite = np.array(resampled)
     finite = finite[np.isfinite(finite)]
     low = np.nan

@@ -33,7 +33,9 @@ def histogram_overlap(a: Frame, b: Frame) -> float:
 
 def _colour_shares(frame: np.ndarray) -> np.ndarray:
     """Share of the pixels in each of the _BINS³ bins."""
-    bins = (frame // (256 // _BINS)).astype(np.int64)
+    values_per_bin = 256 // _BINS
+    bins = (frame // values_per_bin).astype(np.int64)
+    # One number for the three bins of a pixel.
     red, green, blue = np.moveaxis(bins, -1, 0)
     bin_numbers = (red * _BINS + green) * _BINS + blue
     counts = np.bincount(bin_numbers.ravel(), minlength=_BINS**3)
@@ -49,14 +51,17 @@ def ssim(a: Frame, b: Frame) -> float:
     """
     x = a.astype(np.float64)
     y = b.astype(np.float64)
+    # Moments of each window, [y − 6, x − 6, 3] each.
     mean_x = _window_means(x)
     mean_y = _window_means(y)
     variance_x = _window_means(x * x) - mean_x**2
     variance_y = _window_means(y * y) - mean_y**2
     covariance = _window_means(x * y) - mean_x * mean_y
+    # Eq. (2): how alike the means are, times how alike the structure is.
     numerator = (2 * mean_x * mean_y + _C1) * (2 * covariance + _C2)
     denominator = (mean_x**2 + mean_y**2 + _C1) * (variance_x + variance_y + _C2)
-    return float((numerator / denominator).mean())
+    similarity = numerator / denominator
+    return float(similarity.mean())
 
 
 def _window_means(x: np.ndarray) -> np.ndarray:
@@ -90,13 +95,21 @@ def within_and_between(
     motion. histogram_within, ssim_within: of a shot's first and last frame. histogram_between,
     ssim_between: of the middle frames of a shot and the one before it; NaN for the first shot.
     """
-    middles = [shot[len(shot) // 2] for shot in shots]
-    figures: dict[str, list[float]] = {"motion": [motion(shot) for shot in shots]}
-    for name, similarity in (("histogram", histogram_overlap), ("ssim", ssim)):
-        within = [similarity(shot[0], shot[-1]) for shot in shots]
+    figures = {"motion": np.asarray([motion(shot) for shot in shots], np.float64)}
+    similarities = {"histogram": histogram_overlap, "ssim": ssim}
+    for name, similarity in similarities.items():
+        # Within a shot: its first and its last frame.
+        within = []
+        for shot in shots:
+            within.append(similarity(shot[0], shot[-1]))
+        # Between shots: their middle frames. The first shot follows none.
         between = [np.nan]
-        for before, after in itertools.pairwise(middles):
-            between.append(similarity(before, after))
-        figures[f"{name}_within"] = within
-        figures[f"{name}_between"] = between
-    return {name: np.asarray(values, np.float64) for name, values in figures.items()}
+        for before, after in itertools.pairwise(shots):
+            between.append(similarity(_middle(before), _middle(after)))
+        figures[f"{name}_within"] = np.asarray(within, np.float64)
+        figures[f"{name}_between"] = np.asarray(between, np.float64)
+    return figures
+
+
+def _middle(shot: np.ndarray) -> np.ndarray:
+    return shot[len(shot) // 2]

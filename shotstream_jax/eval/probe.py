@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from shotstream_jax.core.typing import Array, Float, typechecked
 from shotstream_jax.eval.labels import Labels
+from shotstream_jax.model import Params
 
 # The trunk's convolutions: (width, kernel size, stride).
 _LAYERS = ((32, 4, 2), (64, 3, 2), (80, 3, 1))
@@ -55,14 +56,17 @@ class Probe(nn.Module):
         moving = jnp.concatenate([of_characters, character_centre], axis=-1)
         moving = jnp.moveaxis(moving, 1, 2)  # [b, n, p, d + 2]
         action_head = nn.Dense(len(self.labels.actions), name="action")
-        answers["action"] = action_head(_summarise_over_time(moving, "action"))
-        camera_evidence = _summarise_over_time(of_place, "camera")
+        action_evidence = _summarise_over_time(moving, "action")  # [b, n, d]
+        answers["action"] = action_head(action_evidence)
+        camera_evidence = _summarise_over_time(of_place, "camera")  # [b, d]
         for name, choices in self.labels.camera_choices.items():
-            answers[name] = nn.Dense(len(choices), name=name)(camera_evidence)
+            head = nn.Dense(len(choices), name=name)
+            answers[name] = head(camera_evidence)
         return answers
 
     def _trunk(self, pixels: Array) -> Array:
         """Cells [b, p, rows, columns, c], one for 4×4 pixels."""
+        # Frames are convolved one by one: time joins the batch for that.
         b, p, y, x, colours = pixels.shape
         h = pixels.reshape(b * p, y, x, colours)
         for i, (width, size, stride) in enumerate(_LAYERS):
@@ -79,23 +83,30 @@ class Probe(nn.Module):
         """
         logits = nn.Dense(count, name="attention")(cells)  # [b, p, rows, columns, n]
         attention = nn.softmax(logits, axis=(2, 3))
-        attended = jnp.einsum("bpyxn,bpyxc->bpnc", attention, cells)
+
+        # Means over the cells, weighted by the attention: of what is there, and of where it is.
         rows, columns = cells.shape[2:4]
-        centre = jnp.einsum("bpyxn,yxu->bpnu", attention, cell_centres(rows, columns))
+        positions = cell_centres(rows, columns)
+        attended = jnp.einsum("bpyxn,bpyxc->bpnc", attention, cells)
+        centre = jnp.einsum("bpyxn,yxu->bpnu", attention, positions)
+
         # One linear map for all askers, and a learned offset for each.
         seen = jnp.concatenate([attended, centre], axis=-1)
-        asker = self.param("who", nn.initializers.normal(0.5), (count, _EVIDENCE))
-        evidence = nn.Dense(_EVIDENCE, name="evidence")(seen) + asker[None, None]
-        return nn.relu(evidence), centre, jnp.moveaxis(attention, -1, 2)
+        offset = self.param("who", nn.initializers.normal(0.5), (count, _EVIDENCE))
+        mapped = nn.Dense(_EVIDENCE, name="evidence")(seen)
+        evidence = nn.relu(mapped + offset[None, None])
+        return evidence, centre, jnp.moveaxis(attention, -1, 2)
 
     def _character_answers(self, evidence: Array, centre: Array) -> dict[str, Array]:
         """present, box and the characters' questions, of each frame."""
-        answers = {"present": nn.Dense(1, name="present")(evidence)[..., 0]}
+        present = nn.Dense(1, name="present")(evidence)  # [b, p, n, 1]
+        answers = {"present": present[..., 0]}
         # A box is learned as what its corners are away from the centre of attention.
         corners = nn.Dense(4, name="box")(evidence)
         answers["box"] = corners + jnp.tile(centre, 2)
         for name, choices in self.labels.character_choices.items():
-            answers[name] = nn.Dense(len(choices), name=name)(evidence)
+            head = nn.Dense(len(choices), name=name)
+            answers[name] = head(evidence)
         return answers
 
     def _place_answers(self, evidence: Array) -> dict[str, Array]:
@@ -105,11 +116,25 @@ class Probe(nn.Module):
         for name, choices in self.labels.place_choices.items():
             if name == "variant":
                 # Each place has a landmark of its own, so the variant is asked for every place.
-                logits = nn.Dense(places * len(choices), name=name)(evidence)
-                answers[name] = logits.reshape(*logits.shape[:2], places, -1)
+                head = nn.Dense(places * len(choices), name=name)
+                logits = head(evidence)  # [b, p, places · choices]
+                b, p, _ = logits.shape
+                answers[name] = logits.reshape(b, p, places, len(choices))
             else:
-                answers[name] = nn.Dense(len(choices), name=name)(evidence)
+                head = nn.Dense(len(choices), name=name)
+                answers[name] = head(evidence)
         return answers
+
+
+def probe_answers(
+    probe: Probe,
+    params: Params,
+    pixels: Array,
+) -> dict[str, Array]:
+    """The answers of a probe with these parameters about pixels [b, p, y, x, 3] in [−1, 1]."""
+    answers = probe.apply({"params": params}, pixels)
+    assert isinstance(answers, dict)
+    return answers
 
 
 def cell_centres(rows: int, columns: int) -> Array:

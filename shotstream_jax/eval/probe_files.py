@@ -27,7 +27,7 @@ SHIPPED = WEIGHTS / "tiny" / "probe.safetensors"
 class ShotFormat:
     """The shots that a probe reads.
 
-    subset: of the world. height, width: pixels. frames: pixel frames of a shot. fps: frames a second.
+    subset: of the world. height, width: pixels. frames: pixel frames. fps: frames a second.
     """
 
     subset: str
@@ -37,7 +37,11 @@ class ShotFormat:
     fps: int
 
 
-def shot_format_of(preset: Preset, video: VideoFormat, subset: str) -> ShotFormat:
+def shot_format_of(
+    preset: Preset,
+    video: VideoFormat,
+    subset: str,
+) -> ShotFormat:
     """The format of the shots that a model makes.
 
     Raises InputError if the model cannot make this video.
@@ -48,7 +52,10 @@ def shot_format_of(preset: Preset, video: VideoFormat, subset: str) -> ShotForma
 
 
 def save_probe(
-    path: pathlib.Path, shot_format: ShotFormat, params: Params, scores: dict[str, float]
+    path: pathlib.Path,
+    shot_format: ShotFormat,
+    params: Params,
+    scores: dict[str, float],
 ) -> None:
     """Writes the weights, and a .json beside them.
 
@@ -56,7 +63,9 @@ def save_probe(
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     flat = traverse_util.flatten_dict(jax.device_get(params), sep="/")
-    half = {name: np.asarray(array, np.float16) for name, array in flat.items()}
+    half = {}
+    for name, array in flat.items():
+        half[name] = np.asarray(array, np.float16)
     write_safetensors(half, path, lambda _: None)
     about = {"format": dataclasses.asdict(shot_format), "held_out": scores}
     text = json.dumps(about, indent=1) + "\n"
@@ -65,7 +74,10 @@ def save_probe(
 
 def load_probe(path: pathlib.Path, shot_format: ShotFormat) -> Params:
     """The probe's parameters in float32. Raises InputError if it reads shots of another format."""
-    flat = {name: np.asarray(lazy, np.float32) for name, lazy in read_safetensors(path).items()}
+    flat = {}
+    for name, lazy in read_safetensors(path).items():
+        flat[name] = np.asarray(lazy, np.float32)
+    # What the .json says must be what is to be read.
     about = path.with_suffix(".json")
     try:
         made_for = ShotFormat(**json.loads(about.read_text("utf-8"))["format"])

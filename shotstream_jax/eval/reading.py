@@ -9,7 +9,7 @@ import numpy as np
 
 from shotstream_jax.core.typing import Array, UInt8, typechecked
 from shotstream_jax.eval.labels import Labels
-from shotstream_jax.eval.probe import Probe
+from shotstream_jax.eval.probe import Probe, probe_answers
 from shotstream_jax.model import Params
 from shotstream_jax.vae.codec import from_uint8
 
@@ -50,7 +50,7 @@ class Reader:
         self._compiled_probe = jax.jit(self._apply_probe)
 
     def _apply_probe(self, pixels: Array) -> dict[str, Array]:
-        return self._probe.apply({"params": self._params}, from_uint8(pixels))
+        return probe_answers(self._probe, self._params, from_uint8(pixels))
 
     @typechecked
     def read(self, pixels: UInt8[np.ndarray, "b p y x 3"]) -> list[Reading]:
@@ -78,13 +78,15 @@ class Reader:
         place = log_probabilities["place"].mean(axis=0).argmax()
         log_probabilities["variant"] = log_probabilities["variant"][:, place]
 
+        # Each frame by itself.
         frames = {}
         for name in (*self.labels.character_choices, *self.labels.place_choices):
             frames[name] = log_probabilities[name].argmax(axis=-1)
+        # The whole shot: questions of single frames by the mean over them.
         shot = {}
         for name, values in log_probabilities.items():
             if name in frames:
-                values = values.mean(axis=0)  # over the frames
+                values = values.mean(axis=0)
             shot[name] = values.argmax(axis=-1)
         present = 1 / (1 + np.exp(-answers["present"]))
         return Reading(present, answers["box"], frames, shot)
@@ -97,7 +99,9 @@ def _log_softmax(logits: np.ndarray) -> np.ndarray:
 
 @typechecked
 def oracle_scores(
-    labels: Labels, readings: Sequence[Reading], truths: Sequence[Mapping]
+    labels: Labels,
+    readings: Sequence[Reading],
+    truths: Sequence[Mapping],
 ) -> dict[str, float]:
     """How well the probe reads shots whose truth is known, as labels.shot_truth gives it.
 
@@ -112,15 +116,19 @@ def oracle_scores(
         right_who.append(np.array_equal(reading.who, really_there))
     scores = {"who": float(np.mean(right_who))}
 
+    # About each character, where it is in the shot.
     for name, choices in ({"action": labels.actions} | labels.character_choices).items():
         if len(choices) > 1:
             right = _right_answers(name, readings, truths)  # [shots, n]
             scores[name] = float(right[present].mean())
+
+    # About the place and the camera.
     for name, choices in (labels.place_choices | labels.camera_choices).items():
         if len(choices) > 1:
             right = _right_answers(name, readings, truths)  # [shots]
             scores[name] = float(right.mean())
 
+    # The boxes, in the frames that show the character.
     overlaps = []
     for reading, truth in zip(readings, truths, strict=True):
         overlap = box_overlap(reading.box, truth["box"])  # [p, n]
@@ -129,7 +137,11 @@ def oracle_scores(
     return scores
 
 
-def _right_answers(name: str, readings: Sequence[Reading], truths: Sequence[Mapping]) -> np.ndarray:
+def _right_answers(
+    name: str,
+    readings: Sequence[Reading],
+    truths: Sequence[Mapping],
+) -> np.ndarray:
     """Whether a question is answered rightly, [shots] or [shots, n]."""
     right = []
     for reading, truth in zip(readings, truths, strict=True):
@@ -139,12 +151,14 @@ def _right_answers(name: str, readings: Sequence[Reading], truths: Sequence[Mapp
 
 def box_overlap(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Intersection over union of boxes […, 4] (left, top, right, bottom); 0 of empty ones."""
-    common_low = np.maximum(a[..., :2], b[..., :2])
-    common_high = np.minimum(a[..., 2:], b[..., 2:])
+    a_low, a_high = np.split(a, 2, axis=-1)
+    b_low, b_high = np.split(b, 2, axis=-1)
+    # The common box may be the wrong way round; its area is then 0.
+    common_low = np.maximum(a_low, b_low)
+    common_high = np.minimum(a_high, b_high)
     intersection = _area(common_low, common_high)
-    area_a = _area(a[..., :2], a[..., 2:])
-    area_b = _area(b[..., :2], b[..., 2:])
-    union = area_a + area_b - intersection
+    both = _area(a_low, a_high) + _area(b_low, b_high)
+    union = both - intersection
     return intersection / np.maximum(union, 1e-9)
 
 

@@ -32,7 +32,9 @@ class ScoredStory(NamedTuple):
 
 @typechecked
 def score_story(
-    reader: Reader, story: Story, shots: UInt8[np.ndarray, "shots p y x 3"]
+    reader: Reader,
+    story: Story,
+    shots: UInt8[np.ndarray, "shots p y x 3"],
 ) -> ScoredStory:
     """All figures of a story's pictures."""
     readings = reader.read(shots)
@@ -47,8 +49,10 @@ def cut_accuracy(shots: Sequence[np.ndarray]) -> np.ndarray:
     """SCA of a story's shots [p, y, x, 3], shown one after the other; [1]."""
     frames = np.concatenate(shots)
     ends = np.cumsum([len(shot) for shot in shots])
-    expected_cuts = ends[:-1].tolist()
-    return np.array([shot_cut_accuracy(expected_cuts, find_cuts(frames), len(frames))])
+    expected_cuts = ends[:-1].tolist()  # a cut's frame is the first of the next shot
+    found_cuts = find_cuts(frames)
+    accuracy = shot_cut_accuracy(expected_cuts, found_cuts, len(frames))
+    return np.array([accuracy])
 
 
 @typechecked
@@ -66,10 +70,12 @@ def summarise(figures: Sequence[metrics.Figures], chances: dict[str, float]) -> 
         overall = metrics.bootstrap(values)
         if not overall.count:
             continue
+        # Of all shots together.
         entry: dict[str, Any] = _bounds(overall)
         entry["count"] = overall.count
         if name in chances:
             entry["chance"] = chances[name]
+        # With two shots there is one value at most, the second's; sca has one value a story.
         if values.shape[1] > 2:
             entry["by_shot"] = [metrics.finite_mean(column) for column in values.T]
             entry["drift"] = _bounds(metrics.bootstrap(values, metrics.drift))
@@ -98,10 +104,19 @@ def summary_table(summary: Summary, ceiling: Summary | None = None) -> list[str]
             _range(drift),
         )
         rows.append(row)
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return _aligned(rows)
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Rows as lines, each column as wide as its longest cell."""
+    widths = []
+    for column in zip(*rows, strict=True):
+        widths.append(max(map(len, column)))
     lines = []
     for row in rows:
-        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
+        cells = []
+        for cell, width in zip(row, widths, strict=True):
+            cells.append(cell.ljust(width))
         lines.append("  ".join(cells).rstrip())
     return lines
 

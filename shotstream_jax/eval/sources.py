@@ -39,14 +39,23 @@ def rendered_source(shot_format: ShotFormat) -> ShotSource:
     def make_shots(_: int, story: Story) -> np.ndarray:
         shots = []
         for number in range(len(story.shots)):
-            pixels, _boxes = render_shot(story, number, shot_format.height, shot_format.width)
+            pixels, _boxes = render_shot(
+                story,
+                number,
+                shot_format.height,
+                shot_format.width,
+            )
             shots.append(pixels)
         return np.stack(shots)
 
     return make_shots
 
 
-def reconstructed_source(shot_format: ShotFormat, vae: VAE, params: Params) -> ShotSource:
+def reconstructed_source(
+    shot_format: ShotFormat,
+    vae: VAE,
+    params: Params,
+) -> ShotSource:
     """Stories drawn, encoded and decoded: no model of latents can be expected to do better."""
     draw_shots = rendered_source(shot_format)
 
@@ -57,7 +66,10 @@ def reconstructed_source(shot_format: ShotFormat, vae: VAE, params: Params) -> S
 
     def make_shots(index: int, story: Story) -> np.ndarray:
         shots = draw_shots(index, story)
-        return np.stack([reconstruct(jnp.asarray(shot)) for shot in shots])
+        reconstructed = []
+        for shot in shots:
+            reconstructed.append(np.asarray(reconstruct(jnp.asarray(shot))))
+        return np.stack(reconstructed)
 
     return make_shots
 
@@ -85,7 +97,10 @@ def drop_history(story: StreamedStory) -> StreamedStory:
 
 
 def generated_source(
-    model: Model, video: VideoFormat, seed: int, change_history: HistoryChange = keep_history
+    model: Model,
+    video: VideoFormat,
+    seed: int,
+    change_history: HistoryChange = keep_history,
 ) -> ShotSource:
     """Stories streamed by a model from the captions alone; the seed of story i is `seed` + i.
 
@@ -103,7 +118,11 @@ def generated_source(
     return make_shots
 
 
-def other_take_source(model: Model, video: VideoFormat, seed: int) -> ShotSource:
+def other_take_source(
+    model: Model,
+    video: VideoFormat,
+    seed: int,
+) -> ShotSource:
     """Stories whose later shots see another take's earlier shots: the same captions, another seed.
 
     If the model looks at its context, its shots keep the appearances of the other take, and those
@@ -113,7 +132,12 @@ def other_take_source(model: Model, video: VideoFormat, seed: int) -> ShotSource
     def make_shots(index: int, story: Story) -> np.ndarray:
         caption_of_all = story.script.global_caption
         own = new_story(model, caption_of_all, seed + index, video)
-        other = new_story(model, caption_of_all, seed + index + _OTHER_TAKE_SEED, video)
+        other = new_story(
+            model,
+            caption_of_all,
+            seed + index + _OTHER_TAKE_SEED,
+            video,
+        )
         shots = []
         for number, caption in enumerate(story.script.shots):
             so_far = own
@@ -129,16 +153,22 @@ def other_take_source(model: Model, video: VideoFormat, seed: int) -> ShotSource
 
 
 def teacher_source(
-    model: Model, video: VideoFormat, seed: int, guidance: Guidance, sampler_steps: int
+    model: Model,
+    video: VideoFormat,
+    seed: int,
+    guidance: Guidance,
+    sampler_steps: int,
 ) -> ShotSource:
     """Stories by a teacher's sampler, from the captions alone: its student's standard."""
 
     def make_shots(index: int, story: Story) -> np.ndarray:
+        # The teacher makes several stories at once; here it is one.
         start = new_story(model, story.script.global_caption, seed + index, video)
         request = (start, story.script.shots)
         shots: list[list[np.ndarray]] = [[] for _ in story.shots]
         for _, chunk in teacher_stories(model, [request], guidance, sampler_steps):
             shots[chunk.shot].append(chunk.frames)
+        # Chunks of a shot, one after the other: [shots, p, y, x, 3].
         return np.stack([np.concatenate(chunks) for chunks in shots])
 
     return make_shots
@@ -146,7 +176,9 @@ def teacher_source(
 
 @typechecked
 def next_shot(
-    model: Model, caption: str, so_far: StreamedStory
+    model: Model,
+    caption: str,
+    so_far: StreamedStory,
 ) -> tuple[UInt8[np.ndarray, "p y x 3"], StreamedStory]:
     """The frames of a story's next shot, and the story with it."""
     chunks = list(stream_generate(model, [caption], story=so_far))

@@ -29,7 +29,7 @@ from shotstream_jax.core.typing import Array, Float, PRNGKey, typechecked
 from shotstream_jax.data.batches import Batches, Row
 from shotstream_jax.eval.augment import augment
 from shotstream_jax.eval.labels import Labels, shot_truth
-from shotstream_jax.eval.probe import Probe, cell_centres
+from shotstream_jax.eval.probe import Probe, cell_centres, probe_answers
 from shotstream_jax.eval.probe_files import ShotFormat, save_probe, shot_format_of
 from shotstream_jax.eval.reading import BATCH_SIZE, Reader, oracle_scores
 from shotstream_jax.generate.__main__ import Recipe
@@ -70,13 +70,32 @@ def parser() -> cli.Parser:
         default="simple",
         help="of the world (default: %(default)s)",
     )
-    p.add_argument("--out", required=True, metavar="FILE.safetensors", help="the weights")
-    p.add_argument("--steps", type=int, default=3000, metavar="N", help="(default: %(default)s)")
     p.add_argument(
-        "--batch", type=int, default=8, metavar="N", help="shots a step (default: %(default)s)"
+        "--out",
+        required=True,
+        metavar="FILE.safetensors",
+        help="the weights",
     )
     p.add_argument(
-        "--lr", type=float, default=3e-3, metavar="RATE", help="largest rate (default: %(default)s)"
+        "--steps",
+        type=int,
+        default=3000,
+        metavar="N",
+        help="(default: %(default)s)",
+    )
+    p.add_argument(
+        "--batch",
+        type=int,
+        default=8,
+        metavar="N",
+        help="shots a step (default: %(default)s)",
+    )
+    p.add_argument(
+        "--lr",
+        type=float,
+        default=3e-3,
+        metavar="RATE",
+        help="largest rate (default: %(default)s)",
     )
     p.add_argument(
         "--held-out",
@@ -111,17 +130,28 @@ class LabelledShots:
     rarer, and harder.
     """
 
-    def __init__(self, shot_format: ShotFormat, split: str, stories: int, more_pairs: bool = False):
+    def __init__(
+        self,
+        shot_format: ShotFormat,
+        split: str,
+        stories: int,
+        more_pairs: bool = False,
+    ):
         self.labels = Labels(shot_format.subset)
         self.shot_format = shot_format
         self.more_pairs = more_pairs
         world = WorldConfig(shot_format.subset, shot_format.fps, lengths=(shot_format.frames,))
         self.source = WorldSource(
-            world, shot_format.height, shot_format.width, stories, split=split
+            world,
+            shot_format.height,
+            shot_format.width,
+            stories,
+            split=split,
         )
 
     def __getitem__(self, index: int) -> Row:
         """pixels [p, y, x, 3] uint8, and the answers of shot_truth."""
+        # The story's number says which of its shots it gives.
         story = self.source.story(index)
         choices = list(range(len(story.shots)))
         if self.more_pairs and index % 2:
@@ -136,7 +166,12 @@ class LabelledShots:
         return {"pixels": pixels} | truth
 
 
-def fit_probe(shot_format: ShotFormat, steps: int, batch_size: int, learning_rate: float) -> Params:
+def fit_probe(
+    shot_format: ShotFormat,
+    steps: int,
+    batch_size: int,
+    learning_rate: float,
+) -> Params:
     """Trains a probe with AdamW and a cosine schedule. Returns its parameters in float32."""
     probe = Probe(Labels(shot_format.subset))
     shots = LabelledShots(shot_format, SPLITS[0], STORIES, more_pairs=True)
@@ -148,6 +183,8 @@ def fit_probe(shot_format: ShotFormat, steps: int, batch_size: int, learning_rat
         seed=0,
         workers=WORKERS,
     )
+
+    # What is trained: parameters and the optimizer's state, from fixed streams.
     optimizer = make_optimizer(_optimizer_config(steps, learning_rate))
     key = jax.random.key(0)
     example = from_uint8(jnp.asarray(batches.at(0)["pixels"]))
@@ -156,9 +193,13 @@ def fit_probe(shot_format: ShotFormat, steps: int, batch_size: int, learning_rat
 
     @functools.partial(jax.jit, donate_argnums=(0, 1))
     def step(
-        params: Params, state: optax.OptState, batch: dict[str, Array], number: Array
+        params: Params,
+        state: optax.OptState,
+        batch: dict[str, Array],
+        number: Array,
     ) -> tuple[Params, optax.OptState, dict[str, Array]]:
         # The stream's name is part of a training's result.
+        # Another augmentation in each step, also of the same batch.
         step_key = rng.stream(key, "disturb", number)
         gradient, parts = _loss_gradient(probe, params, batch, step_key)
         updates, state = optimizer.update(gradient, state, params)
@@ -186,13 +227,16 @@ def _optimizer_config(steps: int, learning_rate: float) -> OptimConfig:
 
 
 def _loss_gradient(
-    probe: Probe, params: Params, batch: dict[str, Array], key: PRNGKey
+    probe: Probe,
+    params: Params,
+    batch: dict[str, Array],
+    key: PRNGKey,
 ) -> tuple[Params, dict[str, Array]]:
     """The gradient of the loss on the augmented batch, and the loss's parts."""
     pixels, box = augment(key, from_uint8(batch["pixels"]), batch["box"])
 
     def loss(params: Params) -> tuple[Array, dict[str, Array]]:
-        answers = probe.apply({"params": params}, pixels)
+        answers = probe_answers(probe, params, pixels)
         return probe_loss(answers, batch | {"box": box})
 
     gradient, parts = jax.grad(loss, has_aux=True)(params)
@@ -212,6 +256,7 @@ def probe_loss(
     `present` only.
     """
     parts = _visibility_losses(answers, truth)
+    # The characters' questions, where they are.
     present = truth["present"]  # [b, p, n]
     in_shot = present.any(axis=1)  # [b, n]
     for name in ("accent", "pattern", "action"):
@@ -223,6 +268,7 @@ def probe_loss(
         entropy = _cross_entropy(answers[name], target)
         parts[name] = (entropy * mask).sum() / jnp.maximum(mask.sum(), 1)
     parts |= _scene_losses(answers, truth)
+    # All parts count alike.
     total = jnp.zeros(())
     for part in parts.values():
         total = total + part
@@ -234,28 +280,37 @@ def _visibility_losses(answers: dict[str, Array], truth: dict[str, Array]) -> di
     present = truth["present"].astype(jnp.float32)  # [b, p, n]
     count = jnp.maximum(present.sum(), 1)
     entropy = optax.sigmoid_binary_cross_entropy(answers["present"], present)
+    # Means over the frames that show a character.
     box_error = jnp.abs(answers["box"] - truth["box"]).mean(axis=-1)  # [b, p, n]
     inside = _attention_inside(answers["attention"], truth["box"])  # [b, p, n]
+    mean_box_error = (box_error * present).sum() / count
+    mean_log_inside = (jnp.log(inside) * present).sum() / count
     return {
         "present": entropy.mean(),
-        "box": BOX_WEIGHT * ((box_error * present).sum() / count),
-        "attention": -((jnp.log(inside) * present).sum() / count),
+        "box": BOX_WEIGHT * mean_box_error,
+        "attention": -mean_log_inside,
     }
 
 
 def _attention_inside(attention: Array, box: Array) -> Array:
     """Share of the attention [b, p, n, rows, columns] on cells inside the boxes [b, p, n, 4]."""
     rows, columns = attention.shape[-2:]
-    centres = cell_centres(rows, columns)[None, None, None]
-    left_top = box[..., None, None, :2]
-    right_bottom = box[..., None, None, 2:]
-    inside = ((left_top <= centres) & (centres < right_bottom)).all(axis=-1)
-    return _LEAST_ATTENTION + (attention * inside).sum(axis=(-2, -1))
+    centres = cell_centres(rows, columns)[None, None, None]  # [1, 1, 1, rows, columns, 2]
+    # The two corners of each box, [b, p, n, 1, 1, 2].
+    corners = box[..., None, None, :]
+    left_top, right_bottom = jnp.split(corners, 2, axis=-1)
+    # A cell is inside where its centre is, in both directions.
+    not_before = left_top <= centres
+    not_after = centres < right_bottom
+    inside = (not_before & not_after).all(axis=-1)  # [b, p, n, rows, columns]
+    share = (attention * inside).sum(axis=(-2, -1))
+    return _LEAST_ATTENTION + share
 
 
 def _scene_losses(answers: dict[str, Array], truth: dict[str, Array]) -> dict[str, Array]:
     """The place's questions of each frame, and the camera's of the shot."""
     losses = {}
+    # The place: the same truth for every frame.
     frames = truth["present"].shape[1]
     for name in ("place", "side", "variant", "items"):
         logits = answers[name]  # [b, p, choices]
@@ -264,12 +319,17 @@ def _scene_losses(answers: dict[str, Array], truth: dict[str, Array]) -> dict[st
             logits = jnp.take_along_axis(logits, place, axis=2)[:, :, 0]
         target = truth[name][:, None].repeat(frames, axis=1)
         losses[name] = _cross_entropy(logits, target).mean()
+    # The camera.
     for name in ("distance", "move"):
         losses[name] = _cross_entropy(answers[name], truth[name]).mean()
     return losses
 
 
-def held_out_scores(shot_format: ShotFormat, params: Params, count: int) -> dict[str, float]:
+def held_out_scores(
+    shot_format: ShotFormat,
+    params: Params,
+    count: int,
+) -> dict[str, float]:
     """Share of right answers on `count` shots of the test split, without augmentation."""
     reader = Reader(Labels(shot_format.subset), params)
     shots = LabelledShots(shot_format, SPLITS[1], count)

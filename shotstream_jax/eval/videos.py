@@ -33,7 +33,10 @@ def parser() -> cli.Parser:
     p = cli.make_parser("shotstream_jax.eval.videos", __doc__)
     p.add_argument("folder", help="videos and their story files")
     p.add_argument(
-        "--out", default="out/videos.json", metavar="FILE.json", help="(default: %(default)s)"
+        "--out",
+        default="out/videos.json",
+        metavar="FILE.json",
+        help="(default: %(default)s)",
     )
     return p
 
@@ -44,6 +47,7 @@ def main(argv: Sequence[str]) -> None:
     check_scenedetect()
     out = check_writable(args.out, ".json")
     shot_counts = find_videos(pathlib.Path(args.folder))
+    # Each video by itself, and then all together.
     figures = {}
     for path, shots in tqdm(shot_counts.items(), unit="video", desc=args.folder):
         figures[path.name] = score_video(path, shots)
@@ -78,6 +82,7 @@ def score_video(path: pathlib.Path, shot_count: int) -> Figures:
     """The figures of each shot, [shots], and SCA, [1]."""
     every_frame = np.arange(count_frames(path))
     frames = read_frames(path, every_frame, HEIGHT, WIDTH)
+    # The file does not say where a shot starts: all are taken to be of one length.
     shots = np.array_split(frames, shot_count)
     figures = within_and_between(shots)
     figures["sca"] = cut_accuracy(shots)
@@ -86,9 +91,11 @@ def score_video(path: pathlib.Path, shot_count: int) -> Figures:
 
 def _pad_to_longest(figures: Sequence[Figures]) -> list[Figures]:
     """All with as many shots as the longest video; NaN in those that a video does not have."""
+    # Figures of shots and figures of a video have lengths of their own.
     padded: list[Figures] = [{} for _ in figures]
     for name in figures[0]:
-        longest = max(len(of_video[name]) for of_video in figures)
+        lengths = [len(of_video[name]) for of_video in figures]
+        longest = max(lengths)
         for of_video, result in zip(figures, padded, strict=True):
             values = of_video[name]
             missing = longest - len(values)

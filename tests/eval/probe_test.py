@@ -93,7 +93,7 @@ def test_loss_of_right_and_wrong_answers():
 
 
 def test_augmentation_moves_boxes_with_pictures():
-    """A white square and its box stay together; some pictures are unchanged, none leaves its range."""
+    """A white square and its box stay together; some pictures stay as they are."""
     pixels = np.full((64, 2, 32, 48, 3), -1.0, np.float32)
     pixels[:, :, 10:20, 12:24] = 1
     box = np.zeros((64, 2, 2, 4), np.float32)
