@@ -210,6 +210,7 @@ def set_sampler_defaults(args: Namespace) -> None:
 
     Raises InputError if one is given with another source.
     """
+    # None stands for an option that was not given.
     for name, default in SAMPLER_DEFAULTS.items():
         if getattr(args, name) is None:
             setattr(args, name, default)
@@ -263,6 +264,7 @@ def score_stories(
 
     name: for the progress bar. sheet: where to show the first stories.
     """
+    # Stories one by one: their pictures are not kept, but for those of the sheet.
     scored = []
     films = []
     for index in tqdm(range(len(drawn)), unit="story", desc=name):
@@ -316,6 +318,7 @@ def write_scores(
         results["oracle"] = score_readings(reader, stories, recipe.video)
     results["stories"] = [_story_results(scored) for scored in stories]
 
+    # A file for programs, a table for people.
     write_results(out, results)
     for line in summary_table(summary, ceiling_summary):
         cli.say(line)
@@ -335,6 +338,7 @@ def score_readings(
     video: VideoFormat,
 ) -> dict[str, float]:
     """How much of what was drawn the probe reads rightly."""
+    # All shots of all stories, in order.
     readings = []
     truths = []
     for scored in drawn:

@@ -51,7 +51,12 @@ SHOTS = 5
 def parser() -> cli.Parser:
     """The command's options."""
     p = cli.make_parser("shotstream_jax.eval.appearance_error", __doc__)
-    p.add_argument("--checkpoint", required=True, metavar="DIR", help="a teacher with its encoders")
+    p.add_argument(
+        "--checkpoint",
+        required=True,
+        metavar="DIR",
+        help="a teacher with its encoders",
+    )
     p.add_argument(
         "--stories",
         type=int,
@@ -86,6 +91,7 @@ def main(argv: Sequence[str]) -> None:
     groups = []
     for first in range(0, len(targets) - BATCH_CLIPS + 1, BATCH_CLIPS):
         groups.append(targets[first : first + BATCH_CLIPS])
+    # Two batches of each group that differ in the context only, and where their errors count.
     own = []
     other = []
     weights = []
@@ -93,10 +99,17 @@ def main(argv: Sequence[str]) -> None:
         own.append(stack_rows([target.own for target in group]))
         other.append(stack_rows([target.recoloured for target in group]))
         weights.append(jnp.stack([target.hats for target in group]))
+    # The error of both.
     model = load_trained_teacher(args.checkpoint)
     errors = {}
     for name, batches in ((OWN, own), ("recoloured", other)):
-        errors[name] = denoising_errors(model, batches, own_conditions, name, weights)
+        errors[name] = denoising_errors(
+            model,
+            batches,
+            own_conditions,
+            name,
+            weights,
+        )
     write_error_ratios(errors, out)
 
 
@@ -112,7 +125,11 @@ class AppearanceTarget(NamedTuple):
     hats: np.ndarray
 
 
-def draw_targets(encoders: Encoders, subset: str, stories: int) -> list[AppearanceTarget]:
+def draw_targets(
+    encoders: Encoders,
+    subset: str,
+    stories: int,
+) -> list[AppearanceTarget]:
     """The targets of the first stories of the test split that show a hat in the last shot.
 
     Raises InputError if they do not fill a batch.
@@ -146,6 +163,7 @@ def make_target(encoders: Encoders, film: Film) -> AppearanceTarget:
     context = encode_frames(encoders, film.frames[selection.frames])
     recoloured_context = encode_frames(encoders, other.frames[selection.frames])
 
+    # A row with either context; `condition_row` is how training makes it.
     record = _record_with_context(encoders, film, latents, selection, context)
     texts = embeddings(encoders.preset.dit.text_len)
     own = condition_row(record, len(shots) - 1, budget, texts)
@@ -173,6 +191,7 @@ def _record_with_context(
     """
     script = film.story.script
     shots = film.story.intervals
+    # The selection, shot by shot.
     frames = []
     frame_latents = []
     for number in range(len(shots)):

@@ -56,11 +56,13 @@ def main(argv: Sequence[str]) -> None:
     """Prints the table, and draws the chart if one is asked for."""
     args = parser().parse_args(argv)
     names = args.figures.split(",")
+    # Whatever can be refused is refused before the files are read.
     chart = None
     if args.chart:
         if not importlib.util.find_spec("matplotlib"):
             raise InputError("--chart needs matplotlib: pip install 'shotstream-jax[eval]'")
         chart = check_writable(args.chart, ".png")
+    # A table always, a chart if it is asked for.
     scores = read_scores(args.files, names)
     for line in comparison_table(scores, names):
         cli.say(line)
@@ -81,6 +83,7 @@ def read_scores(files: Sequence[str], names: Sequence[str]) -> Scores:
     for file in files:
         path = pathlib.Path(file)
         found = _read_file(path, names)
+        # A file's name is its row's.
         if path.stem in scores:
             raise InputError(
                 f"two files are called {path.stem}: rename one, or its row could not be told apart"
@@ -98,6 +101,7 @@ def read_scores(files: Sequence[str], names: Sequence[str]) -> Scores:
 
 def _read_file(path: pathlib.Path, names: Sequence[str]) -> dict[str, Any]:
     """One file that has these figures."""
+    # Whatever another file lacks or has in another form.
     try:
         found = json.loads(path.read_text("utf-8"))
         _stories_of(found)
@@ -148,7 +152,11 @@ def _with_interval(found: dict[str, float] | None) -> str:
     return f"{found['mean']:.3f} ({found['low']:.3f} to {found['high']:.3f})"
 
 
-def _cells(summary: dict[str, Any], names: Sequence[str], key: str) -> list[str]:
+def _cells(
+    summary: dict[str, Any],
+    names: Sequence[str],
+    key: str,
+) -> list[str]:
     """One value of each figure: key is `mean` or `chance`."""
     cells = []
     for name in names:
@@ -164,6 +172,7 @@ def intervals_by_shot(found: dict[str, Any], name: str) -> np.ndarray:
     """
     of_stories = [story[name] for story in found["stories"]]
     values = np.array(of_stories, np.float64)  # [stories, shots]; null becomes NaN
+    # Each shot's own bootstrap.
     intervals = []
     for of_one_shot in values.T:
         intervals.append(_interval(of_one_shot))

@@ -35,9 +35,10 @@ from shotstream_jax.eval.teacher_error import (
 def context_of_another_clip(conditions: Conditions) -> Conditions:
     """Each row with the context of the row before it."""
     others = jnp.roll(conditions.context, 1, axis=0)
-    return conditions.replace(context=others)
+    return Conditions(others, conditions.ids, conditions.text)
 
 
+# Name → what the teacher is given in place of the clip's own conditions.
 CONTEXTS: dict[str, ConditionChange] = {
     OWN: own_conditions,
     "another": context_of_another_clip,
@@ -77,6 +78,7 @@ def main(argv: Sequence[str]) -> None:
     out = check_writable(args.out, ".json")
     preset = preset_of(args.checkpoint)
     texts = embeddings(preset.dit.text_len)
+    # The same batches for all contexts.
     batches = list(later_shot_batches(args.data, preset, args.clips, texts))
     use_persistent_cache()
     model = load_trained_teacher(args.checkpoint)

@@ -94,6 +94,7 @@ def shot_truth(
     """
     shot = story.shots[number]
     picture_size = np.array([width, height, width, height], np.float32)
+    # Nobody is there until a part says so.
     asked = {"action": labels.actions} | labels.character_choices
     truth: dict[str, np.ndarray] = {}
     for name in asked:

@@ -161,6 +161,7 @@ def _camera_share(
     shot: Shot,
 ) -> float:
     """Share of the camera's answers that are the caption's; NaN if there is no choice."""
+    # Where there is no choice, nothing can be right or wrong.
     right = []
     for name, choices in labels.camera_choices.items():
         if len(choices) > 1:
@@ -239,6 +240,7 @@ def story_figures(
 def by_number_of_characters(figures: Figures, shots: Sequence[Shot]) -> Figures:
     """who and appearance of the shots with one character (`who_of_one`, …) and with two."""
     count = np.array([len(shot.parts) for shot in shots])
+    # Elsewhere NaN: not judged.
     of_one = count == 1
     of_two = count == 2
     found = {}
@@ -330,5 +332,6 @@ def bootstrap(
     high = np.nan
     if len(finite):
         low, high = np.quantile(finite, [0.025, 0.975]).tolist()
+    # How much was judged.
     count = int(np.isfinite(values).sum())
     return Interval(statistic(values), low, high, count)

@@ -82,6 +82,7 @@ def motion(frames: UInt8[np.ndarray, "p y x 3"]) -> float:
     """Eq. (3) of a shot; 0 of a single frame."""
     if len(frames) == 1:
         return 0.0
+    # [p − 1, y, x, 3]
     changes = np.abs(np.diff(frames.astype(np.float32), axis=0))
     return float(changes.mean() / 255)
 

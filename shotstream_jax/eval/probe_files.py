@@ -62,11 +62,13 @@ def save_probe(
     scores: share of right answers on held-out shots.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    # Names such as conv0/kernel; half the size is precise enough.
     flat = traverse_util.flatten_dict(jax.device_get(params), sep="/")
     half = {}
     for name, array in flat.items():
         half[name] = np.asarray(array, np.float16)
     write_safetensors(half, path, lambda _: None)
+    # What load_probe checks, and how good the probe is.
     about = {"format": dataclasses.asdict(shot_format), "held_out": scores}
     text = json.dumps(about, indent=1) + "\n"
     write_whole(path.with_suffix(".json"), text.encode())

@@ -37,9 +37,11 @@ def score_story(
     shots: UInt8[np.ndarray, "shots p y x 3"],
 ) -> ScoredStory:
     """All figures of a story's pictures."""
+    # What needs the probe: adherence, persistence, steadiness.
     readings = reader.read(shots)
     figures = metrics.story_figures(reader.labels, readings, story.shots)
     figures |= metrics.by_number_of_characters(figures, story.shots)
+    # What needs no model.
     figures |= within_and_between(list(shots))
     figures["sca"] = cut_accuracy(list(shots))
     return ScoredStory(story, readings, figures)
@@ -47,6 +49,7 @@ def score_story(
 
 def cut_accuracy(shots: Sequence[np.ndarray]) -> np.ndarray:
     """SCA of a story's shots [p, y, x, 3], shown one after the other; [1]."""
+    # Where the cuts should be, and where they are.
     frames = np.concatenate(shots)
     ends = np.cumsum([len(shot) for shot in shots])
     expected_cuts = ends[:-1].tolist()  # a cut's frame is the first of the next shot
@@ -77,7 +80,7 @@ def summarise(figures: Sequence[metrics.Figures], chances: dict[str, float]) -> 
             entry["chance"] = chances[name]
         # With two shots there is one value at most, the second's; sca has one value a story.
         if values.shape[1] > 2:
-            entry["by_shot"] = [metrics.finite_mean(column) for column in values.T]
+            entry["by_shot"] = list(map(metrics.finite_mean, values.T))
             entry["drift"] = _bounds(metrics.bootstrap(values, metrics.drift))
         summary[name] = entry
     return summary
@@ -92,8 +95,11 @@ def summary_table(summary: Summary, ceiling: Summary | None = None) -> list[str]
     head = ("figure", "mean", "95 %", "chance", "ceiling", "drift", "95 %")
     rows = [head]
     for name, found in summary.items():
+        # Not every figure has a drift or a ceiling: these cells stay empty.
         drift = found.get("drift", {})
-        best = ceiling.get(name, {}) if ceiling else {}
+        best: dict[str, Any] = {}
+        if ceiling:
+            best = ceiling.get(name, {})
         row = (
             name,
             _number(found["mean"]),
@@ -109,9 +115,11 @@ def summary_table(summary: Summary, ceiling: Summary | None = None) -> list[str]
 
 def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     """Rows as lines, each column as wide as its longest cell."""
+    # Columns first, …
     widths = []
     for column in zip(*rows, strict=True):
         widths.append(max(map(len, column)))
+    # … then rows.
     lines = []
     for row in rows:
         cells = []

@@ -36,7 +36,8 @@ _OTHER_TAKE_SEED = 1_000_003
 def rendered_source(shot_format: ShotFormat) -> ShotSource:
     """Stories as they are drawn: their scores show what the probe itself gets wrong."""
 
-    def make_shots(_: int, story: Story) -> np.ndarray:
+    def draw_shots(_: int, story: Story) -> np.ndarray:
+        """Renders every shot; the boxes of its parts are not needed."""
         shots = []
         for number in range(len(story.shots)):
             pixels, _boxes = render_shot(
@@ -48,7 +49,7 @@ def rendered_source(shot_format: ShotFormat) -> ShotSource:
             shots.append(pixels)
         return np.stack(shots)
 
-    return make_shots
+    return draw_shots
 
 
 def reconstructed_source(
@@ -61,17 +62,19 @@ def reconstructed_source(
 
     @jax.jit
     def reconstruct(pixels: jax.Array) -> jax.Array:
+        """Encodes and decodes one shot [p, y, x, 3] uint8."""
         latents = codec.encode(vae, params, codec.from_uint8(pixels)[None])
         return codec.to_uint8(codec.decode(vae, params, latents))[0]
 
-    def make_shots(index: int, story: Story) -> np.ndarray:
+    def reconstruct_shots(index: int, story: Story) -> np.ndarray:
+        """Draws and reconstructs every shot."""
         shots = draw_shots(index, story)
         reconstructed = []
         for shot in shots:
             reconstructed.append(np.asarray(reconstruct(jnp.asarray(shot))))
         return np.stack(reconstructed)
 
-    return make_shots
+    return reconstruct_shots
 
 
 def keep_history(story: StreamedStory) -> StreamedStory:
@@ -107,7 +110,8 @@ def generated_source(
     change_history: what a shot is made from, in place of the story so far.
     """
 
-    def make_shots(index: int, story: Story) -> np.ndarray:
+    def generate_shots(index: int, story: Story) -> np.ndarray:
+        """Makes each shot from the changed story so far, and goes on with the story it returns."""
         so_far = new_story(model, story.script.global_caption, seed + index, video)
         shots = []
         for caption in story.script.shots:
@@ -115,7 +119,7 @@ def generated_source(
             shots.append(frames)
         return np.stack(shots)
 
-    return make_shots
+    return generate_shots
 
 
 def other_take_source(
@@ -129,7 +133,8 @@ def other_take_source(
     of the story's own first shot only by chance.
     """
 
-    def make_shots(index: int, story: Story) -> np.ndarray:
+    def generate_shots(index: int, story: Story) -> np.ndarray:
+        """Makes two takes side by side, and returns the shots that follow the other take's."""
         caption_of_all = story.script.global_caption
         own = new_story(model, caption_of_all, seed + index, video)
         other = new_story(
@@ -140,6 +145,7 @@ def other_take_source(
         )
         shots = []
         for number, caption in enumerate(story.script.shots):
+            # The first shot is the story's own; later ones see the other take.
             so_far = own
             if number > 0:
                 so_far = dataclasses.replace(other, seed=own.seed)
@@ -149,7 +155,7 @@ def other_take_source(
             _, other = next_shot(model, caption, other)
         return np.stack(shots)
 
-    return make_shots
+    return generate_shots
 
 
 def teacher_source(
@@ -161,17 +167,21 @@ def teacher_source(
 ) -> ShotSource:
     """Stories by a teacher's sampler, from the captions alone: its student's standard."""
 
-    def make_shots(index: int, story: Story) -> np.ndarray:
+    def sample_shots(index: int, story: Story) -> np.ndarray:
+        """Collects the chunks of each shot."""
         # The teacher makes several stories at once; here it is one.
         start = new_story(model, story.script.global_caption, seed + index, video)
         request = (start, story.script.shots)
-        shots: list[list[np.ndarray]] = [[] for _ in story.shots]
+        chunks_of_shots: dict[int, list[np.ndarray]] = {}
         for _, chunk in teacher_stories(model, [request], guidance, sampler_steps):
-            shots[chunk.shot].append(chunk.frames)
-        # Chunks of a shot, one after the other: [shots, p, y, x, 3].
-        return np.stack([np.concatenate(chunks) for chunks in shots])
+            chunks_of_shots.setdefault(chunk.shot, []).append(chunk.frames)
+        # Chunks of a shot, one after the other: [p, y, x, 3] each.
+        shots = []
+        for chunks in chunks_of_shots.values():
+            shots.append(np.concatenate(chunks))
+        return np.stack(shots)
 
-    return make_shots
+    return sample_shots
 
 
 @typechecked
@@ -181,6 +191,7 @@ def next_shot(
     so_far: StreamedStory,
 ) -> tuple[UInt8[np.ndarray, "p y x 3"], StreamedStory]:
     """The frames of a story's next shot, and the story with it."""
+    # The story's stream ends with its only caption.
     chunks = list(stream_generate(model, [caption], story=so_far))
     frames = np.concatenate([chunk.frames for chunk in chunks])
     story = chunks[-1].story

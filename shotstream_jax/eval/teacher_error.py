@@ -84,18 +84,25 @@ def later_shot_batches(
     what a row has of its prompts. Raises InputError if the data set is not this model's, or has too
     few clips.
     """
+    # Latents of another autoencoder mean nothing to this teacher.
     dataset = open_dataset(path)
     if dataset.settings.preset != preset.name:
         raise InputError(
             f"{path} was made for {dataset.settings.preset}, the checkpoint is {preset.name}"
         )
-    config = DataConfig(path, preset.video.shot_frames, held_out=0.0, targets="every")
+    config = DataConfig(
+        path,
+        preset.video.shot_frames,
+        held_out=0.0,
+        targets="every",
+    )
     samples = _later_shots(dataset, config)[:clips]
     if len(samples) < BATCH_CLIPS:
         raise InputError(
             f"{path} has {len(samples)} clips of two shots or more: "
             f"at least {BATCH_CLIPS} are needed"
         )
+    # Whole batches only, so that the error is compiled once.
     for first in range(0, len(samples) - BATCH_CLIPS + 1, BATCH_CLIPS):
         rows = []
         for sample in samples[first : first + BATCH_CLIPS]:
@@ -105,10 +112,12 @@ def later_shot_batches(
 
 def _later_shots(dataset: Dataset, config: DataConfig) -> list[Sample]:
     """One shot of each clip, not its first; which one, changes from clip to clip."""
+    # All later shots of each clip, …
     of_clips: dict[int, list[Sample]] = {}
     for sample in find_samples(dataset, config).train:
         if sample.shot > 0:
             of_clips.setdefault(sample.clip, []).append(sample)
+    # … of which the clip's number chooses one.
     chosen = []
     for clip, samples in of_clips.items():
         chosen.append(samples[clip % len(samples)])
@@ -145,6 +154,7 @@ def denoising_errors(
         time: Array,
         weight: Array | None,
     ) -> Array:
+        """The errors [b] of a batch at one time."""
         # The noise depends on nothing but the batch's number, so it is the same for all changes.
         key = rng.stream(jax.random.key(0), "context_error", number)
         noise = jax.random.normal(key, batch.target.shape)
@@ -161,6 +171,7 @@ def denoising_errors(
             weight,
         )
 
+    # Every batch at every level: [b, levels] each.
     errors = []
     for number, batch in enumerate(tqdm(batches, description, unit="batch")):
         weight = None
@@ -180,7 +191,8 @@ def error_ratios(errors: np.ndarray, own_errors: np.ndarray) -> dict[str, dict[s
     errors, own_errors: [clips, levels], of the same clips.
     """
     result = {}
-    for level, column, own_column in zip(NOISE_LEVELS, errors.T, own_errors.T, strict=True):
+    columns = zip(NOISE_LEVELS, errors.T, own_errors.T, strict=True)
+    for level, column, own_column in columns:
         # Clips are drawn again as pairs: [clips, 2].
         pairs = np.stack([column, own_column], axis=1).astype(np.float64)
         ratio = bootstrap(pairs, _ratio_of_means)
@@ -207,7 +219,12 @@ def write_error_ratios(errors: Mapping[str, np.ndarray], out: pathlib.Path) -> N
     for name, of_name in errors.items():
         results[name] = error_ratios(of_name, errors[OWN])
         for level, found in results[name].items():
-            interval = f"95 % {found['low']:.3f} to {found['high']:.3f}"
-            ratio = f"ratio {found['ratio']:.3f}"
-            cli.say(f"{name:8} σ {level:4}: {found['error']:.4f}, {ratio}, {interval}")
+            cli.say(f"{name:8} σ {level:4}: {_describe(found)}")
     write_results(out, results)
+
+
+def _describe(found: dict[str, float]) -> str:
+    error = f"{found['error']:.4f}"
+    ratio = f"ratio {found['ratio']:.3f}"
+    interval = f"95 % {found['low']:.3f} to {found['high']:.3f}"
+    return f"{error}, {ratio}, {interval}"

@@ -198,6 +198,7 @@ def fit_probe(
         batch: dict[str, Array],
         number: Array,
     ) -> tuple[Params, optax.OptState, dict[str, Array]]:
+        """One step: the new parameters and state, and the parts of the loss."""
         # The stream's name is part of a training's result.
         # Another augmentation in each step, also of the same batch.
         step_key = rng.stream(key, "disturb", number)
@@ -233,9 +234,11 @@ def _loss_gradient(
     key: PRNGKey,
 ) -> tuple[Params, dict[str, Array]]:
     """The gradient of the loss on the augmented batch, and the loss's parts."""
+    # Boxes move with the pixels.
     pixels, box = augment(key, from_uint8(batch["pixels"]), batch["box"])
 
     def loss(params: Params) -> tuple[Array, dict[str, Array]]:
+        """probe_loss on the augmented batch."""
         answers = probe_answers(probe, params, pixels)
         return probe_loss(answers, batch | {"box": box})
 
@@ -331,6 +334,7 @@ def held_out_scores(
     count: int,
 ) -> dict[str, float]:
     """Share of right answers on `count` shots of the test split, without augmentation."""
+    # The test split has other stories than the training.
     reader = Reader(Labels(shot_format.subset), params)
     shots = LabelledShots(shot_format, SPLITS[1], count)
     readings = []

@@ -51,6 +51,7 @@ def main(argv: Sequence[str]) -> None:
     figures = {}
     for path, shots in tqdm(shot_counts.items(), unit="video", desc=args.folder):
         figures[path.name] = score_video(path, shots)
+    # Means over all videos; stories may differ in length.
     summary = summarise(_pad_to_longest(list(figures.values())), {})
     write_results(out, {"figures": summary, "videos": figures})
     for line in summary_table(summary):
@@ -64,6 +65,7 @@ def find_videos(folder: pathlib.Path) -> dict[pathlib.Path, int]:
     Raises InputError if there are none, if one has no story file, or has fewer frames than its
     story has shots.
     """
+    # A story file says how many shots its video has.
     shot_counts = {}
     for path in sorted(folder.glob("*.mp4")):
         script = read_script(path.with_suffix(".json"))

@@ -86,6 +86,7 @@ def main(argv: Sequence[str]) -> None:
     out = check_writable(args.out, ".json")
     preset = preset_of(args.checkpoint)
     ids = token_ids(load_tokenizer(preset, args.checkpoint), preset.dit.text_len)
+    # The batches with their own prompts, and with one change each.
     own = list(later_shot_batches(args.data, preset, args.clips, ids))
     batches = {OWN: own}
     for what in CHANGES:
@@ -94,6 +95,7 @@ def main(argv: Sequence[str]) -> None:
         batches[what] = []
         for batch, other in zip(own, changed, strict=True):
             batches[what].append(with_target_prompt_of(batch, other))
+    # The error with each, once the ids are embedded.
     use_persistent_cache()
     embed = prompt_embedder(args.checkpoint)
     model = load_trained_teacher(args.checkpoint)
@@ -104,10 +106,15 @@ def main(argv: Sequence[str]) -> None:
     write_error_ratios(errors, out)
 
 
-def with_changed_captions(texts: Texts, what: str, subset: Subset) -> Texts:
+def with_changed_captions(
+    texts: Texts,
+    what: str,
+    subset: Subset,
+) -> Texts:
     """The same texts, of captions that name another `what` (one of CHANGES)."""
 
     def read_changed(record: ClipRecord, shot: int) -> np.ndarray:
+        """Reads a shot's prompt from the record with changed captions."""
         captions = [mistell(caption, what, subset) for caption in record.captions]
         changed = dataclasses.replace(
             record,
@@ -137,6 +144,7 @@ def prompt_embedder(checkpoint: str) -> Callable[[Batch], Batch]:
     encode = jax.jit(functools.partial(embed_slots, encoder))
 
     def embed(batch: Batch) -> Batch:
+        """The batch with embeddings for token ids."""
         text = encode(params, batch.conditions.text)
         return batch.replace(conditions=batch.conditions.replace(text=text))
 
