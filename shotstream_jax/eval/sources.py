@@ -104,7 +104,7 @@ def first_frames(memory: Memory) -> Memory:
     """Of each earlier shot its first frame only, as often as frames are asked for."""
     keep = lambda record: dataclasses.replace(
         record, latents=record.latents[:1] * len(record.latents)
-    )  # noqa: E731
+    )
     return dataclasses.replace(memory, shots=tuple(map(keep, memory.shots)))
 
 

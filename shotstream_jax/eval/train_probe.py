@@ -137,7 +137,7 @@ def train(form: Format, steps: int, batch: int, lr: float) -> Params:
         )
         call = lambda params: probe_loss(
             probe.apply({"params": params}, pixels), rows | {"box": box}
-        )  # noqa: E731
+        )
         (_, parts), gradient = jax.value_and_grad(call, has_aux=True)(params)
         updates, state = optim.update(gradient, state, params)
         return optax.apply_updates(params, updates), state, parts
