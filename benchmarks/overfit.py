@@ -30,7 +30,7 @@ from shotstream_jax.checkpoint.load import load_weights, preset_of
 from shotstream_jax.core import rng
 from shotstream_jax.core.compilation import use_persistent_cache
 from shotstream_jax.core.files import check_writable
-from shotstream_jax.data.batches import embeddings
+from shotstream_jax.data.rows import embedding_reader
 from shotstream_jax.dit.teacher import Teacher
 from shotstream_jax.eval.context_error import CONTEXTS
 from shotstream_jax.eval.labels import Labels
@@ -39,7 +39,7 @@ from shotstream_jax.eval.reading import Reader, Reading
 from shotstream_jax.eval.teacher_error import later_shot_batches
 from shotstream_jax.flow.schedule import Schedule
 from shotstream_jax.flow.solver import sample
-from shotstream_jax.train.losses.flow_matching import shot_velocity
+from shotstream_jax.generate.sampler import shot_velocity
 from shotstream_jax.vae import codec
 from shotstream_jax.vae.model import VAE
 from shotstream_jax.world.sheet import write_png
@@ -72,7 +72,7 @@ def main(argv: Sequence[str]) -> None:
     labels = Labels("simple")
     reader = Reader(labels, load_probe(SHIPPED, shot_format_of(preset, preset.video, "simple")))
     batches = list(
-        later_shot_batches(args.data, preset, args.stories, embeddings(preset.dit.text_len))
+        later_shot_batches(args.data, preset, args.stories, embedding_reader(preset.dit.text_len))
     )
     use_persistent_cache()
     make = sampler(args.checkpoint)

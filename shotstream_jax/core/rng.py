@@ -7,10 +7,10 @@ import zlib
 
 import jax
 
-from shotstream_jax.core.typing import Array, PRNGKey
+from shotstream_jax.core.typing import AnyArray, Array, PRNGKey
 
 
-def stream(root: PRNGKey, name: str, *indices: int | Array) -> PRNGKey:
+def stream(root: PRNGKey, name: str, *indices: int | AnyArray) -> PRNGKey:
     """The key of one named stream, e.g. stream(root, "chunk_noise", shot, chunk)."""
     key = jax.random.fold_in(root, zlib.crc32(name.encode()))
     for index in indices:

@@ -41,9 +41,9 @@ from shotstream_jax.eval.report import (
     summary_table,
     write_results,
 )
-from shotstream_jax.generate.__main__ import Recipe
+from shotstream_jax.generate.__main__ import StreamRecipe
+from shotstream_jax.generate.sampler import Guidance, SamplerConfig
 from shotstream_jax.presets import VideoFormat
-from shotstream_jax.train.losses.flow_matching import Guidance
 from shotstream_jax.vae.model import VAE
 from shotstream_jax.world.plot import SUBSETS, WorldConfig
 from shotstream_jax.world.render import MOST_PARTS, Film, render_shot
@@ -164,7 +164,7 @@ def main(argv: Sequence[str]) -> None:
     """Makes and scores the stories, writes the figures, and prints a table."""
     # Whatever can be refused is refused before anything is computed.
     args, config = parser().parse(argv)
-    recipe = cli.build(Recipe, config, "config")
+    recipe = cli.build(StreamRecipe, config, "config")
     check_options(args)
     set_sampler_defaults(args)
     check_scenedetect()
@@ -218,12 +218,12 @@ def set_sampler_defaults(args: Namespace) -> None:
             option = f"--{name.replace('_', '-')}"
             raise InputError(f"{option} goes with --source {TEACHER}")
     if args.sampler_steps < 1:
-        raise InputError(f"--sampler-steps {args.sampler_steps} < 1")
+        raise InputError(f"--sampler-steps {args.sampler_steps} must be at least 1")
 
 
 def make_sources(
     args: Namespace,
-    recipe: Recipe,
+    recipe: StreamRecipe,
     shot_format: ShotFormat,
 ) -> tuple[sources.ShotSource, sources.ShotSource | None]:
     """What is scored, and the ceiling of generated pictures: through the autoencoder."""
@@ -237,14 +237,10 @@ def make_sources(
     # Generated ones do.
     model = load(recipe.checkpoint, recipe.dtype, quantize=recipe.quantize)
     if args.source == TEACHER:
-        guidance = Guidance.of_sampler(args.guidance, args.context_guidance)
-        source = sources.teacher_source(
-            model,
-            recipe.video,
-            args.seed,
-            guidance,
-            args.sampler_steps,
-        )
+        # The option counts as samplers do, 1 for none; Guidance counts from 0.
+        guidance = Guidance(text=args.guidance - 1, context=args.context_guidance)
+        sampler = SamplerConfig(args.sampler_steps, guidance)
+        source = sources.teacher_source(model, recipe.video, args.seed, sampler)
     elif args.context == OTHER_TAKE:
         source = sources.other_take_source(model, recipe.video, args.seed)
     else:
@@ -282,7 +278,7 @@ def score_stories(
 
 def write_scores(
     args: Namespace,
-    recipe: Recipe,
+    recipe: StreamRecipe,
     reader: Reader,
     stories: list[ScoredStory],
     ceiling: list[ScoredStory] | None,

@@ -8,6 +8,7 @@ scarves. Errors count where the target shows these; teacher_error has the equati
 says that colours are guessed; it grows long before generated stories keep them.
 """
 
+import dataclasses
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -18,9 +19,9 @@ from tqdm import tqdm
 from shotstream_jax import cli
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.files import check_writable
-from shotstream_jax.core.typing import Float, UInt8
-from shotstream_jax.data.batches import Row, condition_row, embeddings
+from shotstream_jax.core.typing import Float, Leaf, UInt8
 from shotstream_jax.data.records import ClipRecord
+from shotstream_jax.data.rows import ShotBatch, condition_row, embedding_reader
 from shotstream_jax.eval.teacher_error import (
     BATCH_CLIPS,
     OWN,
@@ -30,7 +31,7 @@ from shotstream_jax.eval.teacher_error import (
     stack_rows,
     write_error_ratios,
 )
-from shotstream_jax.memory.select import ContextPick, select_from
+from shotstream_jax.memory.select import ContextPick, select_context
 from shotstream_jax.precompute.encode import (
     Encoders,
     encode_prompts,
@@ -120,8 +121,8 @@ class AppearanceTarget(NamedTuple):
     are in the target, from 0 to 1.
     """
 
-    own: Row
-    recoloured: Row
+    own: ShotBatch
+    recoloured: ShotBatch
     hats: np.ndarray
 
 
@@ -159,21 +160,22 @@ def make_target(encoders: Encoders, film: Film) -> AppearanceTarget:
     latents = encode_shots(encoders, [film.frames[first:stop]])[0]  # [f, h, w, c]
     # The frames of earlier shots that are the context, in both films.
     budget = encoders.preset.memory.context
-    selection = select_from(shots[:-1], budget)
+    selection = select_context(shots[:-1], budget)
     context = encode_frames(encoders, film.frames[selection.frames])
-    recoloured_context = encode_frames(encoders, other.frames[selection.frames])
+    recoloured_context: Leaf = encode_frames(encoders, other.frames[selection.frames])
 
     # A row with either context; `condition_row` is how training makes it.
     record = _record_with_context(encoders, film, latents, selection, context)
-    texts = embeddings(encoders.preset.dit.text_len)
-    own = condition_row(record, len(shots) - 1, budget, texts)
-    own["target"] = latents.astype(np.float32)
+    read_caption = embedding_reader(encoders.preset.dit.text_len)
+    conditions = condition_row(record, len(shots) - 1, budget, read_caption)
+    other_conditions = dataclasses.replace(conditions, context=recoloured_context)
+    target = latents.astype(np.float32)
     # The hats of the target, at the latents' resolution.
     hats = worn(film, other)[first:stop]  # [p, y, x]
     mask = latent_mask(hats, latents.shape[:3], encoders.preset.vae.time)
     return AppearanceTarget(
-        own=own,
-        recoloured=own | {"context": recoloured_context},
+        own=ShotBatch(target, conditions),
+        recoloured=ShotBatch(target, other_conditions),
         hats=mask.astype(np.float32),
     )
 

@@ -19,7 +19,7 @@ from shotstream_jax import cli
 from shotstream_jax.checkpoint.load import preset_of
 from shotstream_jax.core.compilation import use_persistent_cache
 from shotstream_jax.core.files import check_writable
-from shotstream_jax.data.batches import embeddings
+from shotstream_jax.data.rows import embedding_reader
 from shotstream_jax.dit.conditions import Conditions
 from shotstream_jax.eval.teacher_error import (
     OWN,
@@ -77,9 +77,9 @@ def main(argv: Sequence[str]) -> None:
     args = parser().parse_args(argv)
     out = check_writable(args.out, ".json")
     preset = preset_of(args.checkpoint)
-    texts = embeddings(preset.dit.text_len)
+    read_caption = embedding_reader(preset.dit.text_len)
     # The same batches for all contexts.
-    batches = list(later_shot_batches(args.data, preset, args.clips, texts))
+    batches = list(later_shot_batches(args.data, preset, args.clips, read_caption))
     use_persistent_cache()
     model = load_trained_teacher(args.checkpoint)
     errors = {}

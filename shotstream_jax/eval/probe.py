@@ -8,9 +8,8 @@ frame's questions are answered. Actions and the camera take the evidence of all 
 import flax.linen as nn
 import jax.numpy as jnp
 
-from shotstream_jax.core.typing import Array, Float, typechecked
+from shotstream_jax.core.typing import Array, Float, Params, typechecked
 from shotstream_jax.eval.labels import Labels
-from shotstream_jax.model import Params
 
 # The trunk's convolutions: (width, kernel size, stride).
 _LAYERS = ((32, 4, 2), (64, 3, 2), (80, 3, 1))

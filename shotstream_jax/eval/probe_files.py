@@ -15,8 +15,8 @@ from shotstream_jax.checkpoint.load import WEIGHTS
 from shotstream_jax.convert.files import read_safetensors, write_safetensors
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.files import write_whole
+from shotstream_jax.core.typing import Params
 from shotstream_jax.eval.labels import Labels
-from shotstream_jax.model import Params
 from shotstream_jax.presets import Preset, VideoFormat
 
 # The probe that comes with the package.

@@ -7,10 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from shotstream_jax.core.typing import Array, UInt8, typechecked
+from shotstream_jax.core.typing import Array, Params, UInt8, typechecked
 from shotstream_jax.eval.labels import Labels
 from shotstream_jax.eval.probe import Probe, probe_answers
-from shotstream_jax.model import Params
 from shotstream_jax.vae.codec import from_uint8
 
 # Shots that are read at once; bounds the memory.

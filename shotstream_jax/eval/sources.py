@@ -10,14 +10,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from shotstream_jax.core.typing import UInt8, typechecked
+from shotstream_jax.core.typing import Params, UInt8, typechecked
 from shotstream_jax.eval.probe_files import ShotFormat
-from shotstream_jax.eval.teacher import teacher_stories
+from shotstream_jax.generate.sampler import SamplerConfig
 from shotstream_jax.generate.story import Story as StreamedStory
 from shotstream_jax.generate.stream import new_story, stream_generate
-from shotstream_jax.model import Model, Params
+from shotstream_jax.generate.teacher_stories import teacher_stories
+from shotstream_jax.model import Model
 from shotstream_jax.presets import VideoFormat
-from shotstream_jax.train.losses.flow_matching import Guidance
 from shotstream_jax.vae import codec
 from shotstream_jax.vae.model import VAE
 from shotstream_jax.world.render import render_shot
@@ -162,8 +162,7 @@ def teacher_source(
     model: Model,
     video: VideoFormat,
     seed: int,
-    guidance: Guidance,
-    sampler_steps: int,
+    sampler: SamplerConfig,
 ) -> ShotSource:
     """Stories by a teacher's sampler, from the captions alone: its student's standard."""
 
@@ -173,7 +172,7 @@ def teacher_source(
         start = new_story(model, story.script.global_caption, seed + index, video)
         request = (start, story.script.shots)
         chunks_of_shots: dict[int, list[np.ndarray]] = {}
-        for _, chunk in teacher_stories(model, [request], guidance, sampler_steps):
+        for _, chunk in teacher_stories(model, [request], sampler):
             chunks_of_shots.setdefault(chunk.shot, []).append(chunk.frames)
         # Chunks of a shot, one after the other: [p, y, x, 3] each.
         shots = []

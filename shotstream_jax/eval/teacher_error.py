@@ -19,25 +19,17 @@ from shotstream_jax import cli
 from shotstream_jax.checkpoint.load import load_weights, preset_of
 from shotstream_jax.core import rng
 from shotstream_jax.core.errors import InputError
-from shotstream_jax.core.typing import Array
-from shotstream_jax.data.batches import (
-    DataConfig,
-    Row,
-    Sample,
-    Texts,
-    find_samples,
-    target_row,
-)
+from shotstream_jax.core.typing import Array, Params
 from shotstream_jax.data.records import Dataset, open_dataset
-from shotstream_jax.dit.conditions import Batch, Conditions
+from shotstream_jax.data.rows import CaptionReader, ShotBatch, target_row
+from shotstream_jax.data.samples import DataConfig, Sample, find_samples
+from shotstream_jax.dit.conditions import Conditions
 from shotstream_jax.dit.teacher import Teacher
 from shotstream_jax.eval.metrics import bootstrap
 from shotstream_jax.eval.report import write_results
 from shotstream_jax.flow.schedule import Schedule
-from shotstream_jax.model import Params
 from shotstream_jax.presets import Preset
 from shotstream_jax.train.losses.flow_matching import velocity_error
-from shotstream_jax.train.setup import batch_of
 
 # The name of a clip's own conditions in tables and files.
 OWN = "own"
@@ -76,13 +68,15 @@ def later_shot_batches(
     path: str,
     preset: Preset,
     clips: int,
-    texts: Texts,
-) -> Iterator[Batch]:
+    read_caption: CaptionReader,
+) -> Iterator[ShotBatch]:
     """A later shot of each of at most `clips` clips, in batches of BATCH_CLIPS clips.
 
-    What is left over by whole batches is left out. No two rows of a batch are of one clip. texts:
-    what a row has of its prompts. Raises InputError if the data set is not this model's, or has too
-    few clips.
+    read_caption: what a row has of its prompts.
+
+    What is left over by whole batches is left out. No two rows of a batch are of one clip.
+
+    Raises InputError if the data set is not this model's, or has too few clips.
     """
     # Latents of another autoencoder mean nothing to this teacher.
     dataset = open_dataset(path)
@@ -106,7 +100,7 @@ def later_shot_batches(
     for first in range(0, len(samples) - BATCH_CLIPS + 1, BATCH_CLIPS):
         rows = []
         for sample in samples[first : first + BATCH_CLIPS]:
-            rows.append(target_row(dataset, sample, config, texts))
+            rows.append(target_row(dataset, sample, config, read_caption))
         yield stack_rows(rows)
 
 
@@ -124,18 +118,19 @@ def _later_shots(dataset: Dataset, config: DataConfig) -> list[Sample]:
     return chosen
 
 
-def stack_rows(rows: Sequence[Row]) -> Batch:
-    """Rows of data/batches as a batch."""
-    stacked = {}
-    for name in rows[0]:
-        values = [row[name] for row in rows]
-        stacked[name] = jnp.asarray(np.stack(values))
-    return batch_of(stacked)
+def stack_rows(rows: Sequence[ShotBatch]) -> ShotBatch:
+    """Rows of data/rows as a batch."""
+
+    def stack(*arrays: np.ndarray) -> Array:
+        """The rows' values of one array."""
+        return jnp.asarray(np.stack(arrays))
+
+    return jax.tree.map(stack, *rows)
 
 
 def denoising_errors(
     model: TrainedTeacher,
-    batches: Sequence[Batch],
+    batches: Sequence[ShotBatch],
     change: ConditionChange,
     description: str,
     weights: Sequence[Array] | None = None,
@@ -149,7 +144,7 @@ def denoising_errors(
     @jax.jit
     def error(
         params: Params,
-        batch: Batch,
+        batch: ShotBatch,
         number: Array,
         time: Array,
         weight: Array | None,
@@ -157,15 +152,16 @@ def denoising_errors(
         """The errors [b] of a batch at one time."""
         # The noise depends on nothing but the batch's number, so it is the same for all changes.
         key = rng.stream(jax.random.key(0), "context_error", number)
-        noise = jax.random.normal(key, batch.target.shape)
-        times = jnp.full(len(batch.target), time)
+        target = jnp.asarray(batch.target)
+        noise = jax.random.normal(key, target.shape)
+        times = jnp.full(len(target), time)
         conditions = change(batch.conditions)
         return velocity_error(
             model.teacher,
             model.schedule,
             params,
             conditions,
-            batch.target,
+            target,
             noise,
             times,
             weight,

@@ -25,15 +25,14 @@ from shotstream_jax.core import rng
 from shotstream_jax.core.compilation import use_persistent_cache
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.files import check_writable
-from shotstream_jax.core.typing import Array, Float, PRNGKey, typechecked
-from shotstream_jax.data.batches import Batches, Row
+from shotstream_jax.core.typing import Array, Float, Params, PRNGKey, typechecked
+from shotstream_jax.data.batches import Batches
 from shotstream_jax.eval.augment import augment
 from shotstream_jax.eval.labels import Labels, shot_truth
 from shotstream_jax.eval.probe import Probe, cell_centres, probe_answers
 from shotstream_jax.eval.probe_files import ShotFormat, save_probe, shot_format_of
 from shotstream_jax.eval.reading import BATCH_SIZE, Reader, oracle_scores
-from shotstream_jax.generate.__main__ import Recipe
-from shotstream_jax.model import Params
+from shotstream_jax.generate.__main__ import StreamRecipe
 from shotstream_jax.train.optim import OptimConfig, make_optimizer
 from shotstream_jax.vae.codec import from_uint8
 from shotstream_jax.world.plot import SUBSETS, WorldConfig
@@ -112,7 +111,7 @@ def main(argv: Sequence[str]) -> None:
     args, config = parser().parse(argv)
     if min(args.steps, args.batch, args.held_out) < 1 or args.lr <= 0:
         raise InputError("--steps, --batch and --held-out must be at least 1, --lr above 0")
-    recipe = cli.build(Recipe, config, "config")
+    recipe = cli.build(StreamRecipe, config, "config")
     out = check_writable(args.out, ".safetensors")
     shot_format = shot_format_of(preset_of(recipe.checkpoint), recipe.video, args.subset)
     use_persistent_cache()
@@ -149,7 +148,7 @@ class LabelledShots:
             split=split,
         )
 
-    def __getitem__(self, index: int) -> Row:
+    def __getitem__(self, index: int) -> dict[str, np.ndarray]:
         """pixels [p, y, x, 3] uint8, and the answers of shot_truth."""
         # The story's number says which of its shots it gives.
         story = self.source.story(index)
@@ -185,7 +184,7 @@ def fit_probe(
     )
 
     # What is trained: parameters and the optimizer's state, from fixed streams.
-    optimizer = make_optimizer(_optimizer_config(steps, learning_rate))
+    optimizer = make_optimizer(_optimizer_config(steps, learning_rate), steps)
     key = jax.random.key(0)
     example = from_uint8(jnp.asarray(batches.at(0)["pixels"]))
     params = jax.jit(probe.init)(rng.stream(key, "init"), example)["params"]
@@ -222,7 +221,7 @@ def _optimizer_config(steps: int, learning_rate: float) -> OptimConfig:
         weight_decay=1e-3,
         b1=0.9,
         b2=0.99,
-        decay_steps=steps,
+        decay=True,
         warmup_steps=min(50, steps),
     )
 

@@ -23,9 +23,9 @@ from shotstream_jax import cli
 from shotstream_jax.checkpoint.load import load_tokenizer, load_weights, preset_of
 from shotstream_jax.core.compilation import use_persistent_cache
 from shotstream_jax.core.files import check_writable
-from shotstream_jax.data.batches import Texts, token_ids
+from shotstream_jax.core.typing import Array
 from shotstream_jax.data.records import ClipRecord
-from shotstream_jax.dit.conditions import Batch
+from shotstream_jax.data.rows import CaptionReader, ShotBatch, token_reader
 from shotstream_jax.eval.teacher_error import (
     OWN,
     denoising_errors,
@@ -35,7 +35,7 @@ from shotstream_jax.eval.teacher_error import (
     write_error_ratios,
 )
 from shotstream_jax.text.umt5 import UMT5
-from shotstream_jax.train.stages.teacher import embed_slots
+from shotstream_jax.train.stages.teacher import embed_tokens
 from shotstream_jax.world.captions import mistell
 from shotstream_jax.world.plot import SUBSETS, Subset
 
@@ -85,13 +85,13 @@ def main(argv: Sequence[str]) -> None:
     args = parser().parse_args(argv)
     out = check_writable(args.out, ".json")
     preset = preset_of(args.checkpoint)
-    ids = token_ids(load_tokenizer(preset, args.checkpoint), preset.dit.text_len)
+    read_ids = token_reader(load_tokenizer(preset, args.checkpoint), preset.dit.text_len)
     # The batches with their own prompts, and with one change each.
-    own = list(later_shot_batches(args.data, preset, args.clips, ids))
+    own = list(later_shot_batches(args.data, preset, args.clips, read_ids))
     batches = {OWN: own}
     for what in CHANGES:
-        changed_ids = with_changed_captions(ids, what, SUBSETS[args.subset])
-        changed = later_shot_batches(args.data, preset, args.clips, changed_ids)
+        read_changed_ids = with_changed_captions(read_ids, what, SUBSETS[args.subset])
+        changed = later_shot_batches(args.data, preset, args.clips, read_changed_ids)
         batches[what] = []
         for batch, other in zip(own, changed, strict=True):
             batches[what].append(with_target_prompt_of(batch, other))
@@ -107,11 +107,11 @@ def main(argv: Sequence[str]) -> None:
 
 
 def with_changed_captions(
-    texts: Texts,
+    read_caption: CaptionReader,
     what: str,
     subset: Subset,
-) -> Texts:
-    """The same texts, of captions that name another `what` (one of CHANGES)."""
+) -> CaptionReader:
+    """Reads captions that name another `what` (one of CHANGES)."""
 
     def read_changed(record: ClipRecord, shot: int) -> np.ndarray:
         """Reads a shot's prompt from the record with changed captions."""
@@ -121,12 +121,12 @@ def with_changed_captions(
             global_caption=mistell(record.global_caption, what, subset),
             captions=tuple(captions),
         )
-        return texts(changed, shot)
+        return read_caption(changed, shot)
 
     return read_changed
 
 
-def with_target_prompt_of(batch: Batch, other: Batch) -> Batch:
+def with_target_prompt_of(batch: ShotBatch, other: ShotBatch) -> ShotBatch:
     """The batch with the other's prompt for the target's frames."""
     conditions = batch.conditions
     rows = jnp.arange(len(batch.target))
@@ -134,19 +134,25 @@ def with_target_prompt_of(batch: Batch, other: Batch) -> Batch:
     slot = conditions.ids.caption[:, -1]
     target_text = other.conditions.text[rows, slot]
     text = conditions.text.at[rows, slot].set(target_text)
-    return batch.replace(conditions=conditions.replace(text=text))
+    return _with_text(batch, text)
 
 
-def prompt_embedder(checkpoint: str) -> Callable[[Batch], Batch]:
+def _with_text(batch: ShotBatch, text: Array) -> ShotBatch:
+    """The batch with another text in its slots."""
+    conditions = dataclasses.replace(batch.conditions, text=text)
+    return dataclasses.replace(batch, conditions=conditions)
+
+
+def prompt_embedder(checkpoint: str) -> Callable[[ShotBatch], ShotBatch]:
     """Replaces token ids [b, slots, l] by the checkpoint's embeddings [b, slots, l, e]."""
     params = load_weights(checkpoint, "text")
     encoder = UMT5(preset_of(checkpoint).text)
-    encode = jax.jit(functools.partial(embed_slots, encoder))
+    encode = jax.jit(functools.partial(embed_tokens, encoder))
 
-    def embed(batch: Batch) -> Batch:
+    def embed(batch: ShotBatch) -> ShotBatch:
         """The batch with embeddings for token ids."""
         text = encode(params, batch.conditions.text)
-        return batch.replace(conditions=batch.conditions.replace(text=text))
+        return _with_text(batch, text)
 
     return embed
 

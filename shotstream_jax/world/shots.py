@@ -3,8 +3,10 @@
 import dataclasses
 from typing import NamedTuple
 
+import flax
+
 from shotstream_jax.core.errors import InputError
-from shotstream_jax.data.batches import Row
+from shotstream_jax.core.typing import AnyArray, Int, UInt8
 from shotstream_jax.world.plot import WorldConfig
 from shotstream_jax.world.render import render_shot
 from shotstream_jax.world.source import WorldSource
@@ -35,6 +37,14 @@ class WorldData:
             raise InputError(f"{', '.join(wrong)}: at least 1, workers and seed 0")
 
 
+@flax.struct.dataclass
+class DrawnShot:
+    """A shot's pictures, and the boxes of the characters in them (render.Film); or a batch of shots."""
+
+    pixels: UInt8[AnyArray, "*b p y x 3"]
+    boxes: Int[AnyArray, "*b p parts 4"]
+
+
 class World(NamedTuple):
     """What is trained on, and what never is."""
 
@@ -47,23 +57,23 @@ def open_world(cfg: WorldData, height: int, width: int, fps: int, frames: int) -
     world = WorldConfig(cfg.subset, fps, lengths=(frames,))
     split = lambda name, stories: WorldShots(
         WorldSource(world, height, width, stories, cfg.seed, name)
-    )  # noqa: E731
+    )
     train, test = SPLITS
     return World(split(train, cfg.stories), split(test, cfg.held_out))
 
 
 @dataclasses.dataclass(frozen=True)
 class WorldShots:
-    """One shot of each story, the first, second, … in turn. Rows have `pixels` [p, y, x, 3] and `boxes` as Film's."""
+    """One shot of each story, the first, second, … in turn."""
 
     source: WorldSource
 
     def __len__(self) -> int:
         return len(self.source)
 
-    def __getitem__(self, index: int) -> Row:
+    def __getitem__(self, index: int) -> DrawnShot:
         story = self.source.story(index)
         pixels, boxes = render_shot(
             story, index % len(story.shots), self.source.height, self.source.width
         )
-        return {"pixels": pixels, "boxes": boxes}
+        return DrawnShot(pixels, boxes)

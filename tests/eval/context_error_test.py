@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from shotstream_jax.core.errors import InputError
-from shotstream_jax.data.batches import embeddings
+from shotstream_jax.data.rows import embedding_reader
 from shotstream_jax.eval import context_error, teacher_error
 from tests.train.material import make_checkpoint, make_dataset
 
@@ -38,11 +38,10 @@ def test_command(options, tmp_path, capsys):
 
 def test_another_context_is_the_row_befores(options):
     """Captions stay."""
-    path, preset = (
-        options[1].partition("=")[2],
-        context_error.preset_of(options[0].partition("=")[2]),
-    )
-    batch = next(teacher_error.later_shot_batches(path, preset, 8, embeddings(preset.dit.text_len)))
+    path = options[1].partition("=")[2]
+    preset = context_error.preset_of(options[0].partition("=")[2])
+    read_caption = embedding_reader(preset.dit.text_len)
+    batch = next(teacher_error.later_shot_batches(path, preset, 8, read_caption))
     rolled = context_error.CONTEXTS["another"](batch.conditions)
     np.testing.assert_array_equal(rolled.context[1:], batch.conditions.context[:-1])
     np.testing.assert_array_equal(rolled.context[0], batch.conditions.context[-1])

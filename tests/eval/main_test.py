@@ -14,10 +14,10 @@ from shotstream_jax.eval import cuts, sources
 from shotstream_jax.eval.labels import Labels
 from shotstream_jax.eval.probe import Probe
 from shotstream_jax.eval.probe_files import ShotFormat, save_probe
-from shotstream_jax.eval.teacher import teacher_stories
+from shotstream_jax.generate.sampler import Guidance, SamplerConfig
 from shotstream_jax.generate.stream import new_story
+from shotstream_jax.generate.teacher_stories import teacher_stories
 from shotstream_jax.testing import tiny_model
-from shotstream_jax.train.losses.flow_matching import Guidance
 from tests.eval.material import story
 
 FORM = ShotFormat("simple", 8, 12, 11, 8)
@@ -104,7 +104,7 @@ def test_rendered_needs_no_model_and_says_how_good_the_oracle_is(options, tmp_pa
         (["--source=rendered", "--context=none"], "--context goes with"),
         (["--guidance=2"], "--guidance goes with --source teacher"),
         (["--source=rendered", "--sampler-steps=2"], "--sampler-steps goes with"),
-        (["--source=teacher", "--sampler-steps=0"], "--sampler-steps 0 < 1"),
+        (["--source=teacher", "--sampler-steps=0"], "--sampler-steps 0 must be at least 1"),
         (["--config.video.height=16"], "reads ShotFormat"),
         (["--subset=full"], "reads ShotFormat"),
         (["--probe=none.safetensors"], "no weight file"),
@@ -154,11 +154,10 @@ def test_another_takes_memory_is_what_changes(model, monkeypatch):
 
 def test_a_teachers_shots_lie_in_order(model):
     told, video = story("simple"), model.preset.video
-    made = sources.teacher_source(model, video, 5, Guidance(5.0), 3)(0, told)
+    sampler = SamplerConfig(3, Guidance(5.0))
+    made = sources.teacher_source(model, video, 5, sampler)(0, told)
     begin = new_story(model, told.script.global_caption, 5, video)
-    chunks = [
-        chunk for _, chunk in teacher_stories(model, [(begin, told.script.shots)], Guidance(5.0), 3)
-    ]
+    chunks = [chunk for _, chunk in teacher_stories(model, [(begin, told.script.shots)], sampler)]
     np.testing.assert_array_equal(
         np.concatenate(made), np.concatenate([chunk.frames for chunk in chunks])
     )

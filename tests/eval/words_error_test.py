@@ -8,7 +8,7 @@ import pytest
 
 from shotstream_jax.checkpoint.load import load_tokenizer, preset_of
 from shotstream_jax.core.errors import InputError
-from shotstream_jax.data.batches import token_ids
+from shotstream_jax.data.rows import token_reader
 from shotstream_jax.eval import teacher_error, words_error
 from shotstream_jax.world.plot import SUBSETS
 from tests.train.material import make_checkpoint, make_dataset
@@ -37,7 +37,7 @@ def test_command(folders, tmp_path):
 def test_only_the_target_is_mistold(folders):
     checkpoint, data = folders
     preset = preset_of(checkpoint)
-    ids = token_ids(load_tokenizer(preset, checkpoint), preset.dit.text_len)
+    ids = token_reader(load_tokenizer(preset, checkpoint), preset.dit.text_len)
     wrong_ids = words_error.with_changed_captions(ids, "who", SUBSETS["simple"])
     told, wrong = (
         next(teacher_error.later_shot_batches(data, preset, 4, texts)) for texts in (ids, wrong_ids)

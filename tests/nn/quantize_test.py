@@ -49,7 +49,7 @@ def test_a_linear_multiplies_the_rounded_numbers(to):
 def test_unknown_names_and_unfit_devices_are_refused():
     device = lambda platform, kind, **more: SimpleNamespace(
         platform=platform, device_kind=kind, **more
-    )  # noqa: E731
+    )
     with pytest.raises(
         InputError, match=r"quantize 'int4' is not known; choose one of none, int8, fp8"
     ):
