@@ -13,7 +13,10 @@ from shotstream_jax.core.typing import UInt8, typechecked
 
 @typechecked
 def write_png(path: pathlib.Path, picture: UInt8[np.ndarray, "y x 3"]) -> None:
-    """Writes an RGB picture, whole or not at all, and makes its folder. Raises InputError if that fails."""
+    """Writes an RGB picture, whole or not at all, and makes its folder.
+
+    Raises InputError if that fails.
+    """
     data = _encode_png(picture)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,12 +1,17 @@
 """Draw stories of the synthetic world: as clips with captions and truth, or as a contact sheet.
 
-The stories follow from --seed, --split and the options below, bit for bit. A folder that was interrupted is completed by
-the same command. docs/world.md describes the world, and what its captions say and leave out.
+The stories follow from --seed, --split and the options below, bit for bit. A folder that was
+interrupted is completed by the same command. docs/world.md describes the world, and what its
+captions say and leave out.
 
 examples:
-  python -m shotstream_jax.world --sheet world.png --stories 4 --enlarge 2            # have a look
-  python -m shotstream_jax.world --out data/world --stories 2000 --size 64x96         # clips for precompute
-  python -m shotstream_jax.world --out data/small --stories 2000 --subset simple --size 32x48 --fps 8 --lengths 17
+  # a contact sheet to look at
+  python -m shotstream_jax.world --sheet world.png --stories 4 --enlarge 2
+  # clips for precompute
+  python -m shotstream_jax.world --out data/world --stories 2000 --size 64x96
+  # clips in the size, and of the subset, for which the model `tiny` is made
+  python -m shotstream_jax.world --out data/small --stories 2000 --subset simple --size 32x48 \\
+      --fps 8 --lengths 11
 """
 
 import pathlib
@@ -42,7 +47,7 @@ def _add_output_options(p: cli.Parser) -> None:
     p.add_argument(
         "--out",
         metavar="DIR",
-        help="write films, captions and truth to this folder; it must be new, or made with the same options",
+        help="write clips with captions and truth here: a new folder, or one of the same options",
     )
     p.add_argument(
         "--sheet",
@@ -180,7 +185,10 @@ def _parse_integers(
     separator: str = ",",
     count: int | None = None,
 ) -> tuple[int, ...]:
-    """The whole numbers of an option's text; exactly `count`, if that is given. Raises InputError."""
+    """The whole numbers of an option's text; exactly `count`, if that is given.
+
+    Raises InputError.
+    """
     try:
         numbers = tuple(map(int, text.split(separator)))
     except ValueError:

@@ -1,7 +1,7 @@
-"""What a character does: for each action a pose as a function of time, with its own pattern of motion.
+"""What a character does: each action is a pose as a function of time.
 
-Time is counted in periods of the action. Lengths are in world units (a character is about one unit tall), angles in
-radians, counter-clockwise.
+Time is counted in periods of the action. Lengths are in world units (a character is about one unit
+tall), angles in radians, counter-clockwise.
 """
 
 import dataclasses

@@ -1,10 +1,10 @@
-"""The camera of a shot: its distance, its movement, and the map from the world to a picture's pixels.
+"""The camera of a shot: its distance, its movement, and the map from the world to pixels.
 
-At distance H the picture is H world units high (and at least 1.3·H wide), and the ground's line lies at 0.8 of its
-height. Over a shot, with τ from 0 to 1:
+At distance H the picture is H world units high (and at least 1.3·H wide), and the ground's line
+lies at 0.8 of its height. Over a shot, with τ from 0 to 1:
 
-    pan    centre = ±0.2·H·(2τ − 1)                                                                              (1)
-    zoom   height = H·1.2^(1 − τ) towards the scene, H·1.2^τ away from it                                        (2)
+    pan    centre = ±0.2·H·(2τ − 1)                                                              (1)
+    zoom   height = H·1.2^(1 − τ) towards the scene, H·1.2^τ away from it                        (2)
 """
 
 import dataclasses
@@ -30,7 +30,10 @@ class Camera:
 
 @dataclasses.dataclass(frozen=True)
 class View:
-    """What the camera sees. centre: u in the middle of the picture. height: of the picture in world units."""
+    """What the camera sees.
+
+    centre: u in the middle of the picture. height: of the picture in world units.
+    """
 
     centre: float
     height: float

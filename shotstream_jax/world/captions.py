@@ -4,12 +4,12 @@
     shot caption     [DISTANCE: ] WHO DOES [and WHO DOES] WHERE. [MOVE.]      or with WHERE first
                      WHO and WHO DO WHERE, if both do the same
 
-WHO are named from left to right. Only the full world's captions describe the camera. Every phrase below has one meaning
-only, so a caption can be parsed.
+WHO are named from left to right. Only the full world's captions describe the camera. Every phrase
+below has one meaning only, so a caption can be parsed.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import cycle
 
 import numpy as np
@@ -97,6 +97,7 @@ def falsify_caption(caption: str, what: str, subset: Subset) -> str:
     pattern = re.compile(rf"\b({alternatives})\b", re.IGNORECASE)
 
     def replace(found: re.Match[str]) -> str:
+        """The replacement of a phrase that was found."""
         return replacements[found[0].lower()]
 
     return _capitalize(pattern.sub(replace, caption))
@@ -104,6 +105,7 @@ def falsify_caption(caption: str, what: str, subset: Subset) -> str:
 
 def _replacements(what: str, subset: Subset) -> dict[str, str]:
     """For each phrase for one of the subset's values, the matching phrase for the next value."""
+    phrases: Mapping[str, tuple[str, ...]]
     if what == "who":
         values = subset.characters
         phrases = {name: _name_phrases(name) for name in values}

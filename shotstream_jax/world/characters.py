@@ -1,10 +1,10 @@
 """The characters. Each has its own silhouette, and a hat of its own shape.
 
-A character's parts are drawn by functions here, facing the viewer, with the feet at (0, 0) and v upwards. Functions
-named `…_head` are drawn over the scarf, all others under it (world/figure).
+A character's parts are drawn by functions here, facing the viewer, with the feet at (0, 0) and v
+upwards. Functions named `…_head` are drawn over the scarf, all others under it (world/figure).
 """
 
-from collections.abc import Callable
+from functools import partial
 
 from shotstream_jax.world.actions import Build
 from shotstream_jax.world.draw import Colour, Pen, Texture, darken
@@ -34,16 +34,15 @@ def _no_back(pen: Pen) -> None:
 
 
 def _oval_torso(
+    pen: Pen,
+    colour: Colour,
+    texture: Texture | None,
     v: float,
     radius_u: float,
     radius_v: float,
-) -> Callable[[Pen, Colour, Texture | None], None]:
-    """The function that draws an ellipse about (0, v) as the torso."""
-
-    def draw_torso(pen: Pen, colour: Colour, texture: Texture | None) -> None:
-        pen.ellipse(0, v, radius_u, radius_v, colour, texture=texture)
-
-    return draw_torso
+) -> None:
+    """An ellipse about (0, v)."""
+    pen.ellipse(0, v, radius_u, radius_v, colour, texture=texture)
 
 
 def _bear_head(pen: Pen) -> None:
@@ -183,7 +182,7 @@ CHARACTERS = {
         pattern_colour=_CREAM,
         build=Build(1.2, 0.4),
         back=_no_back,
-        torso=_oval_torso(0.4, 0.38, 0.32),
+        torso=partial(_oval_torso, v=0.4, radius_u=0.38, radius_v=0.32),
         head=_bear_head,
         middle=0.4,
         shoulder=(0.28, 0.56),
@@ -199,7 +198,7 @@ CHARACTERS = {
         pattern_colour=WHITE,
         build=Build(1.2, 0.36),
         back=_fox_tail,
-        torso=_oval_torso(0.4, 0.29, 0.33),
+        torso=partial(_oval_torso, v=0.4, radius_u=0.29, radius_v=0.33),
         head=_fox_head,
         middle=0.4,
         shoulder=(0.22, 0.56),
@@ -215,7 +214,7 @@ CHARACTERS = {
         pattern_colour=(236, 112, 150),
         build=Build(1.3, 0.32),
         back=_no_back,
-        torso=_oval_torso(0.38, 0.28, 0.32),
+        torso=partial(_oval_torso, v=0.38, radius_u=0.28, radius_v=0.32),
         head=_rabbit_head,
         middle=0.38,
         shoulder=(0.2, 0.54),
@@ -280,7 +279,7 @@ CHARACTERS = {
         pattern_colour=_LEAF,
         build=Build(0.98, 0.46),
         back=_no_back,
-        torso=_oval_torso(0.32, 0.42, 0.28),
+        torso=partial(_oval_torso, v=0.32, radius_u=0.42, radius_v=0.28),
         head=_frog_head,
         middle=0.32,
         shoulder=(0.34, 0.42),
@@ -296,7 +295,7 @@ CHARACTERS = {
         pattern_colour=(108, 84, 176),
         build=Build(1.2, 0.5),
         back=_elephant_ears,
-        torso=_oval_torso(0.42, 0.42, 0.36),
+        torso=partial(_oval_torso, v=0.42, radius_u=0.42, radius_v=0.36),
         head=_elephant_head,
         middle=0.42,
         shoulder=(0.32, 0.56),

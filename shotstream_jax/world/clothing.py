@@ -1,4 +1,9 @@
-"""The characters' clothing: hats, scarves, and the pattern of the body. No caption names its colours."""
+"""The characters' clothing: hats, scarves, and the pattern of the body.
+
+No caption names its colours.
+"""
+
+from functools import partial
 
 from shotstream_jax.world import shapes
 from shotstream_jax.world.draw import Colour, Pen, Texture, darken
@@ -20,8 +25,10 @@ def body_texture(pattern: str, colour: Colour, middle: float) -> Texture | None:
     if pattern == "plain":
         return None
     if pattern == "stripes":
-        return Texture(colour, shapes.stripes_distance(middle, period=0.25))
-    return Texture(colour, shapes.dots_distance(middle, period=0.27, radius=0.082))
+        stripes = partial(shapes.stripes_distance, middle=middle, period=0.25)
+        return Texture(colour, stripes)
+    dots = partial(shapes.dots_distance, middle=middle, period=0.27, radius=0.082)
+    return Texture(colour, dots)
 
 
 def draw_scarf(pen: Pen, v: float, half: float, colour: Colour) -> None:

@@ -1,4 +1,7 @@
-"""Where in a film hats and scarves are visible: where it differs from the same film in other colours."""
+"""Where in a film hats and scarves are visible.
+
+These are the pixels that differ when the same film is drawn with clothing of other colours.
+"""
 
 import dataclasses
 

@@ -1,19 +1,21 @@
 """Flat, anti-aliased drawing in numpy, true to a fraction of a pixel at any resolution.
 
-A shape is given by its signed distance d(u, v) (world/shapes): the distance to its edge in world units, negative
-inside. A pixel's share of the shape, and the pixel's new colour, are
+A shape is given by its signed distance d(u, v) (world/shapes): the distance to its edge in world
+units, negative inside. A pixel's share of the shape, and the pixel's new colour, are
 
-    coverage = clip(½ − s·d, 0, 1)          s: pixels per world unit                                              (1)
-    picture ← picture + opacity·coverage·(colour − picture)                                                       (2)
+    coverage = clip(½ − s·d, 0, 1)          s: pixels per world unit                             (1)
+    picture ← picture + opacity·coverage·(colour − picture)                                      (2)
 
-and only the pixels of the shape's bounding box are computed. An affine map takes world units (u, v), v upwards, to
-pixels. It can be moved, turned and scaled, so that a part is drawn in the coordinates of what it belongs to.
+and only the pixels of the shape's bounding box are computed. An affine map takes world units (u,
+v), v upwards, to pixels. It can be moved, turned and scaled, so that a part is drawn in the
+coordinates of what it belongs to.
 """
 
 import dataclasses
 import functools
 import math
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 
@@ -83,16 +85,18 @@ class AffineMap:
 
 
 class Canvas:
-    """A picture [3, y, x] of float32 from 0 to 255, and on demand a matte [y, x] of what is being drawn.
+    """A picture [3, y, x] of float32 from 0 to 255, and on demand a matte [y, x].
 
+    The matte says where the shapes are that are being drawn, see `start_matte`.
     `x` [x] and `y` [y, 1] are the positions of the pixels' centres.
     """
 
     def __init__(self, height: int, width: int):
         self.picture = np.zeros((3, height, width), np.float32)
         self.matte: np.ndarray | None = None
-        self.x = np.arange(width, dtype=np.float32) + np.float32(0.5)
-        self.y = (np.arange(height, dtype=np.float32) + np.float32(0.5))[:, None]
+        half = np.float32(0.5)
+        self.x = np.arange(width, dtype=np.float32) + half
+        self.y = (np.arange(height, dtype=np.float32) + half)[:, None]
 
     def start_matte(self) -> None:
         """From here on, the matte records the largest coverage that any shape has in each pixel."""
@@ -121,7 +125,10 @@ class Texture:
 
 @dataclasses.dataclass(frozen=True)
 class Pen:
-    """Draws on a canvas in the coordinates of an affine map. Points and sizes are in world units."""
+    """Draws on a canvas in the coordinates of an affine map.
+
+    Points and sizes are in world units.
+    """
 
     canvas: Canvas
     to_pixels: AffineMap
@@ -153,10 +160,12 @@ class Pen:
         texture: Texture | None = None,
     ) -> None:
         """A filled ellipse about (u, v)."""
+        centre = (u, v)
         if radius_u == radius_v:
-            distance = shapes.circle_distance((u, v), radius_u)
+            distance = partial(shapes.circle_distance, centre=centre, radius=radius_u)
         else:
-            distance = shapes.ellipse_distance((u, v), radius_u, radius_v)
+            radii = (radius_u, radius_v)
+            distance = partial(shapes.ellipse_distance, centre=centre, radii=radii)
         bounds = (u - radius_u, v - radius_v, u + radius_u, v + radius_v)
         self._fill(bounds, distance, colour, opacity, texture)
 
@@ -170,8 +179,16 @@ class Pen:
         corner: float = 0.0,
         texture: Texture | None = None,
     ) -> None:
-        """A filled box about (u, v), 2·half_u wide and 2·half_v high. corner: radius of its corners."""
-        distance = shapes.box_distance((u, v), half_u, half_v, corner)
+        """A filled box about (u, v), 2·half_u wide and 2·half_v high.
+
+        corner: radius of its corners.
+        """
+        distance = partial(
+            shapes.box_distance,
+            centre=(u, v),
+            half_sides=(half_u, half_v),
+            corner=corner,
+        )
         bounds = (u - half_u, v - half_v, u + half_u, v + half_v)
         self._fill(bounds, distance, colour, texture=texture)
 
@@ -187,9 +204,14 @@ class Pen:
         """A line with round ends, 2·radius wide; with `end_radius` it gets wider or narrower."""
         if end_radius is None:
             end_radius = radius
-        distance = shapes.line_distance(start, end, radius, end_radius)
-        widest = max(radius, end_radius)
-        bounds = _bounds_of([start, end], widest)
+        distance = partial(
+            shapes.line_distance,
+            start=start,
+            end=end,
+            start_radius=radius,
+            end_radius=end_radius,
+        )
+        bounds = _bounds_of([start, end], margin=max(radius, end_radius))
         self._fill(bounds, distance, colour, opacity)
 
     def polygon(
@@ -199,9 +221,13 @@ class Pen:
         corner: float = 0.0,
         texture: Texture | None = None,
     ) -> None:
-        """A filled convex polygon, its points counter-clockwise, grown by a round rim `corner` wide."""
-        distance = shapes.polygon_distance(points, corner)
-        self._fill(_bounds_of(points, corner), distance, colour, texture=texture)
+        """A filled convex polygon, its points counter-clockwise.
+
+        corner: width of a round rim by which it grows.
+        """
+        distance = partial(shapes.polygon_distance, points=points, corner=corner)
+        bounds = _bounds_of(points, margin=corner)
+        self._fill(bounds, distance, colour, texture=texture)
 
     def arc(
         self,
@@ -213,7 +239,13 @@ class Pen:
         upper: bool = True,
     ) -> None:
         """The upper (or lower) half of a ring about (u, v), 2·half_width wide."""
-        distance = shapes.half_ring_distance((u, v), radius, half_width, upper)
+        distance = partial(
+            shapes.half_ring_distance,
+            centre=(u, v),
+            radius=radius,
+            half_width=half_width,
+            upper=upper,
+        )
         reach = radius + half_width
         if upper:
             bounds = (u - reach, v, u + reach, v + reach)
@@ -222,11 +254,12 @@ class Pen:
         self._fill(bounds, distance, colour)
 
     def sky(self, low: float, high: float, bottom: Colour, top: Colour) -> None:
-        """Fills the picture: `bottom` below v = low, `top` above v = high, a gradient in between."""
+        """Fills the picture with a gradient, from `bottom` at v = low to `top` at v = high."""
         self.canvas.picture[:] = self._gradient(low, high, bottom, top)
 
     def ground(self, high: float, low: float, top: Colour, bottom: Colour) -> None:
         """The same gradient, but only on what lies below v = high."""
+        # The edge lies at a pixel row, as the ground is never turned.
         scale = -self.to_pixels.y_v
         edge = self.to_pixels.y_0 - scale * high
         cover = _coverage(edge - self.canvas.y)  # [y, 1]
@@ -276,33 +309,31 @@ class Pen:
         low_u, low_v, high_u, high_v = bounds
         m = self.to_pixels
         height, width = self.canvas.picture.shape[1:]
-
-        # Every term of the map is smallest at one end of its interval and largest at the other.
-        left_u, right_u = sorted((m.x_u * low_u, m.x_u * high_u))
-        left_v, right_v = sorted((m.x_v * low_v, m.x_v * high_v))
-        top_u, bottom_u = sorted((m.y_u * low_u, m.y_u * high_u))
-        top_v, bottom_v = sorted((m.y_v * low_v, m.y_v * high_v))
+        least_x, most_x = _extent(m.x_u, (low_u, high_u), m.x_v, (low_v, high_v))
+        least_y, most_y = _extent(m.y_u, (low_u, high_u), m.y_v, (low_v, high_v))
 
         # A shape's soft edge reaches half a pixel beyond its bounds.
-        left = max(math.floor(left_u + left_v + m.x_0 - 0.5), 0)
-        right = min(math.ceil(right_u + right_v + m.x_0 + 0.5), width)
-        top = max(math.floor(top_u + top_v + m.y_0 - 0.5), 0)
-        bottom = min(math.ceil(bottom_u + bottom_v + m.y_0 + 0.5), height)
+        left = max(math.floor(least_x + m.x_0 - 0.5), 0)
+        right = min(math.ceil(most_x + m.x_0 + 0.5), width)
+        top = max(math.floor(least_y + m.y_0 - 0.5), 0)
+        bottom = min(math.ceil(most_y + m.y_0 + 0.5), height)
         if left >= right or top >= bottom:
             return None
         return slice(top, bottom), slice(left, right)
 
     def _world_units(self, rows: slice, columns: slice) -> tuple[Plane, Plane]:
-        """(u, v) of the pixels' centres; a row [x] and a column [y, 1] where the map does not turn."""
+        """(u, v) of the pixels' centres; a row [x] and a column [y, 1] if nothing is turned."""
         m = self.to_pixels
         x = self.canvas.x[columns] - m.x_0
         y = self.canvas.y[rows] - m.y_0
         if m.x_v == 0 and m.y_u == 0:
             return x * (1 / m.x_u), y * (1 / m.y_v)
         # The inverse of the map's 2×2 matrix.
-        u = x * (m.y_v / m.area) - y * (m.x_v / m.area)
-        v = y * (m.x_u / m.area) - x * (m.y_u / m.area)
-        return u, v
+        u_x = m.y_v / m.area
+        u_y = m.x_v / m.area
+        v_x = m.y_u / m.area
+        v_y = m.x_u / m.area
+        return x * u_x - y * u_y, y * v_y - x * v_x
 
 
 def darken(colour: Colour, factor: float = 0.72) -> Colour:
@@ -315,6 +346,19 @@ def _bounds_of(points: Sequence[Point], margin: float) -> Bounds:
     """The smallest box around points, and a margin."""
     us, vs = zip(*points, strict=True)
     return min(us) - margin, min(vs) - margin, max(us) + margin, max(vs) + margin
+
+
+def _extent(
+    factor_u: float,
+    range_u: tuple[float, float],
+    factor_v: float,
+    range_v: tuple[float, float],
+) -> tuple[float, float]:
+    """The least and the largest value of factor_u·u + factor_v·v, with u and v in their ranges."""
+    # Each term is smallest at one end of its range and largest at the other.
+    least_u, most_u = sorted(factor_u * u for u in range_u)
+    least_v, most_v = sorted(factor_v * v for v in range_v)
+    return least_u + least_v, most_u + most_v
 
 
 def _coverage(distance: Plane) -> Plane:

@@ -1,7 +1,7 @@
-"""How a character is drawn: its body in a pose, with its own look, its shadow, and a sleeper's dream.
+"""How a character is drawn: its body in a pose, its look, its shadow, and a sleeper's dream.
 
-Everything is drawn with the feet at (0, 0), v upwards, facing the viewer. A motion to one side goes to the right; the
-caller's pen mirrors it.
+Everything is drawn with the feet at (0, 0), v upwards, facing the viewer. A motion to one side goes
+to the right; the caller's pen mirrors it.
 """
 
 import dataclasses
@@ -27,7 +27,8 @@ _SIDES = (-1, 1)  # left and right of the picture
 class Look:
     """What a character keeps in all shots of a story.
 
-    accent: colour of hat and scarf, one of clothing.ACCENTS. pattern: of the body, one of clothing.PATTERNS.
+    accent: colour of hat and scarf, one of clothing.ACCENTS.
+    pattern: of the body, one of clothing.PATTERNS.
     """
 
     accent: str
@@ -39,7 +40,7 @@ class Character:
     """The body of a character, in world units with the feet at (0, 0).
 
     colour: of the fur. pattern_colour: of the pattern on it.
-    back, torso, head: functions that draw these parts, back first. The torso gets its colour and texture.
+    back, torso, head: functions that draw these parts; the torso gets its colour and texture.
     middle: the height about which the pattern is laid.
     shoulder, hip, eye: (u, v) of the right one in the picture; without a hip there are no legs.
     limb: half width of arms and legs.
@@ -103,9 +104,11 @@ def draw_shadow(pen: Pen, character: Character, pose: Pose) -> None:
 
 
 def draw_dream(pen: Pen, head: float, height: float, seconds: float) -> None:
-    """Draws two letters z that rise over a sleeper, one after the other. The pen must not be mirrored.
+    """Draws two letters z that rise over a sleeper, one after the other.
 
-    head: u of the head. height: v at which the letters begin.
+    The pen must not be mirrored, or the letters would be.
+    head: u of the head.
+    height: v at which the letters begin.
     """
     for number in (0, 1):
         # Share of the letter's way up; it sways, grows and fades.

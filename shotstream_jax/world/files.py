@@ -4,8 +4,8 @@ settings.json              what the folder is made with; written first
 stories/00000.json         the captions of a story (text/prompts)
 stories/00000.truth.json   what there is to see in it (`story_truth`)
 stories/00000.mask.mp4     which pixels matter more than others (`weight_mask`)
-stories/00000.mp4          its film, lossless; written last: the story is complete when this file exists
-clips.csv                  the table (data/clips); written last of all: the folder is complete when this file exists
+stories/00000.mp4          its film, lossless; written last, so that it marks a complete story
+clips.csv                  the table (data/clips); written when all stories are complete
 """
 
 import csv
@@ -39,19 +39,26 @@ def claim_world_folder(folder: pathlib.Path, source: WorldSource) -> None:
     settings = json.loads(json.dumps(dataclasses.asdict(source)))  # tuples become lists, as on disk
     try:
         if not path.exists():
-            if folder.exists() and any(folder.iterdir()):
-                raise InputError(f"{folder} is not empty: choose another folder")
-            (folder / "stories").mkdir(parents=True, exist_ok=True)
-            write_whole(path, _to_json(settings))
-        found = json.loads(path.read_text("utf-8"))
+            _start_folder(folder, path, settings)
+        data = path.read_bytes()
     except OSError as error:
         raise InputError(f"cannot write {folder}: {error.strerror}; choose another place") from None
+    try:
+        found = json.loads(data)
     except ValueError:
         raise InputError(f"{path} is damaged: choose another folder, or remove this one") from None
     if found != settings:
         raise InputError(
             f"{folder} was made with other settings ({path} has them): choose another folder"
         )
+
+
+def _start_folder(folder: pathlib.Path, path: pathlib.Path, settings: dict[str, Any]) -> None:
+    """Makes the folder, or takes an empty one, and writes its settings."""
+    if folder.exists() and any(folder.iterdir()):
+        raise InputError(f"{folder} is not empty: choose another folder")
+    (folder / "stories").mkdir(parents=True, exist_ok=True)
+    write_whole(path, _to_json(settings))
 
 
 def film_path(folder: pathlib.Path, index: int) -> pathlib.Path:
@@ -70,7 +77,10 @@ def script_path(folder: pathlib.Path, index: int) -> pathlib.Path:
 
 
 def weight_mask(film: Film) -> UInt8[np.ndarray, "p y x 3"]:
-    """How much each pixel matters: white on hats and scarves, a quarter white in the characters' boxes, else black."""
+    """How much each pixel matters.
+
+    White on hats and scarves, a quarter white in the rest of the characters' boxes, else black.
+    """
     frames = np.zeros_like(film.frames)
     for frame, boxes in zip(frames, film.boxes, strict=True):
         for left, top, right, bottom in boxes:
@@ -109,9 +119,11 @@ def write_table(folder: pathlib.Path, source: WorldSource) -> None:
 
 
 def story_truth(film: Film) -> dict[str, Any]:
-    """What there is to see in a story, as it is written: its looks and layouts, and for each shot its frames, place,
-    camera and parts. A part is a role with its box in each frame, [left, top, right, bottom] in pixels (zeros: not
-    visible)."""
+    """What there is to see in a story, as it is written to its .truth.json.
+
+    Its looks and layouts, and for each shot its frames, place, camera and parts. A part is a role
+    with its box in each frame, [left, top, right, bottom] in pixels (zeros: not visible).
+    """
     story = film.story
     looks = {name: dataclasses.asdict(look) for name, look in story.looks.items()}
     layouts = {place: dataclasses.asdict(layout) for place, layout in story.layouts.items()}

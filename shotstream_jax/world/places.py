@@ -1,7 +1,8 @@
-"""The places: for each a palette, a backdrop and a landmark, and a layout that is sampled once per story.
+"""The places: a palette, a backdrop and a landmark each, and the layout.
 
-No caption describes the layout: on which side the landmark stands, its variant (a colour), and how many small things lie
-on the other side in front. Lengths are in world units (world/scenery).
+The layout is sampled once per story, and no caption describes it: on which side the landmark
+stands, its variant (a colour), and how many small things lie on the other side in front. Lengths
+are in world units (world/scenery).
 """
 
 import dataclasses
@@ -22,7 +23,12 @@ _LANDMARK_V = 0.3
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """side: of the landmark, one of SIDES. variant: its colour, from 0. items: number of small things in front."""
+    """What a place keeps in all shots of a story.
+
+    side: of the landmark, one of SIDES.
+    variant: number of the landmark's colour, from 0.
+    items: number of small things in front.
+    """
 
     side: str
     variant: int
@@ -33,7 +39,8 @@ class Layout:
 class Place:
     """How a place is drawn.
 
-    sky: colours at the horizon and above. ground: colours at the horizon and in front.
+    sky: colours at the horizon and above it.
+    ground: colours at the horizon and in front.
     backdrop: draws what stands on the horizon; gets the landmark's side, −1 or 1.
     landmark: draws the landmark, its foot at (0, 0), in one of `landmark_colours`.
     item: draws a small thing about (0, 0).
@@ -48,7 +55,10 @@ class Place:
 
 
 def draw_place(pen: Pen, place: Place, layout: Layout, centre: float) -> None:
-    """Draws a place without characters over the whole picture. centre: u in the middle of the picture."""
+    """Draws a place without characters over the whole picture.
+
+    centre: u in the middle of the picture.
+    """
     side = 1 if layout.side == "right" else -1
     ground_far, ground_near = place.ground
 

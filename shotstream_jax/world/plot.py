@@ -1,7 +1,7 @@
-"""What happens in a story, sampled at random: who is where in each shot, doing what, and how the camera sees it.
+"""What happens in a story, sampled at random: in each shot who, where, what, and the camera.
 
-One or two characters and one or two places return throughout a story. The looks, which no caption describes, are not
-sampled here but in world/story.
+One or two characters and one or two places return throughout a story. The looks, which no caption
+describes, are not sampled here but in world/story.
 """
 
 import dataclasses
@@ -54,7 +54,10 @@ class Shot:
 
 @dataclasses.dataclass(frozen=True)
 class Subset:
-    """What stories are sampled from. pairs: share of the shots with both characters, in a story of two."""
+    """What stories are sampled from.
+
+    pairs: share of the shots with both characters, in a story of two.
+    """
 
     characters: tuple[str, ...]
     places: tuple[str, ...]
@@ -97,9 +100,10 @@ SUBSETS = {
 class WorldConfig:
     """What a world's stories are like. Raises InputError for values that are not possible.
 
-    subset: "simple" or "full". fps: frames per second.
+    subset: "simple" or "full".
+    fps: frames per second.
     shots, lengths: the numbers of shots, and of frames per shot, that are sampled from.
-    pairs: share of the shots with both characters, in a story of two; None for the subset's own share.
+    pairs: share of the shots with both characters, in a story of two; None: the subset's own.
     """
 
     subset: str = "full"
@@ -116,7 +120,7 @@ class WorldConfig:
         _check_at_least(1, "fps", (self.fps,))
         _check_at_least(2, "shots", self.shots)
         _check_at_least(1, "lengths", self.lengths)
-        # At 0 the two characters of a story of two shots could not both occur and one of them return.
+        # At 0 a story of two shots could not show both characters and one of them again.
         if self.pairs is not None and not 0 < self.pairs <= 1:
             raise InputError(f"pairs {self.pairs:g} must be a share, above 0 and up to 1")
 
@@ -139,7 +143,10 @@ def choose_several(rng: np.random.Generator, choices: Sequence[T], count: int) -
 
 
 def sample_plot(rng: np.random.Generator, config: WorldConfig) -> tuple[Shot, ...]:
-    """The shots of a story. Two shots in a row always differ in something that captions describe."""
+    """The shots of a story.
+
+    Two shots in a row always differ in something that captions describe.
+    """
     subset = SUBSETS[config.subset]
     pairs = subset.pairs if config.pairs is None else config.pairs
 
@@ -194,6 +201,7 @@ def _sample_shot(
     seconds = frames / config.fps
 
     # One character stands in the middle and may walk further than two, who stand apart.
+    positions: tuple[float, ...]
     if len(names) == 1:
         positions = (0.0,)
         longest_walk = 1.8

@@ -24,7 +24,10 @@ Box = tuple[int, int, int, int]
 
 @dataclasses.dataclass(frozen=True)
 class VisibleCharacter:
-    """A character in a frame. box: left, top, right, bottom in pixels, the last two not included."""
+    """A character in a frame.
+
+    box: left, top, right, bottom in pixels, the last two not included.
+    """
 
     name: str
     look: Look
@@ -37,7 +40,10 @@ class VisibleCharacter:
 class FrameTruth:
     """What there is to see in a frame.
 
-    shot: number of its shot, from 0. distance, move: of the camera. view: of this frame. visible: from left to right.
+    shot: number of the shot, from 0.
+    distance, move: of the camera.
+    view: what the camera sees in this frame.
+    visible: from left to right.
     """
 
     shot: int
@@ -53,9 +59,10 @@ class FrameTruth:
 class Film:
     """A drawn story.
 
-    frames: RGB. boxes: of each frame's characters as in VisibleCharacter, in the order of the shot's roles; zeros where
-    there is no character, or none that is visible. A box spans all that is drawn of a character, though another one may
-    stand before it.
+    frames: RGB.
+    boxes: of each frame's characters as in VisibleCharacter, in the order of the shot's roles;
+        zeros where there is no character, or none that is visible. A box spans all that is drawn
+        of a character, though another one may stand before it.
     """
 
     story: WorldStory
@@ -63,7 +70,10 @@ class Film:
     boxes: Int[np.ndarray, "p roles 4"]
 
     def truth(self, frame: int) -> FrameTruth:
-        """Who, where and how in a frame. Raises InputError for a frame that the film does not have."""
+        """Who, where and how in a frame.
+
+        Raises InputError for a frame that the film does not have.
+        """
         number, share = _find_shot(self.story, frame)
         shot = self.story.shots[number]
 
@@ -96,7 +106,7 @@ def check_picture_size(height: int, width: int) -> None:
     """Raises InputError for a picture too small to recognise anything in it."""
     if min(height, width) < MIN_SIDE:
         raise InputError(
-            f"a picture of {height}x{width} pixels is too small: each side must be at least {MIN_SIDE}"
+            f"a picture of {height}x{width} is too small: each side must be at least {MIN_SIDE}"
         )
 
 
@@ -118,7 +128,10 @@ def render_shot(
     height: int,
     width: int,
 ) -> tuple[UInt8[np.ndarray, "p y x 3"], Int[np.ndarray, "p roles 4"]]:
-    """The frames and boxes of a shot, numbered from 0; boxes as in Film. Raises InputError for too small a size."""
+    """The frames and boxes of a shot, numbered from 0; boxes as in Film.
+
+    Raises InputError for too small a size.
+    """
     check_picture_size(height, width)
     shot = story.shots[number]
     place = PLACES[shot.place]

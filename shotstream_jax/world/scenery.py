@@ -1,8 +1,8 @@
 """The scenery of the places: backdrops on the horizon, landmarks, and small things in front.
 
-Lengths are in world units: the ground's line, where the characters stand, is v = 0, and the horizon v = 0.5. A backdrop
-gets the side of the landmark (−1 left, 1 right), so that the sun stands on the other one. Landmarks and small things are
-drawn about (0, 0), landmarks with their foot there.
+Lengths are in world units: the ground's line, where the characters stand, is v = 0, and the horizon
+v = 0.5. A backdrop gets the side of the landmark (−1 left, 1 right), so that the sun stands on the
+other one. Landmarks and small things are drawn about (0, 0), landmarks with their foot there.
 """
 
 from shotstream_jax.world.draw import Colour, Pen, darken

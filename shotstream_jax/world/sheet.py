@@ -20,7 +20,8 @@ def contact_sheet(
 ) -> UInt8[np.ndarray, "y x 3"]:
     """One picture with a row for each shot of films of one size; a wider gap parts the stories.
 
-    columns: moments per shot, evenly spaced. enlarge: how often a pixel is repeated in each direction.
+    columns: moments per shot, evenly spaced.
+    enlarge: how often a pixel is repeated in each direction.
     """
     rows: list[np.ndarray] = []
     for film in films:

@@ -13,9 +13,12 @@ from shotstream_jax.world.story import SPLITS
 
 @dataclasses.dataclass(frozen=True)
 class WorldData:
-    """The data of a recipe that trains on the drawn world. Raises InputError for values that are not possible.
+    """The data of a recipe that trains on the drawn world.
 
-    subset, seed: of the world. frames: latent frames of a shot.
+    Raises InputError for values that are not possible.
+
+    subset, seed: of the world.
+    frames: latent frames of a shot.
     stories: number of stories to train on. held_out: number of stories of the other split.
     workers: drawing threads.
     """
@@ -51,7 +54,10 @@ class World(NamedTuple):
 
 
 def open_world(cfg: WorldData, height: int, width: int, fps: int, frames: int) -> World:
-    """The shots that a recipe names, all of `frames` pixel frames. Raises InputError for a world that is not possible."""
+    """The shots that a recipe names, all of `frames` pixel frames.
+
+    Raises InputError for a world that is not possible.
+    """
     config = WorldConfig(cfg.subset, fps, lengths=(frames,))
     train_split, test_split = SPLITS
     train = WorldSource(config, height, width, cfg.stories, cfg.seed, train_split)

@@ -1,4 +1,7 @@
-"""Drawn stories as a random-access source for grain: each story is made on demand, from its number alone."""
+"""Drawn stories as a random-access source for grain.
+
+Each story is made on demand, from its number alone.
+"""
 
 import dataclasses
 import operator
@@ -13,9 +16,9 @@ from shotstream_jax.world.story import SPLITS, WorldStory, make_story
 class WorldSource:
     """`stories` stories of a split, drawn at height × width pixels: len(source), source[i].
 
-    `grain.MapDataset.source(WorldSource(…)).shuffle().map(…)`: the source holds only these numbers, so it can be sent
-    to worker processes. Stories of different splits or seeds have no random stream in common.
-    Raises InputError for values that are not possible.
+    `grain.MapDataset.source(WorldSource(…)).shuffle().map(…)`: the source holds only these numbers,
+    so it can be sent to worker processes. Stories of different splits or seeds have no random
+    stream in common. Raises InputError for values that are not possible.
     """
 
     config: WorldConfig

@@ -1,8 +1,11 @@
-"""A story of the drawn world: its plot, the looks that only a memory can carry, and its captions, all from a seed.
+"""A story of the drawn world: its plot, its looks and its captions, all from a seed.
 
-Story i of a split is sampled from SeedSequence(seed, (split, i)): two splits share no random stream, and no story
-depends on another one. The plot, the looks and the wording have a stream each. The wording is sampled from the plot
-alone, so no caption can reveal a look.
+Looks and layouts stay the same in all shots and no caption describes them, so a model can know them
+only from a memory of earlier shots.
+
+Story i of a split is sampled from SeedSequence(seed, (split, i)): two splits share no random
+stream, and no story depends on another one. The plot, the looks and the wording have a stream each.
+The wording is sampled from the plot alone, so no caption can reveal a look.
 """
 
 import dataclasses
@@ -32,8 +35,8 @@ SPLITS = ("train", "test")
 class WorldStory:
     """A story without pictures.
 
-    looks, layouts: of each character and each place that occur, by name. They are the same in all shots, and no
-    caption describes them.
+    looks, layouts: of each character and each place that occur, by name. They are the same in all
+    shots, and no caption describes them.
     """
 
     config: WorldConfig
@@ -55,7 +58,10 @@ class WorldStory:
 
 
 def make_story(config: WorldConfig, seed: int, split: str, index: int) -> WorldStory:
-    """Story number `index` of a split. Raises InputError for an unknown split, or a negative seed or index."""
+    """Story number `index` of a split.
+
+    Raises InputError for an unknown split, or a negative seed or index.
+    """
     if split not in SPLITS:
         raise InputError(f"no split is called {split!r}; there are {' and '.join(SPLITS)}")
     if seed < 0 or index < 0:
@@ -79,7 +85,7 @@ def _sample_looks(
     subset: Subset,
     shots: tuple[Shot, ...],
 ) -> dict[str, Look]:
-    """A look for each character, in the order of their first occurrence; no two have the same accent."""
+    """A look for each character, in order of first occurrence; no two have the same accent."""
     names = dict.fromkeys(role.name for shot in shots for role in shot.roles)
     accents = choose_several(rng, tuple(ACCENTS), len(names))
     looks = {}

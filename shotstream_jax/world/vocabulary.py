@@ -1,7 +1,7 @@
 """Make the tokeniser of the miniature model `tiny`: the words of the drawn world's captions.
 
-The file is shipped with the package. Make it again when the captions have got a new word; from the same captions it is
-the same file, to the byte.
+The file is shipped with the package. Make it again when the captions have got a new word; from the
+same captions it is the same file, to the byte.
 
 examples:
   python -m shotstream_jax.world.vocabulary --out shotstream_jax/weights/tiny/tokenizer.json

@@ -31,7 +31,7 @@ from shotstream_jax.train.step import Metrics, normal_rows
 from shotstream_jax.train.supervised import Supervised
 from shotstream_jax.vae import codec
 from shotstream_jax.vae.model import VAE
-from shotstream_jax.world.render import MOST_PARTS
+from shotstream_jax.world.render import MAX_ROLES
 from shotstream_jax.world.shots import World
 
 Clip = tuple[Array, Array]  # pixels [b, p, y, x, 3] in [−1, 1] and boxes [b, p, parts, 4]
@@ -150,7 +150,7 @@ class AutoencoderStage(Supervised):
         frames = self.setup.preset.vae.pixel_frames(self.setup.frames)
         shapes = {
             "pixels": ((b, frames, video.height, video.width, 3), jnp.uint8),
-            "boxes": ((b, frames, MOST_PARTS, 4), jnp.int32),
+            "boxes": ((b, frames, MAX_ROLES, 4), jnp.int32),
         }
         place = lambda shape: batch_sharding(self.setup.mesh, len(shape))  # noqa: E731
         rows = {
