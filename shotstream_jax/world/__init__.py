@@ -1,6 +1,6 @@
 """A world of multi-shot stories drawn by code: films, captions, and the truth about every frame.
 
-shapes, draw                           signed distances → pixels
+shapes, affine, draw                   signed distances → pixels
 actions, clothing, figure, characters  who is drawn, and in which pose
 scenery, places                        where
 camera                                 how it is seen

@@ -45,6 +45,7 @@ class Build:
 
 def _walk(time: float, build: Build) -> Pose:
     """One step in each half of the period. The position is moved by world/render, not here."""
+    # −1 to 1: the arms swing against the legs, and the body rises between two steps.
     swing = math.sin(TAU * time)
     left_arm = 0.45 + 0.5 * swing
     right_arm = 0.45 - 0.5 * swing
@@ -62,6 +63,7 @@ def _jump(time: float, build: Build) -> Pose:
     in_air = 0.8
     share = time % 1.0
     if share > in_air:
+        # 0 at landing and take-off, 1 in the middle.
         crouch = math.sin(math.pi * (share - in_air) / 0.2)
         return Pose(stretch=1 - 0.22 * crouch, arms=(0.5, 0.5))
     # A parabola: 0 at take-off and landing, 1 in the middle.
@@ -86,6 +88,7 @@ def _wave(time: float, build: Build) -> Pose:
 
 def _dance(time: float, build: Build) -> Pose:
     """From one side to the other, bouncing twice, the arms raised in turn."""
+    # −1 to 1, from the left to the right and back.
     side = math.sin(TAU * time)
     left_arm = 1.5 - 0.9 * side
     right_arm = 1.5 + 0.9 * side
@@ -101,8 +104,10 @@ def _dance(time: float, build: Build) -> Pose:
 
 def _sleep(time: float, build: Build) -> Pose:
     """Lying on one side, breathing."""
+    # The chest rises and falls.
     breath = 1 + 0.06 * math.sin(TAU * time)
     middle = build.height / 2
+    # Turned about its middle, the body lies on its side: half its width above the ground.
     half_width = build.half / math.sqrt(breath)
     return Pose(
         up=half_width - middle,

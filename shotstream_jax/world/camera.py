@@ -9,7 +9,7 @@ lies at 0.8 of its height. Over a shot, with τ from 0 to 1:
 
 import dataclasses
 
-from shotstream_jax.world.draw import AffineMap
+from shotstream_jax.world.affine import AffineMap
 
 DISTANCES = {"near": 2.8, "medium": 3.5, "far": 4.3}  # H in world units
 MOVES = ("still", "pan left", "pan right", "zoom in", "zoom out")

@@ -36,16 +36,33 @@ PLACE_PHRASES = {
     "moon": ("on the moon", "up on the moon"),
 }
 ACTION_PHRASES = {  # each for one character, and for two who do the same
-    "walk": (("walks", "walk"), ("is walking", "are walking")),
+    "walk": (
+        ("walks", "walk"),
+        ("is walking", "are walking"),
+    ),
     "jump": (
         ("jumps", "jump"),
         ("is jumping", "are jumping"),
         ("jumps up and down", "jump up and down"),
     ),
-    "wave": (("waves", "wave"), ("is waving", "are waving"), ("waves hello", "wave hello")),
-    "dance": (("dances", "dance"), ("is dancing", "are dancing")),
-    "sleep": (("sleeps", "sleep"), ("is sleeping", "are sleeping"), ("is asleep", "are asleep")),
-    "spin": (("turns cartwheels", "turn cartwheels"), ("does cartwheels", "do cartwheels")),
+    "wave": (
+        ("waves", "wave"),
+        ("is waving", "are waving"),
+        ("waves hello", "wave hello"),
+    ),
+    "dance": (
+        ("dances", "dance"),
+        ("is dancing", "are dancing"),
+    ),
+    "sleep": (
+        ("sleeps", "sleep"),
+        ("is sleeping", "are sleeping"),
+        ("is asleep", "are asleep"),
+    ),
+    "spin": (
+        ("turns cartwheels", "turn cartwheels"),
+        ("does cartwheels", "do cartwheels"),
+    ),
 }
 DIRECTION_PHRASES = {-1: " to the left", 1: " to the right"}
 DISTANCE_PHRASES = {
@@ -78,11 +95,14 @@ def write_captions(rng: np.random.Generator, shots: Sequence[Shot], with_camera:
         for role in shot.roles:
             names[role.name] = None
 
-    who = " and ".join(_with_article(f"{ADJECTIVES[name]} {name}") for name in names)
-    where = " and ".join(choose_one(rng, PLACE_PHRASES[place]) for place in places)
+    # The global caption names all of them, each character with its adjective.
+    who = [_with_article(f"{ADJECTIVES[name]} {name}") for name in names]
+    where = [choose_one(rng, PLACE_PHRASES[place]) for place in places]
     opening = choose_one(rng, OPENINGS)
+    global_caption = f"{opening} {' and '.join(who)}, {' and '.join(where)}."
+
     captions = [_shot_caption(rng, shot, with_camera) for shot in shots]
-    return Script(f"{opening} {who}, {where}.", tuple(captions))
+    return Script(global_caption, tuple(captions))
 
 
 def falsify_caption(caption: str, what: str, subset: Subset) -> str:
@@ -120,14 +140,21 @@ def _replacements(what: str, subset: Subset) -> dict[str, str]:
     next_values = (*values[1:], values[0])
     for value, next_value in zip(values, next_values, strict=True):
         # A value may have more phrases than the next one, whose are then used again.
-        replacements.update(zip(phrases[value], cycle(phrases[next_value])))
+        next_phrases = cycle(phrases[next_value])
+        for phrase, next_phrase in zip(phrases[value], next_phrases, strict=False):
+            replacements[phrase] = next_phrase
     return replacements
 
 
 def _name_phrases(name: str) -> tuple[str, ...]:
     """All phrases for a character."""
     described = f"{ADJECTIVES[name]} {name}"
-    return f"the {described}", f"the {name}", _with_article(described), _with_article(name)
+    return (
+        f"the {described}",
+        f"the {name}",
+        _with_article(described),
+        _with_article(name),
+    )
 
 
 def _all_action_phrases(action: str) -> tuple[str, ...]:
@@ -139,14 +166,18 @@ def _all_action_phrases(action: str) -> tuple[str, ...]:
 
 
 def _shot_caption(rng: np.random.Generator, shot: Shot, with_camera: bool) -> str:
+    # Who does what, and where.
     actions = _roles_clause(rng, shot.roles, with_camera)
     where = choose_one(rng, PLACE_PHRASES[shot.place])
     if rng.random() < _PLACE_FIRST:
         sentence = f"{where}, {actions}"
     else:
         sentence = f"{actions} {where}"
+
+    # The camera: its distance first, its move last.
     if not with_camera:
         return f"{_capitalize(sentence)}."
+    # "still" may have no sentence of its own.
     distance = choose_one(rng, DISTANCE_PHRASES[shot.camera.distance])
     move = choose_one(rng, MOVE_PHRASES[shot.camera.move])
     return f"{distance}: {sentence}. {move}".strip()
@@ -155,9 +186,13 @@ def _shot_caption(rng: np.random.Generator, shot: Shot, with_camera: bool) -> st
 def _roles_clause(rng: np.random.Generator, roles: Sequence[Role], with_direction: bool) -> str:
     """Who does what, in one clause for all roles."""
     names = [_name_phrase(rng, role.name) for role in roles]
+
+    # One verb for two who do the same.
     if len(roles) == 2 and _same_action(*roles):
         action = _action_phrase(rng, roles[0], with_direction, two=True)
         return f"{names[0]} and {names[1]} {action}"
+
+    # Else a verb for each.
     clauses = []
     for name, role in zip(names, roles, strict=True):
         action = _action_phrase(rng, role, with_direction, two=False)
@@ -173,6 +208,7 @@ def _same_action(first: Role, second: Role) -> bool:
 
 
 def _action_phrase(rng: np.random.Generator, role: Role, with_direction: bool, two: bool) -> str:
+    """What a character does. two: the verb is for two."""
     for_one, for_two = choose_one(rng, ACTION_PHRASES[role.action])
     phrase = for_two if two else for_one
     if with_direction and role.action == "walk":

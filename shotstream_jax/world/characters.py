@@ -46,6 +46,7 @@ def _oval_torso(
 
 
 def _bear_head(pen: Pen) -> None:
+    # The ears.
     for side in _SIDES:
         u = side * 0.25
         pen.disc(u, 1.07, 0.12, _BROWN)
@@ -58,17 +59,24 @@ def _bear_head(pen: Pen) -> None:
 
 def _fox_tail(pen: Pen) -> None:
     pen.line((-0.2, 0.2), (-0.56, 0.5), 0.09, _ORANGE, end_radius=0.17)
+    # Its white tip.
     pen.disc(-0.6, 0.6, 0.13, WHITE)
 
 
 def _fox_head(pen: Pen) -> None:
-    for side in _SIDES:
-        tip = (side * 0.33, 1.36)
-        inner = (side * 0.08, 1.08)
-        outer = (side * 0.36, 0.98)
-        # Counter-clockwise on either side.
-        ear = [tip, inner, outer] if side > 0 else [tip, outer, inner]
-        pen.polygon(ear, _ORANGE, corner=0.02)
+    # The ears: a polygon must be counter-clockwise, so the order differs on the two sides.
+    left_ear = [
+        (-0.33, 1.36),
+        (-0.36, 0.98),
+        (-0.08, 1.08),
+    ]
+    right_ear = [
+        (0.33, 1.36),
+        (0.08, 1.08),
+        (0.36, 0.98),
+    ]
+    pen.polygon(left_ear, _ORANGE, corner=0.02)
+    pen.polygon(right_ear, _ORANGE, corner=0.02)
     face = [
         (0, 0.66),
         (0.33, 0.95),
@@ -77,14 +85,19 @@ def _fox_head(pen: Pen) -> None:
         (-0.33, 0.95),
     ]
     pen.polygon(face, _ORANGE, corner=0.05)
-    # The muzzle and the nose.
-    pen.polygon([(0, 0.64), (0.14, 0.8), (-0.14, 0.8)], WHITE, corner=0.03)
+    muzzle = [
+        (0, 0.64),
+        (0.14, 0.8),
+        (-0.14, 0.8),
+    ]
+    pen.polygon(muzzle, WHITE, corner=0.03)
+    # The nose.
     pen.disc(0, 0.67, 0.05, DARK)
 
 
 def _rabbit_head(pen: Pen) -> None:
+    # The ears, and their insides.
     for side in _SIDES:
-        # An ear, and its inside.
         pen.line((side * 0.15, 1.0), (side * 0.24, 1.58), 0.1, _ROSE)
         pen.line((side * 0.16, 1.1), (side * 0.235, 1.55), 0.045, _DARK_ROSE)
     # The face, the nose and the teeth.
@@ -94,13 +107,16 @@ def _rabbit_head(pen: Pen) -> None:
 
 
 def _giraffe_neck(pen: Pen, colour: Colour, texture: Texture | None) -> None:
+    # The neck, with two spots.
     pen.line((0, 0.5), (0, 1.25), 0.15, colour)
     pen.disc(-0.06, 0.92, 0.055, _SPOT)
     pen.disc(0.07, 1.04, 0.055, _SPOT)
+    # The body.
     pen.ellipse(0, 0.44, 0.33, 0.28, colour, texture=texture)
 
 
 def _giraffe_head(pen: Pen) -> None:
+    # The ears.
     for side in _SIDES:
         pen.line((side * 0.2, 1.36), (side * 0.4, 1.4), 0.055, _TAN, end_radius=0.035)
     # The face, the muzzle and the nostrils.
@@ -115,6 +131,7 @@ def _robot_torso(pen: Pen, colour: Colour, texture: Texture | None) -> None:
 
 
 def _robot_head(pen: Pen) -> None:
+    # The ears, the head and the screen.
     for side in _SIDES:
         pen.box(side * 0.38, 0.95, 0.05, 0.1, darken(_STEEL))
     pen.box(0, 0.95, 0.35, 0.25, _STEEL, corner=0.03)
@@ -134,7 +151,9 @@ def _ghost_sheet(pen: Pen, rim: float, colour: Colour, texture: Texture | None =
     # The waves of the hem.
     for u in (-0.3, 0.0, 0.3):
         pen.disc(u, 0.2, 0.13 + rim, colour)
+    # The round head.
     pen.disc(0, 0.86, 0.33 + rim, colour)
+    # What is between them.
     sides = [
         (-0.43, 0.2),
         (0.43, 0.2),
@@ -145,13 +164,14 @@ def _ghost_sheet(pen: Pen, rim: float, colour: Colour, texture: Texture | None =
 
 
 def _ghost_head(pen: Pen) -> None:
+    # The face and the mouth.
     pen.disc(0, 0.86, 0.33, _MIST)
     pen.ellipse(0, 0.74, 0.055, 0.07, DARK)
 
 
 def _frog_head(pen: Pen) -> None:
+    # The bulges of the eyes.
     for side in _SIDES:
-        # The bulges of the eyes.
         u = side * 0.27
         pen.disc(u, 0.83, 0.16, _GREEN)
         pen.disc(u, 0.85, 0.115, WHITE)
@@ -161,6 +181,7 @@ def _frog_head(pen: Pen) -> None:
 
 
 def _elephant_ears(pen: Pen) -> None:
+    # The ears, and their insides.
     for side in _SIDES:
         u = side * 0.43
         pen.ellipse(u, 0.9, 0.27, 0.31, darken(_LILAC, 0.88))
@@ -169,6 +190,7 @@ def _elephant_ears(pen: Pen) -> None:
 
 def _elephant_head(pen: Pen) -> None:
     pen.ellipse(0, 0.92, 0.31, 0.29, _LILAC)
+    # The tusks.
     for side in _SIDES:
         pen.line((side * 0.11, 0.72), (side * 0.16, 0.6), 0.035, _TUSK)
     # The trunk, in two pieces.

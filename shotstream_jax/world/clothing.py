@@ -36,12 +36,16 @@ def draw_scarf(pen: Pen, v: float, half: float, colour: Colour) -> None:
     knot = (half * 0.45, v)
     loose_end = (half * 0.6, v - 0.24)
     pen.line(knot, loose_end, 0.075, darken(colour))
+    # The turn round the neck, over the loose end.
     pen.box(0, v, half, 0.075, colour, corner=0.07)
 
 
 def draw_hat(pen: Pen, shape: str, v: float, half: float, colour: Colour) -> None:
     """A hat whose brim lies at height v and is 2·half wide. shape: one of HATS."""
     HATS[shape](pen, v, half, colour)
+
+
+# The hats, each about its brim at height v, which is 2·half wide.
 
 
 def _cone(pen: Pen, v: float, half: float, colour: Colour) -> None:
@@ -52,6 +56,7 @@ def _cone(pen: Pen, v: float, half: float, colour: Colour) -> None:
         (-0.03, v + half * 1.75),
     ]
     pen.polygon(corners, colour)
+    # The pompom.
     pen.disc(0, v + half * 1.8, 0.07, _WHITE)
 
 
@@ -62,12 +67,14 @@ def _bowler(pen: Pen, v: float, half: float, colour: Colour) -> None:
 
 def _top_hat(pen: Pen, v: float, half: float, colour: Colour) -> None:
     pen.box(0, v + half * 0.62, half * 0.68, half * 0.62, colour, corner=0.02)
+    # The ribbon.
     pen.box(0, v + half * 0.25, half * 0.68, 0.05, darken(colour))
     _brim(pen, v, half, colour)
 
 
 def _beanie(pen: Pen, v: float, half: float, colour: Colour) -> None:
     pen.arc(0, v, half / 2, half / 2, colour)
+    # The pompom.
     pen.disc(0, v + half, 0.085, _WHITE)
 
 
@@ -80,13 +87,17 @@ def _fez(pen: Pen, v: float, half: float, colour: Colour) -> None:
     ]
     pen.polygon(corners, colour)
     # The tassel.
-    pen.line((0, v + half), (half * 0.75, v + half * 0.5), 0.03, darken(colour))
+    top = (0, v + half)
+    tassel_end = (half * 0.75, v + half * 0.5)
+    pen.line(top, tassel_end, 0.03, darken(colour))
 
 
 def _cap(pen: Pen, v: float, half: float, colour: Colour) -> None:
     pen.arc(0, v, half * 0.42, half * 0.42, colour)
-    # The peak.
-    pen.line((0.1, v + 0.03), (half * 1.35, v + 0.02), 0.05, darken(colour))
+    # The peak, to the right.
+    peak_start = (0.1, v + 0.03)
+    peak_end = (half * 1.35, v + 0.02)
+    pen.line(peak_start, peak_end, 0.05, darken(colour))
 
 
 def _brim(pen: Pen, v: float, half: float, colour: Colour) -> None:

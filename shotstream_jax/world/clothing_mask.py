@@ -20,6 +20,7 @@ def recolour_clothing(film: Film) -> Film:
     accents = list(ACCENTS)
     looks = {}
     for name, look in film.story.looks.items():
+        # The one before it, so no two characters get the same.
         previous = accents.index(look.accent) - 1
         looks[name] = dataclasses.replace(look, accent=accents[previous])
     story = dataclasses.replace(film.story, looks=looks)
@@ -30,5 +31,6 @@ def recolour_clothing(film: Film) -> Film:
 @typechecked
 def clothing_mask(film: Film, recoloured: Film) -> Bool[np.ndarray, "p y x"]:
     """True where hats and scarves are visible. recoloured: the film from `recolour_clothing`."""
+    # As signed numbers, for a difference of bytes could wrap round.
     difference = np.abs(film.frames.astype(int) - recoloured.frames)  # [p, y, x, 3]
     return difference.max(axis=-1) > THRESHOLD

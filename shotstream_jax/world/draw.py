@@ -6,8 +6,8 @@ units, negative inside. A pixel's share of the shape, and the pixel's new colour
     coverage = clip(½ − s·d, 0, 1)          s: pixels per world unit                             (1)
     picture ← picture + opacity·coverage·(colour − picture)                                      (2)
 
-and only the pixels of the shape's bounding box are computed. An affine map takes world units (u,
-v), v upwards, to pixels. It can be moved, turned and scaled, so that a part is drawn in the
+and only the pixels of the shape's bounding box are computed. A pen draws in the coordinates of an
+affine map (world/affine), which can be moved, turned and scaled, so that a part is drawn in the
 coordinates of what it belongs to.
 """
 
@@ -21,67 +21,10 @@ import numpy as np
 
 from shotstream_jax.core.typing import Float, UInt8, typechecked
 from shotstream_jax.world import shapes
+from shotstream_jax.world.affine import AffineMap, Bounds
 from shotstream_jax.world.shapes import Distance, Plane, Point
 
 Colour = tuple[int, int, int]  # red, green, blue, each 0 to 255
-Bounds = tuple[float, float, float, float]  # (lowest u, lowest v, highest u, highest v)
-
-
-@dataclasses.dataclass(frozen=True)
-class AffineMap:
-    """World units (u, v), v upwards, to pixels (x, y), y downwards:
-
-    x = x_u·u + x_v·v + x_0,   y = y_u·u + y_v·v + y_0
-    """
-
-    x_u: float
-    y_u: float
-    x_v: float
-    y_v: float
-    x_0: float
-    y_0: float
-
-    def moved(self, u: float, v: float) -> "AffineMap":
-        """The map whose origin is at (u, v) of this one."""
-        return dataclasses.replace(
-            self,
-            x_0=self.x_0 + self.x_u * u + self.x_v * v,
-            y_0=self.y_0 + self.y_u * u + self.y_v * v,
-        )
-
-    def turned(self, angle: float) -> "AffineMap":
-        """The map turned about its origin, counter-clockwise, in radians."""
-        cos = math.cos(angle)
-        sin = math.sin(angle)
-        return AffineMap(
-            x_u=cos * self.x_u + sin * self.x_v,
-            y_u=cos * self.y_u + sin * self.y_v,
-            x_v=cos * self.x_v - sin * self.x_u,
-            y_v=cos * self.y_v - sin * self.y_u,
-            x_0=self.x_0,
-            y_0=self.y_0,
-        )
-
-    def scaled(self, u: float, v: float) -> "AffineMap":
-        """The map in which a unit is `u` times as wide and `v` times as high."""
-        return AffineMap(
-            x_u=self.x_u * u,
-            y_u=self.y_u * u,
-            x_v=self.x_v * v,
-            y_v=self.y_v * v,
-            x_0=self.x_0,
-            y_0=self.y_0,
-        )
-
-    @functools.cached_property
-    def area(self) -> float:
-        """The determinant: pixels per square unit, negative if the map mirrors."""
-        return self.x_u * self.y_v - self.x_v * self.y_u
-
-    @functools.cached_property
-    def scale(self) -> float:
-        """Pixels per world unit, s in (1)."""
-        return math.sqrt(abs(self.area))
 
 
 class Canvas:
@@ -161,6 +104,7 @@ class Pen:
     ) -> None:
         """A filled ellipse about (u, v)."""
         centre = (u, v)
+        # The distance to a circle is exact and faster.
         if radius_u == radius_v:
             distance = partial(shapes.circle_distance, centre=centre, radius=radius_u)
         else:
@@ -211,7 +155,8 @@ class Pen:
             start_radius=radius,
             end_radius=end_radius,
         )
-        bounds = _bounds_of([start, end], margin=max(radius, end_radius))
+        widest = max(radius, end_radius)
+        bounds = _bounds_of([start, end], margin=widest)
         self._fill(bounds, distance, colour, opacity)
 
     def polygon(
@@ -255,6 +200,7 @@ class Pen:
 
     def sky(self, low: float, high: float, bottom: Colour, top: Colour) -> None:
         """Fills the picture with a gradient, from `bottom` at v = low to `top` at v = high."""
+        # [3, y, 1], the same in all columns.
         self.canvas.picture[:] = self._gradient(low, high, bottom, top)
 
     def ground(self, high: float, low: float, top: Colour, bottom: Colour) -> None:
@@ -268,9 +214,12 @@ class Pen:
 
     def _gradient(self, low: float, high: float, bottom: Colour, top: Colour) -> np.ndarray:
         """Colours from bottom to top, [3, y, 1]."""
+        # Height of each pixel row, and its share of the way from bottom to top, [y, 1].
         v = (self.canvas.y - self.to_pixels.y_0) / self.to_pixels.y_v
         share = np.clip((v - low) / (high - low), 0, 1)
-        return _column(bottom) + share * (_column(top) - _column(bottom))
+        bottom_column = _column(bottom)
+        difference = _column(top) - bottom_column
+        return bottom_column + share * difference
 
     def _fill(
         self,
@@ -287,78 +236,67 @@ class Pen:
         rows, columns = pixels
 
         # (1): how much of each pixel [y, x] the shape covers.
-        u, v = self._world_units(rows, columns)
+        u, v = self.to_pixels.inverse(self.canvas.x[columns], self.canvas.y[rows])
         scale = self.to_pixels.scale
-        cover = _coverage(scale * distance(u, v)) * np.float32(opacity)
+        cover = _coverage(scale * distance(u, v))
+        weight = cover * np.float32(opacity)
 
         # The colour [3, 1, 1], or with a texture the mixture of two [3, y, x].
         paint = _column(colour)
         if texture is not None:
             inner = _coverage(scale * texture.distance(u, v))
-            paint = paint + inner * (_column(texture.colour) - paint)
+            other_paint = _column(texture.colour)
+            paint = paint + inner * (other_paint - paint)
 
-        # (2), in place.
+        # (2), in place: the region [3, y, x] is a view of the picture.
         region = self.canvas.picture[:, rows, columns]
-        region += cover * (paint - region)
+        region += weight * (paint - region)
+
+        # What is drawn, for whoever asked for it.
         if self.canvas.matte is not None:
             matte = self.canvas.matte[rows, columns]
-            np.maximum(matte, cover, out=matte)
+            np.maximum(matte, weight, out=matte)
 
     def _pixels(self, bounds: Bounds) -> tuple[slice, slice] | None:
         """Rows and columns that the bounds can touch; None if they lie outside the picture."""
-        low_u, low_v, high_u, high_v = bounds
-        m = self.to_pixels
         height, width = self.canvas.picture.shape[1:]
-        least_x, most_x = _extent(m.x_u, (low_u, high_u), m.x_v, (low_v, high_v))
-        least_y, most_y = _extent(m.y_u, (low_u, high_u), m.y_v, (low_v, high_v))
+        least_x, least_y, most_x, most_y = self.to_pixels.pixel_bounds(bounds)
 
         # A shape's soft edge reaches half a pixel beyond its bounds.
-        left = max(math.floor(least_x + m.x_0 - 0.5), 0)
-        right = min(math.ceil(most_x + m.x_0 + 0.5), width)
-        top = max(math.floor(least_y + m.y_0 - 0.5), 0)
-        bottom = min(math.ceil(most_y + m.y_0 + 0.5), height)
+        left = math.floor(least_x - 0.5)
+        right = math.ceil(most_x + 0.5)
+        top = math.floor(least_y - 0.5)
+        bottom = math.ceil(most_y + 0.5)
+
+        # Not beyond the picture.
+        left = max(left, 0)
+        right = min(right, width)
+        top = max(top, 0)
+        bottom = min(bottom, height)
         if left >= right or top >= bottom:
             return None
         return slice(top, bottom), slice(left, right)
-
-    def _world_units(self, rows: slice, columns: slice) -> tuple[Plane, Plane]:
-        """(u, v) of the pixels' centres; a row [x] and a column [y, 1] if nothing is turned."""
-        m = self.to_pixels
-        x = self.canvas.x[columns] - m.x_0
-        y = self.canvas.y[rows] - m.y_0
-        if m.x_v == 0 and m.y_u == 0:
-            return x * (1 / m.x_u), y * (1 / m.y_v)
-        # The inverse of the map's 2×2 matrix.
-        u_x = m.y_v / m.area
-        u_y = m.x_v / m.area
-        v_x = m.y_u / m.area
-        v_y = m.x_u / m.area
-        return x * u_x - y * u_y, y * v_y - x * v_x
 
 
 def darken(colour: Colour, factor: float = 0.72) -> Colour:
     """The colour with each channel multiplied by a factor."""
     red, green, blue = colour
-    return round(factor * red), round(factor * green), round(factor * blue)
+    return (
+        round(factor * red),
+        round(factor * green),
+        round(factor * blue),
+    )
 
 
 def _bounds_of(points: Sequence[Point], margin: float) -> Bounds:
     """The smallest box around points, and a margin."""
     us, vs = zip(*points, strict=True)
-    return min(us) - margin, min(vs) - margin, max(us) + margin, max(vs) + margin
-
-
-def _extent(
-    factor_u: float,
-    range_u: tuple[float, float],
-    factor_v: float,
-    range_v: tuple[float, float],
-) -> tuple[float, float]:
-    """The least and the largest value of factor_u·u + factor_v·v, with u and v in their ranges."""
-    # Each term is smallest at one end of its range and largest at the other.
-    least_u, most_u = sorted(factor_u * u for u in range_u)
-    least_v, most_v = sorted(factor_v * v for v in range_v)
-    return least_u + least_v, most_u + most_v
+    return (
+        min(us) - margin,
+        min(vs) - margin,
+        max(us) + margin,
+        max(vs) + margin,
+    )
 
 
 def _coverage(distance: Plane) -> Plane:

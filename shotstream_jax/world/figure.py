@@ -75,10 +75,10 @@ def draw_figure(pen: Pen, character: Character, look: Look, pose: Pose) -> None:
 
     # From back to front, each part over the one before.
     accent = clothing.ACCENTS[look.accent]
+    texture = clothing.body_texture(look.pattern, character.pattern_colour, character.middle)
     character.back(body)
     if character.hip is not None:
         _draw_legs(body, character, character.hip, pose.legs)
-    texture = clothing.body_texture(look.pattern, character.pattern_colour, character.middle)
     character.torso(body, character.colour, texture)
     _draw_arms(body, character, pose.arms)
     clothing.draw_scarf(body, *character.scarf, accent)
@@ -92,6 +92,7 @@ def draw_shadow(pen: Pen, character: Character, pose: Pose) -> None:
     half = character.build.half
     if not pose.awake:  # it lies on the ground
         half = character.build.height / 2
+    # 1 on the ground, less above it.
     near = 1 / (1 + 1.2 * max(pose.up, 0))
     pen.ellipse(
         pose.across,
@@ -118,8 +119,14 @@ def draw_dream(pen: Pen, head: float, height: float, seconds: float) -> None:
         u = head + 0.2 * math.sin(4 * share)
         v = height + 0.15 + 1.2 * share
 
+        # A z in three strokes.
         letter = pen.moved(u, v)
-        corners = [(-size, size), (size, size), (-size, -size), (size, -size)]
+        corners = [
+            (-size, size),
+            (size, size),
+            (-size, -size),
+            (size, -size),
+        ]
         for start, end in itertools.pairwise(corners):
             letter.line(start, end, 0.045, _LETTER, opacity=opacity)
 
@@ -129,6 +136,7 @@ def _draw_legs(pen: Pen, character: Character, hip: Point, swing: float) -> None
     colour = darken(character.colour, 0.86)
     u, v = hip
     for side in _SIDES:
+        # Only the leg that is forward is lifted; a line's round end stands on the ground.
         lift = max(0.0, side * swing)
         foot_u = side * u + 0.12 * side * swing
         foot_v = character.limb + 0.09 * lift
@@ -140,6 +148,7 @@ def _draw_arms(pen: Pen, character: Character, angles: tuple[float, float]) -> N
     colour = darken(character.colour, 0.9)
     u, v = character.shoulder
     for side, angle in zip(_SIDES, angles, strict=True):
+        # The hand, a bit thicker than the arm; at the angle 0 the arm hangs down.
         hand_u = side * (u + _ARM_LENGTH * math.sin(angle))
         hand_v = v - _ARM_LENGTH * math.cos(angle)
         pen.line(

@@ -36,10 +36,12 @@ def claim_world_folder(folder: pathlib.Path, source: WorldSource) -> None:
     Raises InputError if the folder holds something else, or cannot be written.
     """
     path = folder / "settings.json"
-    settings = json.loads(json.dumps(dataclasses.asdict(source)))  # tuples become lists, as on disk
+    # Through JSON, so that tuples are lists, as in the file.
+    settings = json.loads(json.dumps(dataclasses.asdict(source)))
     try:
         if not path.exists():
             _start_folder(folder, path, settings)
+        # Read back in any case: another process may have been faster.
         data = path.read_bytes()
     except OSError as error:
         raise InputError(f"cannot write {folder}: {error.strerror}; choose another place") from None
@@ -81,12 +83,17 @@ def weight_mask(film: Film) -> UInt8[np.ndarray, "p y x 3"]:
 
     White on hats and scarves, a quarter white in the rest of the characters' boxes, else black.
     """
+    # The boxes.
     frames = np.zeros_like(film.frames)
     for frame, boxes in zip(frames, film.boxes, strict=True):
         for left, top, right, bottom in boxes:
             frame[top:bottom, left:right] = BOX_WEIGHT
-    clothing = clothing_mask(film, recolour_clothing(film))[..., None]  # [p, y, x, 1]
-    return np.where(clothing & (frames > 0), CLOTHING_WEIGHT, frames)
+
+    # The clothing inside of them.
+    recoloured = recolour_clothing(film)
+    clothing = clothing_mask(film, recoloured)[..., None]  # [p, y, x, 1]
+    in_boxes = frames > 0
+    return np.where(clothing & in_boxes, CLOTHING_WEIGHT, frames)
 
 
 def write_texts(folder: pathlib.Path, index: int, film: Film) -> None:
@@ -95,9 +102,12 @@ def write_texts(folder: pathlib.Path, index: int, film: Film) -> None:
     captions = {"global_caption": script.global_caption}
     for number, caption in enumerate(script.shots, 1):
         captions[f"shot{number}"] = caption
+
+    # Both files have the film's name.
     path = script_path(folder, index)
     write_whole(path, _to_json(captions))
-    write_whole(path.with_suffix(".truth.json"), _to_json(story_truth(film), indent=None))
+    truth = _to_json(story_truth(film), indent=None)
+    write_whole(path.with_suffix(".truth.json"), truth)
 
 
 def write_table(folder: pathlib.Path, source: WorldSource) -> None:
@@ -106,13 +116,18 @@ def write_table(folder: pathlib.Path, source: WorldSource) -> None:
     writer = csv.writer(table, lineterminator="\n")
     writer.writerow((*COLUMNS, MASK))
     for index in range(len(source)):
-        intervals = [list(interval) for interval in source.story(index).intervals]
+        story = source.story(index)
+        intervals = [list(interval) for interval in story.intervals]
+        # In the order of the columns; paths are relative to the table.
+        script = script_path(folder, index).relative_to(folder)
+        film = film_path(folder, index).relative_to(folder)
+        mask = mask_path(folder, index).relative_to(folder)
         row = [
             len(intervals),
-            script_path(folder, index).relative_to(folder).as_posix(),
-            film_path(folder, index).relative_to(folder).as_posix(),
+            script.as_posix(),
+            film.as_posix(),
             json.dumps(intervals),
-            mask_path(folder, index).relative_to(folder).as_posix(),
+            mask.as_posix(),
         ]
         writer.writerow(row)
     write_whole(folder / "clips.csv", table.getvalue().encode())
@@ -127,6 +142,7 @@ def story_truth(film: Film) -> dict[str, Any]:
     story = film.story
     looks = {name: dataclasses.asdict(look) for name, look in story.looks.items()}
     layouts = {place: dataclasses.asdict(layout) for place, layout in story.layouts.items()}
+    # The boxes of all shots follow each other, as their frames do.
     shots = []
     for shot, (first, stop) in zip(story.shots, story.intervals, strict=True):
         shots.append(_shot_truth(shot, first, stop, film.boxes))
@@ -137,7 +153,8 @@ def _shot_truth(shot: Shot, first: int, stop: int, boxes: np.ndarray) -> dict[st
     """A shot of `story_truth`: frames first … stop − 1 of the film."""
     parts = []
     for slot, role in enumerate(shot.roles):
-        parts.append(_role_truth(role) | {"boxes": boxes[first:stop, slot].tolist()})
+        role_boxes = boxes[first:stop, slot]  # [p, 4]
+        parts.append(_role_truth(role) | {"boxes": role_boxes.tolist()})
     return {
         "frames": [first, stop],
         "place": shot.place,
@@ -159,4 +176,5 @@ def _role_truth(role: Role) -> dict[str, Any]:
 
 
 def _to_json(value: Any, indent: int | None = 1) -> bytes:
-    return (json.dumps(value, indent=indent) + "\n").encode()
+    text = json.dumps(value, indent=indent)
+    return f"{text}\n".encode()

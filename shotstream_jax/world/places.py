@@ -64,68 +64,132 @@ def draw_place(pen: Pen, place: Place, layout: Layout, centre: float) -> None:
 
     # The backdrop is far away: it moves half as much as the ground.
     pen.sky(scenery.HORIZON, _SKY_TOP, *place.sky)
-    place.backdrop(pen.moved(centre / 2, 0.0), side)
+    far_pen = pen.moved(centre / 2, 0.0)
+    place.backdrop(far_pen, side)
     pen.ground(scenery.HORIZON, _GROUND_BOTTOM, ground_far, ground_near)
 
     # The landmark, on its shadow.
     spot = pen.moved(side * _LANDMARK_U, _LANDMARK_V)
-    spot.ellipse(0, 0, 0.62, 0.08, darken(ground_near, 0.75), opacity=0.6)
-    place.landmark(spot, place.landmark_colours[layout.variant])
+    shadow = darken(ground_near, 0.75)
+    spot.ellipse(0, 0, 0.62, 0.08, shadow, opacity=0.6)
+    colour = place.landmark_colours[layout.variant]
+    place.landmark(spot, colour)
 
     # Small things in a zigzag on the other side.
     for number in range(layout.items):
         item_u = -side * (0.4 + 0.5 * number)
         item_v = -0.3 + 0.06 * (number % 2)
-        place.item(pen.moved(item_u, item_v))
+        spot = pen.moved(item_u, item_v)
+        place.item(spot)
 
 
 PLACES = {
     "meadow": Place(
-        sky=((222, 240, 250), (142, 200, 244)),
-        ground=((158, 212, 112), (122, 186, 86)),
+        sky=(
+            (222, 240, 250),
+            (142, 200, 244),
+        ),
+        ground=(
+            (158, 212, 112),
+            (122, 186, 86),
+        ),
         backdrop=scenery.draw_hills,
         landmark=scenery.draw_tree,
-        landmark_colours=((78, 150, 80), (246, 170, 190), (240, 160, 60)),
+        landmark_colours=(
+            (78, 150, 80),
+            (246, 170, 190),
+            (240, 160, 60),
+        ),
         item=scenery.draw_flower,
     ),
     "beach": Place(
-        sky=((236, 246, 250), (130, 206, 240)),
-        ground=((250, 230, 180), (240, 208, 146)),
+        sky=(
+            (236, 246, 250),
+            (130, 206, 240),
+        ),
+        ground=(
+            (250, 230, 180),
+            (240, 208, 146),
+        ),
         backdrop=scenery.draw_sea,
         landmark=scenery.draw_parasol,
-        landmark_colours=((236, 96, 80), (90, 110, 214), (248, 196, 60)),
+        landmark_colours=(
+            (236, 96, 80),
+            (90, 110, 214),
+            (248, 196, 60),
+        ),
         item=scenery.draw_shell,
     ),
     "forest": Place(
-        sky=((134, 176, 140), (70, 112, 104)),
-        ground=((98, 128, 70), (78, 104, 60)),
+        sky=(
+            (134, 176, 140),
+            (70, 112, 104),
+        ),
+        ground=(
+            (98, 128, 70),
+            (78, 104, 60),
+        ),
         backdrop=scenery.draw_woods,
         landmark=scenery.draw_mushroom,
-        landmark_colours=((206, 62, 56), (150, 90, 190), (238, 160, 54)),
+        landmark_colours=(
+            (206, 62, 56),
+            (150, 90, 190),
+            (238, 160, 54),
+        ),
         item=scenery.draw_fern,
     ),
     "town": Place(
-        sky=((255, 214, 176), (246, 170, 150)),
-        ground=((178, 170, 176), (150, 142, 152)),
+        sky=(
+            (255, 214, 176),
+            (246, 170, 150),
+        ),
+        ground=(
+            (178, 170, 176),
+            (150, 142, 152),
+        ),
         backdrop=scenery.draw_street,
         landmark=scenery.draw_house,
-        landmark_colours=((246, 206, 110), (130, 170, 214), (236, 136, 136)),
+        landmark_colours=(
+            (246, 206, 110),
+            (130, 170, 214),
+            (236, 136, 136),
+        ),
         item=scenery.draw_flower_pot,
     ),
     "snow": Place(
-        sky=((234, 240, 250), (170, 198, 230)),
-        ground=((250, 252, 255), (222, 232, 246)),
+        sky=(
+            (234, 240, 250),
+            (170, 198, 230),
+        ),
+        ground=(
+            (250, 252, 255),
+            (222, 232, 246),
+        ),
         backdrop=scenery.draw_mountains,
         landmark=scenery.draw_tent,
-        landmark_colours=((240, 140, 50), (130, 80, 180), (60, 160, 100)),
+        landmark_colours=(
+            (240, 140, 50),
+            (130, 80, 180),
+            (60, 160, 100),
+        ),
         item=scenery.draw_stone,
     ),
     "moon": Place(
-        sky=((74, 62, 122), (32, 28, 68)),
-        ground=((176, 172, 190), (146, 140, 162)),
+        sky=(
+            (74, 62, 122),
+            (32, 28, 68),
+        ),
+        ground=(
+            (176, 172, 190),
+            (146, 140, 162),
+        ),
         backdrop=scenery.draw_space,
         landmark=scenery.draw_rocket,
-        landmark_colours=((226, 84, 72), (240, 240, 246), (84, 196, 150)),
+        landmark_colours=(
+            (226, 84, 72),
+            (240, 240, 246),
+            (84, 196, 150),
+        ),
         item=scenery.draw_crater,
     ),
 }

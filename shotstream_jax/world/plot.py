@@ -133,13 +133,14 @@ def _check_at_least(least: int, name: str, values: tuple[int, ...]) -> None:
 
 def choose_one(rng: np.random.Generator, choices: Sequence[T]) -> T:
     """One of the choices, all equally likely."""
-    return choices[int(rng.integers(len(choices)))]
+    index = int(rng.integers(len(choices)))
+    return choices[index]
 
 
 def choose_several(rng: np.random.Generator, choices: Sequence[T], count: int) -> tuple[T, ...]:
     """`count` different ones of the choices, in random order; all of them if there are fewer."""
-    order = rng.permutation(len(choices))[:count]
-    return tuple(choices[int(i)] for i in order)
+    order = rng.permutation(len(choices))
+    return tuple(choices[int(i)] for i in order[:count])
 
 
 def sample_plot(rng: np.random.Generator, config: WorldConfig) -> tuple[Shot, ...]:
@@ -157,9 +158,11 @@ def sample_plot(rng: np.random.Generator, config: WorldConfig) -> tuple[Shot, ..
     place_count = 2 if rng.random() < _TWO_PLACES else 1
     places = choose_several(rng, subset.places, place_count)
 
+    # Shot after shot, each with its characters.
     shots: list[Shot] = []
     for names in _sample_casting(rng, characters, shot_count, pairs):
         shot = _sample_shot(rng, config, names, places)
+        # Sampled again until it differs from the shot before it.
         while shots and _described(shot) == _described(shots[-1]):
             shot = _sample_shot(rng, config, names, places)
         shots.append(shot)
@@ -184,7 +187,9 @@ def _sample_casting(
         # Rejected and sampled again unless both conditions hold.
         last = set(casting[-1])
         earlier = set().union(*casting[:-1])
-        if earlier & last and earlier | last == set(characters):
+        all_occur = earlier | last == set(characters)
+        one_returns = bool(earlier & last)
+        if all_occur and one_returns:
             return casting
 
 
@@ -211,6 +216,7 @@ def _sample_shot(
 
     roles = []
     for name, middle in zip(names, positions, strict=True):
+        # The order of the random draws must not change, or a seed gives another story.
         action = choose_one(rng, subset.actions)
         position = middle + rng.uniform(-0.15, 0.15)
         direction = 1 if middle <= 0 else -1  # two look at each other
@@ -223,7 +229,8 @@ def _sample_shot(
 
     distance = choose_one(rng, subset.distances)
     move = choose_one(rng, subset.moves)
-    return Shot(place, tuple(roles), Camera(distance, move), frames)
+    camera = Camera(distance, move)
+    return Shot(place, tuple(roles), camera, frames)
 
 
 def _described(shot: Shot) -> tuple:

@@ -112,6 +112,7 @@ def check_picture_size(height: int, width: int) -> None:
 
 def render_story(story: WorldStory, height: int, width: int) -> Film:
     """All frames of a story, height × width pixels. Raises InputError if that is too small."""
+    # Shot after shot, as one array of frames and one of boxes.
     frames = []
     boxes = []
     for number in range(len(story.shots)):
@@ -168,6 +169,7 @@ def _draw_role(pen: Pen, role: Role, look: Look, share: float, seconds: float) -
     """Draws a character at a time of the shot, and returns its box. share: of the shot, 0 to 1."""
     character = CHARACTERS[role.name]
     pose = pose_at(role.action, seconds, role.phase, character.build)
+    # A walker is in the middle of its way at half of the shot; one who looks left is mirrored.
     u = role.position + role.direction * role.walk_length * (share - 0.5)
     spot = pen.moved(u, 0.0)
     mirrored = spot.scaled(role.direction, 1.0)
@@ -179,6 +181,7 @@ def _draw_role(pen: Pen, role: Role, look: Look, share: float, seconds: float) -
     matte = pen.canvas.end_matte()
     box = _bounding_box(matte > 0.5)
 
+    # A sleeper lies on its side, its head away from where it looked.
     if not pose.awake:
         head = -role.direction * 0.35 * character.build.height
         height = 2 * character.build.half
@@ -188,11 +191,16 @@ def _draw_role(pen: Pen, role: Role, look: Look, share: float, seconds: float) -
 
 def _bounding_box(mask: Bool[np.ndarray, "y x"]) -> Box:
     """The smallest box around the true pixels; zeros if there are none."""
+    # Numbers of the rows and columns with a true pixel.
     rows = np.flatnonzero(mask.any(axis=1))
     columns = np.flatnonzero(mask.any(axis=0))
     if len(rows) == 0:
         return 0, 0, 0, 0
-    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
+    left = int(columns[0])
+    top = int(rows[0])
+    right = int(columns[-1]) + 1
+    bottom = int(rows[-1]) + 1
+    return left, top, right, bottom
 
 
 def _find_shot(story: WorldStory, frame: int) -> tuple[int, float]:

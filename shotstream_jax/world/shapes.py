@@ -122,6 +122,7 @@ def half_ring_distance(
 
 def stripes_distance(u: Plane, v: Plane, middle: float, period: float) -> Plane:
     """The distance to level stripes, as wide as their gaps; one lies about v = `middle`."""
+    # A stripe lies about each whole period and is half a period high.
     periods = (v - middle) * (1 / period)
     from_stripe = np.abs(periods - np.rint(periods))
     return (from_stripe - 0.25) * period
@@ -134,6 +135,7 @@ def dots_distance(u: Plane, v: Plane, middle: float, period: float, radius: floa
     b = (v - middle) * (1 / period) + 0.5
     a = a - np.rint(a)
     b = b - np.rint(b)
+    # Back in units.
     return _length(a, b) * period - radius
 
 

@@ -29,6 +29,7 @@ def contact_sheet(
             width = rows[0].shape[1]
             rows.append(np.full((_STORY_GAP, width, 3), _WHITE, np.uint8))
         for first, stop in film.story.intervals:
+            # Evenly spaced, the first and the last frame included.
             moments = np.linspace(first, stop - 1, columns).round().astype(int)
             rows.append(_row(film.frames[moments], enlarge))
     return np.concatenate(rows)
@@ -36,6 +37,7 @@ def contact_sheet(
 
 def _row(pictures: UInt8[np.ndarray, "p y x 3"], enlarge: int) -> UInt8[np.ndarray, "y x 3"]:
     """Pictures side by side, each with a gap to its right and below."""
+    # [p, y·enlarge, x·enlarge, 3], then with gaps.
     large = pictures.repeat(enlarge, axis=1).repeat(enlarge, axis=2)
     gaps = ((0, 0), (0, _GAP), (0, _GAP), (0, 0))
     padded = np.pad(large, gaps, constant_values=_WHITE)

@@ -59,6 +59,7 @@ def open_world(cfg: WorldData, height: int, width: int, fps: int, frames: int) -
     Raises InputError for a world that is not possible.
     """
     config = WorldConfig(cfg.subset, fps, lengths=(frames,))
+    # The held-out shots are of the other split, with which the first shares no story.
     train_split, test_split = SPLITS
     train = WorldSource(config, height, width, cfg.stories, cfg.seed, train_split)
     held_out = WorldSource(config, height, width, cfg.held_out, cfg.seed, test_split)

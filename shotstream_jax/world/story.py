@@ -75,6 +75,7 @@ def make_story(config: WorldConfig, seed: int, split: str, index: int) -> WorldS
     shots = sample_plot(plot_rng, config)
     looks = _sample_looks(looks_rng, subset, shots)
     layouts = _sample_layouts(looks_rng, subset, shots)
+    # A world with one camera only does not describe it.
     with_camera = len(subset.distances) > 1
     script = write_captions(words_rng, shots, with_camera)
     return WorldStory(config, shots, looks, layouts, script)
@@ -86,6 +87,7 @@ def _sample_looks(
     shots: tuple[Shot, ...],
 ) -> dict[str, Look]:
     """A look for each character, in order of first occurrence; no two have the same accent."""
+    # A dictionary keeps the order and drops the repetitions.
     names = dict.fromkeys(role.name for shot in shots for role in shot.roles)
     accents = choose_several(rng, tuple(ACCENTS), len(names))
     looks = {}

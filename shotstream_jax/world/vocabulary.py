@@ -42,6 +42,7 @@ def main(argv: Sequence[str]) -> None:
 
 def world_prompts(stories: int) -> Iterator[str]:
     """Every shot's prompt of the first training stories of each subset."""
+    # The same stories each time, so that the file is the same.
     for subset in SUBSETS:
         config = WorldConfig(subset)
         for index in range(stories):

@@ -17,10 +17,11 @@ from shotstream_jax.media.reader import read_frames
 from shotstream_jax.world import __main__ as app
 from shotstream_jax.world import captions, figure
 from shotstream_jax.world.actions import ACTIONS
+from shotstream_jax.world.affine import AffineMap
 from shotstream_jax.world.camera import DISTANCES, MOVES
 from shotstream_jax.world.characters import CHARACTERS
 from shotstream_jax.world.clothing import ACCENTS, PATTERNS
-from shotstream_jax.world.draw import AffineMap, Canvas, Pen
+from shotstream_jax.world.draw import Canvas, Pen
 from shotstream_jax.world.places import PLACES, SIDES
 from shotstream_jax.world.plot import SUBSETS, WorldConfig
 from shotstream_jax.world.render import render_shot, render_story
@@ -207,7 +208,10 @@ def test_no_caption_tells_a_look():
 
 
 def meanings(text, table):
-    """What the phrases of a table that occur in a text mean, in the order of the text; longer phrases first."""
+    """What the phrases of a table that occur in a text mean, in the order of the text.
+
+    Longer phrases are found first.
+    """
     found = []
     for phrase, meaning in sorted(table, key=lambda entry: -len(entry[0])):
         while phrase in text:
@@ -299,7 +303,7 @@ def test_a_caption_mistold(config):
 
 
 def test_boxes_hold_what_is_drawn(monkeypatch):
-    """A picture with a character and the same without it differ in the box and nowhere else (shadow, dreams aside)."""
+    """With and without a character, a picture differs in its box only (shadow and dream aside)."""
     monkeypatch.setattr(figure, "draw_shadow", lambda *_: None)
     monkeypatch.setattr(figure, "draw_dream", lambda *_: None)
     for story in stories(dataclasses.replace(SHORT, lengths=(3,)), 12):
