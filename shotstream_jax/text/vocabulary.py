@@ -69,8 +69,8 @@ def _vocabulary(counts: Counter[str], size: int) -> list[tuple[str, float]]:
     needed = len(special) + len(counts)
     if needed > size:
         raise InputError(
-            f"{len(counts)} words and {len(special)} other ids do not fit into a vocabulary of {size}: "
-            f"ask for {needed} ids or more, or use fewer words"
+            f"{len(counts)} words and {len(special)} other ids do not fit into a vocabulary of "
+            f"{size}: ask for {needed} ids or more, or use fewer words"
         )
     vocabulary = [(piece, _RARE) for piece in special]
 
