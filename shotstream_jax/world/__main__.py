@@ -39,6 +39,7 @@ def parser() -> cli.Parser:
     p = cli.make_parser("shotstream_jax.world", __doc__)
     _add_output_options(p)
     _add_story_options(p)
+    _add_picture_options(p)
     return p
 
 
@@ -71,7 +72,7 @@ def _add_output_options(p: cli.Parser) -> None:
 
 
 def _add_story_options(p: cli.Parser) -> None:
-    """Which stories, and how they are drawn."""
+    """Which stories, and what happens in them."""
     p.add_argument(
         "--stories",
         type=int,
@@ -99,19 +100,6 @@ def _add_story_options(p: cli.Parser) -> None:
         help="all of the world, or the part that the model `tiny` knows (default: %(default)s)",
     )
     p.add_argument(
-        "--size",
-        default="64x96",
-        metavar="HEIGHTxWIDTH",
-        help="of the picture in pixels (default: %(default)s)",
-    )
-    p.add_argument(
-        "--fps",
-        type=int,
-        default=DEFAULT.fps,
-        metavar="N",
-        help="frames per second (default: %(default)s)",
-    )
-    p.add_argument(
         "--shots",
         default=",".join(map(str, DEFAULT.shots)),
         metavar="N,…",
@@ -131,6 +119,23 @@ def _add_story_options(p: cli.Parser) -> None:
     )
 
 
+def _add_picture_options(p: cli.Parser) -> None:
+    """How the stories are drawn."""
+    p.add_argument(
+        "--size",
+        default="64x96",
+        metavar="HEIGHTxWIDTH",
+        help="of the picture in pixels (default: %(default)s)",
+    )
+    p.add_argument(
+        "--fps",
+        type=int,
+        default=DEFAULT.fps,
+        metavar="N",
+        help="frames per second (default: %(default)s)",
+    )
+
+
 def main(argv: Sequence[str]) -> None:
     """Draws what the options ask for. Raises InputError for options that are not possible."""
     args = parser().parse_args(argv)
@@ -140,6 +145,8 @@ def main(argv: Sequence[str]) -> None:
         raise InputError(
             f"--columns {args.columns} and --enlarge {args.enlarge} must be at least 1"
         )
+
+    # The stories that the options describe; nothing is drawn yet.
     height, width = _parse_integers("size", args.size, separator="x", count=2)
     config = WorldConfig(
         subset=args.subset,
@@ -149,8 +156,11 @@ def main(argv: Sequence[str]) -> None:
         pairs=args.pairs,
     )
     source = WorldSource(config, height, width, args.stories, args.seed, args.split)
+
+    # The picture first: it is the quick one.
     if args.sheet:
         path = check_writable(args.sheet, ".png")
+        # All films at once in memory: a sheet is for a few stories.
         films = [source[index] for index in tqdm(range(len(source)), unit="story")]
         write_png(path, contact_sheet(films, args.columns, args.enlarge))
     if args.out:
@@ -170,6 +180,7 @@ def write_world(folder: pathlib.Path, source: WorldSource) -> None:
         _write_video(files.mask_path(folder, index), files.weight_mask(film), fps)
         # Last, as the story is complete when its film exists.
         _write_video(path, film.frames, fps)
+    # It marks the folder as complete.
     files.write_table(folder, source)
 
 

@@ -25,6 +25,7 @@ class AffineMap:
 
     def moved(self, u: float, v: float) -> "AffineMap":
         """The map whose origin is at (u, v) of this one."""
+        # The new origin is where (u, v) lies now.
         return dataclasses.replace(
             self,
             x_0=self.x_0 + self.x_u * u + self.x_v * v,
@@ -85,6 +86,7 @@ class AffineMap:
 
         Both results are [y, x]; if the map does not turn, a row [x] and a column [y, 1].
         """
+        # From the map's origin.
         x = x - self.x_0
         y = y - self.y_0
         # Without a rotation u depends on x alone and v on y alone, which is faster.

@@ -40,6 +40,7 @@ class View:
 
     def to_pixels(self, height: int, width: int) -> AffineMap:
         """The map from world units to the pixels of a picture of that size."""
+        # Pixels per unit: the height fits, and so does the least width.
         scale = min(height / self.height, width / (_ASPECT * self.height))
         return AffineMap(
             x_u=scale,

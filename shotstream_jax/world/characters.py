@@ -45,6 +45,9 @@ def _oval_torso(
     pen.ellipse(0, v, radius_u, radius_v, colour, texture=texture)
 
 
+# Bear
+
+
 def _bear_head(pen: Pen) -> None:
     # The ears.
     for side in _SIDES:
@@ -55,6 +58,9 @@ def _bear_head(pen: Pen) -> None:
     pen.ellipse(0, 0.86, 0.33, 0.29, _BROWN)
     pen.ellipse(0, 0.76, 0.15, 0.11, _CREAM)
     pen.ellipse(0, 0.8, 0.055, 0.04, DARK)
+
+
+# Fox
 
 
 def _fox_tail(pen: Pen) -> None:
@@ -95,6 +101,9 @@ def _fox_head(pen: Pen) -> None:
     pen.disc(0, 0.67, 0.05, DARK)
 
 
+# Rabbit
+
+
 def _rabbit_head(pen: Pen) -> None:
     # The ears, and their insides.
     for side in _SIDES:
@@ -104,6 +113,9 @@ def _rabbit_head(pen: Pen) -> None:
     pen.ellipse(0, 0.86, 0.31, 0.27, _ROSE)
     pen.ellipse(0, 0.79, 0.045, 0.035, _DARK_ROSE)
     pen.box(0, 0.69, 0.05, 0.05, WHITE)
+
+
+# Giraffe
 
 
 def _giraffe_neck(pen: Pen, colour: Colour, texture: Texture | None) -> None:
@@ -126,6 +138,9 @@ def _giraffe_head(pen: Pen) -> None:
         pen.disc(side * 0.07, 1.2, 0.025, _SPOT)
 
 
+# Robot
+
+
 def _robot_torso(pen: Pen, colour: Colour, texture: Texture | None) -> None:
     pen.box(0, 0.42, 0.36, 0.27, colour, corner=0.03, texture=texture)
 
@@ -138,7 +153,11 @@ def _robot_head(pen: Pen) -> None:
     pen.box(0, 0.96, 0.27, 0.16, _SCREEN, corner=0.05)
 
 
+# Ghost
+
+
 def _ghost_edge(pen: Pen) -> None:
+    # A larger sheet in a darker colour, behind the torso.
     _ghost_sheet(pen, 0.035, darken(_MIST, 0.72))
 
 
@@ -169,6 +188,9 @@ def _ghost_head(pen: Pen) -> None:
     pen.ellipse(0, 0.74, 0.055, 0.07, DARK)
 
 
+# Frog
+
+
 def _frog_head(pen: Pen) -> None:
     # The bulges of the eyes.
     for side in _SIDES:
@@ -178,6 +200,9 @@ def _frog_head(pen: Pen) -> None:
     # The face and the mouth.
     pen.ellipse(0, 0.64, 0.44, 0.24, _GREEN)
     pen.arc(0, 0.64, 0.2, 0.022, DARK, upper=False)
+
+
+# Elephant
 
 
 def _elephant_ears(pen: Pen) -> None:

@@ -74,6 +74,7 @@ class Film:
 
         Raises InputError for a frame that the film does not have.
         """
+        # The shot says what is there, the frame's share of it how the camera sees it.
         number, share = _find_shot(self.story, frame)
         shot = self.story.shots[number]
 

@@ -38,6 +38,7 @@ class WorldData:
             "workers": (self.workers, 0),
             "seed": (self.seed, 0),
         }
+        # All wrong values at once, by their names in a recipe.
         wrong = []
         for name, (value, minimum) in values_and_minima.items():
             if value < minimum:
@@ -79,6 +80,7 @@ class WorldShots:
         return len(self.source)
 
     def __getitem__(self, index: int) -> Row:
+        # Only the one shot is drawn.
         story = self.source.story(index)
         number = index % len(story.shots)
         pixels, boxes = render_shot(story, number, self.source.height, self.source.width)

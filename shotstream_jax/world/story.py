@@ -49,6 +49,7 @@ class WorldStory:
     def intervals(self) -> tuple[tuple[int, int], ...]:
         """First frame (included) and last frame (not included) of each shot."""
         intervals = []
+        # Each shot begins where the one before it ends.
         first = 0
         for shot in self.shots:
             stop = first + shot.frames
@@ -103,6 +104,7 @@ def _sample_layouts(
     shots: tuple[Shot, ...],
 ) -> dict[str, Layout]:
     """A layout for each place, in the order of their first occurrence."""
+    # As with the looks, in the order of the shots.
     layouts = {}
     for place in dict.fromkeys(shot.place for shot in shots):
         side = choose_one(rng, SIDES)

@@ -32,6 +32,7 @@ def parser() -> cli.Parser:
 def main(argv: Sequence[str]) -> None:
     """Writes the tokeniser. Raises InputError if the file cannot be written."""
     path = pathlib.Path(parser().parse_args(argv).out)
+    # All words of the world, in the tokeniser's own format.
     tokenizer = word_tokenizer(world_prompts(STORIES), SIZE)
     try:
         write_whole(path, tokenizer.to_str(pretty=True).encode())
