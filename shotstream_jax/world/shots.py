@@ -44,7 +44,9 @@ class WorldData:
             if value < minimum:
                 wrong.append(f"data.{name} {value}")
         if wrong:
-            raise InputError(f"{', '.join(wrong)}: must be at least 1, workers and seed at least 0")
+            raise InputError(
+                f"{', '.join(wrong)}: at least 1 is required (workers and seed: at least 0)"
+            )
 
 
 class World(NamedTuple):
