@@ -29,7 +29,7 @@ from shotstream_jax.train.state import TrainState
 from shotstream_jax.train.step import Metrics, normal_rows
 from shotstream_jax.vae import codec
 from shotstream_jax.vae.model import VAE
-from shotstream_jax.world.render import MOST_PARTS
+from shotstream_jax.world.render import MAX_ROLES
 from shotstream_jax.world.shots import DrawnShot, World
 
 VAE_PART = Origin("start", "vae")
@@ -170,7 +170,7 @@ class AutoencoderStage:
         video = self.setup.preset.video
         frames = self.setup.preset.vae.pixel_frames(self.setup.frames)
         pixels = (frames, video.height, video.width, 3)
-        boxes = (frames, MOST_PARTS, 4)
+        boxes = (frames, MAX_ROLES, 4)
         batch = DrawnShot(
             pixels=abstract_batch(self.setup, pixels, jnp.uint8),
             boxes=abstract_batch(self.setup, boxes, jnp.int32),
