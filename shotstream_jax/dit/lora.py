@@ -66,6 +66,7 @@ def init_lora(
     """A: uniform ±1/√in (Kaiming, a = √5); B: zero, so that nothing changes at first."""
     flat = traverse_util.flatten_dict(abstract_lora(params, cfg.rank))
     keys = jax.random.split(key, len(flat))
+    # Every leaf has a key of its own, in the tree's order.
     drawn = {}
     for (path, leaf), leaf_key in zip(flat.items(), keys, strict=True):
         if path[-1] == "a":
@@ -97,6 +98,7 @@ def apply_lora(
         *linear, leaf_name = path
         if leaf_name != "a":
             continue
+        # The adapter's own kernel, [layers, in, rank]·[layers, rank, out] → [layers, in, out].
         up = adapters[(*linear, "b")]
         delta = jnp.einsum("lir,lro->lio", down, up)
         kernel = flat[(*linear, "kernel")]

@@ -73,6 +73,7 @@ class Student(Trunk):
         """
         rows, columns = self.cfg.grid(*x.shape[2:4])
         shot_frames = x.shape[1] - self.memory.context
+        # Which tokens each chunk sees; all of this is known when the program is traced.
         groups = causal_groups(self.memory, shot_frames, rows * columns)
         rotation = self.rotations_of(0, ids, (rows, columns))
         e, e0 = self.embed_time(t)
@@ -92,13 +93,14 @@ class Student(Trunk):
                 groups,
             )
             text_kv = block.text_kv(captions)
-            return block.finish(
+            tokens = block.finish(
                 tokens,
                 attended,
                 e0,
                 text_kv,
                 ids.caption,
-            ), None
+            )
+            return tokens, None
 
         tokens = self.embed_latents(x)
         tokens = self.over_layers(layer, tokens)
@@ -130,6 +132,7 @@ class Student(Trunk):
         past = jax.lax.stop_gradient(past)
         rows, columns = self.cfg.grid(*x_t.shape[2:4])
         groups = replay_groups(self.memory, x_t.shape[1], rows * columns)
+        # The shot's first frame follows the context's last one.
         rotation = self.rotations_of(self.memory.context, ids, (rows, columns))
         e, e0 = self.embed_time(t[:, None])
         captions = self.embed_text(text)
@@ -140,20 +143,17 @@ class Student(Trunk):
             index: Array,
         ) -> tuple[Array, None]:
             q, k, v = block.self_qkv(tokens, e0, rotation)
-            attended = group_attend(
-                q,
-                (k, v),
-                past.layer(index),
-                groups,
-            )
+            # Other chunks are seen as they were committed, a chunk's own frames as they are now.
+            attended = group_attend(q, (k, v), past.layer(index), groups)
             text_kv = block.text_kv(captions)
-            return block.finish(
+            tokens = block.finish(
                 tokens,
                 attended,
                 e0,
                 text_kv,
                 ids.caption,
-            ), None
+            )
+            return tokens, None
 
         tokens = self.embed_latents(x_t)
         tokens = self.over_layers(layer, tokens)
@@ -180,6 +180,7 @@ class Student(Trunk):
         stories = latents.shape[0]
         start = jnp.zeros(stories, jnp.int32)
         rotation = self.rotations_of(0, ids, self.cfg.grid(*latents.shape[2:4]))
+        # The context is clean: t = 0.
         _, e0 = self.embed_time(jnp.zeros((stories, 1)))
         captions = self.embed_text(text)
 
@@ -207,6 +208,7 @@ class Student(Trunk):
             tokens = self._unless_last(rest, block, index, tokens)
             return (tokens, frames, texts), None
 
+        # The tokens themselves are not wanted, only the keys and values that they leave behind.
         tokens = self.embed_latents(latents)
         _, frames, texts = self.over_layers(layer, (tokens, caches.frames, caches.text))
         return Caches(frames=frames, text=texts, fill=start)
@@ -266,6 +268,7 @@ class Student(Trunk):
         output: whether the tokens are wanted; if not, the last layer ends with its keys and values.
         """
         rows, columns = self.cfg.grid(*x.shape[2:4])
+        # The chunk's first frame follows the context and what the shot has so far.
         first = self.memory.context + caches.fill
         rotation = self.rotations_of(first, ids, (rows, columns))
         # Where the chunk's keys go, and how many keys are valid once they are there, in tokens.
@@ -283,6 +286,7 @@ class Student(Trunk):
             frames = put(frames, index, k, v, token)
 
             def rest(block: Block, tokens: Array) -> Array:
+                # The valid prefix holds the context, what is kept of the shot, and the chunk.
                 keys, values = frames.layer(index)
                 attended = attend(q, keys, values, length)
                 text_kv = caches.text.layer(index)

@@ -32,6 +32,7 @@ class Teacher(Trunk):
         """
         grid = self.cfg.grid(*x.shape[2:4])
         rotation = self.rotations_of(0, ids, grid)
+        # One time for all frames of a story, g = 1.
         e, e0 = self.embed_time(t[:, None])
         captions = self.embed_text(text)
 
@@ -41,15 +42,17 @@ class Teacher(Trunk):
             _: Array,
         ) -> tuple[Array, None]:
             q, k, v = block.self_qkv(tokens, e0, rotation)
+            # No mask: all queries see all keys.
             attended = attend(q, k, v)
             text_kv = block.text_kv(captions)
-            return block.finish(
+            tokens = block.finish(
                 tokens,
                 attended,
                 e0,
                 text_kv,
                 ids.caption,
-            ), None
+            )
+            return tokens, None
 
         tokens = self.embed_latents(x)
         tokens = self.over_layers(layer, tokens)

@@ -105,9 +105,11 @@ class Trunk(nn.Module):
 
         e goes to the head, e0 (shift, scale and gate, twice) to every block.
         """
+        # [b, g] → [b, g, freq_dim] → [b, g, d].
         sinusoid = time_sinusoid(t, self.cfg.freq_dim)
         hidden = self.time_in(sinusoid)
         e = self.time_out(nn.silu(hidden))
+        # Six vectors for the blocks, [b, g, 6·d] → [b, g, 6, d].
         e0 = self.time_projection(nn.silu(e))
         return e, e0.reshape(*t.shape, 6, self.cfg.dim)
 
@@ -124,6 +126,7 @@ class Trunk(nn.Module):
         frame's tokens.
         """
         frames = ids.phase.shape[1]
+        # [b or 1, 1] + [1, f] → [b, f].
         position = jnp.reshape(first, (-1, 1)) + jnp.arange(frames)[None]
         position = jnp.broadcast_to(position, ids.phase.shape)
         return rotations(
@@ -147,6 +150,7 @@ class Trunk(nn.Module):
         """
         if self.remat != "none":
             body = nn.remat(body, prevent_cse=False, policy=REMAT[self.remat])
+        # Parameters are stacked, layers first; every step of the scan sees one layer's.
         scan = nn.scan(
             body,
             variable_axes={"params": 0},

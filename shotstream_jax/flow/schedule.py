@@ -60,6 +60,7 @@ class Schedule:
         """[steps] float32, eq. (6)."""
         times = self.times.astype(np.float64)
         from_middle = (times - TRAIN_TIMES / 2) / TRAIN_TIMES
+        # A bell around t = 500, down to 0 at the end that is farther away.
         bell = np.exp(-2 * from_middle**2)
         bell = bell - bell.min()
         # Scaled to a mean of 1.
@@ -92,6 +93,7 @@ class Schedule:
         t: AnyArray,
     ) -> Array:
         """Eq. (1). t has x_0's leading dimensions ([b] or [b, f])."""
+        # σ a story (or a frame), for all its pixels.
         sigma = lift(self.sigma(t), x_0)
         return mix(x_0, noise, sigma)
 
@@ -117,6 +119,7 @@ class Schedule:
 
     def next_sigma(self, t: AnyArray) -> Array:
         """σ of the table entry after t's; 0 after the last, for each item on its own."""
+        # After the last entry comes the clean end of the path.
         with_end = jnp.append(jnp.asarray(self.sigmas), 0.0)
         return with_end[self.index(t) + 1]
 
@@ -170,5 +173,6 @@ class FewSteps:
     def table(self) -> tuple[np.ndarray, np.ndarray]:
         """(t, σ) of every step, float32."""
         schedule = Schedule(TRAIN_TIMES, self.shift)
+        # Entry 0 of the table is time 1000.
         index = TRAIN_TIMES - np.asarray(self.nominal)
         return schedule.times[index], schedule.sigmas[index]

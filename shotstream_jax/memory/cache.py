@@ -80,6 +80,7 @@ def init_caches(
     slots: tokens that a layer holds, (C + w) latent frames' or more. What lies beyond is never in
     the valid prefix; it lets an attention kernel have whole blocks without a copy.
     """
+    # Both kinds of keys have the layers first, as the scan over layers takes one at a time.
     frames_shape = (layers, batch, heads, slots, head_dim)
     text_shape = (layers, batch, memory.captions, heads, text_len, head_dim)
     caches = Caches(

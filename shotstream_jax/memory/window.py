@@ -81,6 +81,7 @@ class MemoryConfig:
 
     def slot(self, first: Array) -> Array:
         """The buffer's frame at which the chunk that starts at the shot's frame `first` lies."""
+        # Behind the sinks a chunk replaces the one that lies a whole ring before it.
         in_ring = self.sinks + (first - self.sinks) % self.ring
         return self.context + jnp.where(first < self.sinks, first, in_ring)
 
@@ -97,4 +98,5 @@ class MemoryConfig:
             ranges = [slice(0, first)]
         else:
             ranges = [slice(0, sinks), slice(recent, first)]
+        # Without sinks, or for the first chunk, ranges can be empty.
         return tuple(r for r in ranges if r.start < r.stop)

@@ -52,7 +52,7 @@ def read_script(path: str | pathlib.Path) -> Script:
     except ValueError as error:  # not UTF-8, or a path that cannot be one
         raise InputError(f"cannot read story {path}: {error}") from None
     try:
-        # As pairs, not as a dict, so that a key that stands there twice is seen.
+        # As pairs, not as a dict, so that a key that is given twice is seen.
         pairs = json.loads(text, object_pairs_hook=list)
     except json.JSONDecodeError as error:
         raise InputError(
@@ -131,6 +131,7 @@ def read_lines(lines: Iterable[bytes], source: str) -> Iterator[str]:
     """
     for number, line in enumerate(lines, 1):
         where = f"{source} line {number}"
+        # "sig": a byte order mark at the start is not part of the caption.
         try:
             text = line.decode("utf-8-sig").strip()
         except UnicodeDecodeError as error:

@@ -76,6 +76,7 @@ class FileTokenizer:
         found = self._tokenizer.encode(text, add_special_tokens=False)
         words: list[str] = []
         for piece, (first, stop) in zip(found.tokens, found.offsets, strict=True):
+            # A piece of one byte stands for a part of a word that the vocabulary lacks.
             word = text[first:stop].strip()
             if _BYTE.fullmatch(piece) and word not in words:
                 words.append(word)
@@ -105,6 +106,7 @@ def clean(text: str) -> str:
     import ftfy
 
     repaired = ftfy.fix_text(text)
+    # Twice, as texts of the web are often escaped twice.
     unescaped = html.unescape(html.unescape(repaired)).strip()
     return re.sub(r"\s+", " ", unescaped).strip()
 
@@ -117,6 +119,7 @@ def tokenize(
     """Clean text as ids: at most length − 1 tokens, the end token, padding."""
     ids = tokenizer.encode(clean(text))
     kept = [*ids[: length - 1], END]
+    # Padded to a fixed length, so that all prompts run the same compiled program.
     padded = np.full(length, PAD, np.int32)
     padded[: len(kept)] = kept
     # The end token is not one of the text's.

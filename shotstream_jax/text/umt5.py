@@ -89,6 +89,7 @@ class UMT5Block(nn.Module):
         normed = RMSNorm(cfg.eps, name="norm_attn")(x)
         x = x + self._attention(normed, padding)
         y = RMSNorm(cfg.eps, name="norm_ffn")(x)
+        # Gated MLP, [b, l, e] → [b, l, ffn] → [b, l, e].
         value = self._linear(cfg.ffn_dim, "fc1")(y)
         gate = self._linear(cfg.ffn_dim, "gate")(y)
         hidden = value * nn.gelu(gate, approximate=True)
@@ -113,6 +114,7 @@ class UMT5Block(nn.Module):
         )
         scores = scores + self._position_bias(length)
         scores = scores + padding[:, None, None, :]
+        # Weights of the keys, then the values' means: [b, query, n, k].
         weights = jax.nn.softmax(scores, axis=-1).astype(self.dtype)
         attended = jnp.einsum("bnts,bsnk->btnk", weights, v)
         return self._linear(cfg.dim, "o")(attended.reshape(b, length, -1))
@@ -128,6 +130,7 @@ class UMT5Block(nn.Module):
         token = np.arange(length)
         distance = token[None, :] - token[:, None]  # key − query
         bucket = relative_buckets(distance, cfg.buckets, cfg.max_distance)
+        # The bucket of a distance is a row of the table: [query, key, n] → [n, query, key].
         by_head = jnp.moveaxis(table[bucket], -1, 0)
         return by_head[None].astype(jnp.float32)
 
@@ -161,6 +164,7 @@ class UMT5(nn.Module):
         # Padding keys get the lowest score there is.
         valid = jnp.arange(ids.shape[1])[None] < length[:, None]
         padding = jnp.where(valid, 0.0, jnp.finfo(jnp.float32).min)
+        # All layers have one program; their parameters are stacked, layers first.
         scan = nn.scan(
             UMT5Block,
             variable_axes={"params": 0},
@@ -171,5 +175,6 @@ class UMT5(nn.Module):
         blocks = scan(cfg, self.dtype, name="blocks")
         x = table[ids].astype(self.dtype)  # [b, l, e]
         x, _ = blocks(x, padding)
+        # Padding rows are zeros in the result: the transformer attends to them.
         x = RMSNorm(cfg.eps, name="norm_out")(x).astype(jnp.float32)
         return jnp.where(valid[:, :, None], x, 0.0)

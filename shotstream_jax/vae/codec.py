@@ -24,6 +24,7 @@ def decode_first(
     z: Float[Array, "b f h w c"],
 ) -> tuple[VaeStream, Float[Array, "b p y x 3"]]:
     """Starts a video: f latent frames → 1 + (f − 1)·T pixel frames in [−1, 1]."""
+    # Without a stream to start from, every layer's past is zeros.
     frames, state = vae.apply(
         {"params": params},
         z,
@@ -73,7 +74,8 @@ def decode(
         )
 
     stream, head = decode_first(vae, params, z[:, :1])
-    later = jnp.moveaxis(z[:, 1:], 1, 0)  # [f − 1, b, h, w, c]
+    # A scan runs over the first dimension: [f − 1, b, h, w, c].
+    later = jnp.moveaxis(z[:, 1:], 1, 0)
     _, rest = jax.lax.scan(decode_one, stream, later)
     return jnp.concatenate([head, _join(rest)], axis=1)
 
@@ -85,6 +87,7 @@ def encode_first(
     frame: Float[Array, "b 1 y x 3"],
 ) -> tuple[VaeStream, Float[Array, "b 1 h w c"]]:
     """Starts a video: its first pixel frame in [−1, 1] → its normalised latent."""
+    # Without a stream to start from, every layer's past is zeros.
     latent, state = vae.apply(
         {"params": params},
         frame,

@@ -225,6 +225,7 @@ class SpatialAttention(nn.Module):
     def __call__(self, x: Array) -> Array:
         """[b, p, y, x, c] → the same."""
         b, p, rows, columns, c = x.shape
+        # One projection makes queries, keys and values, [b, p, y, x, 3c].
         normed = ChannelNorm(name="norm")(x)
         qkv = Pointwise(3 * c, dtype=self.dtype, name="qkv")(normed)
         q, k, v = jnp.split(qkv, 3, axis=-1)
@@ -272,6 +273,7 @@ class Downsample(nn.Module):
     @nn.compact
     def __call__(self, x: Array, first: bool) -> Array:
         """[b, p, y, x, c] → [b, p or p/2, y/2, x/2, c]. A first piece is one frame."""
+        # A stride of 2 takes rows 0–2, 2–4, …: the last window needs one more row and column.
         x = jnp.pad(x, ((0, 0), (0, 0), (0, 1), (0, 1), (0, 0)))
         space_conv = Conv2d(
             x.shape[-1],
@@ -327,6 +329,7 @@ class Upsample(nn.Module):
         rest = x[:, single:]
         whole = LeftContext(2, name="time")(rest)
         channels = x.shape[-1]
+        # Every frame becomes two, from itself and the two before it.
         time_conv = TimeConv(
             2 * channels,
             self.dtype,
@@ -350,6 +353,7 @@ def _conv2d(
     padding: str,
 ) -> Array:
     """[b, p, y, x, c] by [3, 3, c, features], every frame on its own."""
+    # Frames are a batch for the convolution: [b·p, y, x, c].
     b, p = x.shape[:2]
     y = jax.lax.conv_general_dilated(
         x.reshape(b * p, *x.shape[2:]),

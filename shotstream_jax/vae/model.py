@@ -57,6 +57,7 @@ class Decoder(nn.Module):
     def __call__(self, z: Array, first: bool) -> Array:
         """[b, f, h, w, channels] → [b, p, y, x, 3]."""
         x = CausalConv(self.cfg.decoder_dims[0], self.dtype, name="conv_in")(z)
+        # Attention over a frame's pixels is affordable at the latent grid only.
         x = Middle(self.dtype, name="middle")(x)
         # From level to level space doubles, and time where the sizes say so.
         for i, level in enumerate(decoder_levels(self.cfg)):
@@ -111,6 +112,7 @@ class VAE(nn.Module):
         The first piece is one frame, later ones a multiple of T.
         """
         mean, _ = jnp.split(self.posterior(pixels, first), 2, axis=-1)
+        # The log-variances are for training only. Each channel is normalised by its statistics.
         centred = mean - self._channel(self.cfg.mean)
         return centred / self._channel(self.cfg.std)
 

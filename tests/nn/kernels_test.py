@@ -10,7 +10,8 @@ import pytest
 from shotstream_jax.dit.trunk import REMAT
 from shotstream_jax.nn import attention, kernels, splash, tiled
 
-# Largest relative difference (of norms) that rounding explains: the inputs' type rounds weights and results.
+# Largest relative difference (of norms) that rounding explains: the inputs' type rounds weights and
+# results.
 TOLERANCE = {jnp.float32: 2e-6, jnp.bfloat16: 1e-2}
 
 
@@ -70,7 +71,7 @@ def test_keys_beyond_the_length_change_nothing():
 
 @pytest.mark.parametrize("length", [None, (700, 300)])
 def test_splash_agrees(length, monkeypatch):
-    """The TPU kernel, interpreted: queries and keys that fill no whole block, and blocks beyond the length."""
+    """The TPU kernel, interpreted, with padded queries and keys, and blocks beyond the length."""
     monkeypatch.setattr(splash, "_BLOCK", 256)
     keys = jax.random.split(jax.random.key(0), 4)
     shapes = (2, 2, 3, 100, 128), (2, 2, 700, 128), (2, 2, 700, 128), (2, 2, 3, 100, 128)
@@ -117,7 +118,7 @@ def test_a_cache_has_whole_blocks(tokens, slots):
 
 
 def test_a_layer_computed_again_attends_no_second_time():
-    """Scores are made for the output and for the gradient, not a third time: output and L are kept (Trunk.remat)."""
+    """Scores are made for the output and for the gradient only: output and L are kept."""
     q, kv = jnp.ones((1, 2, 3, 4, 8)), jnp.ones((1, 2, 12, 8))
     layer = jax.checkpoint(lambda q: tiled.tiled(q, kv, kv, None), policy=REMAT["dots"])
     program = str(jax.make_jaxpr(jax.grad(lambda q: layer(q).sum()))(q))
