@@ -34,6 +34,7 @@ class Attention(nn.Module):
     dtype: jnp.dtype
 
     def setup(self) -> None:
+        """Four projections, and norms of queries and keys."""
         dim = self.cfg.dim
         self.q = Linear(dim, dtype=self.dtype)
         self.k = Linear(dim, dtype=self.dtype)
@@ -68,6 +69,7 @@ class Block(nn.Module):
     dtype: jnp.dtype
 
     def setup(self) -> None:
+        """Self-attention, cross-attention and MLP, with their norms and modulation."""
         cfg = self.cfg
         # Shift, scale and gate of eq. (1), then of eq. (3): what is learned of them besides the
         # time's.

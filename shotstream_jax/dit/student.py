@@ -84,6 +84,7 @@ class Student(Trunk):
             tokens: Array,
             _: Array,
         ) -> tuple[Array, None]:
+            """One layer: the carry goes in and comes out."""
             q, k, v = block.self_qkv(tokens, e0, rotation)
             # The past of every chunk is in the same pass.
             attended = group_attend(
@@ -142,6 +143,7 @@ class Student(Trunk):
             tokens: Array,
             index: Array,
         ) -> tuple[Array, None]:
+            """One layer: the carry goes in and comes out."""
             q, k, v = block.self_qkv(tokens, e0, rotation)
             # Other chunks are seen as they were committed, a chunk's own frames as they are now.
             attended = group_attend(q, (k, v), past.layer(index), groups)
@@ -189,6 +191,7 @@ class Student(Trunk):
             carry: _PrefillCarry,
             index: Array,
         ) -> tuple[_PrefillCarry, None]:
+            """One layer: the carry goes in and comes out."""
             tokens, frames, texts = carry
             text_kv = block.text_kv(captions)
             q, k, v = block.self_qkv(tokens, e0, rotation)
@@ -197,6 +200,7 @@ class Student(Trunk):
             texts = put_text(texts, index, *text_kv)
 
             def rest(block: Block, tokens: Array) -> Array:
+                """What comes after the layer's keys and values."""
                 return block.finish(
                     tokens,
                     attend(q, k, v),
@@ -280,12 +284,14 @@ class Student(Trunk):
             carry: _ChunkCarry,
             index: Array,
         ) -> tuple[_ChunkCarry, None]:
+            """One layer: the carry goes in and comes out."""
             tokens, frames = carry
             q, k, v = block.self_qkv(tokens, e0, rotation)
             # First into the cache, so that the chunk finds its own keys there.
             frames = put(frames, index, k, v, token)
 
             def rest(block: Block, tokens: Array) -> Array:
+                """What comes after the layer's keys and values."""
                 # The valid prefix holds the context, what is kept of the shot, and the chunk.
                 keys, values = frames.layer(index)
                 attended = attend(q, keys, values, length)

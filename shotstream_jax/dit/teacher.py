@@ -41,6 +41,7 @@ class Teacher(Trunk):
             tokens: Array,
             _: Array,
         ) -> tuple[Array, None]:
+            """One layer: the carry goes in and comes out."""
             q, k, v = block.self_qkv(tokens, e0, rotation)
             # No mask: all queries see all keys.
             attended = attend(q, k, v)

@@ -56,6 +56,7 @@ class Trunk(nn.Module):
     remat: str = "none"
 
     def setup(self) -> None:
+        """Embeddings, the block that all layers share, and the head."""
         cfg = self.cfg
         self.patch_embedding = Linear(cfg.dim, dtype=self.dtype)
         self.text_in = _text_or_time_linear(cfg.dim, self.dtype)

@@ -59,6 +59,7 @@ def quantize_blocks(params: Params, type_name: str) -> Params:
         return params
 
     def rounded(path: tuple[Any, ...], leaf: Array) -> Array | QuantizedKernel:
+        """A kernel in 8 bits, any other parameter as it is."""
         if path[-1].key == "kernel":
             return _round_kernel(leaf, type_name)
         return leaf

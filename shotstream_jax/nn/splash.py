@@ -79,6 +79,7 @@ def splash(
     else:
         # Stories one by one, as each has its own list of blocks.
         def attend_prefix(story: tuple[Array, Array, Array, Array]) -> Array:
+            """q, keys, values and length of one story."""
             q, keys, values, length = story
             return attend_story(
                 q,

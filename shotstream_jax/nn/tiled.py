@@ -56,6 +56,7 @@ def tiled(
         keys: Array,
         values: Array,
     ) -> Array:
+        """Attention to the first `stop` keys."""
         return _in_tiles(
             q,
             keys[:, :, :stop],

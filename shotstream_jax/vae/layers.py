@@ -128,6 +128,7 @@ def _one_frame(tap: int) -> nn.initializers.Initializer:
         shape: tuple[int, ...],
         dtype: jnp.dtype = jnp.float32,
     ) -> Array:
+        """Of shape [3, inputs, outputs], outputs a multiple of inputs."""
         _, inputs, outputs = shape
         copies = jnp.tile(jnp.eye(inputs, dtype=dtype), (1, outputs // inputs))
         return jnp.zeros(shape, dtype).at[tap].set(copies)

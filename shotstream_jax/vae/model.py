@@ -96,6 +96,7 @@ class VAE(nn.Module):
     dtype: jnp.dtype = jnp.float32
 
     def setup(self) -> None:
+        """Encoder and decoder, and the maps to and from the latent's channels."""
         self.encoder = Encoder(self.cfg, self.dtype)
         self.decoder = Decoder(self.cfg, self.dtype)
         self.moments = Pointwise(

@@ -81,7 +81,7 @@ def test_cached_is_whole(name, monkeypatch):
 
 
 def test_repeated_denoising_leaves_no_trace():
-    """A pass overwrites its own slot only: denoising again, or at another t first, changes nothing."""
+    """A pass overwrites its own slot only: what was denoised there before changes nothing."""
     student = Student(DIT, memory=MEMORIES["sinks"])
     x, ids, text = story(1, 4)
     run = passes(student)
