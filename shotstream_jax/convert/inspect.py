@@ -4,10 +4,11 @@ import math
 import pathlib
 from typing import Any
 
-from shotstream_jax.checkpoint import folder as native
+from shotstream_jax.checkpoint.folder import read_config
 from shotstream_jax.convert import public
-from shotstream_jax.convert.checkpoints import find_preset_of, lora_rank
-from shotstream_jax.convert.rules import State
+from shotstream_jax.convert.checkpoints import find_preset_of
+from shotstream_jax.convert.lora import lora_rank
+from shotstream_jax.convert.names import State
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.model import PARTS
 
@@ -35,7 +36,7 @@ def inspect(path: pathlib.Path) -> list[tuple[str, str]]:
 
 
 def _native(folder: pathlib.Path) -> list[tuple[str, str]]:
-    config = native.read_config(folder)
+    config = read_config(folder)
     rows = [("preset", config["sizes"]["name"]), ("format", str(config["format"]))]
     for part in PARTS:
         entry: dict[str, Any] | None = config["parts"].get(part)

@@ -10,7 +10,7 @@ import re
 from typing import Any
 
 from shotstream_jax.convert.files import read_safetensors
-from shotstream_jax.convert.rules import Lazy, State
+from shotstream_jax.convert.names import Lazy, State
 from shotstream_jax.convert.torch_io import read_torch
 from shotstream_jax.core.errors import InputError
 

@@ -1,6 +1,6 @@
 """The tables of the three parts: transformer, autoencoder, text encoder (spec page 5)."""
 
-from shotstream_jax.convert.rules import CONV2D, CONV3D, LINEAR, Table
+from shotstream_jax.convert.names import CONV2D, CONV3D, LINEAR, Table
 from shotstream_jax.dit.config import DiTConfig
 from shotstream_jax.presets import Preset
 from shotstream_jax.text.umt5 import UMT5Config

@@ -23,7 +23,7 @@ from typing import Any, BinaryIO, NamedTuple
 import ml_dtypes
 import numpy as np
 
-from shotstream_jax.convert.rules import Lazy
+from shotstream_jax.convert.names import Lazy
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.files import whole
 

@@ -21,7 +21,7 @@ from absl import logging
 from jax.sharding import Mesh
 
 from shotstream_jax import cli
-from shotstream_jax.checkpoint.load import preset_of
+from shotstream_jax.checkpoint.checkpoint import open_checkpoint
 from shotstream_jax.core.compilation import use_persistent_cache
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.sharding import make_mesh
@@ -85,7 +85,7 @@ def main(argv: Sequence[str]) -> None:
         raise InputError("--workdir is missing: name the run's folder")
     start_processes(args.distributed)
     use_persistent_cache()
-    preset = preset_of(recipe.start.checkpoint)
+    preset = open_checkpoint(recipe.start.checkpoint).preset
     dataset = open_data(recipe, preset)
     mesh = make_mesh(recipe.mesh.lengths())
     stage = make_stage(recipe, preset, mesh, dataset)
@@ -160,7 +160,7 @@ def scores_of(recipe: Recipe, preset: Preset) -> DiTConfig | None:
     """The sizes of a distillation's teacher: those of its student, but for the shot phase."""
     if not isinstance(recipe, DmdRecipe):
         return None
-    teacher = preset_of(recipe.teacher)
+    teacher = open_checkpoint(recipe.teacher).preset
     alike = dataclasses.replace(
         preset, dit=dataclasses.replace(preset.dit, shot_phase=teacher.dit.shot_phase)
     )

@@ -6,7 +6,7 @@ from typing import Any
 
 import jax
 
-from shotstream_jax.checkpoint.load import load_weights
+from shotstream_jax.checkpoint.checkpoint import open_checkpoint
 from shotstream_jax.core.typing import Array
 from shotstream_jax.model import Params
 from shotstream_jax.presets import Preset
@@ -31,7 +31,7 @@ class BaseStage:
     @functools.cached_property
     def _decode(self) -> Any:
         setup = self.setup
-        params = load_weights(self.recipe.start.checkpoint, "vae", mesh=setup.mesh)
+        params = open_checkpoint(self.recipe.start.checkpoint).load_params("vae", mesh=setup.mesh)
 
         def decode(params: Params, z: Array) -> Array:
             return codec.to_uint8(codec.decode(setup.vae, params, z))

@@ -22,8 +22,8 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from shotstream_jax import cli
-from shotstream_jax.checkpoint.arrays import open_array, write_slice
-from shotstream_jax.checkpoint.load import load_weights, preset_of
+from shotstream_jax.checkpoint.arrays import open_array
+from shotstream_jax.checkpoint.checkpoint import open_checkpoint
 from shotstream_jax.core import rng
 from shotstream_jax.core.compilation import use_persistent_cache
 from shotstream_jax.core.errors import InputError
@@ -64,7 +64,7 @@ def main(argv: Sequence[str]) -> None:
         )
     start_processes(args.distributed)
     use_persistent_cache()
-    preset = preset_of(recipe.start.checkpoint)
+    preset = open_checkpoint(recipe.start.checkpoint).preset
     dataset = open_data(recipe, preset)
     # The batch to check is the one that is made at a time.
     run = dataclasses.replace(recipe.run, batch=recipe.pairs.batch, accumulate=1)
@@ -108,7 +108,7 @@ def make_pairs(recipe: OdeRecipe, setup: Setup, dataset: Dataset) -> None:
             first = shard.index[0].indices(cfg.batch)[0]
             for i, pair in enumerate(np.asarray(shard.data, np.float16)):
                 if first + i + batch * cfg.batch < cfg.count:
-                    write_slice(store[int(numbers[first + i])], pair)
+                    store.write(pair, int(numbers[first + i]))
         _wait(f"batch {batch}")
         if jax.process_index() == 0:
             pairs.mark_batch(folder, batch)
@@ -154,7 +154,7 @@ def _conditions(setup: Setup, dataset: Dataset, sample: np.ndarray) -> dict[str,
 
 
 def _teacher(recipe: OdeRecipe, setup: Setup) -> Params:
-    params = load_weights(recipe.start.checkpoint, "dit", mesh=setup.mesh)
+    params = open_checkpoint(recipe.start.checkpoint).load_params("dit", mesh=setup.mesh)
     return jax.jit(lambda p: jax.tree.map(jnp.asarray, compute_params(p, setup.dtype)))(params)
 
 

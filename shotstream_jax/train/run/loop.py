@@ -13,7 +13,7 @@ import numpy as np
 from absl import logging
 from jax.experimental import multihost_utils
 
-from shotstream_jax.checkpoint.load import save_parts
+from shotstream_jax.checkpoint.save import save_parts
 from shotstream_jax.core.devices import device_peak
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.sharding import batch_sharding

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from shotstream_jax.checkpoint.load import load_tokenizer, load_weights
+from shotstream_jax.checkpoint.checkpoint import open_checkpoint
 from shotstream_jax.core.sharding import param_shardings, with_shardings
 from shotstream_jax.data.records import Dataset
 from shotstream_jax.model import PARTS, Params, abstract_params, init_part
@@ -29,7 +29,7 @@ def fresh_state(recipe: Recipe, stage: Stage, dataset: Data) -> tuple[State, Fro
     if "negative_ids" in stage.needs():
         frozen["negative_ids"] = jax.device_put(negative_ids(recipe, setup, dataset), setup.whole)
     if "vae" in stage.needs():
-        frozen["vae"] = load_weights(recipe.start.checkpoint, "vae", mesh=setup.mesh)
+        frozen["vae"] = open_checkpoint(recipe.start.checkpoint).load_params("vae", mesh=setup.mesh)
     return state | jax.tree.map(_zeros, stage.extras()), frozen
 
 
@@ -63,7 +63,7 @@ def negative_text(setup: Setup, dataset: Dataset) -> np.ndarray:
 def negative_ids(recipe: Recipe, setup: Setup, dataset: Dataset) -> np.ndarray:
     """The negative prompt's tokens [1, l]; none at all of an empty one, whose embedding is zeros."""
     prompt, length = dataset.settings.negative_prompt, setup.preset.dit.text_len
-    tokenizer = load_tokenizer(setup.preset, recipe.start.checkpoint)
+    tokenizer = open_checkpoint(recipe.start.checkpoint).tokenizer()
     return (
         tokenize(tokenizer, prompt, length).ids[None]
         if prompt
@@ -74,9 +74,9 @@ def negative_ids(recipe: Recipe, setup: Setup, dataset: Dataset) -> np.ndarray:
 def _weights(recipe: Recipe, setup: Setup, origin: Origin) -> Params:
     """Of a checkpoint, or fresh ones in their place."""
     if origin.checkpoint == "teacher":
-        return load_weights(recipe.teacher, origin.part, mesh=setup.mesh)
+        return open_checkpoint(recipe.teacher).load_params(origin.part, mesh=setup.mesh)
     if not recipe.start.scratch:
-        return load_weights(recipe.start.checkpoint, origin.part, mesh=setup.mesh)
+        return open_checkpoint(recipe.start.checkpoint).load_params(origin.part, mesh=setup.mesh)
     places = param_shardings(setup.mesh, origin.part, abstract_params(setup.preset, origin.part))
     init = functools.partial(init_part, setup.preset, origin.part)
     return jax.jit(

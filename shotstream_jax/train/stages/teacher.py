@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from shotstream_jax.aot.compile import Program
-from shotstream_jax.checkpoint.load import load_tokenizer
+from shotstream_jax.checkpoint.checkpoint import open_checkpoint
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.sharding import batch_sharding
 from shotstream_jax.core.typing import Array, Float, Int, PRNGKey
@@ -92,7 +92,9 @@ class TeacherStage(Supervised):
         preset = self.setup.preset
         if not self._reads:
             return embeddings(preset.dit.text_len)
-        return token_ids(load_tokenizer(preset, self.recipe.start.checkpoint), preset.dit.text_len)
+        return token_ids(
+            open_checkpoint(self.recipe.start.checkpoint).tokenizer(), preset.dit.text_len
+        )
 
     def needs(self) -> tuple[str, ...]:
         return ("negative_ids",) if self._reads else ("negative",)
