@@ -1,6 +1,6 @@
-"""Whole parts in memory from and to public state dicts; the package itself converts them piece by piece."""
+"""Whole parts in memory from and to public state dicts; the package converts them piece by piece."""
 
-from typing import Any
+import pathlib
 
 import flax
 import numpy as np
@@ -19,6 +19,7 @@ from shotstream_jax.convert.tables import lora_table
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.dit.lora import abstract_lora
 from shotstream_jax.model import Params, abstract_params
+from shotstream_jax.presets import Preset
 
 
 def from_public(table: Table, abstract: Params, state: State) -> Params:
@@ -47,7 +48,9 @@ def to_public(table: Table, params: Params) -> dict[str, np.ndarray]:
     return state
 
 
-def read_lora(path: Any, preset: Any, key: str, rank: int) -> Params:
+def read_lora(
+    path: pathlib.Path, preset: Preset, key: str = "generator_lora", *, rank: int
+) -> Params:
     """An adapter tree (dit/lora) from a file with PEFT's names; refuses one of another rank."""
     state = open_lora(path, key)
     found = lora_rank(state)

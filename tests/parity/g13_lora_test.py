@@ -50,7 +50,7 @@ def base(model: str):
 
 
 def adapter(model: str, file: str = FILES[0]):
-    return read_lora(CKPT / file, MODEL, KEYS[model], LORA.rank)
+    return read_lora(CKPT / file, MODEL, KEYS[model], rank=LORA.rank)
 
 
 @jax.jit
