@@ -1,8 +1,7 @@
-"""A model small enough to compile in seconds, with odd sizes so that nothing can lean on the usual ones."""
+"""A model that compiles in seconds; its sizes are odd, so that nothing relies on the usual ones."""
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from shotstream_jax.dit.config import DiTConfig
 from shotstream_jax.memory.window import MemoryConfig
@@ -37,8 +36,8 @@ def tiny_model(preset: Preset | None = None, seed: int = 0) -> Model:
     """A model with random weights, in float32."""
     if preset is None:
         preset = tiny_preset()
-    params = cast(random_params(preset, seed), np.float32)
-    return Model(preset, params, ByteTokenizer(), np.float32, f"random, seed {seed}")
+    params = cast(random_params(preset, seed), jnp.float32)
+    return Model(preset, params, ByteTokenizer(), jnp.float32, f"random, seed {seed}")
 
 
 def cast(params: Params, dtype: jnp.dtype) -> Params:

@@ -1,4 +1,4 @@
-"""Whole parts in memory from and to public state dicts; the package converts them piece by piece."""
+"""Whole parts in memory from and to public state dicts; the package does it piece by piece."""
 
 import pathlib
 
@@ -7,6 +7,7 @@ import numpy as np
 
 from shotstream_jax.convert.lora import lora_rank
 from shotstream_jax.convert.names import (
+    LINEAR,
     State,
     Table,
     check_keys,
@@ -15,8 +16,9 @@ from shotstream_jax.convert.names import (
 )
 from shotstream_jax.convert.public import open_lora
 from shotstream_jax.convert.stored import part_of_state
-from shotstream_jax.convert.tables import lora_table
+from shotstream_jax.convert.tables import dit_table
 from shotstream_jax.core.errors import InputError
+from shotstream_jax.dit.config import DiTConfig
 from shotstream_jax.dit.lora import abstract_lora
 from shotstream_jax.model import Params, abstract_params
 from shotstream_jax.presets import Preset
@@ -59,3 +61,18 @@ def read_lora(
     named = {f"base_model.model.{name}": array for name, array in state.items()}
     abstract = abstract_lora(abstract_params(preset, "dit"), rank)
     return from_public(lora_table(preset.dit, rank), abstract, named)
+
+
+def lora_table(cfg: DiTConfig, rank: int) -> Table:
+    """An adapter on every Linear of the blocks, with PEFT's names."""
+    table = Table()
+    for entry in dit_table(cfg).entries:
+        if entry.path[0] != "blocks" or entry.path[-1] != "kernel":
+            continue
+        outputs, inputs = entry.shape
+        name = "base_model.model." + entry.public.removesuffix(".weight")
+        path = "/".join(entry.path[:-1])
+        linear = table.under(name, path, entry.layer)
+        linear.add("lora_A.weight", (rank, inputs), "a", LINEAR)
+        linear.add("lora_B.weight", (outputs, rank), "b", LINEAR)
+    return table

@@ -1,10 +1,12 @@
 """Stored arrays: one zarr array each in a folder, or many in one `.safetensors` file.
 
-Both kinds are read through one interface, `StoredArray`, which knows an array's shape and type and reads a slice of it
-without the rest. So each device reads only its own slice of a sharded parameter.
+Both kinds are read through one interface, `StoredArray`, which knows an array's shape and type and
+reads a slice of it without the rest. So each device reads only its own slice of a sharded
+parameter.
 
-Zarr arrays lie in chunks of at most 64 MB with checksums, and two layers of a stacked parameter never share a chunk, so
-a converter can write layer by layer. A `.safetensors` file is one file for a whole part of a model and has no checksums.
+Zarr arrays lie in chunks of at most 64 MB with checksums, and two layers of a stacked parameter
+never share a chunk, so a converter can write layer by layer. A `.safetensors` file is one file for
+a whole part of a model and has no checksums.
 """
 
 import dataclasses
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
 Index = int | slice | tuple[int | slice, ...] | EllipsisType
 
 _CHUNK_BYTES = 64 * 2**20
+
+# The floats of the .safetensors format; other types are not weights.
 _TYPES = {
     "F32": np.dtype(np.float32),
     "BF16": np.dtype(ml_dtypes.bfloat16),
@@ -40,7 +44,7 @@ _TYPES = {
 _TYPE_NAMES = {dtype: name for name, dtype in _TYPES.items()}
 
 
-class Layout(NamedTuple):
+class ArraySpec(NamedTuple):
     """The shape and type of an array that is not there yet."""
 
     shape: tuple[int, ...]
@@ -69,13 +73,16 @@ def place_array(
 ) -> jax.Array:
     """A stored array on its devices, in another type.
 
-    Each device's slice is read and converted by itself. Without a sharding the first device gets the array.
+    Each device's slice is read and converted by itself. Without a sharding the first device gets
+    the array.
     """
     if sharding is None:
         sharding = SingleDeviceSharding(jax.devices()[0])
 
-    def read_piece(index: Index) -> np.ndarray:
-        return stored.read(index).astype(dtype, copy=False)
+    def read_piece(index: tuple[slice, ...] | None) -> np.ndarray:
+        """One device's slice, in the type that it gets there."""
+        piece = stored.read(... if index is None else index)
+        return piece.astype(dtype, copy=False)
 
     return jax.make_array_from_callback(stored.shape, sharding, read_piece)
 
@@ -87,6 +94,7 @@ def place_array(
 class ZarrArray(StoredArray):
     """A zarr array; it can be written in slices too."""
 
+    place: pathlib.Path
     store: "ts.TensorStore"
 
     def read(self, index: Index = ...) -> np.ndarray:
@@ -95,7 +103,7 @@ class ZarrArray(StoredArray):
             return np.asarray(self.store[index].read().result())
         except ValueError as error:
             raise InputError(
-                f"{self.store.kvstore.path} is damaged: convert it again ({_short(error)})"
+                f"{self.place} is damaged: convert it again ({_short(error)})"
             ) from None
 
     def write(self, array: np.ndarray, index: Index = ...) -> None:
@@ -115,17 +123,29 @@ def create_array(
     """
     import tensorstore as ts
 
+    # What the new array's zarr.json says: its chunks, and how they are encoded.
     grid = {"chunk_shape": chunk_shape(shape, dtype.itemsize, stacked)}
+    # Values as they are in memory, and a checksum after each chunk.
+    codecs = [
+        {"name": "bytes", "configuration": {"endian": "little"}},
+        {"name": "crc32c"},
+    ]
     metadata = {
         "chunk_grid": {"name": "regular", "configuration": grid},
-        "codecs": [{"name": "bytes", "configuration": {"endian": "little"}}, {"name": "crc32c"}],
+        "codecs": codecs,
     }
     spec = _zarr_spec(folder, name) | {"metadata": metadata}
     try:
-        store = ts.open(spec, create=True, shape=tuple(shape), dtype=ts.dtype(dtype)).result()
+        opening = ts.open(
+            spec,
+            create=True,
+            shape=tuple(shape),
+            dtype=ts.dtype(dtype),
+        )
+        store = opening.result()
     except ValueError as error:
         raise OSError(errno.EIO, _short(error)) from None
-    return ZarrArray(tuple(shape), dtype, store)
+    return ZarrArray(tuple(shape), dtype, folder / name, store)
 
 
 def open_array(folder: pathlib.Path, name: str) -> ZarrArray:
@@ -138,41 +158,53 @@ def open_array(folder: pathlib.Path, name: str) -> ZarrArray:
         raise InputError(
             f"{folder} lacks {name}, or it is damaged: convert it again ({_short(error)})"
         ) from None
+    # numpy's bfloat16 is that of ml_dtypes, which tensorstore does not name.
     if store.dtype.name == "bfloat16":
         dtype = np.dtype(ml_dtypes.bfloat16)
     else:
         dtype = np.dtype(store.dtype.numpy_dtype)
-    return ZarrArray(tuple(store.shape), dtype, store)
+    return ZarrArray(tuple(store.shape), dtype, folder / name, store)
 
 
 def chunk_shape(shape: Sequence[int], itemsize: int, stacked: bool) -> list[int]:
-    """Chunks of whole rows, as many leading entries as fit in 64 MB; a stacked layer has chunks of its own."""
+    """Chunks of whole rows, of as many leading entries as fit in 64 MB.
+
+    stacked: the first axis counts layers, each of which has chunks of its own.
+    """
+    # Starts as one chunk for all, or for one layer.
     chunk = list(shape)
+    first_axis = 0
     if stacked:
         chunk[0] = 1
-    for axis in range(int(stacked), len(chunk)):
+        first_axis = 1
+    # From the first axis on, each is cut into lengths of 1 until what is left fits.
+    for axis in range(first_axis, len(chunk)):
         # Bytes of one entry along this axis, and how many such entries fit in a chunk.
-        entry_bytes = int(np.prod(chunk)) // max(chunk[axis], 1) * itemsize
+        entry_size = int(np.prod(chunk)) // max(chunk[axis], 1)
+        entry_bytes = entry_size * itemsize
         fitting = max(1, _CHUNK_BYTES // max(entry_bytes, 1))
         # Chunks of equal length, since a short last chunk would be padded on disk.
         chunk_count = max(math.ceil(chunk[axis] / fitting), 1)
         chunk[axis] = math.ceil(chunk[axis] / chunk_count)
         if chunk[axis] > 1:
             break
+    # An empty axis still needs a chunk of length 1.
     return [max(length, 1) for length in chunk]
 
 
 def _zarr_spec(folder: pathlib.Path, name: str) -> dict[str, Any]:
     """A missing chunk is an error rather than zeros, so chunks of zeros are stored as well."""
+    place = folder.absolute() / name
     return {
         "driver": "zarr3",
-        "kvstore": {"driver": "file", "path": str(folder.absolute() / name)},
+        "kvstore": {"driver": "file", "path": str(place)},
         "fill_missing_data_reads": False,
         "store_data_equal_to_fill_value": True,
     }
 
 
 def _short(error: ValueError) -> str:
+    """The end of tensorstore's long message, on one line."""
     return " ".join(str(error).split())[-160:]
 
 
@@ -183,7 +215,8 @@ def _short(error: ValueError) -> str:
 class FileArray(StoredArray):
     """An array in a `.safetensors` file.
 
-    The file is mapped anew for each read: a mapping that stays open would keep every page it has touched in memory.
+    The file is mapped anew for each read: a mapping that stays open would keep every page that it
+    has touched in memory.
     """
 
     file: pathlib.Path
@@ -193,6 +226,7 @@ class FileArray(StoredArray):
         """The array, or a slice of it, in memory. Raises InputError if it is damaged."""
         try:
             with safetensors.safe_open(self.file, framework="numpy") as opened:
+                # Slices cannot be taken of an empty array, but it can be read as a whole.
                 if index is ...:
                     return opened.get_tensor(self.name)
                 return opened.get_slice(self.name)[index]
@@ -210,6 +244,7 @@ def open_file_arrays(path: pathlib.Path) -> dict[str, FileArray]:
     try:
         with safetensors.safe_open(path, framework="numpy") as opened:
             for name in opened.keys():
+                # Only the header is read here.
                 header = opened.get_slice(name)
                 type_name = header.get_dtype()
                 if type_name not in _TYPES:
@@ -235,49 +270,64 @@ def _unreadable(path: pathlib.Path, error: Exception) -> InputError:
 class FileWriter:
     """Writes a `.safetensors` file in slices, in any order. Use it in a `with` statement.
 
-    The format: the header's length (8 bytes, little-endian), the header as JSON, the arrays' bytes one after another.
+    The format: the header's length (8 bytes, little-endian), the header as JSON, the arrays' bytes
+    one after another.
     """
 
-    def __init__(self, path: pathlib.Path, layouts: Mapping[str, Layout]):
-        """Writes the header. Raises InputError for a type that the format does not have here, OSError."""
-        unknown = [f"{name} {a.dtype}" for name, a in layouts.items() if a.dtype not in _TYPE_NAMES]
+    def __init__(self, path: pathlib.Path, specs: Mapping[str, ArraySpec]):
+        """Writes the header.
+
+        Raises InputError for a type that is not a float, and OSError if the file cannot be written.
+        """
+        # Checked before the file is made.
+        unknown = []
+        for name, spec in specs.items():
+            if spec.dtype not in _TYPE_NAMES:
+                unknown.append(f"{name} {spec.dtype}")
         if unknown:
             raise InputError(
                 f"{path} can hold {', '.join(_TYPES)} only, not {', '.join(unknown[:10])}"
             )
-        self._layouts = layouts
-        self._starts: dict[str, int] = {}  # each array's first byte after the header
+        self._specs = specs
         self._written = 0
+
+        # Where each array's bytes lie, counted from the end of the header.
+        self._starts: dict[str, int] = {}
         header = {}
         end = 0
-        for name, layout in layouts.items():
+        for name, spec in specs.items():
             start = end
-            end = start + layout.nbytes
+            end = start + spec.nbytes
             self._starts[name] = start
             header[name] = {
-                "dtype": _TYPE_NAMES[layout.dtype],
-                "shape": list(layout.shape),
+                "dtype": _TYPE_NAMES[spec.dtype],
+                "shape": list(spec.shape),
                 "data_offsets": [start, end],
             }
         self._total = end
+
+        # The header needs all places, so it is written as soon as they are known.
         text = json.dumps(header).encode()
-        text += b" " * (-len(text) % 8)  # so that the arrays start at a multiple of 8
+        # Padded with blanks, so that the arrays start at a multiple of 8.
+        text += b" " * (-len(text) % 8)
         self._data_start = 8 + len(text)
         self._file: BinaryIO = path.open("wb")
         self._file.write(struct.pack("<Q", len(text)) + text)
 
     def write(self, name: str, array: np.ndarray, layer: int | None = None) -> None:
         """Writes an array, or one layer of a stacked array. Raises OSError."""
-        layout = self._layouts[name]
-        shape = layout.shape if layer is None else layout.shape[1:]
-        if array.shape != shape or array.dtype != layout.dtype:
-            raise ValueError(f"{name} is {array.dtype}{array.shape} for {layout.dtype}{shape}")
+        spec = self._specs[name]
+        shape = spec.shape if layer is None else spec.shape[1:]
+        if array.shape != shape or array.dtype != spec.dtype:
+            raise ValueError(f"{name} is {array.dtype}{array.shape} for {spec.dtype}{shape}")
+        # Layers lie one after another, since they are the first axis.
         offset = self._data_start + self._starts[name]
         if layer is not None:
             offset += layer * array.nbytes
         self._file.seek(offset)
+        # As plain bytes, since bfloat16 has no buffer format of its own.
         flat = np.ascontiguousarray(array).reshape(-1)
-        self._file.write(memoryview(flat.view(np.uint8)))
+        self._file.write(flat.view(np.uint8).data)
         self._written += array.nbytes
 
     def __enter__(self) -> "FileWriter":

@@ -1,10 +1,12 @@
 """The checkpoint folder: the stored parts, config.json, and the tokeniser.
 
-    config.json            format version, sizes, and for each part its types, its source file and that file's SHA-256
-    dit/ vae/ text/        the parts (checkpoint/parts); or dit.safetensors vae.safetensors text.safetensors
-    tokenizer.json         if the text encoder has a vocabulary of its own
+    config.json        format version, sizes, and for each part its types, its source file and
+                       that file's SHA-256
+    dit/ vae/ text/    the parts (checkpoint/parts); or dit.safetensors and so on
+    tokenizer.json     if the text encoder has a vocabulary of its own
 
-config.json is written last, and the folder gets its name only then: a folder that exists is complete.
+config.json is written last, and the folder gets its name only then: a folder that exists is
+complete.
 """
 
 import dataclasses
@@ -23,26 +25,33 @@ FORMAT_VERSION = 1
 
 
 def check_new(folder: pathlib.Path, nbytes: int = 0) -> None:
-    """Raises InputError if a folder exists already, or if its disk cannot hold so many bytes."""
+    """Checks that a folder can be made.
+
+    Raises InputError if it exists already, or if its disk does not have `nbytes` free.
+    """
     if folder.exists():
         raise InputError(f"{folder} exists already: name a new folder, or remove it")
+    # The disk is that of the nearest folder that exists.
     parent = folder.absolute().parent
     while not parent.exists():
         parent = parent.parent
     free = shutil.disk_usage(parent).free
     if free < nbytes:
+        free_gb = free / 2**30
+        needed_gb = nbytes / 2**30
         raise InputError(
-            f"{parent} has {free / 2**30:.2f} GB free, {folder.name} needs {nbytes / 2**30:.2f} GB"
+            f"{parent} has {free_gb:.2f} GB free, {folder.name} needs {needed_gb:.2f} GB"
         )
 
 
 def start_folder(folder: pathlib.Path) -> pathlib.Path:
     """An empty folder to write to; `finish_folder` gives it its final name.
 
-    What an interrupted run left there is removed. Raises InputError if it cannot be made.
+    Raises InputError if it cannot be made.
     """
     check_new(folder)
     partial = folder.with_name(folder.name + ".partial")
+    # Of an interrupted run.
     shutil.rmtree(partial, ignore_errors=True)
     try:
         partial.mkdir(parents=True)
@@ -66,7 +75,8 @@ def finish_folder(
         "sizes": dataclasses.asdict(preset),
         "parts": parts,
     }
-    (partial / "config.json").write_text(json.dumps(config, indent=1) + "\n")
+    text = json.dumps(config, indent=1) + "\n"
+    (partial / "config.json").write_text(text)
     partial.replace(folder)
 
 
@@ -85,7 +95,10 @@ def file_hash(path: pathlib.Path) -> str:
 
 
 def read_config(folder: pathlib.Path) -> dict[str, Any]:
-    """The content of config.json. Raises InputError if the folder is not a checkpoint of this version."""
+    """The content of config.json.
+
+    Raises InputError if the folder is not a checkpoint, or one of another format version.
+    """
     path = folder / "config.json"
     try:
         config = json.loads(path.read_text("utf-8"))

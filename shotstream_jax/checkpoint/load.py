@@ -10,7 +10,7 @@ from shotstream_jax.checkpoint.checkpoint import Checkpoint, open_checkpoint
 from shotstream_jax.core.compilation import use_persistent_cache
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.sharding import param_shardings
-from shotstream_jax.model import PARTS, Model
+from shotstream_jax.model import PARTS, Model, Params
 from shotstream_jax.nn.quantize import check_quantize, quantize_blocks
 
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
@@ -23,35 +23,42 @@ def load(
     vae_device: jax.Device | None = None,
     quantize: str = "none",
 ) -> Model:
-    """A model from a checkpoint folder, or by a shipped model's name ("tiny"; "tiny-teacher" is for training).
+    """A model from a checkpoint folder, or by a shipped model's name.
 
-    dtype: the type of its matmuls. mesh: where the parameters go, by the rules of core/sharding (`part_mesh` makes
-    one); each device reads its own slices only, and the stream runs on all of them. vae_device: the autoencoder's own,
-    so that it decodes while the next chunk is made; without it the autoencoder is where the rest is. quantize: none,
-    int8 or fp8, for the Linears of the transformer's blocks (nn/quantize); their weights are kept in 8 bits.
-    Raises InputError if there is no such checkpoint, a part is missing, or an option is not known.
+    checkpoint: a folder, "tiny", "tiny-teacher" (for training), or what `open_checkpoint` gives.
+    dtype: the type of its matmuls. mesh: where the parameters go, by the rules of core/sharding
+    (`part_mesh` makes one); each device reads its own slices only, and the stream runs on all of
+    them. vae_device: the autoencoder's own, so that it decodes while the next chunk is made;
+    without it the autoencoder is where the rest is. quantize: none, int8 or fp8, for the Linears of
+    the transformer's blocks (nn/quantize); their weights are kept in 8 bits. Raises InputError if
+    there is no such checkpoint, a part is missing, or an option is not known.
     """
     use_persistent_cache()
+    # Whatever can be refused is refused before any weights are read.
     if dtype not in DTYPES:
         raise InputError(f"dtype {dtype!r} is not known; choose one of {', '.join(DTYPES)}")
     device = mesh.devices.flat[0] if mesh else jax.devices()[0]
     check_quantize(quantize, device)
     opened = open_checkpoint(checkpoint)
     if opened.missing:
-        raise InputError(
-            f"{opened.name} lacks {', '.join(opened.missing)}: import it with all three parts to stream"
-        )
+        missing = ", ".join(opened.missing)
+        raise InputError(f"{opened.name} lacks {missing}: import it with all three parts to stream")
     tokenizer = opened.tokenizer()
 
-    params = {part: opened.load_params(part, DTYPES[dtype], mesh) for part in PARTS}
+    # Each part goes straight to where it is used, in the types that it is used in.
+    params: Params = {}
+    for part in PARTS:
+        params[part] = opened.load_params(part, DTYPES[dtype], mesh)
     params["dit"] = quantize_blocks(params["dit"], quantize)
     if mesh:
-        # The weights in 8 bits and their scales have places of their own.
+        # Quantized weights and their scales have places of their own.
         for part, tree in params.items():
             params[part] = jax.device_put(tree, param_shardings(mesh, part, tree))
+    # The autoencoder can have a device of its own.
     if vae_device:
         params["vae"] = jax.device_put(params["vae"], vae_device)
 
+    # For people: what the reports of a stream name as the model.
     origin = opened.name
     if quantize != "none":
         origin += f"; the transformer's blocks in {quantize}"

@@ -16,16 +16,17 @@ from shotstream_jax.text.tokenizer import FileTokenizer, Tokenizer
 
 
 def save(model: Model, folder: str | pathlib.Path, storage: str = "folder") -> None:
-    """Writes a checkpoint folder that `load` accepts; it has its name only when it is whole.
+    """Writes a checkpoint folder that `load` accepts. It gets its name only when it is complete.
 
-    storage: "folder" or "file" (checkpoint/parts). Raises InputError if the folder exists, or if the weights are
-    quantized.
+    storage: "folder" or "file" (checkpoint/parts). Raises InputError if the folder exists, or if
+    the weights are quantized.
     """
     folder = pathlib.Path(folder)
     if is_quantized(model.params["dit"]):
         raise InputError(
             "the model's weights are rounded to 8 bits: load it with quantize='none' to save it"
         )
+    # All is written under another name, which finish_folder changes.
     partial = start_folder(folder)
     entries = {}
     for part in PARTS:
@@ -40,15 +41,18 @@ def save_parts(
     checkpoint: str | pathlib.Path | Checkpoint,
     folder: pathlib.Path,
 ) -> None:
-    """Writes a checkpoint folder with the trained parts, and the other parts of the checkpoint that they started from.
+    """Writes a checkpoint folder with trained parts and the other parts of their start.
 
-    trained: numpy arrays, e.g. {"dit": …}. preset: the sizes to write; the shapes of all parameters are those of the
-    checkpoint. An older folder of this name is replaced as a whole.
+    checkpoint: the one that the training started from. trained: numpy arrays, e.g. {"dit": …}.
+    preset: the sizes to write; the shapes of all parameters are those of the checkpoint. An older
+    folder of this name is replaced as a whole.
     """
     start = open_checkpoint(checkpoint)
+    # The new folder is complete before the old one is removed.
     new = folder.with_name(folder.name + ".new")
     shutil.rmtree(new, ignore_errors=True)
     partial = start_folder(new)
+    # Trained parts are written; the others are taken over as they are stored.
     entries: dict[str, Any] = {}
     for part in PARTS:
         if part in trained:
@@ -67,7 +71,7 @@ def _write_tree(folder: pathlib.Path, name: str, params: Params, storage: str) -
     part = part_of_tree(params)
 
     def no_progress(_: int) -> None:
-        pass
+        """A tree in memory is written without a progress bar."""
 
     write_part(folder, name, part, storage, no_progress)
     return part_entry(part)
@@ -85,7 +89,8 @@ def _copy_part(part: StoredPart, folder: pathlib.Path) -> None:
 def _link(source: str, target: str) -> None:
     try:
         os.link(source, target)
-    except OSError:  # another disk
+    except OSError:
+        # Another disk, or one without hard links.
         shutil.copy2(source, target)
 
 

@@ -1,13 +1,15 @@
 """Public checkpoints into JAX and back, one tensor at a time.
 
-  python -m shotstream_jax.convert import --wan Wan2.1-T2V-1.3B --shotstream shotstream_merged.pt --out ckpt/shotstream
+  python -m shotstream_jax.convert import --wan Wan2.1-T2V-1.3B --out ckpt/wan
+  python -m shotstream_jax.convert import --shotstream shotstream_merged.pt --out ckpt/shotstream
   python -m shotstream_jax.convert inspect ckpt/shotstream
   python -m shotstream_jax.convert export ckpt/shotstream --part dit --out shotstream.pt
-  python -m shotstream_jax.convert copy out/tiny/dmd_inter/model --dtype float16 --storage file --out ckpt/tiny
+  python -m shotstream_jax.convert copy ckpt/shotstream --dtype same --storage file --out ckpt/files
   python -m shotstream_jax.convert merge-lora base.pt --lora lora.pt --alpha 256 --out merged.pt
 
-`import` reads .safetensors (also sharded, by its index), .pt and .pth files, without PyTorch, and the …-Diffusers
-layout. Nothing in a file is ever executed. An interrupted import or export leaves nothing under the final name.
+`import` reads .safetensors (also sharded, by its index), .pt and .pth files, without PyTorch, and
+the …-Diffusers layout. Nothing in a file is ever executed. An interrupted import or export leaves
+nothing under the final name.
 """
 
 import argparse
@@ -123,7 +125,7 @@ def _add_export(commands: Any) -> None:
 def _add_copy(commands: Any) -> None:
     c = commands.add_parser(
         "copy",
-        help="a checkpoint folder → another one, in fewer bits, fewer files or with some parts only",
+        help="a checkpoint folder → another one: fewer bits, fewer files or some parts only",
     )
     c.set_defaults(run=run_copy)
     c.add_argument("checkpoint", type=pathlib.Path, metavar="DIR")
@@ -179,6 +181,7 @@ def _add_out(command: argparse.ArgumentParser, metavar: str, help: str | None = 
 
 
 def main(argv: Sequence[str]) -> None:
+    """Runs one command."""
     args = parser().parse_args(argv)
     args.run(args)
 
@@ -199,7 +202,7 @@ def run_import(args: argparse.Namespace) -> None:
 
 
 def _import_sources(args: argparse.Namespace) -> dict[str, pathlib.Path]:
-    """Each part's file, in the order of PARTS; a file named by itself goes before the Wan folder's."""
+    """Each part's file, in the order of PARTS; a file named alone goes before the Wan folder's."""
     if args.wan and not args.wan.is_dir():
         raise InputError(f"there is no Wan folder {args.wan}")
     named = {"dit": args.shotstream, "vae": args.vae, "text": args.text_encoder}
@@ -231,6 +234,7 @@ def _first_file(folder: pathlib.Path | None, names: Sequence[str]) -> pathlib.Pa
 
 def run_export(args: argparse.Namespace) -> None:
     """A part of a checkpoint folder → a public file."""
+    # Options that do not go together are refused before anything is opened.
     if args.part != "dit" and (args.lora or args.key):
         raise InputError(f"--lora and --key go with --part dit, not {args.part}")
     if args.key and args.out.suffix == ".safetensors":
@@ -239,6 +243,7 @@ def run_export(args: argparse.Namespace) -> None:
         )
     if args.alpha and not args.lora:
         raise InputError("--alpha goes with --lora")
+    # Nothing is read until it is written.
     state = checkpoints.open_public_part(args.checkpoint, args.part)
     if args.lora:
         state = merge_lora(state, public.open_lora(args.lora), args.alpha)
@@ -261,7 +266,8 @@ def run_copy(args: argparse.Namespace) -> None:
 
 
 def run_merge(args: argparse.Namespace) -> None:
-    """A public transformer file + an adapter → the same file; its other entries stay as they are."""
+    """A public transformer file + an adapter → the same file, whose other entries stay."""
+    # The transformer is either wrapped (a training file) or the file itself.
     content = public.open_file(args.base)
     lora = public.open_lora(args.lora, args.lora_key)
     if public.is_state(content.get(args.key)):
@@ -273,6 +279,7 @@ def run_merge(args: argparse.Namespace) -> None:
         content = content | {"": merge_lora(plain, lora, args.alpha, args.rank)}
     else:
         raise InputError(f"{args.base} holds no {args.key}: it has {', '.join(map(repr, content))}")
+    # The bar counts all weights, those that are only copied too.
     total = 0
     for value in content.values():
         if public.is_state(value):

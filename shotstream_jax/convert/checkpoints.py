@@ -1,4 +1,4 @@
-"""Public files → a checkpoint folder, a folder → another folder, and a part of a folder → a public file.
+"""Between public files and checkpoint folders, and from a folder to another one.
 
 Everything is checked before anything is written, and weights are read one array at a time.
 """
@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from shotstream_jax.checkpoint.arrays import Layout, StoredArray
+from shotstream_jax.checkpoint.arrays import ArraySpec, StoredArray
 from shotstream_jax.checkpoint.checkpoint import Checkpoint, open_checkpoint
 from shotstream_jax.checkpoint.folder import check_new, finish_folder, part_entry, start_folder
 from shotstream_jax.checkpoint.parts import (
@@ -36,9 +36,10 @@ from shotstream_jax.presets import PRESETS, Preset
 def find_preset_of(states: Mapping[str, State]) -> Preset:
     """The first preset that all parts fit.
 
-    states: part → state dict. Raises InputError if none fits; it names the nearest preset and the first key that
-    differs.
+    states: part → state dict. Raises InputError if none fits; it names the nearest preset and the
+    first key that differs.
     """
+    # The preset with the fewest differences is named if none fits.
     nearest = ""
     nearest_differences: list[str] = []
     for preset in PRESETS.values():
@@ -58,11 +59,14 @@ def find_preset_of(states: Mapping[str, State]) -> Preset:
 
 def _differences(preset: Preset, part: str, state: State) -> list[str]:
     """Every key whose shape is not the preset's, as `key (found for expected)`."""
+    # In the table's order, then what the table does not have.
     shapes = part_table(preset, part).shapes()
     unexpected = [key for key in state if key not in shapes]
     differences = []
     for key in [*shapes, *unexpected]:
-        found = tuple(state[key].shape) if key in state else None
+        found = None
+        if key in state:
+            found = tuple(state[key].shape)
         expected = shapes.get(key)
         if found != expected:
             differences.append(f"{key} ({_show(found)} for {_show(expected)})")
@@ -70,12 +74,14 @@ def _differences(preset: Preset, part: str, state: State) -> list[str]:
 
 
 def _show(shape: tuple[int, ...] | None) -> str:
-    return "nothing" if shape is None else str(list(shape))
+    if shape is None:
+        return "nothing"
+    return str(list(shape))
 
 
 @dataclasses.dataclass(frozen=True)
 class FolderPlan:
-    """A checkpoint folder that can be written: all is checked, and only the disk can still refuse it."""
+    """A checkpoint folder to be written. All is checked: only the disk can still refuse it."""
 
     preset: Preset
     parts: dict[str, PartToWrite]
@@ -98,14 +104,16 @@ def prepare_import(
 ) -> FolderPlan:
     """Opens and checks the public files of some parts; reads no weights and writes nothing.
 
-    sources: part → public file. preset: refuse anything else (default: the one that the files match). key: which
-    transformer of a training file. Raises InputError if a file does not fit, or if `out` exists or has no space.
+    sources: part → public file. preset: refuse anything else (default: the one that the files
+    match). key: which transformer of a training file. Raises InputError if a file does not fit, or
+    if `out` exists or has no space.
     """
     if tokenizer and not tokenizer.is_file():
         raise InputError(f"there is no tokeniser {tokenizer}")
     states = _open_sources(sources, key)
     if preset is None:
         preset = find_preset_of(states)
+    # Every part must have exactly the preset's keys and shapes.
     parts = {}
     for part, state in states.items():
         table = part_table(preset, part)
@@ -137,35 +145,44 @@ def prepare_copy(
     parts: Sequence[str],
     shot_phase: float | None = None,
 ) -> FolderPlan:
-    """Parts of a checkpoint, in another type or with another shot phase in its sizes.
+    """Plans a copy of parts of a checkpoint, in another type or with another shot phase.
 
     dtype: None keeps the types. Raises InputError as `prepare_import` does.
     """
-    copied = {part: _cast_part(checkpoint.stored_arrays(part), dtype) for part in parts}
+    copied = {}
+    for part in parts:
+        copied[part] = _cast_part(checkpoint.stored_arrays(part), dtype)
     preset = checkpoint.preset
     if shot_phase is not None:
         dit = dataclasses.replace(preset.dit, shot_phase=shot_phase)
         preset = dataclasses.replace(preset, dit=dit)
-    tokenizer = checkpoint.vocabulary if checkpoint.vocabulary.is_file() else None
+    tokenizer = None
+    if checkpoint.vocabulary.is_file():
+        tokenizer = checkpoint.vocabulary
     plan = FolderPlan(preset, copied, out, tokenizer)
     check_new(out, plan.nbytes)
     return plan
 
 
 def _cast_part(arrays: Mapping[ParamPath, StoredArray], dtype: np.dtype | None) -> PartToWrite:
-    """A stored part in another type, layer by layer."""
-    layouts = {path: Layout(stored.shape, dtype or stored.dtype) for path, stored in arrays.items()}
+    """A stored part in another type (None: in its own)."""
+    specs = {}
+    for path, stored in arrays.items():
+        specs[path] = ArraySpec(stored.shape, dtype or stored.dtype)
 
     def pieces() -> Iterator[Piece]:
+        """Each parameter, or each layer of a stacked one, read when it is its turn."""
         for path, stored in arrays.items():
-            target = layouts[path].dtype
+            target = specs[path].dtype
             if not is_stacked(path):
-                yield Piece(path, None, stored.read().astype(target, copy=False))
+                array = stored.read()
+                yield Piece(path, None, array.astype(target, copy=False))
                 continue
             for layer in range(stored.shape[0]):
-                yield Piece(path, layer, stored.read(layer).astype(target, copy=False))
+                array = stored.read(layer)
+                yield Piece(path, layer, array.astype(target, copy=False))
 
-    return PartToWrite(layouts, pieces)
+    return PartToWrite(specs, pieces)
 
 
 def write_folder(plan: FolderPlan, progress: Progress, storage: str = "folder") -> None:
@@ -174,6 +191,7 @@ def write_folder(plan: FolderPlan, progress: Progress, storage: str = "folder") 
     storage: of its parts (checkpoint/parts). Raises InputError if the disk refuses it.
     """
     partial = start_folder(plan.out)
+    # What fails on the way leaves nothing behind; an interrupted run leaves NAME.partial.
     try:
         entries = {}
         for name, part in plan.parts.items():
@@ -204,9 +222,10 @@ def export_part(
     key: str = "generator",
     progress: Progress = lambda _: None,
 ) -> None:
-    """A part → a public file: `.safetensors`, or `.pt`/`.pth`, where a transformer is wrapped as in training files.
+    """A part → a public file: `.safetensors`, `.pt` or `.pth`.
 
-    Raises InputError if the file cannot be written.
+    key: the name under which a `.pt` file has a transformer, as training files do. Raises
+    InputError if the file cannot be written.
     """
     if part == "dit" and out.suffix != ".safetensors":
         write_public(public.wrapped(state, key), out, progress)
@@ -217,7 +236,8 @@ def export_part(
 def write_public(content: Mapping[str, Any], out: pathlib.Path, progress: Progress) -> None:
     """Writes what `public.open_file` reads: the file's own tensors are under "".
 
-    Raises InputError if the file's kind is not known or cannot hold the content, or if the disk refuses it.
+    Raises InputError if the file's kind is not known or cannot hold the content, or if the disk
+    refuses it.
     """
     if out.suffix not in (".safetensors", ".pt", ".pth"):
         raise InputError(f"cannot write {out}: name a .safetensors, .pt or .pth file")

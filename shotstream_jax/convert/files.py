@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from shotstream_jax.checkpoint.arrays import FileWriter, Layout, open_file_arrays
+from shotstream_jax.checkpoint.arrays import ArraySpec, FileWriter, open_file_arrays
 from shotstream_jax.convert.names import Lazy, State
 from shotstream_jax.core.files import whole
 
@@ -24,14 +24,16 @@ def read_safetensors(path: str | pathlib.Path) -> State:
 def write_safetensors(
     state: State, path: str | pathlib.Path, progress: Callable[[int], object]
 ) -> None:
-    """Writes a state dict, one array in memory at a time; the file has its final name only when it is whole.
+    """Writes a state dict, one array in memory at a time.
 
-    progress: called with the number of bytes just written. Raises InputError for other types than floats, OSError.
+    The file has its final name only when it is whole. progress: called with the number of bytes
+    just written. Raises InputError for types other than floats, and OSError.
     """
-    layouts = {}
+    specs = {}
     for name, array in state.items():
-        layouts[name] = Layout(tuple(array.shape), np.dtype(array.dtype))
-    with whole(pathlib.Path(path)) as partial, FileWriter(partial, layouts) as file:
+        specs[name] = ArraySpec(tuple(array.shape), np.dtype(array.dtype))
+    with whole(pathlib.Path(path)) as partial, FileWriter(partial, specs) as file:
+        # Lazy arrays are read here, one after another.
         for name, lazy in state.items():
             array = np.asarray(lazy)
             file.write(name, array)

@@ -21,15 +21,19 @@ def lora_rank(lora: State) -> int:
 def merge_lora(
     state: State, lora: State, alpha: float | None = None, rank: int | None = None
 ) -> State:
-    """A transformer with an adapter added: W + (alpha/rank)·B·A, computed in float32, in W's own type.
+    """A transformer with an adapter added: W + (alpha/rank)·B·A, in float32, then in W's own type.
 
-    Both have plain public names, and nothing is read yet. alpha: by default the rank. rank: refuses another one.
-    Raises InputError if the adapter does not fit, or if its rank is not the same everywhere.
+    Both have plain public names, and nothing is read yet. alpha: by default the rank. rank: refuses
+    another one. Raises InputError if the adapter does not fit, or if its rank is not the same
+    everywhere.
     """
     targets = _targets(state, lora)
     if rank is None:
         rank = lora_rank(lora)
-    cfg = LoraConfig(rank, rank if alpha is None else alpha)
+    if alpha is None:
+        alpha = rank
+    cfg = LoraConfig(rank, alpha)
+    # All else stays as it is.
     merged = dict(state)
     for target in targets:
         merged[f"{target}.weight"] = _merged(state, lora, target, cfg)
@@ -37,9 +41,20 @@ def merge_lora(
 
 
 def _targets(state: State, lora: State) -> list[str]:
-    """The names of the Linears that the adapter changes; each must have its weight and both factors."""
-    targets = {name.removesuffix(_A) for name in lora if name.endswith(_A)}
-    unknown = {name for name in lora if name.rpartition(".lora_")[0] not in targets}
+    """The names of the Linears that the adapter changes.
+
+    Each must have its weight and both factors, and the adapter nothing else.
+    """
+    targets = set()
+    for name in lora:
+        if name.endswith(_A):
+            targets.add(name.removesuffix(_A))
+
+    # What belongs to no Linear, or to one that is not complete.
+    unknown = set()
+    for name in lora:
+        if name.rpartition(".lora_")[0] not in targets:
+            unknown.add(name)
     for target in targets:
         if f"{target}.weight" not in state or target + _B not in lora:
             unknown.add(target)
@@ -55,16 +70,20 @@ def _merged(state: State, lora: State, target: str, cfg: LoraConfig) -> Lazy:
     a = lora[target + _A]
     b = lora[target + _B]
     outputs, inputs = weight.shape
-    if tuple(a.shape) != (cfg.rank, inputs) or tuple(b.shape) != (outputs, cfg.rank):
+    a_fits = tuple(a.shape) == (cfg.rank, inputs)
+    b_fits = tuple(b.shape) == (outputs, cfg.rank)
+    if not a_fits or not b_fits:
         raise InputError(
             f"the adapter of {target} is {list(b.shape)}·{list(a.shape)} "
             f"for weights {list(weight.shape)} and rank {cfg.rank}"
         )
 
     def read() -> np.ndarray:
+        """W + scale · B · A [out, in]."""
         wide = np.asarray(weight, np.float32)
-        down = np.asarray(a, np.float32)
-        up = np.asarray(b, np.float32)
-        return (wide + cfg.scale * (up @ down)).astype(weight.dtype)
+        down = np.asarray(a, np.float32)  # [rank, in]
+        up = np.asarray(b, np.float32)  # [out, rank]
+        merged = wide + cfg.scale * (up @ down)
+        return merged.astype(weight.dtype)
 
     return Lazy(tuple(weight.shape), weight.dtype, read)

@@ -8,7 +8,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from shotstream_jax.checkpoint.arrays import FileWriter, Layout, open_file_arrays
+from shotstream_jax.checkpoint.arrays import ArraySpec, FileWriter, open_file_arrays
 from shotstream_jax.checkpoint.checkpoint import SHIPPED, WEIGHTS, open_checkpoint
 from shotstream_jax.checkpoint.load import load
 from shotstream_jax.checkpoint.parts import STORAGES, part_of_tree, write_part
@@ -143,13 +143,13 @@ def test_broken_files_are_refused(tmp_path):
     with pytest.raises(InputError, match=r"vae.safetensors lacks .*: convert it again"):
         load(folder)
     file.unlink()
-    with pytest.raises(InputError, match="lacks .*, or it is damaged: convert it again"):
+    with pytest.raises(InputError, match=r"lacks .*, or it is damaged: convert it again"):
         load(folder)
 
 
 def test_a_file_that_is_not_filled_is_our_bug(tmp_path):
-    layouts = {"a": Layout((2, 3), np.dtype(np.float32)), "b": Layout((), np.dtype(np.float16))}
-    with FileWriter(tmp_path / "x.safetensors", layouts) as file:
+    specs = {"a": ArraySpec((2, 3), np.dtype(np.float32)), "b": ArraySpec((), np.dtype(np.float16))}
+    with FileWriter(tmp_path / "x.safetensors", specs) as file:
         file.write("b", np.full((), 2, np.float16))
         for layer in (1, 0):
             file.write("a", np.full(3, layer, np.float32), layer)
@@ -158,5 +158,5 @@ def test_a_file_that_is_not_filled_is_our_bug(tmp_path):
     arrays = open_file_arrays(tmp_path / "x.safetensors")
     assert arrays["a"].read().tolist() == [[0, 0, 0], [1, 1, 1]] and arrays["b"].read() == 2
     with pytest.raises(ValueError, match="2 of 26 bytes"):
-        with FileWriter(tmp_path / "y.safetensors", layouts) as file:
+        with FileWriter(tmp_path / "y.safetensors", specs) as file:
             file.write("b", np.full((), 2, np.float16))

@@ -1,4 +1,4 @@
-"""Conversion is strict, its own inverse and sharded from the start; broken files and folders are named."""
+"""Conversion is strict and its own inverse; broken files and folders are named."""
 
 import collections
 import dataclasses
@@ -22,14 +22,14 @@ from shotstream_jax.checkpoint.save import save
 from shotstream_jax.convert import __main__ as app
 from shotstream_jax.convert import checkpoints, public
 from shotstream_jax.convert.names import Table, check_table
-from shotstream_jax.convert.tables import lora_table, part_table
+from shotstream_jax.convert.tables import part_table
 from shotstream_jax.convert.torch_io import read_torch, write_torch
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.sharding import RULES, make_mesh, match_rule, param_shardings
 from shotstream_jax.model import PARTS, abstract_params
 from shotstream_jax.presets import find_preset
 from shotstream_jax.testing import tiny_model
-from tests.public_layout import from_public, to_public
+from tests.public_layout import from_public, lora_table, to_public
 
 MODEL = tiny_model()
 TINY, WAN = find_preset("tiny"), find_preset("wan-1.3b")
@@ -152,6 +152,27 @@ def test_copies_with_fewer_bits_and_parts(run, tmp_path):
     assert run("copy", tmp_path / "half", "--part", "dit", "--out", tmp_path / "more")[0] == 2
 
 
+def test_copies_into_fewer_files(run, tmp_path):
+    """One file a part, in the same types; from there back to a folder."""
+    save(MODEL, tmp_path / "whole")
+    options = ("--dtype", "same", "--storage")
+    assert run("copy", tmp_path / "whole", *options, "file", "--out", tmp_path / "files")[0] == 0
+    names = {"config.json", *(f"{part}.safetensors" for part in PARTS)}
+    assert {path.name for path in (tmp_path / "files").iterdir()} == names
+    assert run("copy", tmp_path / "files", *options, "folder", "--out", tmp_path / "back")[0] == 0
+    for name in ("files", "back"):
+        jax.tree.map(
+            np.testing.assert_array_equal,
+            load(tmp_path / name).params,
+            jax.tree.map(np.asarray, MODEL.params),
+        )
+        assert read_config(tmp_path / name) == read_config(tmp_path / "whole")
+    assert run("export", tmp_path / "files", "--out", tmp_path / "x.safetensors")[0] == 0
+    exported, want = load_file(tmp_path / "x.safetensors"), public_state(MODEL, "dit")
+    assert exported.keys() == want.keys()
+    assert all(np.array_equal(exported[key], want[key]) for key in want)
+
+
 def test_copies_without_the_shot_phase(run, tmp_path):
     """For an ablation: nothing else changes."""
     save(MODEL, tmp_path / "with")
@@ -173,7 +194,7 @@ def test_copies_without_the_shot_phase(run, tmp_path):
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_what_is_shipped(name):
-    """Sizes of the preset, few bytes; a teacher's autoencoder and text encoder are those of its student."""
+    """Sizes of the preset, few bytes; a teacher's encoders are those of its student."""
     assert open_checkpoint(name).preset == TINY
     assert sum(path.stat().st_size for path in WEIGHTS.rglob("*") if path.is_file()) < 20e6
     for part in ("vae", "text"):
@@ -211,7 +232,7 @@ def test_inspect_tells_what_is_there(run, files):
 
 
 def test_adapters_are_merged_on_the_command_line(run, files):
-    """Into a training file, whose other keys stay, and on the way out of a folder: the same weights."""
+    """Into a training file, whose other keys stay, and when a folder is exported: the same."""
     rng, rank = np.random.default_rng(0), 3
     shapes = lora_table(TINY.dit, rank).shapes()
     adapter = {key: rng.standard_normal(shape).astype(np.float32) for key, shape in shapes.items()}
@@ -344,7 +365,7 @@ def test_wrong_files_are_named(run, files, change, message):
 
 
 def test_an_optimiser_among_the_weights_is_named(files):
-    """Beside the wrapped transformer it is left alone; among the weights themselves it is refused."""
+    """Beside the wrapped transformer it is left alone; among the weights it is refused."""
     assert len(public.open_transformer(files / "training.pt")) == 177
     write_torch(files / "x.pth", public_state(load("tiny"), "vae") | {"optimizer": {"lr": 0.1}})
     with pytest.raises(InputError, match=r"x.pth has 'optimizer' among its weights"):
@@ -531,7 +552,7 @@ def test_a_vocabulary_is_not_forgotten(tmp_path):
 
 
 def test_sharding_rules():
-    """What lies where; a parameter without its one rule is refused; a length that does not divide stays whole."""
+    """Where each parameter lies; one without its one rule is refused, odd lengths stay whole."""
     mesh = make_mesh({"fsdp": 2, "tensor": 4})
     specs = jax.tree.map(
         lambda s: tuple(s.spec), param_shardings(mesh, "dit", abstract_params(WAN, "dit"))
@@ -591,7 +612,7 @@ def test_bfloat16_narrows_matrices_only(tmp_path):
 
 
 def test_native_states_read_what_was_written(tmp_path):
-    """Chunks of a stacked parameter are read alone, and a size that the config does not tell is refused."""
+    """Layers of a stacked parameter are read alone; a size other than the config's is refused."""
     save(MODEL, tmp_path / "ckpt")
     state = checkpoints.open_public_part(tmp_path / "ckpt", "dit")
     want = public_state(MODEL, "dit")

@@ -10,7 +10,7 @@ import pytest
 from shotstream_jax.convert import public
 from shotstream_jax.convert.checkpoints import write_public
 from shotstream_jax.convert.lora import merge_lora
-from shotstream_jax.convert.tables import dit_table, lora_table, part_table
+from shotstream_jax.convert.tables import dit_table, part_table
 from shotstream_jax.convert.torch_io import read_torch
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.dit.lora import LoraConfig, apply_lora, init_lora
@@ -31,7 +31,7 @@ from tests.parity.reference import (
     video_last,
     weights,
 )
-from tests.public_layout import from_public, read_lora, to_public
+from tests.public_layout import from_public, lora_table, read_lora, to_public
 
 DATA = arrays("g13_lora.npz")
 LORA = LoraConfig(rank=CONFIG["lora_rank"], alpha=CONFIG["lora_alpha"])
