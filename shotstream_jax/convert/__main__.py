@@ -205,6 +205,7 @@ def _import_sources(args: argparse.Namespace) -> dict[str, pathlib.Path]:
     """Each part's file, in the order of PARTS; a file named alone goes before the Wan folder's."""
     if args.wan and not args.wan.is_dir():
         raise InputError(f"there is no Wan folder {args.wan}")
+    # ShotStream's own weights are those of the transformer.
     named = {"dit": args.shotstream, "vae": args.vae, "text": args.text_encoder}
     sources = {}
     for part in PARTS:
@@ -257,6 +258,7 @@ def run_copy(args: argparse.Namespace) -> None:
     """A checkpoint folder → another one."""
     checkpoint = open_checkpoint(args.checkpoint)
     parts = args.part or list(checkpoint.parts)
+    # All is checked here, and read and written below.
     plan = checkpoints.prepare_copy(
         checkpoint, args.out, _TYPES[args.dtype], parts, args.shot_phase
     )

@@ -110,6 +110,7 @@ def prepare_import(
     """
     if tokenizer and not tokenizer.is_file():
         raise InputError(f"there is no tokeniser {tokenizer}")
+    # Without a preset, the one that all files fit.
     states = _open_sources(sources, key)
     if preset is None:
         preset = find_preset_of(states)
@@ -129,6 +130,7 @@ def prepare_import(
 
 def _open_sources(sources: Mapping[str, pathlib.Path], key: str | None) -> dict[str, State]:
     """The state dict of every part."""
+    # Only the transformer has other layouts and wrappers.
     states = {}
     for part, path in sources.items():
         if part == "dit":
@@ -149,9 +151,11 @@ def prepare_copy(
 
     dtype: None keeps the types. Raises InputError as `prepare_import` does.
     """
+    # Nothing is read yet: the types change while the copy is written.
     copied = {}
     for part in parts:
         copied[part] = _cast_part(checkpoint.stored_arrays(part), dtype)
+    # The shot phase is a size, not a weight.
     preset = checkpoint.preset
     if shot_phase is not None:
         dit = dataclasses.replace(preset.dit, shot_phase=shot_phase)
@@ -239,6 +243,7 @@ def write_public(content: Mapping[str, Any], out: pathlib.Path, progress: Progre
     Raises InputError if the file's kind is not known or cannot hold the content, or if the disk
     refuses it.
     """
+    # The name tells the format, and only PyTorch's can hold more than weights.
     if out.suffix not in (".safetensors", ".pt", ".pth"):
         raise InputError(f"cannot write {out}: name a .safetensors, .pt or .pth file")
     if out.suffix == ".safetensors" and set(content) != {""}:

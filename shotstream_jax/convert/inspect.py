@@ -41,6 +41,7 @@ def inspect(path: pathlib.Path) -> list[Description]:
 def _folder_rows(folder: pathlib.Path) -> list[Description]:
     config = read_config(folder)
     rows = [("preset", config["sizes"]["name"]), ("format", str(config["format"]))]
+    # All three parts, those that are missing too.
     for part in PARTS:
         if part in config["parts"]:
             rows.append((part, _describe_part(config["parts"][part])))
@@ -52,6 +53,7 @@ def _folder_rows(folder: pathlib.Path) -> list[Description]:
 
 def _describe_part(entry: Mapping[str, Any]) -> str:
     types = ", ".join(entry["dtypes"])
+    # Parts that were trained here have no source.
     source = entry["source"]
     if source is None:
         return types

@@ -12,6 +12,7 @@ _B = ".lora_B.weight"
 
 def lora_rank(lora: State) -> int:
     """The rank of an adapter with PEFT's names; 0 if it is not an adapter."""
+    # All have the same rank, or merging refuses them.
     for name, array in lora.items():
         if name.endswith(_A):
             return array.shape[0]
@@ -27,6 +28,7 @@ def merge_lora(
     another one. Raises InputError if the adapter does not fit, or if its rank is not the same
     everywhere.
     """
+    # An alpha equal to the rank adds the product as it is.
     targets = _targets(state, lora)
     if rank is None:
         rank = lora_rank(lora)
@@ -69,6 +71,7 @@ def _merged(state: State, lora: State, target: str, cfg: LoraConfig) -> Lazy:
     weight = state[f"{target}.weight"]
     a = lora[target + _A]
     b = lora[target + _B]
+    # Factors that do not multiply to the weight's shape are refused before anything is read.
     outputs, inputs = weight.shape
     a_fits = tuple(a.shape) == (cfg.rank, inputs)
     b_fits = tuple(b.shape) == (outputs, cfg.rank)

@@ -78,6 +78,7 @@ class Table:
 
     def under(self, public: str, path: str, layer: int | None = None) -> "Table":
         """A view whose entries start with these names, here and there, and are of this layer."""
+        # The view adds to this table's own list.
         view = Table()
         view.entries = self.entries
         view._public = (*self._public, public)
@@ -97,6 +98,7 @@ class Table:
         public: its name. shape: in the public file. path: ours, joined by `/`. axes: the order of
         the public axes here (default: the same).
         """
+        # In the same order, unless told otherwise.
         if axes is None:
             axes = range(len(shape))
         entry = Entry(
@@ -120,6 +122,14 @@ class Table:
         self.add(f"{public}.weight", shape, f"{path}/kernel", axes)
         if bias:
             self.add(f"{public}.bias", shape[:1], f"{path}/bias", VECTOR)
+
+    def linear(self, public: str, inputs: int, outputs: int, path: str, bias: bool = True) -> None:
+        """Adds a Linear: its weight [out, in], which is [in, out] here, and its bias."""
+        self.kernel(public, (outputs, inputs), path, LINEAR, bias)
+
+    def vector(self, public: str, length: int, path: str) -> None:
+        """Adds a vector, such as a norm's scale."""
+        self.add(public, (length,), path, VECTOR)
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Public name → public shape."""
@@ -201,6 +211,7 @@ def check_keys(table: Table, state: State) -> None:
 
     Raises InputError if any are missing, unexpected or wrongly shaped; up to ten of each are named.
     """
+    # Keys that only one side has, then shapes of those that both have.
     shapes = table.shapes()
     missing = sorted(shapes.keys() - state.keys())
     unexpected = sorted(state.keys() - shapes.keys())

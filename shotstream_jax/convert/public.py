@@ -46,6 +46,7 @@ def open_file(path: str | pathlib.Path) -> dict[str, Any]:
     such file, or if it is not a known weight file.
     """
     path = pathlib.Path(path)
+    # The kind of a file is told by its name.
     if path.is_dir() or not path.exists():
         raise InputError(f"there is no weight file {path}")
     if path.name.endswith(".index.json"):
@@ -61,6 +62,7 @@ def open_file(path: str | pathlib.Path) -> dict[str, Any]:
 
 
 def _open_torch(path: pathlib.Path) -> dict[str, Any]:
+    # A state dict, or a dict that has some.
     content = read_torch(path)
     if not isinstance(content, dict):
         raise InputError(f"{path} holds a {type(content).__name__}, expected a dict of weights")
@@ -144,6 +146,7 @@ def open_lora(path: str | pathlib.Path, key: str = "generator_lora") -> State:
     It is read from a training file's `key`, from a .safetensors file whose names start with it, or
     from a file that holds nothing else. Raises InputError if there is none.
     """
+    # Wrapped in a training file, or by itself.
     content = open_file(path)
     state = content.get(key)
     if state is None and "" in content:
@@ -196,6 +199,7 @@ def plain_names(state: State) -> State:
 
 
 def _from_diffusers(name: str) -> str:
+    # In this order: later patterns see what earlier ones made.
     for pattern, plain in _DIFFUSERS:
         name = re.sub(pattern, plain, name)
     return name
@@ -212,6 +216,7 @@ def _open_index(path: pathlib.Path) -> State:
     state: dict[str, Any] = {}
     for shard in shards:
         state |= read_safetensors(path.parent / shard)
+    # The index and the shards must have the same names.
     differing = sorted(set(weight_map) ^ set(state))
     if differing:
         raise InputError(f"{path} and its shards disagree on {', '.join(differing[:10])}")

@@ -3,7 +3,7 @@
 The public names are those of docs/method.md, section 5.
 """
 
-from shotstream_jax.convert.names import CONV2D, CONV3D, LINEAR, Table
+from shotstream_jax.convert.names import CONV2D, CONV3D, Table
 from shotstream_jax.dit.config import DiTConfig
 from shotstream_jax.presets import Preset
 from shotstream_jax.text.umt5 import UMT5Config
@@ -27,12 +27,14 @@ def dit_table(cfg: DiTConfig) -> Table:
     # The patch is laid out (channel, time, row, column) there, (time, row, column, channel) here.
     patch_shape = (d, cfg.channels, 1, cfg.patch, cfg.patch)
     table.kernel("patch_embedding", patch_shape, "patch_embedding", CONV3D)
-    table.kernel("text_embedding.0", (d, cfg.text_dim), "text_in", LINEAR)
-    table.kernel("text_embedding.2", (d, d), "text_out", LINEAR)
-    table.kernel("time_embedding.0", (d, cfg.freq_dim), "time_in", LINEAR)
-    table.kernel("time_embedding.2", (d, d), "time_out", LINEAR)
-    table.kernel("time_projection.1", (6 * d, d), "time_projection", LINEAR)
-    table.kernel("head.head", (token, d), "head", LINEAR)
+    # The MLPs of the prompt's embedding and of the time.
+    table.linear("text_embedding.0", cfg.text_dim, d, "text_in")
+    table.linear("text_embedding.2", d, d, "text_out")
+    table.linear("time_embedding.0", cfg.freq_dim, d, "time_in")
+    table.linear("time_embedding.2", d, d, "time_out")
+    table.linear("time_projection.1", d, 6 * d, "time_projection")
+    # The last projection, and its shift and scale.
+    table.linear("head.head", d, token, "head")
     table.add("head.modulation", (1, 2, d), "head_table")
     for layer in range(cfg.layers):
         _dit_block(table.under(f"blocks.{layer}", "blocks", layer), cfg)
@@ -43,26 +45,28 @@ def _dit_block(block: Table, cfg: DiTConfig) -> None:
     d = cfg.dim
     # The six shifts, scales and gates of self-attention and the MLP.
     block.add("modulation", (1, 6, d), "table")
+    # Both attentions have the same parameters; queries and keys are normed.
     for name in ("self_attn", "cross_attn"):
         attn = block.under(name, name)
-        attn.kernel("q", (d, d), "q", LINEAR)
-        attn.kernel("k", (d, d), "k", LINEAR)
-        attn.kernel("v", (d, d), "v", LINEAR)
-        attn.kernel("o", (d, d), "o", LINEAR)
-        attn.add("norm_q.weight", (d,), "norm_q/scale")
-        attn.add("norm_k.weight", (d,), "norm_k/scale")
+        attn.linear("q", d, d, "q")
+        attn.linear("k", d, d, "k")
+        attn.linear("v", d, d, "v")
+        attn.linear("o", d, d, "o")
+        attn.vector("norm_q.weight", d, "norm_q/scale")
+        attn.vector("norm_k.weight", d, "norm_k/scale")
     # norm3 is the affine norm before cross-attention.
-    block.add("norm3.weight", (d,), "norm_cross/scale")
-    block.add("norm3.bias", (d,), "norm_cross/bias")
-    block.kernel("ffn.0", (cfg.ffn_dim, d), "ffn_in", LINEAR)
-    block.kernel("ffn.2", (d, cfg.ffn_dim), "ffn_out", LINEAR)
+    block.vector("norm3.weight", d, "norm_cross/scale")
+    block.vector("norm3.bias", d, "norm_cross/bias")
+    # The MLP.
+    block.linear("ffn.0", d, cfg.ffn_dim, "ffn_in")
+    block.linear("ffn.2", cfg.ffn_dim, d, "ffn_out")
 
 
 def umt5_table(cfg: UMT5Config) -> Table:
     """The text encoder's table."""
     table = Table()
     table.add("token_embedding.weight", (cfg.vocab, cfg.dim), "embedding")
-    table.add("norm.weight", (cfg.dim,), "norm_out/scale")
+    table.vector("norm.weight", cfg.dim, "norm_out/scale")
     for layer in range(cfg.layers):
         _umt5_block(table.under(f"blocks.{layer}", "blocks", layer), cfg)
     return table
@@ -72,17 +76,18 @@ def _umt5_block(block: Table, cfg: UMT5Config) -> None:
     """Its Linears have no biases."""
     d = cfg.dim
     inner = cfg.heads * cfg.head_dim
-    block.add("norm1.weight", (d,), "norm_attn/scale")
-    block.add("norm2.weight", (d,), "norm_ffn/scale")
+    block.vector("norm1.weight", d, "norm_attn/scale")
+    block.vector("norm2.weight", d, "norm_ffn/scale")
     # Every block has relative positions of its own.
     block.add("pos_embedding.embedding.weight", (cfg.buckets, cfg.heads), "positions")
-    block.kernel("attn.q", (inner, d), "q", LINEAR, bias=False)
-    block.kernel("attn.k", (inner, d), "k", LINEAR, bias=False)
-    block.kernel("attn.v", (inner, d), "v", LINEAR, bias=False)
-    block.kernel("attn.o", (d, inner), "o", LINEAR, bias=False)
-    block.kernel("ffn.gate.0", (cfg.ffn_dim, d), "gate", LINEAR, bias=False)
-    block.kernel("ffn.fc1", (cfg.ffn_dim, d), "fc1", LINEAR, bias=False)
-    block.kernel("ffn.fc2", (d, cfg.ffn_dim), "fc2", LINEAR, bias=False)
+    # Attention, and the gated MLP.
+    block.linear("attn.q", d, inner, "q", bias=False)
+    block.linear("attn.k", d, inner, "k", bias=False)
+    block.linear("attn.v", d, inner, "v", bias=False)
+    block.linear("attn.o", inner, d, "o", bias=False)
+    block.linear("ffn.gate.0", d, cfg.ffn_dim, "gate", bias=False)
+    block.linear("ffn.fc1", d, cfg.ffn_dim, "fc1", bias=False)
+    block.linear("ffn.fc2", cfg.ffn_dim, d, "fc2", bias=False)
 
 
 def vae_table(cfg: VAEConfig) -> Table:
@@ -121,6 +126,7 @@ def _decoder(decoder: Table, cfg: VAEConfig) -> None:
 
 def _levels(side: Table, public: str, levels: list[Level], *, down: bool) -> None:
     """The public names number blocks and resamplings through, over all levels."""
+    # `number` goes on from level to level, as in the public names.
     number = 0
     for i, level in enumerate(levels):
         inputs = level.inputs
@@ -139,6 +145,7 @@ def _levels(side: Table, public: str, levels: list[Level], *, down: bool) -> Non
 def _middle(middle: Table, c: int) -> None:
     """A residual block, attention within each frame, a residual block."""
     _residual(middle.under("0", "block0"), c, c)
+    # A norm, queries, keys and values in one, and the projection.
     attention = middle.under("1", "attention")
     _gain(attention, "norm", c, "norm", space=2)
     _pointwise(attention, "to_qkv", c, 3 * c, "qkv", space=2)
@@ -152,6 +159,7 @@ def _residual(block: Table, inputs: int, outputs: int) -> None:
     _conv3d(block, "residual.2", inputs, outputs, "conv1")
     _gain(block, "residual.3", outputs, "norm2", space=3)
     _conv3d(block, "residual.6", outputs, outputs, "conv2")
+    # Where the width changes, the shortcut needs a matrix.
     if inputs != outputs:
         _pointwise(block, "shortcut", inputs, outputs, "shortcut", space=3)
 

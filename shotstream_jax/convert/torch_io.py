@@ -42,6 +42,8 @@ _STORAGES = {
     "ByteStorage": np.dtype(np.uint8),
     "BoolStorage": np.dtype(np.bool_),
 }
+
+# The way back, for writing.
 _NAMES = {dtype: name for name, dtype in _STORAGES.items()}
 _ALIGNMENT = 64  # of a storage in the file, so that it can be mapped
 _LOCAL_HEADER = 30  # bytes of a zip member's header before its name
@@ -107,6 +109,7 @@ def _read_structure(path: pathlib.Path) -> Any:
             raise InputError(
                 f"{path} was written on a big-endian machine: save it again on another"
             )
+        # Only the structure is read; tensors remember where their bytes lie.
         structure = io.BytesIO(archive.read(members["data.pkl"]))
         return _Reader(structure, path, file, members).load()
 
@@ -144,6 +147,7 @@ class _Reader(pickle.Unpickler):
     def persistent_load(self, pid: tuple) -> _Storage:
         """A storage by its id: ("storage", type, key, device, number of elements)."""
         _, dtype, key, _, length = pid
+        # Uncompressed, its elements can be read in place.
         info = self._members[f"data/{key}"]
         if info.compress_type != zipfile.ZIP_STORED:
             raise InputError(
@@ -153,6 +157,7 @@ class _Reader(pickle.Unpickler):
         self._file.seek(info.header_offset + 26)
         name_length, extra_length = struct.unpack("<HH", self._file.read(4))
         start = info.header_offset + _LOCAL_HEADER + name_length + extra_length
+        # The storage must lie in the file as a whole.
         if info.file_size < length * dtype.itemsize or start + info.file_size > self._size:
             raise InputError(f"{self._path} is truncated at data/{key}: fetch it again")
         return _Storage(self._path, start, length, dtype)
@@ -218,6 +223,7 @@ def write_torch(
         _add_member(archive, f"{path.stem}/data.pkl", pickled)
         _add_member(archive, f"{path.stem}/byteorder", b"little")
         for i, array in enumerate(arrays):
+            # Read here if it is lazy, and forgotten after its member is written.
             flat = np.ascontiguousarray(array).reshape(-1)
             _add_member(archive, f"{path.stem}/data/{i}", flat.view(np.uint8).data)
             progress(flat.nbytes)
@@ -250,13 +256,17 @@ def _pickled(value: Any, arrays: list[np.ndarray | Lazy]) -> bytes:
         case bool():
             return b"\x88" if value else b"\x89"
         case int():
+            # LONG1: the number of bytes, then the bytes.
             data = value.to_bytes(value.bit_length() // 8 + 1, "little", signed=True)
             return b"\x8a" + bytes([len(data)]) + data
         case float():
+            # BINFLOAT, big-endian.
             return b"G" + struct.pack(">d", value)
         case str():
+            # BINUNICODE: the length, then UTF-8.
             text = value.encode()
             return b"X" + struct.pack("<I", len(text)) + text
+        # MARK, the items, and what to make of them: a tuple, or a list or dict to append to.
         case tuple():
             return b"(" + _pickled_items(value, arrays) + b"t"
         case list():
