@@ -17,7 +17,7 @@ import jax
 import numpy as np
 
 from shotstream_jax import cli
-from shotstream_jax.checkpoint.load import load_weights, preset_of
+from shotstream_jax.checkpoint.checkpoint import open_checkpoint
 from shotstream_jax.core.compilation import use_persistent_cache
 from shotstream_jax.core.files import check_writable
 from shotstream_jax.media.pictures import write_png
@@ -58,11 +58,12 @@ def main(argv: Sequence[str]) -> None:
     args = parser().parse_args(argv)
     sheet = check_writable(args.sheet, ".png") if args.sheet else None
     use_persistent_cache()
-    preset = preset_of(args.checkpoint)
+    checkpoint = open_checkpoint(args.checkpoint)
+    preset = checkpoint.preset
     video, frames = preset.video, preset.vae.pixel_frames(preset.video.shot_frames)
     world = WorldConfig(args.subset, video.fps, lengths=(frames,))
     source = WorldSource(world, video.height, video.width, args.stories, split=SPLITS[1])
-    shots, alone = coders(VAE(preset.vae), load_weights(args.checkpoint, "vae"))
+    shots, alone = coders(VAE(preset.vae), checkpoint.load_params("vae"))
     found, shown = defaultdict(list), []
     for index in range(args.stories):
         pixels, masks = shot_with_masks(source, index)

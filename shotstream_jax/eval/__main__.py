@@ -22,7 +22,8 @@ import numpy as np
 from tqdm import tqdm
 
 from shotstream_jax import cli
-from shotstream_jax.checkpoint.load import load, load_weights, preset_of
+from shotstream_jax.checkpoint.checkpoint import open_checkpoint
+from shotstream_jax.checkpoint.load import load
 from shotstream_jax.core.compilation import use_persistent_cache
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.files import check_writable, write_whole
@@ -121,7 +122,7 @@ def main(argv: Sequence[str]) -> None:
     check_installed()
     out = check_writable(args.out, ".json")
     sheet = check_writable(args.sheet, ".png") if args.sheet else None
-    form = format_of(preset_of(recipe.checkpoint), recipe.video, args.subset)
+    form = format_of(open_checkpoint(recipe.checkpoint).preset, recipe.video, args.subset)
     reader = Reader(Labels(args.subset), load_probe(pathlib.Path(args.probe), form))
     world = WorldConfig(args.subset, form.fps, (args.shots,), (form.frames,))
     drawn = WorldSource(world, form.height, form.width, args.stories, split=SPLITS[1])
@@ -154,8 +155,9 @@ def make_sources(
     if args.source == RENDERED:
         return sources.rendered(form), None
     if args.source == RECONSTRUCTED:
-        vae = VAE(preset_of(recipe.checkpoint).vae)
-        return sources.reconstructed(form, vae, load_weights(recipe.checkpoint, "vae")), None
+        checkpoint = open_checkpoint(recipe.checkpoint)
+        vae = VAE(checkpoint.preset.vae)
+        return sources.reconstructed(form, vae, checkpoint.load_params("vae")), None
     model = load(recipe.checkpoint, recipe.dtype, quantize=recipe.quantize)
     if args.source == TEACHER:
         guidance = Guidance.of_sampler(args.guidance, args.context_guidance)

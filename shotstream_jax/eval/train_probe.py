@@ -19,7 +19,7 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from shotstream_jax import cli
-from shotstream_jax.checkpoint.load import preset_of
+from shotstream_jax.checkpoint.checkpoint import open_checkpoint
 from shotstream_jax.core import rng
 from shotstream_jax.core.compilation import use_persistent_cache
 from shotstream_jax.core.errors import InputError
@@ -77,7 +77,7 @@ def main(argv: Sequence[str]) -> None:
     if min(args.steps, args.batch, args.held_out) < 1 or args.lr <= 0:
         raise InputError("--steps, --batch and --held-out must be at least 1, --lr above 0")
     recipe, out = cli.build(Recipe, config, "config"), check_writable(args.out, ".safetensors")
-    form = format_of(preset_of(recipe.checkpoint), recipe.video, args.subset)
+    form = format_of(open_checkpoint(recipe.checkpoint).preset, recipe.video, args.subset)
     use_persistent_cache()
     with logging_redirect_tqdm():
         params = train(form, args.steps, args.batch, args.lr)

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from shotstream_jax import cli
-from shotstream_jax.checkpoint.load import load_tokenizer, load_weights, preset_of
+from shotstream_jax.checkpoint.checkpoint import open_checkpoint
 from shotstream_jax.core.compilation import use_persistent_cache
 from shotstream_jax.core.files import check_writable
 from shotstream_jax.data.batches import Texts, token_ids
@@ -61,8 +61,9 @@ def parser() -> cli.Parser:
 
 def main(argv: Sequence[str]) -> None:
     args = parser().parse_args(argv)
-    out, preset = check_writable(args.out, ".json"), preset_of(args.checkpoint)
-    ids = token_ids(load_tokenizer(preset, args.checkpoint), preset.dit.text_len)
+    out, checkpoint = check_writable(args.out, ".json"), open_checkpoint(args.checkpoint)
+    preset = checkpoint.preset
+    ids = token_ids(checkpoint.tokenizer(), preset.dit.text_len)
     told = list(read_batches(args.data, preset, args.clips, ids))
     batches = {"as told": told}
     for what in WRONG:
@@ -104,8 +105,9 @@ def with_target_prompt_of(batch: Batch, other: Batch) -> Batch:
 
 def embedder(checkpoint: str) -> Callable[[Batch], Batch]:
     """Token ids [b, slots, l] → embeddings [b, slots, l, e] by the checkpoint's text encoder."""
-    params = load_weights(checkpoint, "text")
-    encode = jax.jit(functools.partial(embed_slots, UMT5(preset_of(checkpoint).text)))
+    opened = open_checkpoint(checkpoint)
+    params = opened.load_params("text")
+    encode = jax.jit(functools.partial(embed_slots, UMT5(opened.preset.text)))
 
     def embed(batch: Batch) -> Batch:
         return batch.replace(

@@ -29,7 +29,8 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from shotstream_jax import cli
-from shotstream_jax.checkpoint.load import DTYPES, preset_of
+from shotstream_jax.checkpoint.checkpoint import open_checkpoint
+from shotstream_jax.checkpoint.load import DTYPES
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.data import records
 from shotstream_jax.data.clips import Clip, read_clips
@@ -89,7 +90,7 @@ def main(argv: Sequence[str]) -> None:
     # Whatever can be refused is refused before a model is loaded.
     args, config = parser().parse(argv)
     recipe = cli.build(Recipe, config, "config")
-    preset = preset_of(recipe.checkpoint)
+    preset = open_checkpoint(recipe.checkpoint).preset
     check(recipe, preset)
     if bool(args.csv) == bool(args.latents_from):
         raise InputError("name what to encode: --csv FILE or --latents-from DIR")

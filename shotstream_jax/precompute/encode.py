@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from absl import logging
 
-from shotstream_jax.checkpoint.load import DTYPES, load_tokenizer, load_weights, preset_of
+from shotstream_jax.checkpoint.checkpoint import open_checkpoint
+from shotstream_jax.checkpoint.load import DTYPES
 from shotstream_jax.core.compilation import use_persistent_cache
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.typing import Array, Float, UInt8, typechecked
@@ -61,9 +62,9 @@ class Encoders:
 def load_encoders(checkpoint: str, dtype: str) -> Encoders:
     """A checkpoint's encoders; its transformer is not read."""
     use_persistent_cache()
-    preset = preset_of(checkpoint)
-    tokenizer = load_tokenizer(preset, checkpoint)
-    vae, text = load_weights(checkpoint, "vae"), load_weights(checkpoint, "text", DTYPES[dtype])
+    opened = open_checkpoint(checkpoint)
+    preset, tokenizer = opened.preset, opened.tokenizer()
+    vae, text = opened.load_params("vae"), opened.load_params("text", DTYPES[dtype])
     return Encoders(preset, VAE(preset.vae), vae, UMT5(preset.text, DTYPES[dtype]), text, tokenizer)
 
 

@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from shotstream_jax.checkpoint.load import load, save
+from shotstream_jax.checkpoint.load import load
+from shotstream_jax.checkpoint.save import save
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.data.records import Dataset, open_dataset
 from shotstream_jax.generate.shot import encode_prompt

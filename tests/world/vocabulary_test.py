@@ -1,6 +1,6 @@
 """The miniature's tokeniser."""
 
-from shotstream_jax.checkpoint.load import WEIGHTS
+from shotstream_jax.checkpoint.checkpoint import WEIGHTS
 from shotstream_jax.presets import find_preset
 from shotstream_jax.text.prompts import shot_prompt
 from shotstream_jax.text.tokenizer import FileTokenizer, tokenize

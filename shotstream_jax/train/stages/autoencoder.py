@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from shotstream_jax.aot.compile import Program
+from shotstream_jax.checkpoint.checkpoint import Checkpoint
 from shotstream_jax.core import rng
 from shotstream_jax.core.typing import Array, Float, Int, Params, UInt8
 from shotstream_jax.presets import Preset
@@ -107,7 +108,7 @@ class AutoencoderStage:
         moving = self.autoencoder.state_shardings(mesh, state.autoencoder)
         return AutoencoderState(moving), AutoencoderFixed({})
 
-    def source(self, data: World) -> Source:
+    def source(self, data: World, start: Checkpoint) -> Source:
         """Shots, drawn when they are asked for."""
 
         def load(shot: DrawnShot) -> DrawnShot:
