@@ -146,10 +146,15 @@ def load_weights(
     mesh: Mesh | None = None,
 ) -> Params:
     """One part's parameters of a checkpoint folder or a shipped model, on the mesh by their rules."""
-    preset = preset_of(checkpoint)
-    if folder := _holder(checkpoint, part):
-        return load_part(preset, part, folder, dtype, mesh)
-    raise InputError(f"{checkpoint} lacks its {part} part: import it with that part")
+    return load_part(preset_of(checkpoint), part, part_folder(checkpoint, part), dtype, mesh)
+
+
+def part_folder(checkpoint: str | pathlib.Path, part: str) -> pathlib.Path:
+    """The native folder that holds a checkpoint's part. Raises InputError if none does."""
+    folder = _holder(checkpoint, part)
+    if folder is None:
+        raise InputError(f"{checkpoint} lacks its {part} part: import it with that part")
+    return folder
 
 
 def save_parts(
