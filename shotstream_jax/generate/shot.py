@@ -17,19 +17,10 @@ from shotstream_jax.core.typing import Array, Float, Int, UInt8, typechecked
 from shotstream_jax.dit.student import Student
 from shotstream_jax.flow.schedule import FewSteps, mix
 from shotstream_jax.memory.cache import Caches, FrameIds
-from shotstream_jax.text.umt5 import UMT5
+from shotstream_jax.text.encode import encode_prompt  # noqa: F401 (a step of the stream too)
 from shotstream_jax.vae import codec
 from shotstream_jax.vae.codec import Params, VaeStream
 from shotstream_jax.vae.model import VAE
-
-
-@functools.partial(jax.jit, static_argnames="text")
-def encode_prompt(
-    text: UMT5, params: Params, ids: Int[Array, "b l"], length: Int[Array, "b"]
-) -> Float[Array, "b l e"]:
-    """Token ids → zero-padded embeddings."""
-    return constrain(text.apply({"params": params}, ids, length), "b l c")
-
 
 draw_noise = jax.jit(rng.chunk_noise, static_argnames="shape")
 
