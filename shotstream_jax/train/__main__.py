@@ -61,7 +61,7 @@ def main(argv: Sequence[str]) -> None:
     use_persistent_cache()
     checkpoints = open_checkpoints(recipe)
     preset = checkpoints.start.preset
-    data = open_data(recipe, preset)
+    data = open_data(recipe, checkpoints.start)
     mesh = make_mesh(recipe.mesh.lengths())
     stage = make_stage(recipe, preset, mesh, data, checkpoints)
     run = Run(recipe, stage, data, checkpoints, pathlib.Path(args.workdir))

@@ -6,9 +6,10 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from shotstream_jax import cli
-from shotstream_jax.checkpoint.checkpoint import open_checkpoint
+from shotstream_jax.checkpoint.checkpoint import Checkpoint, open_checkpoint
+from shotstream_jax.checkpoint.checksum import part_checksum
 from shotstream_jax.core.errors import InputError
-from shotstream_jax.data.records import Dataset, open_dataset
+from shotstream_jax.data.records import Dataset, Settings, check_made_by, open_dataset
 from shotstream_jax.dit.config import DiTConfig
 from shotstream_jax.presets import Preset
 from shotstream_jax.train.network import Checkpoints
@@ -47,21 +48,23 @@ def open_checkpoints(recipe: TrainRecipe) -> Checkpoints:
     return Checkpoints(open_checkpoint(recipe.start.checkpoint), teacher)
 
 
-def open_data(recipe: TrainRecipe, preset: Preset) -> TrainingData:
+def open_data(recipe: TrainRecipe, checkpoint: Checkpoint) -> TrainingData:
     """What a stage is trained on.
 
     Encoded clips; for the autoencoder the drawn world in the model's own format.
     """
     if isinstance(recipe, AutoencoderRecipe):
+        preset = checkpoint.preset
         video = preset.video
         frames = preset.vae.pixel_frames(recipe.data.frames)
         return open_world(recipe.data, video.height, video.width, video.fps, frames)
     assert isinstance(recipe, ShotRecipe)
-    return open_clips(recipe, preset)
+    return open_clips(recipe, checkpoint)
 
 
-def open_clips(recipe: ShotRecipe, preset: Preset) -> Dataset:
-    """A recipe's encoded clips. Raises InputError if they were made for another model."""
+def open_clips(recipe: ShotRecipe, checkpoint: Checkpoint) -> Dataset:
+    """A recipe's encoded clips. Raises InputError if they were made for or by another model."""
+    preset = checkpoint.preset
     path = recipe.data.path
     dataset = open_dataset(path)
     settings = dataset.settings
@@ -71,7 +74,24 @@ def open_clips(recipe: ShotRecipe, preset: Preset) -> Dataset:
             f"{settings.context} frames, the model is {preset.name} with "
             f"{preset.memory.context}: precompute again"
         )
+    _check_encoders(recipe, settings, checkpoint)
     return dataset
+
+
+def _check_encoders(recipe: ShotRecipe, settings: Settings, checkpoint: Checkpoint) -> None:
+    """Refuses data that another autoencoder or text encoder has made than the run's own.
+
+    A teacher that trains its text encoder reads tokens, so the data's embeddings do not matter to it.
+    """
+    trains_text = isinstance(recipe, TeacherRecipe) and recipe.text_lr > 0
+    made_by = {"text": settings.text_sha256, "vae": settings.vae_sha256}
+    if trains_text:
+        del made_by["text"]
+    checksums = {}
+    for part, checksum in made_by.items():
+        if checksum and part in checkpoint.parts:
+            checksums[part] = part_checksum(checkpoint, part)
+    check_made_by(settings, checkpoint.name, checksums)
 
 
 def make_stage(

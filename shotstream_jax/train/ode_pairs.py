@@ -66,12 +66,11 @@ def main(argv: Sequence[str]) -> None:
     start_processes(args.distributed)
     use_persistent_cache()
     teacher = open_checkpoint(recipe.start.checkpoint)
-    preset = teacher.preset
-    dataset = open_clips(recipe, preset)
+    dataset = open_clips(recipe, teacher)
     # The batch that the mesh must divide is the one that is made at a time.
     run = dataclasses.replace(recipe.run, batch=recipe.pairs.batch, accumulate=1)
     mesh = make_mesh(recipe.mesh.lengths())
-    setup = make_setup(dataclasses.replace(recipe, run=run), preset, mesh, dataset)
+    setup = make_setup(dataclasses.replace(recipe, run=run), teacher.preset, mesh, dataset)
     with jax.set_mesh(mesh), logging_redirect_tqdm():
         make_pairs(recipe, setup, dataset, teacher)
 
