@@ -183,7 +183,7 @@ def measure(
             f"--config.run.dtype={args.dtype}",
             "--config.run.accumulate=1",
         ]
-        recipe = read_recipe(cli.load_config(f"configs/{name}.py:{preset.name}", changes))
+        recipe = read_recipe(cli.load_config(f"{name}:{preset.name}", changes))
         yield from (
             part_row(part, args.seconds, rates, mesh)
             for part in training_parts(recipe, preset, mesh)

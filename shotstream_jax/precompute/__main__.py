@@ -59,7 +59,7 @@ class Work(NamedTuple):
 
 def parser() -> cli.Parser:
     p = cli.make_parser("shotstream_jax.precompute", __doc__)
-    p.add_recipe("configs/precompute.py")
+    p.add_recipe("precompute")
     p.add_argument("--csv", metavar="FILE", help="the table of clips")
     p.add_argument(
         "--latents-from", metavar="DIR", help="in place of a table: a folder that was made with one"

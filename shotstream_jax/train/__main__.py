@@ -50,7 +50,7 @@ STAGES = {
 
 def parser() -> cli.Parser:
     p = cli.make_parser("shotstream_jax.train", __doc__)
-    p.add_recipe("configs/teacher.py")
+    p.add_recipe("teacher")
     p.add_argument("--json", metavar="FILE", help="with --aot: write the report there too")
     p.add_argument("--workdir", metavar="DIR", help="the run's folder: made, or gone on with")
     p.add_argument(

@@ -50,7 +50,7 @@ from shotstream_jax.train.setup import Setup, conditions_of, to_devices
 
 def parser() -> cli.Parser:
     p = cli.make_parser("shotstream_jax.train.ode_pairs", __doc__)
-    p.add_recipe("configs/ode_init.py")
+    p.add_recipe("ode_init")
     add_distributed(p)
     return p
 
