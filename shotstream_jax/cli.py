@@ -204,7 +204,7 @@ def _load_module(recipe: str) -> Any:
     if spec is None or spec.loader is None:
         raise ImportError(f"{file} is not a Python file")
     module = importlib.util.module_from_spec(spec)
-    # Recipes of one's own in a folder configs/ may import each other as `configs.…`.
+    # Recipes in a folder of one's own may import each other by the folder's name.
     root = str(file.parents[1])
     sys.path.insert(0, root)
     try:
