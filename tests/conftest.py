@@ -96,7 +96,7 @@ def pytest_terminal_summary(terminalreporter, config: pytest.Config) -> None:
 
 
 def _parity_rows(stats: dict) -> list[tuple[str, ...]]:
-    """Group, cases run, skipped, largest output error, largest gradient error over the tensor's maximum."""
+    """Group, cases run, skipped, largest output error, largest gradient error over the maximum."""
     counts: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
     for outcome in ("passed", "failed", "skipped"):
         for report in stats.get(outcome, []):
