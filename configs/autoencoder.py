@@ -39,11 +39,7 @@ def tiny() -> ConfigDict:
     config.run.held_out_every = 1000
     config.run.sample_every = 4000
     config.mesh = common.tiny_mesh()
-    config.optim = common.scratch_optimizer(
-        lr=1.5e-3,
-        warmup_steps=100,
-        decay_steps=config.run.steps,
-    )
+    config.optim = common.scratch_optimizer(lr=1.5e-3, warmup_steps=100)
     config.optim.weight_decay = 0.0
     config.trained = common.trained("all")
     config.loss = ConfigDict()

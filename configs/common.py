@@ -117,17 +117,17 @@ def optimizer(lr: float, clip: float) -> ConfigDict:
     config.b2 = 0.999
     config.eps = 1e-8
     config.warmup_steps = 0
-    config.decay_steps = 0
+    config.decay = False
     return config
 
 
-def scratch_optimizer(lr: float, warmup_steps: int, decay_steps: int) -> ConfigDict:
-    """AdamW for what starts from nothing: the rate rises, then falls to 0."""
+def scratch_optimizer(lr: float, warmup_steps: int) -> ConfigDict:
+    """AdamW for what starts from nothing: the rate rises, then falls to 0 at the run's end."""
     config = optimizer(lr, clip=1.0)
     config.b1 = 0.9
     config.b2 = 0.99
     config.warmup_steps = warmup_steps
-    config.decay_steps = decay_steps
+    config.decay = True
     return config
 
 
@@ -150,4 +150,24 @@ def dropout(context: float = 0.1, text: float = 0.1) -> ConfigDict:
     config = ConfigDict()
     config.context = context
     config.text = text
+    return config
+
+
+def guidance(text: float, context: float) -> ConfigDict:
+    """How far a prediction is moved away from those that know less (generate/sampler, eq. (1)).
+
+    text: from that under the negative prompt, context: from that without the earlier shots; 0 is
+    none. The usual guidance scale w, which counts from the negative prompt, is text + 1.
+    """
+    config = ConfigDict()
+    config.text = text
+    config.context = context
+    return config
+
+
+def sampler(text: float, context: float) -> ConfigDict:
+    """How a teacher makes a shot: the steps from noise, and the guidance."""
+    config = ConfigDict()
+    config.steps = 50
+    config.guidance = guidance(text, context)
     return config

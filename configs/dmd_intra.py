@@ -32,7 +32,7 @@ def wan_1_3b() -> ConfigDict:
     config.trained = common.trained("all")
     config.fake = common.trained("all")
     config.dropout = common.dropout(text=0.0)
-    config.distillation = distillation(guidance=3.0, context_guidance=0.0)
+    config.distillation = distillation(text=3.0, context=0.0)
     return config
 
 
@@ -50,20 +50,14 @@ def tiny() -> ConfigDict:
     config.trained = common.trained("all")
     config.fake = common.trained("all")
     config.dropout = common.dropout(text=0.0)
-    config.distillation = distillation(guidance=1.0, context_guidance=3.0)
+    config.distillation = distillation(text=1.0, context=3.0)
     return config
 
 
-def distillation(guidance: float, context_guidance: float) -> ConfigDict:
-    """The real score's guidance, counted as the reference does: cond + g·(cond − uncond), 0 is
-    none.
-
-    A sampler's w (stages 1 and 2) is g + 1: v_neg + w·(v_pos − v_neg) = v_pos + (w − 1)·(v_pos −
-    v_neg). That of the context is counted as there: … + c·(cond − x₀ without the earlier shots).
-    """
+def distillation(text: float, context: float) -> ConfigDict:
+    """The real score's guidance, and how the two scores are trained and asked."""
     config = ConfigDict()
-    config.guidance = guidance
-    config.context_guidance = context_guidance
+    config.guidance = common.guidance(text, context)
     config.critic_steps = 5  # of the fake score, after each step of the student
     config.least_time = 20.0
     config.most_time = 980.0

@@ -35,9 +35,7 @@ def wan_1_3b() -> ConfigDict:
     config.pairs.path = "data/pairs"
     config.pairs.count = 5_000
     config.pairs.batch = 32  # made at a time, over all devices
-    config.pairs.sampler_steps = 50
-    config.pairs.guidance = 6.0  # v_neg + w·(v_pos − v_neg), so 1 is none
-    config.pairs.context_guidance = 0.0  # … + c·(v_pos − v without the earlier shots), so 0 is none
+    config.pairs.sampler = common.sampler(text=5.0, context=0.0)
     config.pairs.seed = 0
     return config
 
@@ -52,19 +50,14 @@ def tiny() -> ConfigDict:
     config.run.held_out_every = 200
     config.run.sample_every = 500
     config.mesh = common.tiny_mesh()
-    config.optim = common.scratch_optimizer(
-        lr=1e-3,
-        warmup_steps=50,
-        decay_steps=config.run.steps,
-    )
+    config.optim = common.scratch_optimizer(lr=1e-3, warmup_steps=50)
     config.trained = common.trained("all")
     config.dropout = common.dropout()
     config.pairs = ConfigDict()
     config.pairs.path = "out/tiny/pairs"
     config.pairs.count = 1_000
     config.pairs.batch = 20  # made at a time, over all devices
-    config.pairs.sampler_steps = 50
-    config.pairs.guidance = 2.0  # docs/tiny.md, Teacher
-    config.pairs.context_guidance = 3.0  # so that hats keep their colours
+    # Of the memory much, so that hats keep their colours (docs/tiny.md, Teacher).
+    config.pairs.sampler = common.sampler(text=1.0, context=3.0)
     config.pairs.seed = 0
     return config

@@ -35,9 +35,7 @@ def wan_1_3b() -> ConfigDict:
     config.text_lr = 0.0  # the text encoder is frozen
     config.mask_weight = 0.0  # every pixel counts the same
     config.time_weight = True
-    config.sampler_steps = 50
-    config.guidance = 6.0  # of the samples: v_neg + w·(v_pos − v_neg), so 1 is none
-    config.context_guidance = 0.0  # … + c·(v_pos − v without the earlier shots), so 0 is none
+    config.sampler = common.sampler(text=5.0, context=0.0)  # of the sample videos
     return config
 
 
@@ -49,11 +47,7 @@ def tiny() -> ConfigDict:
     config.data = common.tiny_data("out/tiny/latents")
     config.run = common.tiny_run(steps=6_000, batch=16)
     config.mesh = common.tiny_mesh()
-    config.optim = common.scratch_optimizer(
-        lr=4e-3,
-        warmup_steps=300,
-        decay_steps=config.run.steps,
-    )
+    config.optim = common.scratch_optimizer(lr=4e-3, warmup_steps=300)
     config.trained = common.trained("all", ema=0.999)
     config.dropout = common.dropout()
     # Of the text encoder. At the transformer's rate it forgot who does what (docs/tiny.md).
@@ -62,7 +56,5 @@ def tiny() -> ConfigDict:
     # weighs 5, on a hat 17.
     config.mask_weight = 16.0
     config.time_weight = True
-    config.sampler_steps = 50
-    config.guidance = 6.0
-    config.context_guidance = 0.0
+    config.sampler = common.sampler(text=5.0, context=0.0)  # of the sample videos
     return config

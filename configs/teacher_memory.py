@@ -25,9 +25,5 @@ def tiny() -> ConfigDict:
     config.text_lr = 0.0  # frozen
     config.time_weight = False
     config.run.steps = 8_000
-    config.optim = common.scratch_optimizer(
-        lr=2e-3,
-        warmup_steps=100,
-        decay_steps=config.run.steps,
-    )
+    config.optim = common.scratch_optimizer(lr=2e-3, warmup_steps=100)
     return config
