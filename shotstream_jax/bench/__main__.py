@@ -181,8 +181,8 @@ def measured_rows(
             f"--config.run.dtype={args.dtype}",
             "--config.run.accumulate=1",
         ]
-        config = cli.load_config(f"configs/{name}.py:{preset.name}", changes)
-        for part in training_parts(read_recipe(config), preset, mesh):
+        recipe = read_recipe(cli.load_config(f"{name}:{preset.name}", changes))
+        for part in training_parts(recipe, preset, mesh):
             yield part_row(part, args.seconds, rates, mesh)
 
 

@@ -66,7 +66,7 @@ class EncodingJob(NamedTuple):
 def parser() -> cli.Parser:
     """The options of this command."""
     p = cli.make_parser("shotstream_jax.precompute", __doc__)
-    p.add_recipe("configs/precompute.py")
+    p.add_recipe("precompute")
     p.add_argument("--csv", metavar="FILE", help="the table of clips")
     p.add_argument(
         "--latents-from",
