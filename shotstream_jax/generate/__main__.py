@@ -26,7 +26,8 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from shotstream_jax import cli
-from shotstream_jax.checkpoint.load import load, preset_of
+from shotstream_jax.checkpoint.checkpoint import open_checkpoint
+from shotstream_jax.checkpoint.load import load
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.files import check_writable
 from shotstream_jax.core.sharding import MeshConfig, part_mesh
@@ -105,8 +106,8 @@ def main(argv: Sequence[str]) -> None:
     # 1. Whatever can be refused is refused before anything is computed or written.
     args, config = parser().parse(argv)
     recipe = cli.build(StreamRecipe, config, "config")
-    checkpoint = args.checkpoint or recipe.checkpoint
-    preset = preset_of(checkpoint)
+    checkpoint = open_checkpoint(args.checkpoint or recipe.checkpoint)
+    preset = checkpoint.preset
     script = read_script(args.story) if args.story else None
     global_caption = script.global_caption if script else args.global_caption
     story = open_story(args, preset, recipe.video, global_caption)

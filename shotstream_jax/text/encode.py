@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from absl import logging
 
 from shotstream_jax.core.sharding import constrain
-from shotstream_jax.core.typing import Array, Float, Int, Params
+from shotstream_jax.core.typing import Array, Float, Int
 from shotstream_jax.text.tokenizer import Tokenizer, Tokens, clean, tokenize
 from shotstream_jax.text.umt5 import UMT5
 
@@ -20,7 +20,9 @@ def encode_prompt(
     text: UMT5, params: Params, ids: Int[Array, "b l"], length: Int[Array, "b"]
 ) -> Float[Array, "b l e"]:
     """Token ids → embeddings, zero from `length` on. One program for all prompts."""
-    return constrain(text.apply({"params": params}, ids, length), "b l c")
+    embeddings = text.apply({"params": params}, ids, length)
+    assert isinstance(embeddings, Array)
+    return constrain(embeddings, "b l c")
 
 
 def embed_prompt(
@@ -28,8 +30,8 @@ def embed_prompt(
 ) -> tuple[Tokens, Float[Array, "1 l e"]]:
     """One prompt's tokens, padded to `length`, and their embeddings, zero behind the valid ones.
 
-    Warns of words that the vocabulary lacks, and of tokens that do not fit and were cut. what: names
-    the prompt in these warnings, like "shot 3".
+    Warns of words that the vocabulary lacks, and of tokens that do not fit and were cut.
+    what: names the prompt in these warnings, like "shot 3".
     """
     unknown = tokenizer.unknown(clean(prompt))
     if unknown:

@@ -20,11 +20,10 @@ import jax
 from absl import logging
 
 from shotstream_jax import cli
-from shotstream_jax.checkpoint.load import preset_of
 from shotstream_jax.core.compilation import use_persistent_cache
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.sharding import make_mesh
-from shotstream_jax.train.build import make_stage, open_data, read_recipe
+from shotstream_jax.train.build import make_stage, open_checkpoints, open_data, read_recipe
 from shotstream_jax.train.run.loop import Run
 from shotstream_jax.train.run.processes import add_distributed_option, start_processes
 
@@ -60,11 +59,12 @@ def main(argv: Sequence[str]) -> None:
         raise InputError("--workdir is missing: name the run's folder")
     start_processes(args.distributed)
     use_persistent_cache()
-    preset = preset_of(recipe.start.checkpoint)
-    data = open_data(recipe, preset)
+    checkpoints = open_checkpoints(recipe)
+    preset = checkpoints.start.preset
+    data = open_data(recipe, checkpoints.start)
     mesh = make_mesh(recipe.mesh.lengths())
-    stage = make_stage(recipe, preset, mesh, data)
-    run = Run(recipe, stage, data, pathlib.Path(args.workdir))
+    stage = make_stage(recipe, preset, mesh, data, checkpoints)
+    run = Run(recipe, stage, data, checkpoints, pathlib.Path(args.workdir))
     logging.info("%s, %s on %d devices", recipe.stage, preset.name, len(jax.devices()))
     run.train()
 

@@ -6,11 +6,13 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from shotstream_jax import cli
-from shotstream_jax.checkpoint.load import preset_of
+from shotstream_jax.checkpoint.checkpoint import Checkpoint, open_checkpoint
+from shotstream_jax.checkpoint.checksum import part_checksum
 from shotstream_jax.core.errors import InputError
-from shotstream_jax.data.records import Dataset, open_dataset
+from shotstream_jax.data.records import Dataset, Settings, check_made_by, open_dataset
 from shotstream_jax.dit.config import DiTConfig
 from shotstream_jax.presets import Preset
+from shotstream_jax.train.network import Checkpoints
 from shotstream_jax.train.recipe import (
     RECIPES,
     AutoencoderRecipe,
@@ -40,21 +42,29 @@ def read_recipe(config: ConfigDict) -> TrainRecipe:
     return cli.build(RECIPES[stage], config, "config")
 
 
-def open_data(recipe: TrainRecipe, preset: Preset) -> TrainingData:
+def open_checkpoints(recipe: TrainRecipe) -> Checkpoints:
+    """The checkpoints that a recipe names."""
+    teacher = open_checkpoint(recipe.teacher) if isinstance(recipe, DmdRecipe) else None
+    return Checkpoints(open_checkpoint(recipe.start.checkpoint), teacher)
+
+
+def open_data(recipe: TrainRecipe, checkpoint: Checkpoint) -> TrainingData:
     """What a stage is trained on.
 
     Encoded clips; for the autoencoder the drawn world in the model's own format.
     """
     if isinstance(recipe, AutoencoderRecipe):
+        preset = checkpoint.preset
         video = preset.video
         frames = preset.vae.pixel_frames(recipe.data.frames)
         return open_world(recipe.data, video.height, video.width, video.fps, frames)
     assert isinstance(recipe, ShotRecipe)
-    return open_clips(recipe, preset)
+    return open_clips(recipe, checkpoint)
 
 
-def open_clips(recipe: ShotRecipe, preset: Preset) -> Dataset:
-    """A recipe's encoded clips. Raises InputError if they were made for another model."""
+def open_clips(recipe: ShotRecipe, checkpoint: Checkpoint) -> Dataset:
+    """A recipe's encoded clips. Raises InputError if they were made for or by another model."""
+    preset = checkpoint.preset
     path = recipe.data.path
     dataset = open_dataset(path)
     settings = dataset.settings
@@ -64,15 +74,39 @@ def open_clips(recipe: ShotRecipe, preset: Preset) -> Dataset:
             f"{settings.context} frames, the model is {preset.name} with "
             f"{preset.memory.context}: precompute again"
         )
+    _check_encoders(recipe, settings, checkpoint)
     return dataset
 
 
-def make_stage(recipe: TrainRecipe, preset: Preset, mesh: Mesh, data: TrainingData | None) -> Stage:
+def _check_encoders(recipe: ShotRecipe, settings: Settings, checkpoint: Checkpoint) -> None:
+    """Refuses data that another autoencoder or text encoder has made than the run's own.
+
+    A teacher that trains its text encoder reads tokens, so the data's embeddings do not matter to it.
+    """
+    trains_text = isinstance(recipe, TeacherRecipe) and recipe.text_lr > 0
+    made_by = {"text": settings.text_sha256, "vae": settings.vae_sha256}
+    if trains_text:
+        del made_by["text"]
+    checksums = {}
+    for part, checksum in made_by.items():
+        if checksum and part in checkpoint.parts:
+            checksums[part] = part_checksum(checkpoint, part)
+    check_made_by(settings, checkpoint.name, checksums)
+
+
+def make_stage(
+    recipe: TrainRecipe,
+    preset: Preset,
+    mesh: Mesh,
+    data: TrainingData | None,
+    checkpoints: Checkpoints | None = None,
+) -> Stage:
     """The stage of a recipe, all sizes checked against the model, the mesh and the data.
 
-    Without data (ahead of time) no file is looked at, and the format is the preset's own.
+    Without data and checkpoints (ahead of time) no file is looked at, and the format is the preset's
+    own.
     """
-    setup = make_setup(recipe, preset, mesh, data)
+    setup = make_setup(recipe, preset, mesh, data, checkpoints)
     match recipe:
         case AutoencoderRecipe():
             return AutoencoderStage(recipe, setup)
@@ -87,26 +121,33 @@ def make_stage(recipe: TrainRecipe, preset: Preset, mesh: Mesh, data: TrainingDa
     raise ValueError(f"there is no stage for {type(recipe).__name__}")
 
 
-def make_setup(recipe: TrainRecipe, preset: Preset, mesh: Mesh, data: TrainingData | None) -> Setup:
+def make_setup(
+    recipe: TrainRecipe,
+    preset: Preset,
+    mesh: Mesh,
+    data: TrainingData | None,
+    checkpoints: Checkpoints | None = None,
+) -> Setup:
     """The modules and sizes of a run, checked."""
     grid = preset.latent_grid(preset.video)
     if isinstance(data, Dataset):
         grid = preset.vae.grid(data.settings.height, data.settings.width)
     scores = None
-    if isinstance(recipe, DmdRecipe) and data is not None:
-        scores = _score_sizes(recipe, preset)
+    if checkpoints is not None and checkpoints.teacher is not None:
+        scores = _score_sizes(checkpoints, preset)
     preset.memory.check_shot(recipe.data.frames)
     check_train_mesh(preset, recipe.run, mesh, grid)
     return Setup(preset, recipe.run, mesh, grid, recipe.data.frames, scores)
 
 
-def _score_sizes(recipe: DmdRecipe, preset: Preset) -> DiTConfig:
+def _score_sizes(checkpoints: Checkpoints, preset: Preset) -> DiTConfig:
     """The sizes of a distillation's teacher: those of its student, but for the shot phase."""
-    teacher = preset_of(recipe.teacher)
+    assert checkpoints.teacher is not None
+    teacher = checkpoints.teacher.preset
     dit = dataclasses.replace(preset.dit, shot_phase=teacher.dit.shot_phase)
     if teacher != dataclasses.replace(preset, dit=dit):
         raise InputError(
-            f"teacher {recipe.teacher} has other sizes than {recipe.start.checkpoint}: "
+            f"teacher {checkpoints.teacher.name} has other sizes than {checkpoints.start.name}: "
             "both must agree"
         )
     return teacher.dit

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
 
+from shotstream_jax.checkpoint.checkpoint import Checkpoint
 from shotstream_jax.core.sharding import param_shardings
 from shotstream_jax.core.typing import Params, PRNGKey
 from shotstream_jax.model import compute_params
@@ -24,6 +25,20 @@ class Origin(NamedTuple):
 
     checkpoint: str
     part: str
+
+
+class Checkpoints(NamedTuple):
+    """The checkpoints that a run begins with. teacher: of a distillation, otherwise None."""
+
+    start: Checkpoint
+    teacher: Checkpoint | None = None
+
+    def of(self, origin: Origin) -> Checkpoint:
+        """The one that an origin names."""
+        if origin.checkpoint == "start":
+            return self.start
+        assert self.teacher is not None
+        return self.teacher
 
 
 Weights = dict[Origin, Params]  # the weights that a run has loaded

@@ -14,15 +14,14 @@ from typing import Any
 
 import jax
 import numpy as np
-import tensorstore as ts
 from absl import logging
 from jax.experimental import multihost_utils
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from shotstream_jax import cli
-from shotstream_jax.checkpoint.arrays import open_array, write_slice
-from shotstream_jax.checkpoint.load import load_weights, preset_of
+from shotstream_jax.checkpoint.arrays import ZarrArray, open_array
+from shotstream_jax.checkpoint.checkpoint import Checkpoint, open_checkpoint
 from shotstream_jax.core import rng
 from shotstream_jax.core.compilation import use_persistent_cache
 from shotstream_jax.core.errors import InputError
@@ -66,17 +65,17 @@ def main(argv: Sequence[str]) -> None:
         )
     start_processes(args.distributed)
     use_persistent_cache()
-    preset = preset_of(recipe.start.checkpoint)
-    dataset = open_clips(recipe, preset)
+    teacher = open_checkpoint(recipe.start.checkpoint)
+    dataset = open_clips(recipe, teacher)
     # The batch that the mesh must divide is the one that is made at a time.
     run = dataclasses.replace(recipe.run, batch=recipe.pairs.batch, accumulate=1)
     mesh = make_mesh(recipe.mesh.lengths())
-    setup = make_setup(dataclasses.replace(recipe, run=run), preset, mesh, dataset)
+    setup = make_setup(dataclasses.replace(recipe, run=run), teacher.preset, mesh, dataset)
     with jax.set_mesh(mesh), logging_redirect_tqdm():
-        make_pairs(recipe, setup, dataset)
+        make_pairs(recipe, setup, dataset, teacher)
 
 
-def make_pairs(recipe: OdeRecipe, setup: Setup, dataset: Dataset) -> None:
+def make_pairs(recipe: OdeRecipe, setup: Setup, dataset: Dataset, teacher: Checkpoint) -> None:
     """Writes all pairs that are not there yet."""
     cfg = recipe.pairs
     folder = pathlib.Path(cfg.path)
@@ -94,7 +93,7 @@ def make_pairs(recipe: OdeRecipe, setup: Setup, dataset: Dataset) -> None:
     store = open_array(folder, pairs.NAME)
 
     # 2. The teacher, and what is the same for all pairs.
-    params = _teacher(recipe, setup)
+    params = _teacher_params(teacher, setup)
     negative = jax.device_put(negative_embedding(setup.preset, dataset), setup.whole)
     make = _trajectory_maker(recipe, setup, schedule)
     rows = local_rows(batch_sharding(setup.mesh, 1), cfg.batch)
@@ -175,9 +174,9 @@ def _conditions(setup: Setup, dataset: Dataset, sample: np.ndarray) -> Condition
     return condition_row(dataset.record(clip), shot, dataset.settings.context, read_caption)
 
 
-def _teacher(recipe: OdeRecipe, setup: Setup) -> Params:
+def _teacher_params(teacher: Checkpoint, setup: Setup) -> Params:
     """The teacher's parameters in the types that a pass computes with."""
-    params = load_weights(recipe.start.checkpoint, "dit", mesh=setup.mesh)
+    params = teacher.load_params("dit", mesh=setup.mesh)
 
     @jax.jit
     def cast(params: Params) -> Params:
@@ -186,7 +185,7 @@ def _teacher(recipe: OdeRecipe, setup: Setup) -> Params:
     return cast(params)
 
 
-def _write_batch(store: ts.TensorStore, made: Array, first: int, count: int) -> None:
+def _write_batch(store: ZarrArray, made: Array, first: int, count: int) -> None:
     """Writes this process's trajectories of a batch that begins with pair number `first`.
 
     count: of all pairs; what lies beyond is filling.
@@ -202,7 +201,7 @@ def _write_batch(store: ts.TensorStore, made: Array, first: int, count: int) -> 
         for i, trajectory in enumerate(trajectories):
             number = first + start + i
             if number < count:
-                write_slice(store[number], trajectory)
+                store.write(trajectory, number)
 
 
 def _batches_to_make(folder: pathlib.Path, batches: int) -> Iterator[int]:

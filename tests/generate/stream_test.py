@@ -297,7 +297,7 @@ def test_arguments_are_checked_before_the_work():
         stream_generate(MODEL, "a fox")
     with pytest.raises(InputError, match="brings its own"):
         stream_generate(MODEL, ["x"], story=new_story(), seed=4)
-    with pytest.raises(InputError, match="height 9 is no multiple of 4; try 8"):
+    with pytest.raises(InputError, match="height 9 is not a multiple of 4; try 8"):
         stream_generate(MODEL, ["x"], video=VideoFormat(height=9, width=12, shot_frames=6))
     with pytest.raises(InputError, match="made with other"):
         stream_generate(MODEL, ["x"], story=new_story("other"))

@@ -8,11 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from shotstream_jax.checkpoint.load import cast
 from shotstream_jax.generate.conditions import next_shot_conditions
 from shotstream_jax.generate.stream import Chunk, stream_generate
 from shotstream_jax.memory.window import MemoryConfig
 from shotstream_jax.model import Model
+from shotstream_jax.testing import cast
 from shotstream_jax.text.tokenizer import ByteTokenizer
 from shotstream_jax.vae import codec
 from tests.parity.reference import CHUNK, CONFIG, FEW_STEPS, arrays, preset, video_last, weights

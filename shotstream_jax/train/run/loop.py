@@ -13,12 +13,13 @@ import numpy as np
 from absl import logging
 from jax.experimental import multihost_utils
 
-from shotstream_jax.checkpoint.load import load_weights, save_parts
+from shotstream_jax.checkpoint.save import save_parts
 from shotstream_jax.core.devices import device_peak
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.sharding import batch_sharding
 from shotstream_jax.core.typing import Array, Params
 from shotstream_jax.data.batches import Batches, local_rows
+from shotstream_jax.train.network import Checkpoints
 from shotstream_jax.train.recipe import TrainRecipe
 from shotstream_jax.train.run import workdir as folder
 from shotstream_jax.train.run.log import Log
@@ -35,18 +36,24 @@ class Run:
     """A stage in its workdir."""
 
     def __init__(
-        self, recipe: TrainRecipe, stage: Stage, data: TrainingData, workdir: pathlib.Path
+        self,
+        recipe: TrainRecipe,
+        stage: Stage,
+        data: TrainingData,
+        checkpoints: Checkpoints,
+        workdir: pathlib.Path,
     ):
         """Opens the data and the workdir; trains nothing yet. Raises InputError if they do not fit."""
         self.recipe = recipe
         self.stage = stage
         self.data = data
+        self.checkpoints = checkpoints
         self.workdir = workdir
         self.is_main = jax.process_index() == 0
         self.description = folder.describe(recipe, stage.setup.preset)
 
         # Batches to train on, and batches that are held out.
-        source = stage.source(data)
+        source = stage.source(data, checkpoints.start)
         run = recipe.run
         make_batches = functools.partial(
             Batches,
@@ -94,9 +101,9 @@ class Run:
         """State, fixed arrays and the first step: of a new run, or from the newest snapshot."""
         number = self.snapshots.latest
         if number is None:
-            state, fixed = new_run(self.recipe, self.stage, self.data)
+            state, fixed = new_run(self.recipe.start, self.checkpoints, self.stage, self.data)
             return state, fixed, 0
-        abstract, fixed = resumed_run(self.recipe, self.stage, self.data)
+        abstract, fixed = resumed_run(self.checkpoints, self.stage, self.data)
         state = self.snapshots.restore(number, abstract)
         expected = self.batches.state(self.stage.batch_index(number))
         if self.snapshots.meta(number)["data"] != expected:
@@ -196,7 +203,7 @@ class Run:
     @functools.cached_property
     def _decoder(self) -> tuple[Params, Callable[[Params, Array], Pictures]]:
         setup = self.stage.setup
-        params = load_weights(self.recipe.start.checkpoint, "vae", mesh=setup.mesh)
+        params = self.checkpoints.start.load_params("vae", mesh=setup.mesh)
 
         def decode(params: Params, latents: Array) -> Pictures:
             return codec.to_uint8(codec.decode(setup.vae, params, latents))
@@ -211,7 +218,7 @@ class Run:
         batches = (self._global_batch(self.batches, number) for number in itertools.count())
         preset = self.stage.trained_preset(trained, batches)
         if self.is_main:
-            save_parts(trained, preset, self.recipe.start.checkpoint, self.workdir / "model")
+            save_parts(trained, preset, self.checkpoints.start, self.workdir / "model")
             logging.info("%s: done", self.workdir / "model")
         if jax.process_count() > 1:
             multihost_utils.sync_global_devices("model written")

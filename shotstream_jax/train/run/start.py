@@ -6,15 +6,14 @@ from typing import Any
 import jax
 import numpy as np
 
-from shotstream_jax.checkpoint.load import load_tokenizer, load_weights
 from shotstream_jax.core.sharding import param_shardings
 from shotstream_jax.core.typing import Float, Int, Params
 from shotstream_jax.data.records import Dataset
 from shotstream_jax.model import PARTS, abstract_params, init_part
 from shotstream_jax.presets import Preset
-from shotstream_jax.text.tokenizer import PAD, tokenize
-from shotstream_jax.train.network import Origin, Weights
-from shotstream_jax.train.recipe import DmdRecipe, TrainRecipe
+from shotstream_jax.text.tokenizer import PAD, Tokenizer, tokenize
+from shotstream_jax.train.network import Checkpoints, Origin, Weights
+from shotstream_jax.train.recipe import StartConfig
 from shotstream_jax.train.setup import Setup, shardings_of
 from shotstream_jax.train.stages.stage import (
     Fixed,
@@ -25,44 +24,46 @@ from shotstream_jax.train.stages.stage import (
 )
 
 
-def new_run(recipe: TrainRecipe, stage: Stage, data: TrainingData) -> tuple[State, Fixed]:
+def new_run(
+    start: StartConfig, checkpoints: Checkpoints, stage: Stage, data: TrainingData
+) -> tuple[State, Fixed]:
     """State and fixed arrays before the first step, sharded; the mesh must be set."""
     weights = {}
     for origin in stage.origins:
-        weights[origin] = _load(recipe, stage, origin)
+        weights[origin] = _load(start, checkpoints, stage, origin)
     abstract_state, _ = abstract_start(stage)
     initial_state = jax.jit(stage.initial_state, out_shardings=shardings_of(abstract_state))
-    return initial_state(weights), _fixed(recipe, stage, data, weights)
+    return initial_state(weights), _fixed(checkpoints, stage, data, weights)
 
 
-def resumed_run(recipe: TrainRecipe, stage: Stage, data: TrainingData) -> tuple[State, Fixed]:
+def resumed_run(checkpoints: Checkpoints, stage: Stage, data: TrainingData) -> tuple[State, Fixed]:
     """The shapes of the state, for a snapshot to be restored into, and the fixed arrays.
 
     Weights that the snapshot has in it are not loaded.
     """
     weights = {}
     for origin in stage.fixed_origins:
-        weights[origin] = _load(recipe, stage, origin)
+        weights[origin] = checkpoints.of(origin).load_params(origin.part, mesh=stage.setup.mesh)
     abstract_state, _ = abstract_start(stage)
-    return abstract_state, _fixed(recipe, stage, data, weights)
+    return abstract_state, _fixed(checkpoints, stage, data, weights)
 
 
-def _fixed(recipe: TrainRecipe, stage: Stage, data: TrainingData, weights: Weights) -> Fixed:
+def _fixed(checkpoints: Checkpoints, stage: Stage, data: TrainingData, weights: Weights) -> Fixed:
     """What the steps only read."""
     needed = {origin: weights[origin] for origin in stage.fixed_origins}
     _, abstract_fixed = abstract_start(stage)
     make = jax.jit(stage.fixed, out_shardings=shardings_of(abstract_fixed))
-    return make(needed, _negative(recipe, stage, data))
+    return make(needed, _negative(checkpoints, stage, data))
 
 
-def _negative(recipe: TrainRecipe, stage: Stage, data: TrainingData) -> np.ndarray | None:
+def _negative(checkpoints: Checkpoints, stage: Stage, data: TrainingData) -> np.ndarray | None:
     """What the stage needs of the negative prompt."""
     preset = stage.setup.preset
     if stage.negative == "none":
         return None
     assert isinstance(data, Dataset)
     if stage.negative == "tokens":
-        return negative_tokens(preset, recipe.start.checkpoint, data)
+        return negative_tokens(preset, checkpoints.start.tokenizer(), data)
     return negative_embedding(preset, data)
 
 
@@ -73,26 +74,25 @@ def negative_embedding(preset: Preset, dataset: Dataset) -> Float[np.ndarray, "1
     return padded
 
 
-def negative_tokens(preset: Preset, checkpoint: str, dataset: Dataset) -> Int[np.ndarray, "1 l"]:
+def negative_tokens(
+    preset: Preset, tokenizer: Tokenizer, dataset: Dataset
+) -> Int[np.ndarray, "1 l"]:
     """The tokens of the negative prompt; none at all of an empty one, whose embedding is zeros."""
     prompt = dataset.settings.negative_prompt
     length = preset.dit.text_len
     if not prompt:
         return np.full((1, length), PAD, np.int32)
-    tokens = tokenize(load_tokenizer(preset, checkpoint), prompt, length)
+    tokens = tokenize(tokenizer, prompt, length)
     return tokens.ids[None]
 
 
-def _load(recipe: TrainRecipe, stage: Stage, origin: Origin) -> Params:
+def _load(start: StartConfig, checkpoints: Checkpoints, stage: Stage, origin: Origin) -> Params:
     """The weights of a checkpoint, or fresh ones in their place, on the mesh."""
-    setup = stage.setup
-    if origin.checkpoint == "teacher":
-        assert isinstance(recipe, DmdRecipe)
-        return load_weights(recipe.teacher, origin.part, mesh=setup.mesh)
     # Fresh values are for what is trained from nothing, not for what the steps only read.
-    if recipe.start.scratch and origin not in stage.fixed_origins:
-        return _fresh(setup, origin.part)
-    return load_weights(recipe.start.checkpoint, origin.part, mesh=setup.mesh)
+    is_trained = origin.checkpoint == "start" and origin not in stage.fixed_origins
+    if start.scratch and is_trained:
+        return _fresh(stage.setup, origin.part)
+    return checkpoints.of(origin).load_params(origin.part, mesh=stage.setup.mesh)
 
 
 def _fresh(setup: Setup, part: str) -> Params:

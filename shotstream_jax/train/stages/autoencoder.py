@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from shotstream_jax.aot.compile import Program
+from shotstream_jax.checkpoint.checkpoint import Checkpoint
 from shotstream_jax.core import rng
 from shotstream_jax.core.typing import Array, Float, Int, Params, UInt8
 from shotstream_jax.presets import Preset
@@ -29,7 +30,7 @@ from shotstream_jax.train.state import TrainState
 from shotstream_jax.train.step import Metrics, normal_rows
 from shotstream_jax.vae import codec
 from shotstream_jax.vae.model import VAE
-from shotstream_jax.world.render import MOST_PARTS
+from shotstream_jax.world.render import MAX_ROLES
 from shotstream_jax.world.shots import DrawnShot, World
 
 VAE_PART = Origin("start", "vae")
@@ -107,7 +108,7 @@ class AutoencoderStage:
         moving = self.autoencoder.state_shardings(mesh, state.autoencoder)
         return AutoencoderState(moving), AutoencoderFixed({})
 
-    def source(self, data: World) -> Source:
+    def source(self, data: World, start: Checkpoint) -> Source:
         """Shots, drawn when they are asked for."""
 
         def load(shot: DrawnShot) -> DrawnShot:
@@ -170,7 +171,7 @@ class AutoencoderStage:
         video = self.setup.preset.video
         frames = self.setup.preset.vae.pixel_frames(self.setup.frames)
         pixels = (frames, video.height, video.width, 3)
-        boxes = (frames, MOST_PARTS, 4)
+        boxes = (frames, MAX_ROLES, 4)
         batch = DrawnShot(
             pixels=abstract_batch(self.setup, pixels, jnp.uint8),
             boxes=abstract_batch(self.setup, boxes, jnp.int32),

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from shotstream_jax.aot.compile import Program
+from shotstream_jax.checkpoint.checkpoint import Checkpoint
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.sharding import batch_sharding, param_shardings
 from shotstream_jax.core.typing import Array, Float, Int, Params, typechecked
@@ -193,7 +194,7 @@ class InterStage:
         vae = param_shardings(mesh, "vae", fixed.vae)
         return StoryState(networks, history), StoryFixed(frozen, vae)
 
-    def source(self, data: Dataset) -> Source:
+    def source(self, data: Dataset, start: Checkpoint) -> Source:
         """Clips with enough captions."""
         shots = self.recipe.shots
         held_out_numbers = held_out_clips(data, self.recipe.data.held_out)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from shotstream_jax.aot.compile import Program
+from shotstream_jax.checkpoint.checkpoint import Checkpoint
 from shotstream_jax.core.typing import Array, Float, Params
 from shotstream_jax.data.records import Dataset
 from shotstream_jax.data.rows import embedding_reader, target_row
@@ -68,7 +69,7 @@ class IntraStage:
         """Where all arrays lie."""
         return self.distillation.shardings(state, fixed)
 
-    def source(self, data: Dataset) -> Source:
+    def source(self, data: Dataset, start: Checkpoint) -> Source:
         """The conditions of target shots."""
         read_caption = embedding_reader(self.setup.preset.dit.text_len)
 

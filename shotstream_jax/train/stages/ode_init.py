@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from shotstream_jax.aot.compile import Program
+from shotstream_jax.checkpoint.checkpoint import Checkpoint
 from shotstream_jax.core.typing import Array, Float, Params
 from shotstream_jax.data.pairs import open_pairs
 from shotstream_jax.data.records import Dataset
@@ -97,7 +98,7 @@ class OdeInitStage:
         frozen = self.student.frozen_shardings(mesh, fixed.student)
         return StudentState(moving), StudentFixed(frozen)
 
-    def source(self, data: Dataset) -> Source:
+    def source(self, data: Dataset, start: Checkpoint) -> Source:
         """The pairs, by their numbers."""
         pairs = open_pairs(self.recipe.pairs.path, data, self.trajectory_shape)
         held_out_numbers = held_out_clips(data, self.recipe.data.held_out)

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, Protocol
 import jax
 
 from shotstream_jax.aot.compile import Program
+from shotstream_jax.checkpoint.checkpoint import Checkpoint
 from shotstream_jax.core.sharding import with_shardings
 from shotstream_jax.core.typing import Array, Params
 from shotstream_jax.data.records import Dataset
@@ -76,8 +77,11 @@ class Stage(Protocol):
     def shardings(self, state: State, fixed: Fixed) -> tuple[State, Fixed]:
         """Where all arrays lie, from their shapes."""
 
-    def source(self, data: TrainingData) -> Source:
-        """What is trained on. Raises InputError if there is nothing to train on."""
+    def source(self, data: Any, start: Checkpoint) -> Source:
+        """What is trained on. start: the checkpoint, for its tokeniser.
+
+        Raises InputError if there is nothing to train on.
+        """
 
     def batch_index(self, step: int) -> int:
         """The number of the global batch that a step belongs to."""

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from shotstream_jax.aot.compile import Program
-from shotstream_jax.checkpoint.load import load_tokenizer
+from shotstream_jax.checkpoint.checkpoint import Checkpoint
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.typing import Array, Float, Int, Params
 from shotstream_jax.data.records import Dataset
@@ -150,26 +150,25 @@ class TeacherStage:
         frozen = self.teacher.frozen_shardings(mesh, fixed.teacher)
         return state, TeacherFixed(frozen, self.setup.whole)
 
-    def source(self, data: Dataset) -> Source:
+    def source(self, data: Dataset, start: Checkpoint) -> Source:
         """Target shots with their conditions."""
         if self.uses_masks and not data.record(0).masks:
             raise InputError(
                 f"mask_weight {self.recipe.mask_weight}: {self.recipe.data.path} has no masks; "
                 "precompute a table with a column mask_path, or set mask_weight=0"
             )
-        read_caption = self._caption_reader()
+        read_caption = self._caption_reader(start)
 
         def load(sample: Sample) -> ShotBatch:
             return target_row(data, sample, self.recipe.data, read_caption, self.uses_masks)
 
         return shots_source(data, self.recipe.data, load)
 
-    def _caption_reader(self) -> CaptionReader:
-        preset = self.setup.preset
+    def _caption_reader(self, start: Checkpoint) -> CaptionReader:
+        length = self.setup.preset.dit.text_len
         if self.trains_text:
-            tokenizer = load_tokenizer(preset, self.recipe.start.checkpoint)
-            return token_reader(tokenizer, preset.dit.text_len)
-        return embedding_reader(preset.dit.text_len)
+            return token_reader(start.tokenizer(), length)
+        return embedding_reader(length)
 
     def batch_index(self, step: int) -> int:
         """A batch a step."""
