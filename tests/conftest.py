@@ -39,7 +39,7 @@ SLOW = (
     "data/precompute_test",
     "dit",
     "eval/context_error_test",
-    "eval/look_error_test",
+    "eval/appearance_error_test",
     "eval/main_test",
     "eval/probe_test",
     "eval/teacher_test",

@@ -92,7 +92,12 @@ def main(argv: Sequence[str]) -> None:
     batches = {OWN: own}
     for what in CHANGES:
         read_changed_ids = with_changed_captions(read_ids, what, SUBSETS[args.subset])
-        changed = later_shot_batches(args.data, preset, args.clips, read_changed_ids)
+        changed = later_shot_batches(
+            args.data,
+            preset,
+            args.clips,
+            read_changed_ids,
+        )
         batches[what] = []
         for batch, other in zip(own, changed, strict=True):
             batches[what].append(with_target_prompt_of(batch, other))
