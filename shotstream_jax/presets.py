@@ -186,7 +186,7 @@ def preset_from_dict(sizes: dict[str, Any]) -> Preset:
     try:
         fields: dict[str, Any] = {}
         for name, value in sizes.items():
-            kind = kinds[name]
+            kind: Any = kinds[name]
             if dataclasses.is_dataclass(kind):
                 fields[name] = kind(**_lists_as_tuples(value))
             else:

@@ -5,13 +5,21 @@ devices hold. So the position in the data is one number, the next global batch, 
 another number of processes or devices: it sees the same batches.
 """
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Protocol
 
 import grain
 import jax
 
 from shotstream_jax.core.errors import InputError
+
+
+class RandomAccess(Protocol):
+    """Samples that are read by their numbers."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Any: ...
 
 
 class Batches:
@@ -22,7 +30,7 @@ class Batches:
 
     def __init__(
         self,
-        samples: Sequence[Any],
+        samples: RandomAccess,
         load: Callable[[Any], Any],
         *,
         size: int,
@@ -40,7 +48,7 @@ class Batches:
           seed: of the shuffle.
           workers: reading threads.
         """
-        shuffled = grain.MapDataset.source(_ListSource(samples)).seed(seed).shuffle().repeat()
+        shuffled = grain.MapDataset.source(samples).seed(seed).shuffle().repeat()
         loaded = shuffled.map(load)
         # A process's rows are every n-th group of `local` rows, n = size / local.
         local = rows.stop - rows.start
@@ -64,19 +72,6 @@ class Batches:
     def state(self, index: int) -> dict[str, int]:
         """The reader's state from which batch `index` comes next."""
         return {"next_index": index}
-
-
-class _ListSource:
-    """A list as a grain source."""
-
-    def __init__(self, items: Sequence[Any]):
-        self._items = items
-
-    def __len__(self) -> int:
-        return len(self._items)
-
-    def __getitem__(self, index: int) -> Any:
-        return self._items[index]
 
 
 def local_rows(sharding: jax.sharding.Sharding, size: int) -> slice:

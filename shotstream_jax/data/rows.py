@@ -9,7 +9,7 @@ from collections.abc import Callable
 import flax
 import numpy as np
 
-from shotstream_jax.core.typing import AnyArray, Float, Leaf
+from shotstream_jax.core.typing import Array, Float, Leaf
 from shotstream_jax.data.records import ClipRecord, Dataset
 from shotstream_jax.data.samples import DataConfig, Sample
 from shotstream_jax.dit.conditions import Conditions
@@ -30,9 +30,9 @@ class ShotBatch:
     mask: how much each cell of them matters beyond 1, 0 … 1; None where masks are not used.
     """
 
-    target: Float[AnyArray, "b f h w c"]
+    target: Float[Array, "b f h w c"]
     conditions: Conditions
-    mask: Float[AnyArray, "b f h w"] | None = None
+    mask: Float[Array, "b f h w"] | None = None
 
 
 def embedding_reader(length: int) -> CaptionReader:
@@ -66,7 +66,7 @@ def target_row(
 ) -> ShotBatch:
     """One target shot and its conditions; its mask, if asked for."""
     record = dataset.record(sample.clip)
-    target = record.targets[sample.shot][: cfg.frames].astype(np.float32)
+    target: Leaf = record.targets[sample.shot][: cfg.frames].astype(np.float32)
     conditions = condition_row(record, sample.shot, dataset.settings.context, read_caption)
     if cfg.captions == "target":
         # All frames read the target's caption, in the one slot that is left.
@@ -75,7 +75,7 @@ def target_row(
         conditions = _numpy_conditions(
             conditions.context, conditions.ids.phase, slots, caption[None]
         )
-    mask = None
+    mask: Leaf = None
     if with_mask:
         mask = record.masks[sample.shot][: cfg.frames].astype(np.float32)
     return ShotBatch(target, conditions, mask)

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from shotstream_jax.core import rng
-from shotstream_jax.core.typing import AnyArray, Array, Float, Int, Params, PRNGKey, typechecked
+from shotstream_jax.core.typing import Array, Float, Int, Params, PRNGKey, typechecked
 from shotstream_jax.dit.conditions import Conditions, Dropout, Dropped
 from shotstream_jax.dit.student import Student
 from shotstream_jax.flow.schedule import FewSteps, Schedule, lift
@@ -24,7 +24,7 @@ from shotstream_jax.nn.apply import apply
 class PairBatch:
     """Trajectories with their conditions. trajectory: the inputs of the student's steps, then x₀."""
 
-    trajectory: Float[AnyArray, "b kept f h w c"]
+    trajectory: Float[Array, "b kept f h w c"]
     conditions: Conditions
 
 

@@ -20,7 +20,7 @@ from shotstream_jax.aot.compile import Program
 from shotstream_jax.checkpoint.checkpoint import Checkpoint
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.sharding import batch_sharding, param_shardings
-from shotstream_jax.core.typing import Array, Float, Int, Params, typechecked
+from shotstream_jax.core.typing import Array, Float, Int, Leaf, Params, typechecked
 from shotstream_jax.data.records import Dataset
 from shotstream_jax.data.rows import captions_row, embedding_reader
 from shotstream_jax.data.samples import held_out_clips
@@ -190,7 +190,7 @@ class InterStage:
         """Where all arrays lie."""
         mesh = self.setup.mesh
         networks, frozen = self.distillation.shardings(state.networks, fixed.networks)
-        history = batch_sharding(mesh, len(self.history_shape))
+        history: Leaf = batch_sharding(mesh, len(self.history_shape))
         vae = param_shardings(mesh, "vae", fixed.vae)
         return StoryState(networks, history), StoryFixed(frozen, vae)
 
@@ -290,11 +290,11 @@ class InterStage:
         captions = (self.recipe.shots, cfg.text_len, cfg.text_dim)
         batch = abstract_batch(setup, captions, setup.dtype)
         plan = self.plans[-1]
-        arguments = (state, fixed, batch, np.int32(0), plan)
+        step_arguments = (state, fixed, batch, np.int32(0), plan)
         generator = compiled_step(generator_step, self, outputs=2)
         critic = compiled_step(critic_step, self, outputs=2)
-        yield Program("generator", generator, arguments, self.distillation.flops(True))
-        yield Program("critic", critic, arguments, self.distillation.flops(False))
+        yield Program("generator", generator, step_arguments, self.distillation.flops(True))
+        yield Program("critic", critic, step_arguments, self.distillation.flops(False))
         made = abstract_batch(setup, setup.target_shape[1:], jnp.float32)
         arguments = (state.history, fixed.vae, made, plan.keep, plan.shot.number)
         yield Program("extend_history", compiled_extension(self), arguments, 0.0)

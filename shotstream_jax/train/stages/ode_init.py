@@ -10,7 +10,7 @@ import numpy as np
 
 from shotstream_jax.aot.compile import Program
 from shotstream_jax.checkpoint.checkpoint import Checkpoint
-from shotstream_jax.core.typing import Array, Float, Params
+from shotstream_jax.core.typing import Array, Float, Leaf, Params
 from shotstream_jax.data.pairs import open_pairs
 from shotstream_jax.data.records import Dataset
 from shotstream_jax.data.rows import condition_row, embedding_reader
@@ -116,7 +116,8 @@ class OdeInitStage:
             record = data.record(int(clip))
             context = data.settings.context
             conditions = condition_row(record, int(shot), context, read_caption)
-            return PairBatch(pairs.read(number), conditions)
+            trajectory: Leaf = pairs.read(number)
+            return PairBatch(trajectory, conditions)
 
         left_out = {"broken clips": len(data.broken)}
         return Source(train, held_out, load, data.settings.fps, left_out)

@@ -9,7 +9,7 @@ that can be read from top to bottom; `compiled_step` compiles it once.
 """
 
 import functools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple, Protocol
 
 import jax
@@ -18,6 +18,7 @@ from shotstream_jax.aot.compile import Program
 from shotstream_jax.checkpoint.checkpoint import Checkpoint
 from shotstream_jax.core.sharding import with_shardings
 from shotstream_jax.core.typing import Array, Params
+from shotstream_jax.data.batches import RandomAccess
 from shotstream_jax.data.records import Dataset
 from shotstream_jax.data.samples import DataConfig, find_samples
 from shotstream_jax.model import abstract_params
@@ -42,8 +43,8 @@ class Source(NamedTuple):
     left_out: what could not be used, and how much of it.
     """
 
-    train: Sequence[Any]
-    held_out: Sequence[Any]
+    train: RandomAccess
+    held_out: RandomAccess
     load: Callable[[Any], Any]
     fps: int
     left_out: Mapping[str, int]
