@@ -94,6 +94,7 @@ def held_out_clips(dataset: Dataset, share: float) -> set[int]:
     count = max(1, round(share * len(dataset)))
 
     def name_hash(clip: int) -> int:
+        """The same number for a clip's name in every run."""
         return zlib.crc32(dataset.clips[clip].name.encode())
 
     by_hash = sorted(range(len(dataset)), key=name_hash)

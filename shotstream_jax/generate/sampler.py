@@ -91,7 +91,10 @@ def guided_velocity(
     """The velocity under eq. (1), as the solver wants it."""
 
     def velocity(x_t: Array, t: Array) -> Array:
+        """The guided velocity at x_t."""
+
         def predict(given: Conditions) -> Array:
+            """The velocity under given conditions."""
             return shot_velocity(teacher, params, given, x_t, t)
 
         return guidance.apply(predict, conditions, negative)

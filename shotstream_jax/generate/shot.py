@@ -88,6 +88,7 @@ def denoise_steps(
     def step(
         i: Array, carry: tuple[Array, Array, Array, Caches]
     ) -> tuple[Array, Array, Array, Caches]:
+        """One denoising step: (next x_t, this x_t, x₀, caches)."""
         x_t, _, _, caches = carry
         # Predict x₀ from the velocity.
         batch_t = jnp.full(x_t.shape[:1], t[i])
@@ -128,6 +129,7 @@ def generate_latents(
     """A whole shot's latents in one program, after prefill: a scan over the steps of the live stream."""
 
     def chunk(caches: Caches, noise: Array) -> tuple[Caches, Array]:
+        """One chunk, denoised and committed."""
         x_0, caches = chunk_step(student, params, noise, ids, caches, steps)
         caches = commit(student, params, x_0, ids, caches)
         return caches, x_0
@@ -148,6 +150,7 @@ def put_story(caches: Caches, alone: Caches, row: Int[Array, ""]) -> Caches:
     """One story's caches into its place among several."""
 
     def put_row(whole: Array, one: Array) -> Array:
+        """One story's slice into the whole."""
         return jax.lax.dynamic_update_slice_in_dim(whole, one, row, axis=1)
 
     return Caches(
@@ -180,6 +183,7 @@ def _split_over_rows(stream: VaeStream, frames: Array) -> Decoded:
     """On a mesh every device has its own rows of the pictures, from one call to the next."""
 
     def split(a: Array) -> Array:
+        """Rows of pictures over the devices."""
         return constrain(a, "b p y x c")
 
     stream = jax.tree.map(split, stream)

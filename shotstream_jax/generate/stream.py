@@ -187,6 +187,7 @@ def _seeded_noise(model: Model, story: Story) -> NoiseSource:
     shape = (len(preset.steps.nominal), 1, preset.memory.chunk, *grid, preset.dit.channels)
 
     def noise(shot: int, chunk: int) -> Array:
+        """A chunk's noise."""
         return steps.draw_noise(root, 0, shot, chunk, shape)
 
     return noise
@@ -204,6 +205,7 @@ def _hand_out(
     handed_out_at = [0.0] * stories  # when each story's frames last arrived
 
     def wait_for_oldest() -> tuple[int, Chunk]:
+        """The oldest chunk that has been started, once its frames are there."""
         row, chunk = ahead.popleft()
         frames = np.asarray(chunk.pixels)[0]  # waits for the device
         now = time.perf_counter()

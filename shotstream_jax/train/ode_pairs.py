@@ -147,10 +147,12 @@ def _trajectory_maker(recipe: OdeRecipe, setup: Setup, schedule: Schedule) -> Ca
     shape = (setup.frames, *setup.latent_shape)
 
     def draw_noise(number: Array) -> Array:
+        """The noise of one pair [f, h, w, c]."""
         return jax.random.normal(rng.stream(root, "ode_pair", number), shape)
 
     @jax.jit
     def make(params: Params, conditions: Conditions, negative: Array, numbers: Array) -> Array:
+        """Trajectories [b, kept, f, h, w, c] of a batch of pairs."""
         made = sample_trajectory(
             setup.teacher,
             schedule,
@@ -180,6 +182,7 @@ def _teacher_params(teacher: Checkpoint, setup: Setup) -> Params:
 
     @jax.jit
     def cast(params: Params) -> Params:
+        """Parameters in the types that a pass computes with."""
         return compute_params(params, setup.dtype)
 
     return cast(params)

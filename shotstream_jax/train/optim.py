@@ -67,6 +67,7 @@ def make_optimizer(cfg: OptimConfig, steps: int) -> optax.GradientTransformation
         )
 
     def rate(step: Array) -> Array:
+        """The learning rate of a step."""
         return learning_rate(cfg, steps, step)
 
     is_constant = not cfg.warmup_steps and not cfg.decay

@@ -123,9 +123,11 @@ def state_shardings(mesh: Mesh, rules: str, abstract: TrainState) -> TrainState:
     params_structure: Any = jax.tree.structure(abstract.moves)
 
     def is_like_params(node: Any) -> bool:
+        """Whether a part of the state has the tree of the parameters."""
         return jax.tree.structure(node) == params_structure
 
     def place(node: Any) -> Any:
+        """The shardings of a part of the state."""
         return by_rule if is_like_params(node) else everywhere
 
     optim = jax.tree.map(place, abstract.optim, is_leaf=is_like_params)

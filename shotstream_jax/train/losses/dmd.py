@@ -186,10 +186,12 @@ def kl_gradient(
     """Eqs. (2, 3). negative: the embedding of the negative prompt."""
 
     def predict_x0(params: Params, conditions: Conditions) -> Array:
+        """x₀ of the noised sample by one of the scores."""
         velocity = shot_velocity(models.score, params, conditions, x_t, t)
         return models.schedule.velocity_to_x0(velocity, x_t, t)
 
     def predict_real(conditions: Conditions) -> Array:
+        """x₀ by the teacher."""
         return predict_x0(scores.real, conditions)
 
     real = models.config.guidance.apply(predict_real, conditions, negative)

@@ -46,6 +46,7 @@ def reconstruct(
     """
 
     def apply(x: Array, method: str, stream: dict[str, Any], first: bool) -> tuple[Array, Any]:
+        """One piece of a video through the encoder or the decoder, with its state."""
         variables = {"params": params, **stream}
         return vae.apply(variables, x, first=first, method=method, mutable=["stream"])
 

@@ -71,6 +71,7 @@ def rollout(
     ids = conditions.shot_ids(memory.chunk)
 
     def make_chunk(caches: Caches, noise: Array) -> tuple[Caches, tuple[Array, Array, KV | None]]:
+        """One chunk: (caches after it, (x₀, x_t, its own keys and values))."""
         x_0, x_t, caches = denoise_steps(student, params, noise[:-1], ids, caches, steps, last)
         slot = memory.slot(caches.fill)[0] * tokens
         committed = schedule.add_noise(x_0, noise[-1], jnp.zeros(b))
@@ -126,6 +127,7 @@ def _part(kv: KV, start: int | Array, length: int) -> KV:
     """Some tokens of keys and values [layers, b, n, s, k]."""
 
     def take(a: Array) -> Array:
+        """The tokens from `start` on."""
         return jax.lax.dynamic_slice_in_dim(a, start, length, axis=3)
 
     return KV(take(kv.keys), take(kv.values))

@@ -16,9 +16,9 @@ from shotstream_jax.train.network import Checkpoints, Origin, Weights
 from shotstream_jax.train.recipe import StartConfig
 from shotstream_jax.train.setup import Setup, shardings_of
 from shotstream_jax.train.stages.stage import (
-    Fixed,
     Stage,
-    State,
+    StageFixed,
+    StageState,
     TrainingData,
     abstract_start,
 )
@@ -26,7 +26,7 @@ from shotstream_jax.train.stages.stage import (
 
 def new_run(
     start: StartConfig, checkpoints: Checkpoints, stage: Stage, data: TrainingData
-) -> tuple[State, Fixed]:
+) -> tuple[StageState, StageFixed]:
     """State and fixed arrays before the first step, sharded; the mesh must be set."""
     weights = {}
     for origin in stage.origins:
@@ -36,7 +36,9 @@ def new_run(
     return initial_state(weights), _fixed(checkpoints, stage, data, weights)
 
 
-def resumed_run(checkpoints: Checkpoints, stage: Stage, data: TrainingData) -> tuple[State, Fixed]:
+def resumed_run(
+    checkpoints: Checkpoints, stage: Stage, data: TrainingData
+) -> tuple[StageState, StageFixed]:
     """The shapes of the state, for a snapshot to be restored into, and the fixed arrays.
 
     Weights that the snapshot has in it are not loaded.
@@ -48,7 +50,9 @@ def resumed_run(checkpoints: Checkpoints, stage: Stage, data: TrainingData) -> t
     return abstract_state, _fixed(checkpoints, stage, data, weights)
 
 
-def _fixed(checkpoints: Checkpoints, stage: Stage, data: TrainingData, weights: Weights) -> Fixed:
+def _fixed(
+    checkpoints: Checkpoints, stage: Stage, data: TrainingData, weights: Weights
+) -> StageFixed:
     """What the steps only read."""
     needed = {origin: weights[origin] for origin in stage.fixed_origins}
     _, abstract_fixed = abstract_start(stage)
@@ -102,6 +106,7 @@ def _fresh(setup: Setup, part: str) -> Params:
     init = functools.partial(init_part, setup.preset, part)
 
     def make() -> Any:
+        """Fresh parameters."""
         return init(setup.key("init", PARTS.index(part)))
 
     return jax.jit(make, out_shardings=shardings)()

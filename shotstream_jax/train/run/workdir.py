@@ -120,6 +120,7 @@ def gather(tree: Any) -> Any:
     """Sharded arrays → numpy arrays on every process, one parameter at a time."""
 
     def whole(a: Array) -> np.ndarray:
+        """One array from all processes."""
         if a.is_fully_addressable:
             return np.asarray(a)
         return np.asarray(multihost_utils.process_allgather(a, tiled=True))

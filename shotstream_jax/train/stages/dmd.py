@@ -147,6 +147,7 @@ class Distillation:
         scores = Scores(self.fake_params(state, fixed), fixed.real)
 
         def loss(moves: Params, rows: tuple[Conditions, DmdDraws]) -> Any:
+            """Of micro-batch rows, as train/step wants it."""
             conditions, draws = rows
             student = self.student.params(moves, fixed.student)
             value, (metrics, made) = generator_loss(
@@ -170,6 +171,7 @@ class Distillation:
         student = self.student_params(state, fixed)
 
         def loss(moves: Params, rows: tuple[Conditions, DmdDraws]) -> Any:
+            """Of micro-batch rows, as train/step wants it."""
             conditions, draws = rows
             fake = self.fake.params(moves, fixed.fake)
             value, made = critic_loss(self.models, student, fake, conditions, draws, last)

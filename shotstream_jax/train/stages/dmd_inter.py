@@ -111,6 +111,7 @@ def story_conditions(history: History, captions: Captions, plan: StepPlan) -> Co
     text = captions[:, shot.slots] * is_filled.astype(captions.dtype)[None, :, None, None]
 
     def for_each_story(ids: Array | np.ndarray) -> Array:
+        """The same ids for every story of the batch."""
         return jnp.broadcast_to(jnp.asarray(ids)[None], (batch, len(ids)))
 
     ids = FrameIds(for_each_story(shot.phase), for_each_story(shot.caption))
@@ -130,6 +131,7 @@ def extend_history(
     frames = codec.decode(vae, params, latents)[:, keep]  # [b, kept, y, x, 3]
 
     def encode(frame: Array) -> Array:
+        """Frames [b, y, x, 3], each as a video by itself."""
         return codec.encode_frame(vae, params, frame)
 
     encoded = jax.lax.map(encode, jnp.moveaxis(frames, 1, 0))  # [kept, b, h, w, c]
@@ -218,6 +220,7 @@ class InterStage:
         read_caption = embedding_reader(self.setup.preset.dit.text_len)
 
         def load(clip: int) -> np.ndarray:
+            """The captions of a clip."""
             return captions_row(data, clip, shots, read_caption)
 
         left_out = {"too short for the recipe": too_short, "broken clips": len(data.broken)}
@@ -233,7 +236,7 @@ class InterStage:
         """One optimiser step, of the student or of the fake score, on the stories' next shot."""
         plan = self.plans[i % self.recipe.shots]
         is_generator = self.recipe.distillation.trains_generator(i)
-        step = generator_step if is_generator else critic_step
+        step = inter_generator_step if is_generator else inter_critic_step
         state, metrics, made = compiled_step(step, self, outputs=2)(
             state, fixed, batch, np.int32(i), plan
         )
@@ -248,7 +251,7 @@ class InterStage:
         found = []
         for k, plan in enumerate(self.plans):
             draw = np.int32(number * len(self.plans) + k)
-            metrics, made = compiled(held_out_losses, self)(
+            metrics, made = compiled(held_out_inter_losses, self)(
                 state.networks, fixed, history, batch, draw, plan
             )
             history = self._extend(history, fixed, made, plan)
@@ -266,7 +269,7 @@ class InterStage:
         history = self._empty_history()
         shots = []
         for plan in self.plans:
-            made = compiled(sample_latents, self)(state.networks, fixed, history, batch, plan)
+            made = compiled(sample_inter, self)(state.networks, fixed, history, batch, plan)
             shots.append(decode(made))
             history = self._extend(history, fixed, made, plan)
         return shots
@@ -291,8 +294,8 @@ class InterStage:
         batch = abstract_batch(setup, captions, setup.dtype)
         plan = self.plans[-1]
         step_arguments = (state, fixed, batch, np.int32(0), plan)
-        generator = compiled_step(generator_step, self, outputs=2)
-        critic = compiled_step(critic_step, self, outputs=2)
+        generator = compiled_step(inter_generator_step, self, outputs=2)
+        critic = compiled_step(inter_critic_step, self, outputs=2)
         yield Program("generator", generator, step_arguments, self.distillation.flops(True))
         yield Program("critic", critic, step_arguments, self.distillation.flops(False))
         made = abstract_batch(setup, setup.target_shape[1:], jnp.float32)
@@ -314,13 +317,14 @@ def compiled_extension(stage: InterStage) -> Any:
     """extend_history(history, …), compiled once for a stage; the history is donated."""
 
     def extend(history: History, vae: Params, made: Array, keep: Array, number: Array) -> History:
+        """`extend_history` with the stage's autoencoder."""
         return extend_history(stage.setup.vae, vae, history, made, keep, number)
 
     sharding = batch_sharding(stage.setup.mesh, len(stage.history_shape))
     return jax.jit(extend, donate_argnums=0, out_shardings=sharding)
 
 
-def generator_step(
+def inter_generator_step(
     stage: InterStage,
     state: StoryState,
     fixed: StoryFixed,
@@ -337,7 +341,7 @@ def generator_step(
     return StoryState(networks, state.history), metrics, made
 
 
-def critic_step(
+def inter_critic_step(
     stage: InterStage,
     state: StoryState,
     fixed: StoryFixed,
@@ -354,7 +358,7 @@ def critic_step(
     return StoryState(networks, state.history), metrics, made
 
 
-def held_out_losses(
+def held_out_inter_losses(
     stage: InterStage,
     networks: DmdState,
     fixed: StoryFixed,
@@ -369,7 +373,7 @@ def held_out_losses(
     return stage.distillation.losses(networks, fixed.networks, conditions, key)
 
 
-def sample_latents(
+def sample_inter(
     stage: InterStage,
     networks: DmdState,
     fixed: StoryFixed,

@@ -112,6 +112,7 @@ class OdeInitStage:
         read_caption = embedding_reader(self.setup.preset.dit.text_len)
 
         def load(number: int) -> PairBatch:
+            """A pair with the conditions of its shot."""
             clip, shot = pairs.samples[number]
             record = data.record(int(clip))
             context = data.settings.context
@@ -130,13 +131,13 @@ class OdeInitStage:
         self, i: int, state: StudentState, fixed: StudentFixed, batch: PairBatch
     ) -> tuple[StudentState, Metrics]:
         """One optimiser step."""
-        return compiled_step(train_step, self)(state, fixed, batch, np.int32(i))
+        return compiled_step(regression_step, self)(state, fixed, batch, np.int32(i))
 
     def held_out(
         self, state: StudentState, fixed: StudentFixed, batch: PairBatch, number: int
     ) -> Metrics:
         """The loss on a batch that is never trained on."""
-        return compiled(held_out_loss, self)(state, fixed, batch, np.int32(number))
+        return compiled(held_out_regression_loss, self)(state, fixed, batch, np.int32(number))
 
     def sample(
         self,
@@ -146,7 +147,7 @@ class OdeInitStage:
         decode: Callable[[Array], Pictures],
     ) -> list[Pictures]:
         """The pairs' shots as the student makes them."""
-        return [decode(compiled(sample_latents, self)(state, fixed, batch))]
+        return [decode(compiled(sample_regression, self)(state, fixed, batch))]
 
     def trained_parts(self, state: StudentState, fixed: StudentFixed) -> dict[str, Params]:
         """The student."""
@@ -174,16 +175,17 @@ class OdeInitStage:
             conditions=abstract_conditions(setup, setup.preset.memory.captions),
         )
         arguments = (state, fixed, batch, np.int32(0))
-        yield Program("step", compiled_step(train_step, self), arguments, self.flops(0))
+        yield Program("step", compiled_step(regression_step, self), arguments, self.flops(0))
 
 
-def train_step(
+def regression_step(
     stage: OdeInitStage, state: StudentState, fixed: StudentFixed, batch: PairBatch, i: Array
 ) -> tuple[StudentState, Metrics]:
     """One optimiser step on the regression of x₀."""
     draws = _draw(stage, batch, "train", i)
 
     def loss(moves: Params, rows: tuple[PairBatch, RegressionDraws]) -> Any:
+        """Of micro-batch rows, as train/step wants it."""
         params = stage.student.params(moves, fixed.student)
         return student_loss(stage, params, *rows), ({}, None)
 
@@ -192,7 +194,7 @@ def train_step(
     return StudentState(student), metrics
 
 
-def held_out_loss(
+def held_out_regression_loss(
     stage: OdeInitStage,
     state: StudentState,
     fixed: StudentFixed,
@@ -205,7 +207,7 @@ def held_out_loss(
     return {"loss": student_loss(stage, params, batch, draws)}
 
 
-def sample_latents(
+def sample_regression(
     stage: OdeInitStage, state: StudentState, fixed: StudentFixed, batch: PairBatch
 ) -> Float[Array, "b f h w c"]:
     """The pairs' shots by the student, from other noise than the trajectories'."""

@@ -160,6 +160,7 @@ class TeacherStage:
         read_caption = self._caption_reader(start)
 
         def load(sample: Sample) -> ShotBatch:
+            """A target shot with its conditions."""
             return target_row(data, sample, self.recipe.data, read_caption, self.uses_masks)
 
         return shots_source(data, self.recipe.data, load)
@@ -178,13 +179,13 @@ class TeacherStage:
         self, i: int, state: TeacherState, fixed: TeacherFixed, batch: ShotBatch
     ) -> tuple[TeacherState, Metrics]:
         """One optimiser step."""
-        return compiled_step(train_step, self)(state, fixed, batch, np.int32(i))
+        return compiled_step(teacher_step, self)(state, fixed, batch, np.int32(i))
 
     def held_out(
         self, state: TeacherState, fixed: TeacherFixed, batch: ShotBatch, number: int
     ) -> Metrics:
         """The loss on a batch that is never trained on."""
-        return compiled(held_out_loss, self)(state, fixed, batch, np.int32(number))
+        return compiled(held_out_teacher_loss, self)(state, fixed, batch, np.int32(number))
 
     def sample(
         self,
@@ -194,7 +195,7 @@ class TeacherStage:
         decode: Callable[[Array], Pictures],
     ) -> list[Pictures]:
         """The batch's shots by the teacher's sampler."""
-        return [decode(compiled(sample_latents, self)(state, fixed, batch))]
+        return [decode(compiled(sample_teacher, self)(state, fixed, batch))]
 
     def trained_parts(self, state: TeacherState, fixed: TeacherFixed) -> dict[str, Params]:
         """The transformer, and the text encoder if it was trained."""
@@ -231,10 +232,10 @@ class TeacherStage:
             mask = abstract_batch(setup, shot[:-1], jnp.float32)
         batch = ShotBatch(abstract_batch(setup, shot, jnp.float32), conditions, mask)
         arguments = (state, fixed, batch, np.int32(0))
-        yield Program("step", compiled_step(train_step, self), arguments, self.flops(0))
+        yield Program("step", compiled_step(teacher_step, self), arguments, self.flops(0))
 
 
-def train_step(
+def teacher_step(
     stage: TeacherStage, state: TeacherState, fixed: TeacherFixed, batch: ShotBatch, i: Array
 ) -> tuple[TeacherState, Metrics]:
     """One optimiser step on the flow-matching loss, of the transformer and perhaps the text encoder."""
@@ -242,6 +243,7 @@ def train_step(
 
     # 1. The gradient by all that moves, over micro-batches.
     def loss(moves: dict[str, Params], rows: tuple[ShotBatch, FlowDraws]) -> Any:
+        """Of micro-batch rows, as train/step wants it."""
         params = _params(stage, moves["teacher"], moves.get("text"), fixed)
         return teacher_loss(stage, params, *rows), ({}, None)
 
@@ -263,7 +265,7 @@ def train_step(
     return TeacherState(teacher, text), metrics
 
 
-def held_out_loss(
+def held_out_teacher_loss(
     stage: TeacherStage,
     state: TeacherState,
     fixed: TeacherFixed,
@@ -276,7 +278,7 @@ def held_out_loss(
     return {"loss": teacher_loss(stage, params, batch, draws)}
 
 
-def sample_latents(
+def sample_teacher(
     stage: TeacherStage, state: TeacherState, fixed: TeacherFixed, batch: ShotBatch
 ) -> Float[Array, "b f h w c"]:
     """The batch's shots by the guided sampler."""
