@@ -18,8 +18,7 @@ import time
 
 import numpy as np
 
-from shotstream_jax.checkpoint import folder as native
-from shotstream_jax.checkpoint.arrays import open_array, read_slice
+from shotstream_jax.checkpoint.checkpoint import open_checkpoint
 
 
 def main() -> None:
@@ -96,16 +95,14 @@ def snapshots(workdir: pathlib.Path) -> list[str]:
 
 def same_model(a: pathlib.Path, b: pathlib.Path) -> bool:
     """Every array of the two results."""
-    names = sorted(
-        str(p.parent.relative_to(a / "model" / "dit"))
-        for p in (a / "model" / "dit").rglob("zarr.json")
+    first = open_checkpoint(a / "model")
+    second = open_checkpoint(b / "model")
+    assert first.preset == second.preset
+    others = second.stored_arrays("dit")
+    return all(
+        np.array_equal(stored.read(), others[path].read())
+        for path, stored in first.stored_arrays("dit").items()
     )
-    read = lambda workdir, name: read_slice(open_array(workdir / "model" / "dit", name))  # noqa: E731
-    assert (
-        names
-        and native.read_config(a / "model")["sizes"] == native.read_config(b / "model")["sizes"]
-    )
-    return all(np.array_equal(read(a, name), read(b, name)) for name in names)
 
 
 def say(**what: object) -> None:

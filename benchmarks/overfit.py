@@ -26,7 +26,7 @@ import numpy as np
 
 from benchmarks.autoencoder import psnr
 from shotstream_jax import cli
-from shotstream_jax.checkpoint.load import load_weights, preset_of
+from shotstream_jax.checkpoint.checkpoint import open_checkpoint
 from shotstream_jax.core import rng
 from shotstream_jax.core.compilation import use_persistent_cache
 from shotstream_jax.core.files import check_writable
@@ -38,10 +38,10 @@ from shotstream_jax.eval.labels import Labels
 from shotstream_jax.eval.reading import Reader, Reading
 from shotstream_jax.flow.schedule import Schedule
 from shotstream_jax.flow.solver import sample
+from shotstream_jax.media.pictures import write_png
 from shotstream_jax.train.losses.flow_matching import shot_velocity
 from shotstream_jax.vae import codec
 from shotstream_jax.vae.model import VAE
-from shotstream_jax.world.sheet import write_png
 
 STEPS, COLUMNS, ENLARGE = 50, 4, 3
 
@@ -67,7 +67,7 @@ def parser() -> cli.Parser:
 def main(argv: Sequence[str]) -> None:
     args = parser().parse_args(argv)
     sheet = check_writable(args.sheet, ".png") if args.sheet else None
-    preset = preset_of(args.checkpoint)
+    preset = open_checkpoint(args.checkpoint).preset
     labels = Labels("simple")
     reader = Reader(labels, load_probe(SHIPPED, format_of(preset, preset.video, "simple")))
     batches = list(read_batches(args.data, preset, args.stories, embeddings(preset.dit.text_len)))
@@ -90,13 +90,14 @@ def main(argv: Sequence[str]) -> None:
 
 def sampler(checkpoint: str):
     """(batch, its number, whose context: one of CONTEXTS, or None for the true shot) → frames [b, p, y, x, 3] uint8."""
-    preset = preset_of(checkpoint)
+    opened = open_checkpoint(checkpoint)
+    preset = opened.preset
     teacher, schedule, vae = (
         Teacher(preset.dit),
         Schedule(STEPS, preset.steps.shift),
         VAE(preset.vae),
     )
-    dit, decoder = load_weights(checkpoint, "dit"), load_weights(checkpoint, "vae")
+    dit, decoder = opened.load_params("dit"), opened.load_params("vae")
 
     @functools.partial(jax.jit, static_argnames="name")
     def latents(dit, batch, number, name):

@@ -7,7 +7,7 @@ import flax
 import jax
 import pytest
 
-from shotstream_jax.convert.rules import check_table
+from shotstream_jax.convert.names import check_table
 from shotstream_jax.convert.tables import part_table
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.model import abstract_params

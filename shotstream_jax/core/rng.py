@@ -8,13 +8,13 @@ import zlib
 
 import jax
 
-from shotstream_jax.core.typing import Array, PRNGKey
+from shotstream_jax.core.typing import AnyArray, Array, PRNGKey
 
 
 def stream(
     root: PRNGKey,
     name: str,
-    *indices: int | Array,
+    *indices: int | AnyArray,
 ) -> PRNGKey:
     """The key of one named stream, e.g. stream(root, "chunk_noise", shot, chunk)."""
     # The name enters as a number that is the same on every machine and in every run.

@@ -22,6 +22,8 @@ Array = jax.Array
 # What a function takes that works on the host's numbers as well as on a device's.
 AnyArray = jax.Array | np.ndarray
 PRNGKey = jax.Array
+# An array in a pytree, or what stands for it there: a numpy array, a shape, a sharding.
+Leaf = Any
 # A tree of parameters: nested dicts of module and parameter names, with arrays (or their shapes) at
 # the leaves.
 Params = dict[str, Any]
@@ -36,6 +38,7 @@ __all__ = [
     "Bool",
     "Float",
     "Int",
+    "Leaf",
     "PRNGKey",
     "Params",
     "UInt8",

@@ -12,9 +12,8 @@ import pathlib
 from typing import Any
 
 import numpy as np
-import tensorstore as ts
 
-from shotstream_jax.checkpoint.arrays import create_array, open_array, read_slice
+from shotstream_jax.checkpoint.arrays import StoredArray, create_array, open_array
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.files import write_whole
 from shotstream_jax.data.records import Dataset
@@ -27,11 +26,11 @@ class Pairs:
     """samples [count, 2]: the clip and the shot of each."""
 
     samples: np.ndarray
-    store: ts.TensorStore
+    store: StoredArray
 
     def read(self, number: int) -> np.ndarray:
         """One trajectory [kept, f, h, w, c] float32."""
-        return read_slice(self.store[number]).astype(np.float32)
+        return self.store.read(number).astype(np.float32)
 
 
 def claim_pairs(folder: pathlib.Path, settings: dict[str, Any], shape: tuple[int, ...]) -> None:

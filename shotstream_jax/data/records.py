@@ -18,7 +18,7 @@ import pathlib
 import typing
 import uuid
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -96,7 +96,12 @@ class ClipInfo:
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """What a folder is made with. clips_sha256: of the table's names, captions and intervals."""
+    """What a folder is made with.
+
+    clips_sha256: of the table's names, captions and intervals.
+    text_sha256, vae_sha256: checksums (checkpoint/checksum) of the text encoder that embedded the
+    prompts and of the autoencoder that encoded the pictures; "" in folders older than these fields.
+    """
 
     format: int
     preset: str
@@ -111,6 +116,8 @@ class Settings:
     csv: str
     clips_sha256: str
     shard_count: int
+    text_sha256: str = ""
+    vae_sha256: str = ""
 
     def __post_init__(self) -> None:
         for name, kind in typing.get_type_hints(Settings).items():
@@ -154,6 +161,26 @@ class Dataset:
                 f"{self.folder}: clip {i} is {record.name}, not what dataset.json says: precompute again"
             )
         return record
+
+
+def check_made_by(settings: Settings, checkpoint: str, checksums: Mapping[str, str]) -> None:
+    """Raises InputError if a run would read a data set that other encoders have made than its own.
+
+    checkpoint: the run's, by name. checksums: of those of its parts that matter to the run, by "text"
+    and "vae" (checkpoint/checksum). A data set that does not know what made it is accepted.
+    """
+    encoders = (
+        ("text", "text encoder", settings.text_sha256, "embed its prompts again (--latents-from)"),
+        ("vae", "autoencoder", settings.vae_sha256, "make it again"),
+    )
+    for part, encoder, made_by, remedy in encoders:
+        if made_by and part in checksums and made_by != checksums[part]:
+            raise InputError(
+                f"the data set was made with the {encoder} {made_by[:12]} (checkpoint "
+                f"{settings.checkpoint}), the run's checkpoint {checkpoint} has the {encoder} "
+                f"{checksums[part][:12]}: {remedy} by precompute "
+                f"--config.checkpoint={checkpoint}"
+            )
 
 
 def claim_folder(folder: pathlib.Path, settings: Settings) -> None:
@@ -253,9 +280,9 @@ def open_dataset(folder: str | pathlib.Path) -> Dataset:
             f"{folder} has format {meta.get('format')}, this version reads {FORMAT_VERSION}: precompute again"
         )
     try:
-        settings = Settings(
-            **{field.name: meta[field.name] for field in dataclasses.fields(Settings)}
-        )
+        # A field that an older folder lacks takes its default; Settings refuses if it has none.
+        known = [field.name for field in dataclasses.fields(Settings) if field.name in meta]
+        settings = Settings(**{name: meta[name] for name in known})
         clips = tuple(
             ClipInfo(c["name"], tuple(c["shots"]))
             for shard in meta["shards"]

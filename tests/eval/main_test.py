@@ -6,15 +6,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from shotstream_jax.eval.teacher import teacher_stories
 
-from shotstream_jax.checkpoint.load import save
+from shotstream_jax.checkpoint.save import save
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.eval import __main__ as app
 from shotstream_jax.eval import cuts, sources
 from shotstream_jax.eval.files import Format, save_probe
 from shotstream_jax.eval.labels import Labels
 from shotstream_jax.eval.probe import Probe
-from shotstream_jax.eval.teacher import teacher_stories
 from shotstream_jax.generate.stream import new_story
 from shotstream_jax.testing import tiny_model
 from shotstream_jax.train.losses.flow_matching import Guidance

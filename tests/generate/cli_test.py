@@ -193,7 +193,7 @@ def test_help_teaches(capsys, monkeypatch):
         cli.run(app.main)
     out = capsys.readouterr().out
     assert stop.value.code == 0
-    assert "--story FILE" in out and "examples/tiny/story.json" in out and "configs/tiny.py" in out
+    assert "--story FILE" in out and "examples/tiny/story.json" in out and "(default: tiny)" in out
 
 
 def test_the_video_can_be_played_while_it_is_written(tmp_path):

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from jax.sharding import PartitionSpec
 
-from shotstream_jax.checkpoint.load import cast, load, save
+from shotstream_jax.checkpoint.load import load
+from shotstream_jax.checkpoint.save import save
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.sharding import make_mesh
 from shotstream_jax.dit.lora import adapted_kernels
@@ -20,7 +21,7 @@ from shotstream_jax.generate.stream import stream_generate
 from shotstream_jax.memory.cache import FrameIds
 from shotstream_jax.model import Model, random_params
 from shotstream_jax.nn.quantize import quantize_blocks
-from shotstream_jax.testing import tiny_model, tiny_preset
+from shotstream_jax.testing import cast, tiny_model, tiny_preset
 
 MODEL = tiny_model()
 # Largest relative error of a chunk's latents.

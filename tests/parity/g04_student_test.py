@@ -36,7 +36,7 @@ def skippable(cases: list[str]) -> list:
     """Cases that the spec says are not to be reproduced are skipped by name, with the reason."""
     reason = lambda case: next(
         (r for pattern, r in NOT_REPRODUCED.items() if re.search(pattern, case)), None
-    )  # noqa: E731
+    )
     return [
         pytest.param(c, marks=pytest.mark.skip(reason=reason(c))) if reason(c) else c for c in cases
     ]
