@@ -30,16 +30,16 @@ from shotstream_jax.checkpoint.checkpoint import open_checkpoint
 from shotstream_jax.core import rng
 from shotstream_jax.core.compilation import use_persistent_cache
 from shotstream_jax.core.files import check_writable
-from shotstream_jax.data.batches import embeddings
+from shotstream_jax.data.rows import embedding_reader
 from shotstream_jax.dit.teacher import Teacher
-from shotstream_jax.eval.context_error import CONTEXTS, read_batches
-from shotstream_jax.eval.files import SHIPPED, format_of, load_probe
+from shotstream_jax.eval.context_error import CONTEXTS
 from shotstream_jax.eval.labels import Labels
+from shotstream_jax.eval.probe_files import SHIPPED, load_probe, shot_format_of
 from shotstream_jax.eval.reading import Reader, Reading
+from shotstream_jax.eval.teacher_error import later_shot_batches
 from shotstream_jax.flow.schedule import Schedule
 from shotstream_jax.flow.solver import sample
-from shotstream_jax.media.pictures import write_png
-from shotstream_jax.train.losses.flow_matching import shot_velocity
+from shotstream_jax.generate.sampler import shot_velocity
 from shotstream_jax.vae import codec
 from shotstream_jax.vae.model import VAE
 
@@ -69,8 +69,10 @@ def main(argv: Sequence[str]) -> None:
     sheet = check_writable(args.sheet, ".png") if args.sheet else None
     preset = open_checkpoint(args.checkpoint).preset
     labels = Labels("simple")
-    reader = Reader(labels, load_probe(SHIPPED, format_of(preset, preset.video, "simple")))
-    batches = list(read_batches(args.data, preset, args.stories, embeddings(preset.dit.text_len)))
+    reader = Reader(labels, load_probe(SHIPPED, shot_format_of(preset, preset.video, "simple")))
+    batches = list(
+        later_shot_batches(args.data, preset, args.stories, embedding_reader(preset.dit.text_len))
+    )
     use_persistent_cache()
     make = sampler(args.checkpoint)
     true = np.concatenate([make(batch, number, None) for number, batch in enumerate(batches)])
@@ -123,7 +125,7 @@ def agreement(labels: Labels, true: Sequence[Reading], made: Sequence[Reading]) 
         found["who"].append(np.array_equal(a.who, b.who))
         for name in ("place", "side", "variant"):
             found[name].append(a.shot[name] == b.shot[name])
-        for name in ("action", *labels.of_characters):
+        for name in ("action", *labels.character_choices):
             found[name] += (a.shot[name] == b.shot[name])[both].tolist()
     return {name: float(np.mean(values)) for name, values in found.items()}
 

@@ -37,7 +37,7 @@ ALLOWED = {  # layer → layers of ours that it may import, besides itself
     "train.aot": MODELS | {"cli", "data", "load"},
     "precompute": MODELS | {"cli", "convert", "data", "generate", "load"},
     "eval": MODELS | {"cli", "convert", "data", "generate", "load", "train"},
-    "eval.look_error": MODELS | {"cli", "data", "generate", "load", "precompute", "train"},
+    "eval.appearance_error": MODELS | {"cli", "data", "generate", "load", "precompute", "train"},
     "bench": MODELS | {"cli", "generate", "load", "train"},
     "testing": MODELS | {"load"},
     "__init__": {"generate", "load", "presets"},
