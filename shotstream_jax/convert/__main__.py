@@ -197,7 +197,7 @@ def run_import(args: argparse.Namespace) -> None:
         key=args.key,
     )
     with _bar(plan.nbytes) as progress:
-        checkpoints.write_folder(plan, progress)
+        checkpoints.write_plan(plan, progress)
     logging.info("%s: %s of %s", args.out, ", ".join(sources), plan.preset.name)
 
 
@@ -263,7 +263,7 @@ def run_copy(args: argparse.Namespace) -> None:
         checkpoint, args.out, _TYPES[args.dtype], parts, args.shot_phase
     )
     with _bar(plan.nbytes) as progress:
-        checkpoints.write_folder(plan, progress, args.storage)
+        checkpoints.write_plan(plan, progress, args.storage)
     logging.info("%s: %s, types: %s", args.out, ", ".join(parts), args.dtype)
 
 
