@@ -1,20 +1,25 @@
-"""Reads an optimised HLO module's text: which collectives run, how often, and how many bytes they bring.
+"""Reads an optimised HLO module's text: which collectives run, how often, and their bytes.
 
-A loop's body stands once in the text. It counts as often as the loop runs: by its known trip count, or by the constant
-that its condition compares the counter with (a scan counts from 0). A loop that ends on a computed number counts once,
-and `unknown_loops` says how many such there are. Both sides of a conditional count.
+A loop's body stands once in the text. It counts as often as the loop runs: by its known trip count,
+or by the constant that its condition compares the counter with (a scan counts from 0). A loop that
+ends on a computed number counts once, and `unknown_loops` says how many such there are. Both sides
+of a conditional count.
 """
 
 import dataclasses
 import re
 from collections import Counter
-from collections.abc import Iterator
+from typing import NamedTuple
 
 KINDS = ("all-gather", "all-reduce", "reduce-scatter", "all-to-all", "collective-permute")
 
+# A computation's first line, "%name (arguments) -> type {"; ENTRY stands before the main one.
 _HEADER = re.compile(r"^(ENTRY )?%?([\w.-]+) \(.*\{\s*$")
+# An instruction, "  %name = type operation(operands), attributes".
 _INSTRUCTION = re.compile(r"^\s+(?:ROOT )?%?[\w.-]+ = (.+?) ([a-z][a-z0-9-]*)\(")
-_ARRAY = re.compile(r"\b(pred|[a-z]+\d+\w*)\[([\d,]*)\]")
+# An array type, like "bf16[8,4]".
+_ARRAY = re.compile(r"\b(pred|[a-z]+(\d+)\w*)\[([\d,]*)\]")
+# The computations that an instruction calls, but for a loop's.
 _CALLED = re.compile(
     r"\b(?:calls|branch_computations|called_computations|to_apply)=(\{[^}]*\}|%?[\w.-]+)"
 )
@@ -25,8 +30,12 @@ _CONSTANT = re.compile(r" = [su]\d+\[\]\S* constant\((\d+)\)")
 
 @dataclasses.dataclass(frozen=True)
 class Collectives:
-    """count, bytes: of each kind in one run of the program, on one device. bytes: of the results (where a TPU fuses an
-    all-reduce with the slice that follows, of the whole). largest: the bytes of the largest one, run once."""
+    """The collectives of one run of a program, on one device.
+
+    count: how many run, of each kind. bytes: of their results, of each kind (where a TPU fuses an
+    all-reduce with the slice that follows, of the whole). unknown_loops: loops that were counted
+    once because their length is computed. largest: the bytes of the largest collective, run once.
+    """
 
     count: dict[str, int]
     bytes: dict[str, int]
@@ -34,100 +43,155 @@ class Collectives:
     largest: int
 
 
+class _Loop(NamedTuple):
+    """The computations of a loop by their names. trips: how often it runs, if the text says so."""
+
+    condition: str
+    body: str
+    trips: int | None
+
+
 @dataclasses.dataclass
 class _Computation:
+    """What one run of a computation does by itself, without the computations that it calls.
+
+    limit: if it is a loop's condition "counter < constant", the constant.
+    """
+
     name: str = ""
-    count: Counter = dataclasses.field(default_factory=Counter)
-    bytes: Counter = dataclasses.field(default_factory=Counter)
+    count: Counter[str] = dataclasses.field(default_factory=Counter)
+    bytes: Counter[str] = dataclasses.field(default_factory=Counter)
     largest: int = 0
     calls: list[str] = dataclasses.field(default_factory=list)
-    loops: list[tuple[str, str, int | None]] = dataclasses.field(
-        default_factory=list
-    )  # condition, body, trips
-    limit: int | None = None  # of a loop's condition "counter < constant"
+    loops: list[_Loop] = dataclasses.field(default_factory=list)
+    limit: int | None = None
 
 
-def collectives(text: str) -> Collectives:
-    """Of the program whose text this is (`compiled.as_text()`)."""
-    parts, entry = _computations(text)
-    runs = _runs(parts, entry)
-    count, size = Counter(), Counter()
-    for name, times in runs.items():
-        for kind in parts[name].count:
-            count[kind] += times * parts[name].count[kind]
-            size[kind] += times * parts[name].bytes[kind]
-    ordered = lambda c: {kind: c[kind] for kind in KINDS if c[kind]}  # noqa: E731
-    endless = [loop for name in runs for loop in parts[name].loops if _trips(parts, loop) is None]
-    return Collectives(
-        ordered(count), ordered(size), len(endless), max(parts[name].largest for name in runs)
-    )
+def count_collectives(text: str) -> Collectives:
+    """The collectives of the program whose text this is (`compiled.as_text()`)."""
+    computations, entry = _read_computations(text)
+    count: Counter[str] = Counter()
+    size: Counter[str] = Counter()
+    unknown_loops = 0
+    largest = 0
+    for name, times in _runs(computations, entry).items():
+        computation = computations[name]
+        for kind in computation.count:
+            count[kind] += times * computation.count[kind]
+            size[kind] += times * computation.bytes[kind]
+        for loop in computation.loops:
+            if _trips(computations, loop) is None:
+                unknown_loops += 1
+        largest = max(largest, computation.largest)
+    return Collectives(_ordered(count), _ordered(size), unknown_loops, largest)
 
 
-def _computations(text: str) -> tuple[dict[str, _Computation], str]:
-    parts: dict[str, _Computation] = {}
-    entry, now = "", _Computation()
+def _ordered(counter: Counter[str]) -> dict[str, int]:
+    """The kinds that occur, in the order of KINDS."""
+    return {kind: counter[kind] for kind in KINDS if counter[kind]}
+
+
+def _read_computations(text: str) -> tuple[dict[str, _Computation], str]:
+    """All computations by their names, and the name of the one that the program starts with."""
+    computations: dict[str, _Computation] = {}
+    entry = ""
+    current = _Computation()
+    constants: list[int] = []  # integer constants of the current computation
     for line in text.splitlines():
-        if header := _HEADER.match(line):
-            now = parts[header[2]] = _Computation(header[2])
-            entry = header[2] if header[1] else entry
-            constants: list[int] = []
-        elif found := _INSTRUCTION.match(line):
-            _read(now, line, found[1], found[2])
-            constants += [int(n) for n in _CONSTANT.findall(line)]
-            if found[2] == "compare" and "direction=LT" in line and len(constants) == 1:
-                now.limit = constants[0]
-    return parts, entry
+        header = _HEADER.match(line)
+        if header:
+            current = _Computation(header[2])
+            computations[current.name] = current
+            if header[1]:
+                entry = current.name
+            constants = []
+            continue
+        instruction = _INSTRUCTION.match(line)
+        if instruction is None:
+            continue
+        result, operation = instruction.groups()
+        _add_collective(current, result, operation)
+        _add_calls(current, line, operation)
+        for constant in _CONSTANT.findall(line):
+            constants.append(int(constant))
+        # "counter < constant", where it is clear which constant that is.
+        if operation == "compare" and "direction=LT" in line and len(constants) == 1:
+            current.limit = constants[0]
+    return computations, entry
 
 
-def _read(now: _Computation, line: str, result: str, op: str) -> None:
-    """One instruction. An asynchronous one is counted at its start."""
-    kind = op.removesuffix("-start")
-    if kind in KINDS:
-        # The start's tuple has the operand first, the result second.
-        pieces = _elements(result) if op != kind and result.startswith("(") else [result]
-        if kind == "all-reduce" and now.name.startswith(
-            "all-reduce-scatter"
-        ):  # a TPU's fusion with the slice
-            kind = "reduce-scatter"
-        size = _bytes(pieces[1] if len(pieces) > 1 else pieces[0])
-        now.count[kind] += 1
-        now.bytes[kind] += size
-        now.largest = max(now.largest, size)
-    if op in ("async-update", "async-done"):  # the same computation as their async-start
+def _add_collective(computation: _Computation, result: str, operation: str) -> None:
+    """Counts an instruction, if it is a collective. An asynchronous one is counted at its start.
+
+    result: its type.
+    """
+    kind = operation.removesuffix("-start")
+    if kind not in KINDS:
         return
-    if op == "while":
-        trips, (condition, body) = _TRIPS.search(line), _LOOP.search(line).groups()
-        now.loops.append((condition, body, int(trips[1]) if trips else None))
+    if operation != kind and result.startswith("("):
+        # The start's tuple has the operand first, the result second.
+        elements = _elements(result)
+        result = elements[1] if len(elements) > 1 else elements[0]
+    if kind == "all-reduce" and computation.name.startswith("all-reduce-scatter"):
+        # A TPU's fusion of an all-reduce with the slice that follows.
+        kind = "reduce-scatter"
+    size = _bytes(result)
+    computation.count[kind] += 1
+    computation.bytes[kind] += size
+    computation.largest = max(computation.largest, size)
+
+
+def _add_calls(computation: _Computation, line: str, operation: str) -> None:
+    """Notes the computations that an instruction calls."""
+    if operation in ("async-update", "async-done"):
+        # They name the same computation as their async-start.
+        return
+    if operation == "while":
+        loop = _LOOP.search(line)
+        assert loop, f"a loop without its computations: {line}"
+        trips = _TRIPS.search(line)
+        known = int(trips[1]) if trips else None
+        computation.loops.append(_Loop(loop[1], loop[2], known))
         return
     for called in _CALLED.findall(line):
-        now.calls += [name.strip().lstrip("%") for name in called.strip("{}").split(",")]
+        for name in called.strip("{}").split(","):
+            computation.calls.append(name.strip().lstrip("%"))
 
 
-def _trips(parts: dict[str, _Computation], loop: tuple[str, str, int | None]) -> int | None:
-    condition, _, trips = loop
-    return trips if trips is not None else parts[condition].limit
+def _trips(computations: dict[str, _Computation], loop: _Loop) -> int | None:
+    """How often a loop runs; None if its length is computed."""
+    if loop.trips is not None:
+        return loop.trips
+    return computations[loop.condition].limit
 
 
-def _runs(parts: dict[str, _Computation], entry: str) -> Counter:
+def _runs(computations: dict[str, _Computation], entry: str) -> Counter[str]:
     """How often each computation runs. No computation calls itself."""
-    runs = Counter()
+    runs: Counter[str] = Counter()
 
-    def walk(name: str, times: int) -> None:
+    def run(name: str, times: int) -> None:
         runs[name] += times
-        for called in parts[name].calls:
-            walk(called, times)
-        for loop in parts[name].loops:
-            walk(loop[1], times * (_trips(parts, loop) or 1))
+        for called in computations[name].calls:
+            run(called, times)
+        for loop in computations[name].loops:
+            trips = _trips(computations, loop) or 1
+            run(loop.body, times * trips)
 
-    walk(entry, 1)
+    run(entry, 1)
     return runs
 
 
 def _elements(tuple_type: str) -> list[str]:
-    """The outermost elements of "(a, (b, c), …)"."""
-    found, depth, start = [], 0, 1
+    """The outermost elements of "(a, (b, c), …)", as text."""
+    found = []
+    depth = 0
+    start = 1
     for i, letter in enumerate(tuple_type):
-        depth += (letter in "([{") - (letter in ")]}")
+        if letter in "([{":
+            depth += 1
+        elif letter in ")]}":
+            depth -= 1
+        # An element ends at a comma of the outermost tuple, the last one at its bracket.
         if (letter == "," and depth == 1) or (letter == ")" and depth == 0):
             found.append(tuple_type[start:i])
             start = i + 1
@@ -135,13 +199,12 @@ def _elements(tuple_type: str) -> list[str]:
 
 
 def _bytes(shapes: str) -> int:
-    return sum(_sizes(shapes))
-
-
-def _sizes(shapes: str) -> Iterator[int]:
-    for kind, dims in _ARRAY.findall(shapes):
-        bits = 8 if kind == "pred" else int(re.search(r"\d+", kind)[0])
+    """The bytes of all arrays in a type."""
+    total = 0
+    for kind, digits, dims in _ARRAY.findall(shapes):
+        bits = 8 if kind == "pred" else int(digits)
         items = 1
-        for n in filter(None, dims.split(",")):
-            items *= int(n)
-        yield items * bits // 8
+        for length in filter(None, dims.split(",")):
+            items *= int(length)
+        total += items * bits // 8
+    return total

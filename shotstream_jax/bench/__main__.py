@@ -1,15 +1,18 @@
 """How fast every part runs on this machine, and how near to what its device can do.
 
   everything, at tiny size             python -m shotstream_jax.bench
-  the paper's size on an accelerator   python -m shotstream_jax.bench --preset wan-1.3b --dtype bfloat16
+  the paper's size on an accelerator   python -m shotstream_jax.bench --preset wan-1.3b \\
+                                           --dtype bfloat16
   some parts, a smaller picture        … --preset wan-1.3b --parts dit,vae --size 240x416
   a stream over four devices           … --parts chunk,stream --mesh sequence=2,tensor=2
-  on a TPU slice that is not there     … --preset wan-1.3b --dtype bfloat16 --aot v5p:2x2x1 --mesh sequence=2,tensor=2
+  on a TPU slice that is not there     … --preset wan-1.3b --dtype bfloat16 --aot v5p:2x2x1 \\
+                                           --mesh sequence=2,tensor=2
   training steps over a mesh           … --parts teacher --batch 8 --mesh fsdp=4,sequence=2
 
-Weights are random, made on the device: no checkpoint is read. Times are medians. FLOPs are those of matmuls and
-convolutions, counted by formula; "of matmul" is the share of what one large matmul of this --dtype reaches there.
---aot times nothing: what the stream's programs need, and the most that they could do (docs/performance.md).
+Weights are random, made on the device: no checkpoint is read. Times are medians. FLOPs are those of
+matmuls and convolutions, counted by formula; "of matmul" is the share of what one large matmul of
+this --dtype reaches there. --aot times nothing: it prints what the stream's programs need, and a
+bound on their speed (docs/performance.md).
 """
 
 import argparse
@@ -17,9 +20,7 @@ import importlib.metadata
 import json
 import os
 import pathlib
-import sys
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
 
 import jax
 from jax.sharding import Mesh
@@ -27,28 +28,27 @@ from jax.sharding import Mesh
 from shotstream_jax import cli
 from shotstream_jax.aot.compile import slice_devices
 from shotstream_jax.bench import aot
-from shotstream_jax.bench.measure import Roofline, peak_device_memory, roofline, timed
-from shotstream_jax.bench.parts import PARTS, Part, Subject
+from shotstream_jax.bench.measure import Roofline, measure_roofline, peak_device_memory, timed
+from shotstream_jax.bench.models import abstract_model, random_model
+from shotstream_jax.bench.parts import PARTS, BenchPart, BenchSubject
 from shotstream_jax.bench.stream import stream_timing
+from shotstream_jax.bench.table import Row, print_head, print_row
 from shotstream_jax.bench.training import training_parts
 from shotstream_jax.checkpoint.load import DTYPES
 from shotstream_jax.core.compilation import use_persistent_cache
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.files import write_whole
-from shotstream_jax.core.sharding import param_shardings, part_mesh, with_shardings
-from shotstream_jax.model import PARTS as MODEL_PARTS
-from shotstream_jax.model import Model, Params, compute_params, init_part
+from shotstream_jax.core.sharding import part_mesh
 from shotstream_jax.nn import attention, quantize
 from shotstream_jax.presets import PRESETS, Preset, VideoFormat, find_preset
-from shotstream_jax.text.tokenizer import ByteTokenizer
-from shotstream_jax.train.__main__ import STAGES, read_recipe
-
-Row = dict[str, Any]
+from shotstream_jax.train.build import read_recipe
+from shotstream_jax.train.recipe import RECIPES
 
 
 def parser() -> cli.Parser:
+    """The options of this command."""
     p = cli.make_parser("shotstream_jax.bench", __doc__)
-    choices = [*PARTS, "stream", *STAGES]
+    choices = [*PARTS, "stream", *RECIPES]
     p.add_argument(
         "--preset",
         default="tiny",
@@ -109,54 +109,58 @@ def parser() -> cli.Parser:
 
 
 def main(argv: Sequence[str]) -> None:
+    # All options are checked before anything is compiled.
     args = parser().parse_args(argv)
-    known = aot.COMPILED if args.aot else (*PARTS, "stream", *STAGES)
-    parts = chosen_parts(args.parts.split(",") if args.parts else known, known)
-    if args.quantize != "none" and (training := [name for name in parts if name in STAGES]):
-        raise InputError(
-            f"--quantize {args.quantize} is for streaming: leave {','.join(training)} out of --parts"
-        )
+    parts = chosen_parts(args)
     preset = find_preset(args.preset)
     video = video_format(args, preset)
-    mesh = part_mesh(
-        mesh_lengths(args.mesh) if args.mesh else {}, slice_devices(args.aot) if args.aot else None
-    )
+    mesh = make_bench_mesh(args)
     preset.check_mesh(mesh.shape, preset.latent_grid(video))
     quantize.check_quantize(args.quantize, mesh.devices.flat[0])
     if args.attention:
         os.environ[attention.FORM_VARIABLE] = args.attention
     if args.aot:
         model = abstract_model(preset, DTYPES[args.dtype], mesh, args.quantize)
-        aot.report(Subject(model, video, args.batch, abstract=True), parts, args.aot, args.json)
-        return
+        subject = BenchSubject(model, video, args.batch, abstract=True)
+        aot.report_stream(subject, parts, args.aot, args.json)
+    else:
+        measure_parts(args, parts, preset, video, mesh)
+
+
+def measure_parts(
+    args: argparse.Namespace,
+    parts: Sequence[str],
+    preset: Preset,
+    video: VideoFormat,
+    mesh: Mesh,
+) -> None:
+    """Measures the parts, prints the table and writes the JSON lines."""
     use_persistent_cache()
-    rates = roofline(DTYPES[args.dtype], min(args.seconds, 3))
+    rates = measure_roofline(DTYPES[args.dtype], min(args.seconds, 3))
     about = {
         "preset": preset.name,
         "height": video.height,
         "width": video.width,
         "shot_frames": video.shot_frames,
-    }
-    about |= {
         "batch": args.batch,
         "dtype": args.dtype,
         "quantize": args.quantize,
         "mesh": args.mesh,
+        **machine(),
+        "attention": args.attention or "default",
+        "matmul_tflops": rates.matmul / 1e12,
+        "copy_gb_s": rates.copy / 1e9,
     }
-    about |= machine() | {"attention": args.attention or "default"}
-    about |= {"matmul_tflops": rates.matmul / 1e12, "copy_gb_s": rates.copy / 1e9}
-    say_head(about)
-    rows = []
-    for row in measure(args, parts, preset, video, mesh, rates):
-        rows.append(about | row)
-        say_row(row)
+    print_head(about)
+    lines = []
+    for row in measured_rows(args, parts, preset, video, mesh, rates):
+        print_row(row)
+        lines.append(json.dumps(about | row) + "\n")
     if args.json:
-        write_whole(
-            pathlib.Path(args.json), "".join(json.dumps(row) + "\n" for row in rows).encode()
-        )
+        write_whole(pathlib.Path(args.json), "".join(lines).encode())
 
 
-def measure(
+def measured_rows(
     args: argparse.Namespace,
     parts: Sequence[str],
     preset: Preset,
@@ -164,96 +168,97 @@ def measure(
     mesh: Mesh,
     rates: Roofline,
 ) -> Iterator[Row]:
-    """A row for every measurement."""
-    if streaming := [name for name in parts if name not in STAGES]:
-        subject = Subject(
-            random_model(preset, DTYPES[args.dtype], mesh, args.quantize), video, args.batch
-        )
-        for name in streaming:
-            if name == "stream":
-                yield stream_row(subject, args.seconds)
-            else:
-                yield from (
-                    part_row(part, args.seconds, rates, mesh) for part in PARTS[name](subject)
-                )
-        del subject  # its memory is the training steps' from here on
-    for name in (name for name in parts if name in STAGES):
+    """A row for every measurement: the stream's first, then training."""
+    streaming = [name for name in parts if name not in RECIPES]
+    training = [name for name in parts if name in RECIPES]
+    if streaming:
+        # The model is made in a function of its own: the training steps need its memory.
+        yield from streaming_rows(args, streaming, preset, video, mesh, rates)
+    for name in training:
+        # The stage's own recipe, with this command's batch and type and no accumulation of
+        # gradients.
         changes = [
             f"--config.run.batch={args.batch}",
             f"--config.run.dtype={args.dtype}",
             "--config.run.accumulate=1",
         ]
-        recipe = read_recipe(cli.load_config(f"configs/{name}.py:{preset.name}", changes))
-        yield from (
-            part_row(part, args.seconds, rates, mesh)
-            for part in training_parts(recipe, preset, mesh)
-        )
+        recipe = read_recipe(cli.load_config(f"{name}:{preset.name}", changes))
+        for part in training_parts(recipe, preset, mesh):
+            yield part_row(part, args.seconds, rates, mesh)
 
 
-def part_row(part: Part, seconds: float, rates: Roofline, mesh: Mesh) -> Row:
+def streaming_rows(
+    args: argparse.Namespace,
+    parts: Sequence[str],
+    preset: Preset,
+    video: VideoFormat,
+    mesh: Mesh,
+    rates: Roofline,
+) -> Iterator[Row]:
+    """Rows of the stream and of its parts, on one model with random weights."""
+    model = random_model(preset, DTYPES[args.dtype], mesh, args.quantize)
+    subject = BenchSubject(model, video, args.batch)
+    for name in parts:
+        if name == "stream":
+            yield stream_row(subject, args.seconds)
+            continue
+        for part in PARTS[name](subject):
+            yield part_row(part, args.seconds, rates, mesh)
+
+
+def part_row(part: BenchPart, seconds: float, rates: Roofline, mesh: Mesh) -> Row:
+    """Times a part's program for so many seconds."""
     with jax.set_mesh(mesh):
         timing = timed(part.call(), seconds)
     rate = part.program.flops / timing.median
-    row = {
+    return {
         "part": part.name,
         "variant": part.variant,
         "ms": 1e3 * timing.median,
         "calls": timing.calls,
+        "first_s": timing.first,
+        "gflop": part.program.flops / 1e9,
+        "tflops": rate / 1e12,
+        "of_matmul": rate / rates.matmul,
+        "frames_per_s": part.frames / timing.median,
+        "peak_device_bytes": peak_device_memory(),
     }
-    row |= {"first_s": timing.first, "gflop": part.program.flops / 1e9, "tflops": rate / 1e12}
-    row["of_matmul"] = rate / rates.matmul
-    row["frames_per_s"] = part.frames / timing.median
-    return row | {"peak_device_bytes": peak_device_memory()}
 
 
-def stream_row(subject: Subject, seconds: float) -> Row:
+def stream_row(subject: BenchSubject, seconds: float) -> Row:
+    """Times the whole stream."""
     found = stream_timing(subject, seconds)
-    row = {
+    return {
         "part": "stream",
         "variant": f"{subject.batch} stories, {found.seconds:.0f} s",
         "frames_per_s": found.rate,
+        "first_frames_cold_s": found.first_cold,
+        "first_frames_warm_s": found.first_warm,
+        "peak_device_bytes": peak_device_memory(),
     }
-    row |= {"first_frames_cold_s": found.first_cold, "first_frames_warm_s": found.first_warm}
-    return row | {"peak_device_bytes": peak_device_memory()}
 
 
-def random_model(preset: Preset, dtype: Any, mesh: Mesh, to: str) -> Model:
-    """Fresh weights, each made where it lies."""
-    places = jax.tree.map(lambda a: a.sharding, abstract_model(preset, dtype, mesh, to).params)
-    params = {
-        part: jax.jit(_fresh(preset, part, dtype, to), out_shardings=places[part])()
-        for part in MODEL_PARTS
-    }
-    return Model(preset, params, ByteTokenizer(), dtype, "random")
-
-
-def abstract_model(preset: Preset, dtype: Any, mesh: Mesh, to: str) -> Model:
-    """Its parameters are shapes with their shardings."""
-    shapes = {part: jax.eval_shape(_fresh(preset, part, dtype, to)) for part in MODEL_PARTS}
-    params = {
-        part: with_shardings(tree, param_shardings(mesh, part, tree))
-        for part, tree in shapes.items()
-    }
-    return Model(preset, params, ByteTokenizer(), dtype, "abstract")
-
-
-def _fresh(preset: Preset, part: str, dtype: Any, to: str) -> Callable[[], Params]:
-    fresh = lambda: compute_params(init_part(preset, part, jax.random.key(0)), dtype)  # noqa: E731
-    return (lambda: quantize.quantize_blocks(fresh(), to)) if part == "dit" else fresh
-
-
-def chosen_parts(chosen: Sequence[str], known: Sequence[str]) -> list[str]:
-    if unknown := [name for name in chosen if name not in known]:
+def chosen_parts(args: argparse.Namespace) -> list[str]:
+    """The names of --parts; without it all that there are. Raises InputError for an unknown one."""
+    known = list(aot.COMPILED) if args.aot else [*PARTS, "stream", *RECIPES]
+    chosen = args.parts.split(",") if args.parts else known
+    unknown = [name for name in chosen if name not in known]
+    if unknown:
         raise InputError(f"--parts {','.join(unknown)}: there are {', '.join(known)}")
-    return list(chosen)
+    training = [name for name in chosen if name in RECIPES]
+    if args.quantize != "none" and training:
+        raise InputError(
+            f"--quantize {args.quantize} is for streaming: "
+            f"leave {','.join(training)} out of --parts"
+        )
+    return chosen
 
 
 def video_format(args: argparse.Namespace, preset: Preset) -> VideoFormat:
-    height, width, frames = (
-        preset.video.height,
-        preset.video.width,
-        args.frames or preset.video.shot_frames,
-    )
+    """The preset's format with --size and --frames. Raises InputError for a wrong option."""
+    height = preset.video.height
+    width = preset.video.width
+    frames = args.frames or preset.video.shot_frames
     if args.size:
         try:
             height, width = map(int, args.size.split("x"))
@@ -268,59 +273,39 @@ def video_format(args: argparse.Namespace, preset: Preset) -> VideoFormat:
     return VideoFormat(height, width, frames)
 
 
-def mesh_lengths(text: str) -> dict[str, int]:
-    try:
-        pairs = (pair.split("=") for pair in text.split(","))
-        return {axis: int(length) for axis, length in pairs}
-    except ValueError:
-        raise InputError(f"--mesh {text}: write AXIS=N,…, e.g. fsdp=4,sequence=2") from None
+def make_bench_mesh(args: argparse.Namespace) -> Mesh:
+    """The mesh of --mesh, over this machine's devices or those of --aot."""
+    lengths = mesh_lengths(args.mesh)
+    devices = slice_devices(args.aot) if args.aot else None
+    return part_mesh(lengths, devices)
+
+
+def mesh_lengths(text: str) -> Mapping[str, int]:
+    """The lengths in "AXIS=N,…", by axis. Raises InputError if it has another form."""
+    lengths: dict[str, int] = {}
+    if not text:
+        return lengths
+    for pair in text.split(","):
+        axis, _, length = pair.partition("=")
+        try:
+            lengths[axis] = int(length)
+        except ValueError:
+            raise InputError(f"--mesh {text}: write AXIS=N,…, e.g. fsdp=4,sequence=2") from None
+    return lengths
 
 
 def machine() -> Row:
+    """The device, and the versions of what runs on it."""
     device = jax.devices()[0]
-    versions = {
-        name: importlib.metadata.version(name)
-        for name in ("shotstream-jax", "jax", "jaxlib", "flax")
+    versions = {}
+    for name in ("shotstream-jax", "jax", "jaxlib", "flax"):
+        versions[name] = importlib.metadata.version(name)
+    return {
+        "device": f"{device.platform}: {device.device_kind}",
+        "devices": len(jax.devices()),
+        "cores": os.cpu_count(),
+        "versions": versions,
     }
-    about = {"device": f"{device.platform}: {device.device_kind}", "devices": len(jax.devices())}
-    return about | {"cores": os.cpu_count(), "versions": versions}
-
-
-def say_head(about: Row) -> None:
-    cli.say(
-        f"{about['device']}, {about['devices']} device(s), {about['cores']} cores; jax {about['versions']['jax']}"
-    )
-    size = f"{about['height']}×{about['width']}, {about['shot_frames']} latent frames a shot"
-    kind = (
-        about["dtype"]
-        if about["quantize"] == "none"
-        else f"{about['dtype']} and {about['quantize']}"
-    )
-    cli.say(
-        f"{about['preset']}, {size}, {about['batch']} stories, {kind}; attention: {about['attention']}"
-    )
-    cli.say(
-        f"a large matmul: {about['matmul_tflops']:.3g} TFLOP/s; a large copy: {about['copy_gb_s']:.3g} GB/s\n"
-    )
-    cli.say(
-        f"{'part':16}{'':28}{'ms':>10}{'first s':>9}{'GFLOP':>10}{'TFLOP/s':>9}{'of matmul':>11}{'frames/s':>10}"
-    )
-
-
-def say_row(row: Row) -> None:
-    if row["part"] == "stream":
-        first = f"first frames after {row['first_frames_cold_s']:.2f} s cold, {row['first_frames_warm_s']:.3f} s warm"
-        cli.say(f"{row['part']:16}{row['variant']:28}{first:>49}{row['frames_per_s']:>10.1f}")
-    else:
-        share, rate = (
-            f"{100 * row['of_matmul']:.0f} %",
-            f"{row['frames_per_s']:.1f}" if row["frames_per_s"] else "",
-        )
-        cli.say(
-            f"{row['part']:16}{row['variant']:28}{row['ms']:>10.4g}{row['first_s']:>9.2f}{row['gflop']:>10.4g}"
-            f"{row['tflops']:>9.3g}{share:>11}{rate:>10}"
-        )
-    sys.stdout.flush()
 
 
 if __name__ == "__main__":

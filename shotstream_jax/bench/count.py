@@ -1,7 +1,9 @@
-"""Floating-point operations of a traced function: 2·m·n·k for every matmul and convolution in it, nothing for the rest.
+"""Floating-point operations of a traced function.
 
-Loops of known length count as often as they run and a choice as its costliest branch, which XLA's own analysis does not
-do. A part whose work depends on values (attention over a half-filled cache) has a formula instead: train/flops.
+2·m·n·k for every matmul, the same for convolutions, nothing for the rest. Loops of known length
+count as often as they run and a choice as its costliest branch, which XLA's own analysis does not
+do. A part whose work depends on values (attention over a half-filled cache) has a formula instead:
+train/flops.
 """
 
 import math
@@ -9,36 +11,62 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
+from jax.core import ShapedArray
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn
 
 
 def matmul_flops(f: Callable[..., Any], *args: Any) -> float:
-    """Of one call; the arguments may be abstract."""
+    """The operations of one call f(*args); the arguments may be abstract."""
     return _of_jaxpr(jax.make_jaxpr(f)(*args).jaxpr)
 
 
 def _of_jaxpr(jaxpr: Jaxpr) -> float:
-    return sum(_of_equation(equation) for equation in jaxpr.eqns)
+    return sum(map(_of_equation, jaxpr.eqns))
 
 
 def _of_equation(equation: JaxprEqn) -> float:
-    name, params = equation.primitive.name, equation.params
+    """The operations of one equation, those of the functions that it calls included."""
+    name = equation.primitive.name
+    params = equation.params
     if name == "dot_general":
-        (contracted, _), _ = params["dimension_numbers"]
-        k = math.prod(equation.invars[0].aval.shape[d] for d in contracted)
-        return 2 * k * equation.outvars[0].aval.size
+        return _of_matmul(equation)
     if name == "conv_general_dilated":
-        kernel, dims = equation.invars[1].aval, params["dimension_numbers"].rhs_spec
-        return 2 * equation.outvars[0].aval.size * kernel.size / kernel.shape[dims[0]]
-    inner = [_of_jaxpr(jaxpr) for jaxpr in _jaxprs(params)]
+        return _of_convolution(equation)
+    # Anything else works on single elements, or calls functions that may have matmuls.
+    inner = [_of_jaxpr(jaxpr) for jaxpr in _inner_jaxprs(params)]
     if name == "cond":
         return max(inner)
-    return sum(inner) * (params["length"] if name == "scan" else 1)
+    if name == "scan":
+        return sum(inner) * params["length"]
+    return sum(inner)
 
 
-def _jaxprs(params: dict[str, Any]) -> Iterator[Jaxpr]:
+def _of_matmul(equation: JaxprEqn) -> float:
+    """Two operations for each element of the result and each index that is summed over."""
+    (contracted, _), _ = equation.params["dimension_numbers"]
+    left = _aval(equation.invars[0])
+    k = math.prod(left.shape[axis] for axis in contracted)
+    return 2 * k * _aval(equation.outvars[0]).size
+
+
+def _of_convolution(equation: JaxprEqn) -> float:
+    """Two operations for each element of the result and each kernel weight that it sees."""
+    kernel = _aval(equation.invars[1])
+    output_axis = equation.params["dimension_numbers"].rhs_spec[0]
+    weights = kernel.size / kernel.shape[output_axis]
+    return 2 * _aval(equation.outvars[0]).size * weights
+
+
+def _aval(variable: Any) -> ShapedArray:
+    """The shape and type of a variable."""
+    return variable.aval
+
+
+def _inner_jaxprs(params: dict[str, Any]) -> Iterator[Jaxpr]:
+    """The functions among an equation's parameters, single or in lists (the branches of a cond)."""
     for value in params.values():
-        for one in value if isinstance(value, tuple | list) else [value]:
+        several = value if isinstance(value, tuple | list) else [value]
+        for one in several:
             if isinstance(one, ClosedJaxpr):
                 yield one.jaxpr
             elif isinstance(one, Jaxpr):

@@ -3,7 +3,7 @@
 import dataclasses
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -23,56 +23,90 @@ class Timing:
 
 @dataclasses.dataclass(frozen=True)
 class Roofline:
-    """The device's measured rates: FLOP/s of a large matmul, byte/s read and written by a large copy."""
+    """The device's measured rates.
+
+    matmul: FLOP/s of a large matmul. copy: bytes/s, read and written, of a large copy.
+    """
 
     matmul: float
     copy: float
 
 
 def timed(call: Callable[[], Any], seconds: float) -> Timing:
-    """Calls it for so long (at least LEAST_CALLS times), each time until the result is there."""
+    """Calls it for so many seconds, at least LEAST_CALLS times, each until its result is there."""
     return timed_in_turn([call], seconds)[0]
 
 
-def timed_in_turn(calls: list[Callable[[], Any]], seconds: float) -> list[Timing]:
-    """The same for several, one call of each in turn, so that a machine's moods hit all alike."""
-    firsts, durations = [_once(call) for call in calls], [[] for _ in calls]
+def timed_in_turn(calls: Sequence[Callable[[], Any]], seconds: float) -> list[Timing]:
+    """As `timed` for several, one call of each in turn: other work slows all of them alike."""
+    # The first calls compile and are not in the medians.
+    firsts = [_time_once(call) for call in calls]
+    durations: list[list[float]] = [[] for _ in calls]
     stop = time.perf_counter() + seconds
     while len(durations[0]) < LEAST_CALLS or time.perf_counter() < stop:
         for call, found in zip(calls, durations, strict=True):
-            found.append(_once(call))
-    return [
-        Timing(first, statistics.median(d), len(d))
-        for first, d in zip(firsts, durations, strict=True)
-    ]
+            found.append(_time_once(call))
+    timings = []
+    for first, found in zip(firsts, durations, strict=True):
+        timings.append(Timing(first, statistics.median(found), len(found)))
+    return timings
 
 
-def _once(call: Callable[[], Any]) -> float:
+def _time_once(call: Callable[[], Any]) -> float:
+    """Seconds of one call, until the device has finished it."""
     began = time.perf_counter()
     jax.block_until_ready(call())
     return time.perf_counter() - began
 
 
-def roofline(dtype: jnp.dtype, seconds: float) -> Roofline:
-    """Of the first device."""
-    n, size = (2048, 2**26) if jax.devices()[0].platform == "cpu" else (8192, 2**29)
-    a = jax.jit(lambda key: jax.random.normal(key, (n, n), dtype))(jax.random.key(0))
-    product = jax.jit(lambda a: jnp.dot(a, a, preferred_element_type=jnp.float32).astype(dtype))
-    add = jax.jit(
-        lambda x: x + 1, donate_argnums=0
-    )  # into its own memory: fresh pages cost more than the copy
+def measure_roofline(dtype: jnp.dtype, seconds: float) -> Roofline:
+    """What the first device reaches; so many seconds on each of the two rates.
+
+    dtype: of the matmul's operands, which accumulates in float32.
+    """
+    if jax.devices()[0].platform == "cpu":
+        n = 2048  # rows and columns of the matrices
+        size = 2**26  # float32 numbers of the buffer
+    else:
+        n = 8192
+        size = 2**29
+
+    @jax.jit
+    def make_matrix(key: jax.Array) -> jax.Array:
+        """A random matrix [n, n]."""
+        return jax.random.normal(key, (n, n), dtype)
+
+    @jax.jit
+    def product(a: jax.Array) -> jax.Array:
+        """a · a, rounded to the operands' type."""
+        return jnp.dot(a, a, preferred_element_type=jnp.float32).astype(dtype)
+
+    def increment(x: jax.Array) -> jax.Array:
+        """Reads and writes every number once."""
+        return x + 1
+
+    # Into its own memory (donation): to get fresh pages would cost more than the copy.
+    increment_in_place = jax.jit(increment, donate_argnums=0)
+    matrix = make_matrix(jax.random.key(0))
     buffer = jnp.zeros(size, jnp.float32)
 
-    def copy() -> Any:
+    def multiply() -> jax.Array:
+        """A call of the matmul."""
+        return product(matrix)
+
+    def copy() -> jax.Array:
+        """A call of the copy, on the buffer that the last one left."""
         nonlocal buffer
-        buffer = add(buffer)
+        buffer = increment_in_place(buffer)
         return buffer
 
-    matmul, moved = timed(lambda: product(a), seconds), timed(copy, seconds)
+    matmul = timed(multiply, seconds)
+    moved = timed(copy, seconds)
+    # 2·n³ operations; 4 bytes read and 4 written for each number.
     return Roofline(2 * n**3 / matmul.median, 8 * size / moved.median)
 
 
 def peak_device_memory() -> int | None:
-    """Bytes in use on the first device at the worst moment so far; None where it does not tell (processors)."""
+    """The most bytes in use on the first device so far; None on processors, which do not count."""
     stats = jax.devices()[0].memory_stats()
     return stats.get("peak_bytes_in_use") if stats else None

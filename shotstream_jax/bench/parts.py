@@ -1,5 +1,10 @@
-"""The parts of the stream as programs with their arguments and FLOPs: to be timed, or compiled ahead of time."""
+"""The parts of the stream as programs with their arguments and FLOPs.
 
+They are timed (bench/measure), or compiled ahead of time for devices that are not there
+(bench/aot).
+"""
+
+import dataclasses
 import functools
 import math
 from collections.abc import Callable, Iterator
@@ -7,7 +12,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import NamedSharding
+from jax.sharding import Mesh, NamedSharding
 
 from shotstream_jax.aot.compile import Program
 from shotstream_jax.bench.count import matmul_flops
@@ -19,14 +24,17 @@ from shotstream_jax.memory import cache
 from shotstream_jax.memory.cache import Caches, FrameIds
 from shotstream_jax.model import Model, Params
 from shotstream_jax.presets import VideoFormat
+from shotstream_jax.text.encode import encode_prompt
 from shotstream_jax.train import flops
 
 
-class Part(NamedTuple):
-    """frames: pixel frames that one call makes or reads, of all stories; 0 if it has none.
+class BenchPart(NamedTuple):
+    """A program of the stream or of training, ready to be called.
 
-    carried: the number of the argument that a call takes away (donation), and that argument of the next call, from the
-    result. passes: how often a call goes through its arguments. ways: over how many devices its FLOPs are dealt out.
+    frames: pixel frames that one call makes or reads, of all stories; 0 if it has none. carried:
+    for a call that takes one of its arguments away (donation): the argument's number, and what
+    gives that argument of the next call from the result. passes: how often a call goes through its
+    arguments. ways: over how many devices its FLOPs are split.
     """
 
     name: str
@@ -38,23 +46,25 @@ class Part(NamedTuple):
     ways: int = 1
 
     def call(self) -> Callable[[], Any]:
-        """A call that can be repeated."""
+        """A call of the program that can be repeated."""
         arguments = list(self.program.arguments)
 
         def call() -> Any:
-            made = self.program.jitted(*arguments)
+            """Calls the program; what it took away is replaced for the next call."""
+            result = self.program.jitted(*arguments)
             if self.carried:
-                number, following = self.carried
-                arguments[number] = following(made)
-            return made
+                number, next_argument = self.carried
+                arguments[number] = next_argument(result)
+            return result
 
         return call
 
 
-class Subject(NamedTuple):
+class BenchSubject(NamedTuple):
     """What is measured: a model on a mesh, a format, and a number of stories side by side.
 
-    abstract: the model's parameters are shapes with their shardings, and so is all that is made here.
+    abstract: the model's parameters are shapes with their shardings, and so is all that is made
+    here.
     """
 
     model: Model
@@ -63,34 +73,65 @@ class Subject(NamedTuple):
     abstract: bool = False
 
     @property
+    def mesh(self) -> Mesh:
+        """The model's mesh."""
+        mesh = self.model.mesh()
+        assert mesh is not None, "a model that is measured is on a mesh"
+        return mesh
+
+    @property
     def grid(self) -> tuple[int, int]:
+        """Rows and columns of a latent frame."""
         return self.model.preset.latent_grid(self.video)
 
     @property
     def tokens(self) -> int:
-        """Of a latent frame."""
+        """Tokens of a latent frame."""
         rows, columns = self.model.preset.dit.grid(*self.grid)
         return rows * columns
 
     def ways(self, *axes: str) -> int:
-        return math.prod(self.model.mesh().shape[axis] for axis in axes)
+        """Over how many devices these axes of the mesh split."""
+        return math.prod(self.mesh.shape[axis] for axis in axes)
+
+    @property
+    def model_ways(self) -> int:
+        """Over how many devices the transformer's tokens and heads, or pictures' rows, are split."""
+        return self.ways("data", "sequence", "tensor")
 
     def make(self, f: Callable[[], Any], dims: Any) -> Any:
-        """What f makes, laid out by its arrays' dimensions (a tree of letters as in core/sharding)."""
-        mesh, shapes = self.model.mesh(), jax.eval_shape(f)
-        places = jax.tree.map(
-            lambda d, a: NamedSharding(mesh, activation_spec(mesh, d, a.shape)), dims, shapes
-        )
-        return (
-            with_shardings(shapes, places) if self.abstract else jax.jit(f, out_shardings=places)()
-        )
+        """What f makes, laid out on the mesh by its arrays' dimensions.
+
+        dims: letters as in core/sharding, a tree of them like f's result, or one string for all
+        arrays.
+        """
+        shapes = jax.eval_shape(f)
+        if isinstance(dims, str):
+            letters = dims
+            dims = jax.tree.map(lambda _: letters, shapes)
+
+        # From letters and shapes to places on the mesh.
+        def place(letters: str, shape: jax.ShapeDtypeStruct) -> NamedSharding:
+            """Where one array lies."""
+            spec = activation_spec(self.mesh, letters, shape.shape)
+            return NamedSharding(self.mesh, spec)
+
+        places = jax.tree.map(place, dims, shapes)
+        if self.abstract:
+            return with_shardings(shapes, places)
+        return jax.jit(f, out_shardings=places)()
+
+    def normal(self, seed: int, shape: tuple[int, ...], dims: str) -> Array:
+        """Normal numbers of this shape."""
+        return self.make(lambda: jax.random.normal(jax.random.key(seed), shape), dims)
 
     def latents(self, frames: int) -> Array:
+        """Latent frames of all stories, [b, f, h, w, c]."""
         shape = (self.batch, frames, *self.grid, self.model.preset.dit.channels)
-        return self.make(lambda: jax.random.normal(jax.random.key(frames), shape), "b f h w c")
+        return self.normal(frames, shape, "b f h w c")
 
     def noise(self) -> Array:
-        """Of a chunk, all its steps."""
+        """The noise of a chunk's steps, [steps, b, f, h, w, c]."""
         preset = self.model.preset
         shape = (
             len(preset.steps.nominal),
@@ -99,160 +140,247 @@ class Subject(NamedTuple):
             *self.grid,
             preset.dit.channels,
         )
-        return self.make(lambda: jax.random.normal(jax.random.key(0), shape), "_ b f h w c")
+        return self.normal(0, shape, "_ b f h w c")
 
     def ids(self, frames: int) -> FrameIds:
-        ones = lambda: jnp.ones((self.batch, frames), jnp.int32)  # noqa: E731
-        return self.make(lambda: FrameIds(ones(), ones()), FrameIds("b f", "b f"))
+        """Ids of frames that all are of shot 1."""
+
+        def ones() -> Array:
+            """One number for each frame, [b, f]."""
+            return jnp.ones((self.batch, frames), jnp.int32)
+
+        return self.make(lambda: FrameIds(ones(), ones()), "b f")
 
     def caches(self, fill: int) -> Caches:
-        empty = lambda: self.model.student.init_caches(self.batch, *self.grid)  # noqa: E731
-        return self.make(
-            lambda: empty().replace(fill=jnp.full(self.batch, fill, jnp.int32)), cache.DIMS
-        )
+        """Caches of zeros in which so many frames of the shot are committed."""
+
+        def filled() -> Caches:
+            """The caches, to be made on the mesh."""
+            caches = self.model.student.init_caches(self.batch, *self.grid)
+            return dataclasses.replace(caches, fill=jnp.full(self.batch, fill, jnp.int32))
+
+        return self.make(filled, cache.DIMS)
 
     def text(self) -> Array:
-        cfg, slots = self.model.preset.dit, self.model.preset.memory.captions
-        shape = (self.batch, slots, cfg.text_len, cfg.text_dim)
-        return self.make(lambda: jax.random.normal(jax.random.key(1), shape), "b _ l d")
+        """Embeddings of a shot's captions, [b, slots, l, e]."""
+        cfg = self.model.preset.dit
+        slots = self.model.preset.memory.captions
+        return self.normal(1, (self.batch, slots, cfg.text_len, cfg.text_dim), "b _ l d")
 
 
-def text_parts(subject: Subject) -> Iterator[Part]:
-    model, batch = subject.model, subject.batch
+def text_parts(subject: BenchSubject) -> Iterator[BenchPart]:
+    """The text encoder, on prompts of the full length."""
+    model = subject.model
+    batch = subject.batch
     length = model.preset.dit.text_len
+    # Tokens of a whole prompt [b, l], all of them valid [b].
     ids = subject.make(lambda: jnp.ones((batch, length), jnp.int32), "b l")
     valid = subject.make(lambda: jnp.full(batch, length), "b")
-    program = _program(
-        "encode_prompt", shot.encode_prompt, model.text, model.params["text"], ids, valid
-    )
-    yield Part("text", f"{length} tokens", program, ways=subject.ways("data", "tensor"))
+    program = _counted("encode_prompt", encode_prompt, model.text, model.params["text"], ids, valid)
+    yield BenchPart("text", f"{length} tokens", program, ways=subject.ways("data", "tensor"))
 
 
-def prefill_parts(subject: Subject) -> Iterator[Part]:
-    model, (cfg, memory) = subject.model, (subject.model.preset.dit, subject.model.preset.memory)
-    context, ids, text = (
+def prefill_parts(subject: BenchSubject) -> Iterator[BenchPart]:
+    """The pass that puts a shot's context frames and captions into the caches."""
+    model = subject.model
+    memory = model.preset.memory
+    # Every context token sees all of them, and the captions' keys are made anew.
+    tokens = memory.context * subject.tokens
+    count = subject.batch * flops.forward_flops(model.preset.dit, tokens, tokens, memory.captions)
+    arguments = (
+        model.student,
+        model.params["dit"],
         subject.latents(memory.context),
         subject.ids(memory.context),
         subject.text(),
+        subject.caches(0),
     )
-    tokens = memory.context * subject.tokens
-    count = subject.batch * flops.forward(cfg, tokens, tokens, memory.captions)
-    arguments = model.student, model.params["dit"], context, ids, text, subject.caches(0)
-    program = Program("prefill", shot.prefill, arguments, count)
-    variant = f"{memory.context} frames, {memory.captions} captions"
-    yield Part("prefill", variant, program, carried=(5, lambda caches: caches), ways=_ways(subject))
+    yield BenchPart(
+        "prefill",
+        f"{memory.context} frames, {memory.captions} captions",
+        Program("prefill", shot.prefill, arguments, count),
+        carried=(5, _same_caches),
+        ways=subject.model_ways,
+    )
 
 
-def dit_parts(subject: Subject) -> Iterator[Part]:
-    """One denoising pass over a shot's first chunk, and over its last: how much the history costs."""
-    model, memory = subject.model, subject.model.preset.memory
-    x, ids = subject.latents(memory.chunk), subject.ids(memory.chunk)
+def dit_parts(subject: BenchSubject) -> Iterator[BenchPart]:
+    """One denoising pass over a shot's first chunk, and over its last: what the history costs."""
+    model = subject.model
+    chunk = model.preset.memory.chunk
+    # A chunk [b, f, h, w, c] in the middle of its noise levels, t [b].
+    x = subject.latents(chunk)
+    ids = subject.ids(chunk)
     t = subject.make(lambda: jnp.full(subject.batch, 500.0), "b")
     for fill in _fills(subject):
-        arguments = model.student, model.params["dit"], x, t, ids, subject.caches(fill)
-        program = Program("denoise", _pass, arguments, _pass_flops(subject, fill))
-        yield Part(
+        arguments = (model.student, model.params["dit"], x, t, ids, subject.caches(fill))
+        yield BenchPart(
             "pass",
-            _nth(subject, fill),
-            program,
-            carried=(5, lambda caches: caches),
-            ways=_ways(subject),
+            _chunk_name(subject, fill),
+            Program("denoise", _denoising_pass, arguments, _pass_flops(subject, fill)),
+            carried=(5, _same_caches),
+            ways=subject.model_ways,
         )
 
 
-def chunk_parts(subject: Subject) -> Iterator[Part]:
-    """All denoising steps of a chunk, and what puts it into the cache."""
-    model, memory, vae = subject.model, subject.model.preset.memory, subject.model.preset.vae
-    steps, noise, ids = model.preset.steps, subject.noise(), subject.ids(memory.chunk)
-    params, frames = model.params["dit"], subject.batch * memory.chunk * vae.time
+def chunk_parts(subject: BenchSubject) -> Iterator[BenchPart]:
+    """All denoising steps of a chunk, and what puts it into the cache; a shot's first and last."""
+    noise = subject.noise()
+    ids = subject.ids(subject.model.preset.memory.chunk)
     for fill in _fills(subject):
-        passes = len(steps.nominal)
-        arguments = model.student, params, noise, ids, subject.caches(fill), steps
-        program = Program(
-            "chunk_step", shot.chunk_step, arguments, passes * _pass_flops(subject, fill)
-        )
-        carried = 4, lambda made: made[1]
-        yield Part("chunk", _nth(subject, fill), program, frames, carried, passes, _ways(subject))
-        # The last layer makes keys and values only.
-        share = (model.preset.dit.layers - 1) / model.preset.dit.layers
-        arguments = model.student, params, subject.latents(memory.chunk), ids, subject.caches(fill)
-        program = Program("commit", shot.commit, arguments, share * _pass_flops(subject, fill))
-        carried = 4, functools.partial(_uncommitted, memory.chunk)
-        yield Part("commit", _nth(subject, fill), program, frames, carried, ways=_ways(subject))
+        yield _steps_part(subject, fill, noise, ids)
+        yield _commit_part(subject, fill, ids)
 
 
-def vae_parts(subject: Subject) -> Iterator[Part]:
-    model, chunk = subject.model, subject.model.preset.memory.chunk
-    z, params, time = subject.latents(chunk), model.params["vae"], model.preset.vae.time
-    ways, frames = _ways(subject), subject.batch * (1 + (chunk - 1) * time)
-    first = _program("decode_first", shot.decode_first, model.vae, params, z)
-    yield Part("decode", "a shot's first chunk", first, frames, ways=ways)
-    shapes = jax.eval_shape(functools.partial(shot.decode_first, model.vae), params, z)[0]
-    places = jax.tree.map(lambda _: "b p y x c", shapes)
-    stream = subject.make(
-        lambda: jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), shapes), places
+def _steps_part(subject: BenchSubject, fill: int, noise: Array, ids: FrameIds) -> BenchPart:
+    """The denoising steps of the chunk behind `fill` frames."""
+    model = subject.model
+    steps = model.preset.steps
+    passes = len(steps.nominal)
+    arguments = (
+        model.student,
+        model.params["dit"],
+        noise,
+        ids,
+        subject.caches(fill),
+        steps,
     )
-    later = _program("decode_next", shot.decode_next, model.vae, params, z, stream)
-    yield Part(
+    count = passes * _pass_flops(subject, fill)
+    return BenchPart(
+        "chunk",
+        _chunk_name(subject, fill),
+        Program("chunk_step", shot.chunk_step, arguments, count),
+        frames=_chunk_frames(subject),
+        carried=(4, lambda result: result[1]),
+        passes=passes,
+        ways=subject.model_ways,
+    )
+
+
+def _commit_part(subject: BenchSubject, fill: int, ids: FrameIds) -> BenchPart:
+    """The pass that writes the chunk behind `fill` frames into the cache."""
+    model = subject.model
+    chunk = model.preset.memory.chunk
+    layers = model.preset.dit.layers
+    arguments = (
+        model.student,
+        model.params["dit"],
+        subject.latents(chunk),
+        ids,
+        subject.caches(fill),
+    )
+    # The last layer makes keys and values only.
+    count = (layers - 1) / layers * _pass_flops(subject, fill)
+    return BenchPart(
+        "commit",
+        _chunk_name(subject, fill),
+        Program("commit", shot.commit, arguments, count),
+        frames=_chunk_frames(subject),
+        carried=(4, functools.partial(_take_back, chunk)),
+        ways=subject.model_ways,
+    )
+
+
+def vae_parts(subject: BenchSubject) -> Iterator[BenchPart]:
+    """Decoding a shot's first chunk and a later one, and encoding a context frame."""
+    model = subject.model
+    vae = model.vae
+    params = model.params["vae"]
+    chunk = model.preset.memory.chunk
+    z = subject.latents(chunk)
+    # A shot's first latent frame is one pixel frame, every later one `time` of them.
+    first_frames = subject.batch * (1 + (chunk - 1) * model.preset.vae.time)
+    yield BenchPart(
+        "decode",
+        "a shot's first chunk",
+        _counted("decode_first", shot.decode_first_chunk, vae, params, z),
+        frames=first_frames,
+        ways=subject.model_ways,
+    )
+    stream = _decoder_state(subject, z)
+    yield BenchPart(
         "decode",
         "a later chunk",
-        later,
-        subject.batch * chunk * time,
-        carried=(3, lambda made: made[0]),
-        ways=ways,
+        _counted("decode_next", shot.decode_next_chunk, vae, params, z, stream),
+        frames=_chunk_frames(subject),
+        carried=(3, lambda result: result[0]),
+        ways=subject.model_ways,
     )
     shape = (subject.batch, subject.video.height, subject.video.width, 3)
     frame = subject.make(lambda: jnp.zeros(shape), "b y x c")
-    encode = _program("encode_frame", shot.encode_frame, model.vae, params, frame)
-    yield Part("encode", "a context frame", encode, ways=ways)
+    yield BenchPart(
+        "encode",
+        "a context frame",
+        _counted("encode_frame", shot.encode_context_frame, vae, params, frame),
+        ways=subject.model_ways,
+    )
+
+
+def _decoder_state(subject: BenchSubject, z: Array) -> Any:
+    """The decoder's state behind a first chunk, all zeros."""
+    # Only the shapes are taken from a first decoding; the first call that is timed overwrites it.
+    decode = functools.partial(shot.decode_first_chunk, subject.model.vae)
+    shapes, _, _ = jax.eval_shape(decode, subject.model.params["vae"], z)
+
+    def zeros() -> Any:
+        """The state's arrays."""
+        return jax.tree.map(lambda shape: jnp.zeros(shape.shape, shape.dtype), shapes)
+
+    return subject.make(zeros, "b p y x c")
 
 
 @functools.partial(jax.jit, static_argnames="student", donate_argnames="caches")
-def _pass(
+def _denoising_pass(
     student: Student, params: Params, x: Array, t: Array, ids: FrameIds, caches: Caches
 ) -> Caches:
-    v, caches = student.apply({"params": params}, x, t, ids, caches, method="denoise")
-    return caches.replace(
-        fill=caches.fill + 0 * jnp.sum(v).astype(jnp.int32)
-    )  # the velocity must be computed
+    """One pass; its velocity is used, so that it must be computed, and changes nothing."""
+    result: Any = student.apply({"params": params}, x, t, ids, caches, method="denoise")
+    v, caches = result  # v: [b, f, h, w, c]
+    nothing = 0 * jnp.sum(v).astype(jnp.int32)
+    return dataclasses.replace(caches, fill=caches.fill + nothing)
 
 
-def _program(name: str, jitted: Any, module: Any, *arguments: Any) -> Program:
-    """Of a step whose first argument is a module; its FLOPs are those of its matmuls and convolutions."""
-    return Program(
-        name,
-        jitted,
-        (module, *arguments),
-        matmul_flops(functools.partial(jitted, module), *arguments),
-    )
+def _counted(name: str, jitted: Any, module: Any, *arguments: Any) -> Program:
+    """A program whose first argument is a module; its FLOPs are counted (bench/count)."""
+    count = matmul_flops(functools.partial(jitted, module), *arguments)
+    return Program(name, jitted, (module, *arguments), count)
 
 
-def _uncommitted(chunk: int, caches: Caches) -> Caches:
-    """The next call writes the same chunk again."""
-    return caches.replace(fill=caches.fill - chunk)
+def _same_caches(caches: Caches) -> Caches:
+    """The next call's caches, where a call returns nothing else."""
+    return caches
 
 
-def _ways(subject: Subject) -> int:
-    """Of the transformer's work, by tokens and heads, and of the autoencoder's, by rows."""
-    return subject.ways("data", "sequence", "tensor")
+def _take_back(chunk: int, caches: Caches) -> Caches:
+    """Caches without the chunk that was committed, so that the next call writes it again."""
+    return dataclasses.replace(caches, fill=caches.fill - chunk)
 
 
-def _nth(subject: Subject, fill: int) -> str:
+def _fills(subject: BenchSubject) -> list[int]:
+    """Frames that are committed before a shot's first chunk and its last, which may be the same."""
+    last = subject.video.shot_frames - subject.model.preset.memory.chunk
+    return [0] if last == 0 else [0, last]
+
+
+def _chunk_name(subject: BenchSubject, fill: int) -> str:
+    """The chunk that follows so many frames, counted from 1."""
     return f"chunk {fill // subject.model.preset.memory.chunk + 1}"
 
 
-def _fills(subject: Subject) -> tuple[int, ...]:
-    """Frames that are committed before a shot's first chunk and before its last."""
-    return tuple(dict.fromkeys((0, subject.video.shot_frames - subject.model.preset.memory.chunk)))
+def _chunk_frames(subject: BenchSubject) -> int:
+    """Pixel frames of a chunk, of all stories."""
+    preset = subject.model.preset
+    return subject.batch * preset.memory.chunk * preset.vae.time
 
 
-def _pass_flops(subject: Subject, fill: int) -> float:
-    memory = subject.model.preset.memory
+def _pass_flops(subject: BenchSubject, fill: int) -> float:
+    """FLOPs of a pass over the chunk behind `fill` frames, all stories."""
+    preset = subject.model.preset
+    memory = preset.memory
+    # Frames that a chunk sees: the context, and the window up to itself.
     seen = memory.context + min(fill + memory.chunk, memory.window)
-    tokens = subject.tokens
-    return subject.batch * flops.forward(
-        subject.model.preset.dit, memory.chunk * tokens, seen * tokens, 0
-    )
+    queries = memory.chunk * subject.tokens
+    return subject.batch * flops.forward_flops(preset.dit, queries, seen * subject.tokens, 0)
 
 
 PARTS = {

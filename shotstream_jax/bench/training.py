@@ -1,4 +1,4 @@
-"""One optimiser step of every stage, on drawn numbers: the very programs that `train` runs."""
+"""One optimiser step of every stage, on random arguments: the very programs that `train` runs."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -7,38 +7,54 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
-from shotstream_jax.bench.parts import Part
+from shotstream_jax.bench.parts import BenchPart
 from shotstream_jax.presets import Preset
-from shotstream_jax.train.__main__ import make_stage
-from shotstream_jax.train.recipe import Recipe
-from shotstream_jax.train.run.start import abstract_frozen, abstract_state
+from shotstream_jax.train.build import make_stage
+from shotstream_jax.train.recipe import TrainRecipe
+from shotstream_jax.train.stages.stage import abstract_start
 
 
-def training_parts(recipe: Recipe, preset: Preset, mesh: Mesh) -> Iterator[Part]:
-    """The programs of a recipe's stage."""
-    stage = make_stage(recipe, preset, mesh, dataset=None)
-    for program in stage.programs(abstract_state(stage), abstract_frozen(stage)):
-        program = program._replace(arguments=drawn(program.arguments))
-        yield Part(f"train {recipe.stage}", program.name, program, carried=(0, _state))
+def training_parts(recipe: TrainRecipe, preset: Preset, mesh: Mesh) -> Iterator[BenchPart]:
+    """The programs of a recipe's stage, with arguments on the mesh."""
+    stage = make_stage(recipe, preset, mesh, data=None)
+    for program in stage.programs(*abstract_start(stage)):
+        arguments = random_arguments(program.arguments)
+        yield BenchPart(
+            f"train {recipe.stage}",
+            program.name,
+            program._replace(arguments=arguments),
+            carried=(0, _state),
+        )
 
 
-def _state(made: Any) -> Any:
-    """The state comes back alone or first of several results."""
-    return made[0] if isinstance(made, tuple) else made
+def _state(result: Any) -> Any:
+    """The state in a step's result: alone, or the first of several values."""
+    return result[0] if isinstance(result, tuple) else result
 
 
-def drawn(abstract: Any) -> Any:
-    """Arrays of these shapes, made where they lie: small normal numbers, and zeros for integers."""
+def random_arguments(abstract: Any) -> Any:
+    """Arrays of these shapes, made where they lie.
+
+    Floats are small and not negative (optimisers keep squares), integers are zero. What is not a
+    ShapeDtypeStruct stays as it is.
+    """
 
     def make(path: Any, like: Any) -> Any:
+        """One leaf's array."""
         if not isinstance(like, jax.ShapeDtypeStruct):
             return like
+
+        def draw() -> jax.Array:
+            """Numbers |N(0, 0.02²)|."""
+            key = jax.random.key(len(path))
+            return jnp.abs(0.02 * jax.random.normal(key, like.shape, like.dtype))
+
+        def zeros() -> jax.Array:
+            """Zeros."""
+            return jnp.zeros(like.shape, like.dtype)
+
         floating = jnp.issubdtype(like.dtype, jnp.floating)
-        # Optimisers keep squares, which are not negative.
-        draw = lambda: jnp.abs(
-            0.02 * jax.random.normal(jax.random.key(len(path)), like.shape, like.dtype)
-        )  # noqa: E731
-        zeros = lambda: jnp.zeros(like.shape, like.dtype)  # noqa: E731
-        return jax.jit(draw if floating else zeros, out_shardings=like.sharding)()
+        make_array = draw if floating else zeros
+        return jax.jit(make_array, out_shardings=like.sharding)()
 
     return jax.tree_util.tree_map_with_path(make, abstract)

@@ -294,7 +294,7 @@ def run_merge(args: argparse.Namespace) -> None:
 def run_inspect(args: argparse.Namespace) -> None:
     """What is inside a file or folder."""
     for what, description in inspect(args.path):
-        cli.say(f"{what:24} {description}")
+        cli.print_line(f"{what:24} {description}")
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""The one exception that means "the caller's mistake", so that the command line can tell it from a bug."""
+"""The exception for a caller's mistakes, by which the command line tells them from bugs."""
 
 
 class InputError(ValueError):

@@ -1,4 +1,4 @@
-"""A file has its final name only when it is whole."""
+"""Writing files so that a file has its final name only when it is complete."""
 
 import contextlib
 import json
@@ -15,7 +15,7 @@ _LEAST_SPACE = 16 * 2**20  # bytes; some minutes of video at 480×832
 
 @contextlib.contextmanager
 def whole(path: pathlib.Path) -> Iterator[pathlib.Path]:
-    """Gives a path beside the name to write to; renames it at the end, removes it if anything fails."""
+    """Gives a path beside `path` to write to; renamed at the end, removed if anything fails."""
     partial = path.with_name(path.name + ".partial")
     try:
         yield partial
@@ -27,31 +27,39 @@ def whole(path: pathlib.Path) -> Iterator[pathlib.Path]:
 
 
 def write_whole(path: pathlib.Path, data: bytes) -> None:
-    """Writes a file at once. Raises OSError."""
+    """Writes a file, completely or not at all. Raises OSError."""
     with whole(path) as partial:
         partial.write_bytes(data)
 
 
 def write_json(path: pathlib.Path, value: Any) -> None:
-    """Writes a value as JSON, whole or not at all, in UTF-8. Raises OSError."""
-    write_whole(path, (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())
+    """Writes a value as indented JSON in UTF-8, completely or not at all. Raises OSError."""
+    text = json.dumps(value, indent=1, ensure_ascii=False)
+    write_whole(path, f"{text}\n".encode())
 
 
 def check_writable(path: str | pathlib.Path, suffix: str) -> pathlib.Path:
-    """Refuses a path that cannot be written, before any work. Leaves nothing behind, not even a folder."""
+    """The path of an output file, checked before any work is done.
+
+    Raises InputError if its name does not end in `suffix` or it cannot be written. Leaves nothing
+    behind, not even a folder.
+    """
     path = pathlib.Path(path)
     if path.suffix != suffix:
         raise InputError(f"output {path} must end in {suffix}")
     try:
         if path.is_dir():
             raise InputError(f"output {path} is a folder: name a file")
-        folder = next(parent for parent in path.absolute().parents if parent.exists())
+        # The nearest folder that is there; the ones below it are made when the file is written.
+        folder = path.absolute().parent
+        while not folder.exists():
+            folder = folder.parent
         with tempfile.TemporaryFile(dir=folder):
             free = shutil.disk_usage(folder).free
     except OSError as error:
         raise InputError(f"cannot write {path}: {error.strerror}; choose another place") from None
     if free < _LEAST_SPACE:
-        raise InputError(
-            f"cannot write {path}: {free / 2**20:.0f} MB are free, {_LEAST_SPACE / 2**20:.0f} MB are needed"
-        )
+        there = f"{free / 2**20:.0f} MB are free"
+        needed = f"{_LEAST_SPACE / 2**20:.0f} MB are needed"
+        raise InputError(f"cannot write {path}: {there}, {needed}")
     return path

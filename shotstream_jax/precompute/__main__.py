@@ -1,15 +1,15 @@
 """Encode a table of clips once, before training: latents of every shot, context frames, prompts.
 
   python -m shotstream_jax.precompute --csv examples/film/clips.csv --out out/film
-  python -m shotstream_jax.precompute --config configs/precompute.py:wan-1.3b --config.checkpoint=DIR \\
-      --csv clips.csv --out DATA --shards 64 --part 3/16
-
+  python -m shotstream_jax.precompute --config configs/precompute.py:wan-1.3b \\
+      --config.checkpoint=DIR --csv clips.csv --out DATA --shards 64 --part 3/16
   python -m shotstream_jax.precompute --config.checkpoint=TEACHER --latents-from DATA --out DATA2
 
-The table is described in data/clips.py, the folder in data/records.py. Shard s holds the rows s, s + N, …; `--part p/P`
-makes the shards p, p + P, …, so that several machines can share a folder. What an interrupted run has finished is kept
-by the next one; the run that finds all shards there writes dataset.json. A clip that cannot be used is skipped, named
-in the log and listed in dataset.json. With --latents-from only the prompts are encoded (by a text encoder that has been
+The table is described in data/clips.py, the folder in data/records.py. Shard s holds the rows s,
+s + N, …; `--part p/P` makes the shards p, p + P, …, so that several machines can share a folder.
+What an interrupted run has finished is kept by the next one; the run that finds all shards there
+writes dataset.json. A clip that cannot be used is skipped, named in the log and listed in
+dataset.json. With --latents-from only the prompts are encoded (by a text encoder that has been
 trained), the rest is copied.
 """
 
@@ -22,14 +22,15 @@ import pathlib
 import re
 from argparse import Namespace
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from absl import logging
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from shotstream_jax import cli
-from shotstream_jax.checkpoint.checkpoint import open_checkpoint
+from shotstream_jax.checkpoint.checkpoint import Checkpoint, open_checkpoint
+from shotstream_jax.checkpoint.checksum import part_checksum
 from shotstream_jax.checkpoint.load import DTYPES
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.data import records
@@ -37,7 +38,7 @@ from shotstream_jax.data.clips import Clip, read_clips
 from shotstream_jax.data.records import Broken, ClipRecord, Dataset, Settings
 from shotstream_jax.precompute.encode import (
     Encoders,
-    Recipe,
+    PrecomputeRecipe,
     encode_clip,
     encode_negative,
     encode_prompts,
@@ -50,23 +51,33 @@ SHARDS = 4
 Results = Iterable[ClipRecord | Broken]
 
 
-class Work(NamedTuple):
-    """What is to be encoded. clips: how many of each shard. make: the records of a shard."""
+class EncodingJob(NamedTuple):
+    """What is to be encoded.
+
+    settings: of the folder that is made. clips: how many each shard has. encode: gives the records
+    of one shard, by its number.
+    """
 
     settings: Settings
     clips: list[int]
-    make: Callable[[Encoders, int], Results]
+    encode: Callable[[Encoders, int], Results]
 
 
 def parser() -> cli.Parser:
+    """The options of this command."""
     p = cli.make_parser("shotstream_jax.precompute", __doc__)
-    p.add_recipe("configs/precompute.py")
+    p.add_recipe("precompute")
     p.add_argument("--csv", metavar="FILE", help="the table of clips")
     p.add_argument(
-        "--latents-from", metavar="DIR", help="in place of a table: a folder that was made with one"
+        "--latents-from",
+        metavar="DIR",
+        help="in place of a table: a folder that was made with one",
     )
     p.add_argument(
-        "--out", required=True, metavar="DIR", help="the folder to make, or to go on with"
+        "--out",
+        required=True,
+        metavar="DIR",
+        help="the folder to make, or to go on with",
     )
     p.add_argument(
         "--shards",
@@ -81,50 +92,66 @@ def parser() -> cli.Parser:
         help="this run's share of the shards, p from 0 (default: 0/1)",
     )
     p.add_argument(
-        "--allow-gaps", action="store_true", help="frames between two shots may belong to none"
+        "--allow-gaps",
+        action="store_true",
+        help="frames between two shots may belong to none",
     )
     return p
 
 
 def main(argv: Sequence[str]) -> None:
-    # Whatever can be refused is refused before a model is loaded.
+    # Every mistake that can be seen in the options is refused before a model is loaded.
     args, config = parser().parse(argv)
-    recipe = cli.build(Recipe, config, "config")
-    preset = open_checkpoint(recipe.checkpoint).preset
-    check(recipe, preset)
+    recipe = cli.build(PrecomputeRecipe, config, "config")
+    checkpoint = open_checkpoint(recipe.checkpoint)
+    check_recipe(recipe, checkpoint.preset)
     if bool(args.csv) == bool(args.latents_from):
         raise InputError("name what to encode: --csv FILE or --latents-from DIR")
-    work = from_table(args, recipe, preset) if args.csv else from_latents(args, recipe, preset)
-    settings, folder = work.settings, pathlib.Path(args.out)
+    if args.csv:
+        job = job_from_table(args, recipe, checkpoint)
+    else:
+        job = job_from_latents(args, recipe, checkpoint)
+    settings = job.settings
+    folder = pathlib.Path(args.out)
     mine = own_shards(settings.shard_count, args.part)
     records.claim_folder(folder, settings)
+
+    # Shards that an earlier run has finished are kept.
     todo = [shard for shard in mine if not records.shard_done(folder, settings.shards[shard])]
     if len(todo) < len(mine):
-        logging.info(
-            "%s: %d of %d shards are there already", folder, len(mine) - len(todo), len(mine)
-        )
-    if todo or not (folder / "negative.npz").exists():
-        encode_shards(recipe, work, folder, todo)
-    if not records.finish_dataset(folder, settings):
-        done = sum(records.shard_done(folder, shard) for shard in settings.shards)
-        logging.info(
-            "%s: %d of %d shards are there; the other parts are to come",
-            folder,
-            done,
-            settings.shard_count,
-        )
+        kept = len(mine) - len(todo)
+        logging.info("%s: %d of %d shards are there already", folder, kept, len(mine))
+    if todo or not _negative_path(folder).exists():
+        encode_shards(recipe, checkpoint, job, folder, todo)
+    finish(folder, settings)
+
+
+def finish(folder: pathlib.Path, settings: Settings) -> None:
+    """Completes the folder if all shards are there; logs how far it is."""
+    if records.finish_dataset(folder, settings):
+        dataset = records.open_dataset(folder)
+        broken = len(dataset.broken)
+        logging.info("%s: %d clips, %d broken ones skipped", folder, len(dataset), broken)
         return
-    dataset = records.open_dataset(folder)
-    logging.info("%s: %d clips, %d broken ones skipped", folder, len(dataset), len(dataset.broken))
+    done = 0
+    for shard in settings.shards:
+        done += records.shard_done(folder, shard)
+    logging.info(
+        "%s: %d of %d shards are there; the other parts are to come",
+        folder,
+        done,
+        settings.shard_count,
+    )
 
 
-def check(recipe: Recipe, preset: Preset) -> None:
-    """Refuses a recipe that the model cannot follow."""
+def check_recipe(recipe: PrecomputeRecipe, preset: Preset) -> None:
+    """Raises InputError for a recipe that does not fit the model."""
     if recipe.dtype not in DTYPES:
         raise InputError(f"dtype {recipe.dtype!r} is not known; choose one of {', '.join(DTYPES)}")
     if recipe.context < 1:
         raise InputError(
-            f"context {recipe.context} must be at least 1 frame; the model's own is {preset.memory.context}"
+            f"context {recipe.context} must be at least 1 frame; "
+            f"the model's own is {preset.memory.context}"
         )
     if recipe.negative_prompt:
         check_caption(recipe.negative_prompt, "config.negative_prompt")
@@ -132,26 +159,32 @@ def check(recipe: Recipe, preset: Preset) -> None:
 
 
 def own_shards(shards: int, part: str) -> list[int]:
-    """The shards that a part p/P makes."""
+    """The shards that a part "p/P" makes: p, p + P, … below `shards`."""
     match = re.fullmatch(r"(\d+)/(\d+)", part)
     if not match or int(match[1]) >= int(match[2]):
         raise InputError(f"--part {part} must be p/P with p from 0 to P - 1, like 0/4")
-    if int(match[1]) >= shards:
+    first = int(match[1])
+    parts = int(match[2])
+    if first >= shards:
         raise InputError(
             f"--part {part} has nothing to do: there are {shards} shards; raise --shards"
         )
-    return list(range(int(match[1]), shards, int(match[2])))
+    return list(range(first, shards, parts))
 
 
-def from_table(args: Namespace, recipe: Recipe, preset: Preset) -> Work:
-    """Clips of video files."""
+def job_from_table(
+    args: Namespace, recipe: PrecomputeRecipe, checkpoint: Checkpoint
+) -> EncodingJob:
+    """The clips of a table of video files."""
     shards = SHARDS if args.shards is None else args.shards
     if shards < 1:
         raise InputError(f"--shards {shards} must be at least 1")
     clips = read_clips(args.csv, args.allow_gaps)
+    # Shard s has the clips s, s + shards, …
     shares = [clips[shard::shards] for shard in range(shards)]
 
-    def make(encoders: Encoders, shard: int) -> Iterator[ClipRecord | Broken]:
+    def encode(encoders: Encoders, shard: int) -> Iterator[ClipRecord | Broken]:
+        """The records of a shard's clips; one that cannot be used is named and skipped."""
         for clip in shares[shard]:
             try:
                 yield encode_clip(encoders, recipe, clip)
@@ -159,36 +192,45 @@ def from_table(args: Namespace, recipe: Recipe, preset: Preset) -> Work:
                 logging.warning("%s is skipped: %s", clip.name, error)
                 yield Broken(clip.name, str(error))
 
-    return Work(
-        settings_of(recipe, preset, pathlib.Path(args.csv), clips, shards),
-        list(map(len, shares)),
-        make,
-    )
+    settings = table_settings(recipe, checkpoint, pathlib.Path(args.csv), clips, shards)
+    return EncodingJob(settings, list(map(len, shares)), encode)
 
 
-def from_latents(args: Namespace, recipe: Recipe, preset: Preset) -> Work:
-    """A folder's clips with other embeddings of their prompts; pictures, context and captions are that folder's."""
+def job_from_latents(
+    args: Namespace, recipe: PrecomputeRecipe, checkpoint: Checkpoint
+) -> EncodingJob:
+    """The clips of a finished folder with new embeddings of their prompts.
+
+    Pictures, context and captions are that folder's, and so is the autoencoder's checksum.
+    """
     if args.shards is not None or args.allow_gaps:
         raise InputError(
             "--shards and --allow-gaps are for a table: with --latents-from they are that folder's"
         )
     dataset = records.open_dataset(args.latents_from)
-    if dataset.settings.preset != preset.name:
+    made_for = dataset.settings.preset
+    if made_for != checkpoint.preset.name:
         raise InputError(
-            f"{args.latents_from} was made for {dataset.settings.preset}, {recipe.checkpoint} is {preset.name}"
+            f"{args.latents_from} was made for {made_for}, {recipe.checkpoint} is {checkpoint.preset.name}"
         )
+    # What the text encoder decides is new, the autoencoder's part stays.
     settings = dataclasses.replace(
         dataset.settings,
         checkpoint=recipe.checkpoint,
         dtype=recipe.dtype,
         negative_prompt=recipe.negative_prompt,
+        text_sha256=part_checksum(checkpoint, "text"),
     )
-    shards = range(settings.shard_count)
-    clips = [sum(1 for _ in records.shard_entries(dataset, shard)) for shard in shards]
-    return Work(settings, clips, functools.partial(_told_again, dataset))
+    # As many entries as each shard of that folder has, broken clips too.
+    clips = []
+    for shard in range(settings.shard_count):
+        entries = list(records.shard_entries(dataset, shard))
+        clips.append(len(entries))
+    return EncodingJob(settings, clips, functools.partial(_embed_again, dataset))
 
 
-def _told_again(dataset: Dataset, encoders: Encoders, shard: int) -> Iterator[ClipRecord | Broken]:
+def _embed_again(dataset: Dataset, encoders: Encoders, shard: int) -> Iterator[ClipRecord | Broken]:
+    """A shard's records with their prompts embedded by these encoders."""
     for entry in records.shard_entries(dataset, shard):
         if isinstance(entry, Broken):
             yield entry
@@ -198,43 +240,66 @@ def _told_again(dataset: Dataset, encoders: Encoders, shard: int) -> Iterator[Cl
         yield dataclasses.replace(record, text=text)
 
 
-def settings_of(
-    recipe: Recipe, preset: Preset, csv: pathlib.Path, clips: list[Clip], shards: int
+def table_settings(
+    recipe: PrecomputeRecipe,
+    checkpoint: Checkpoint,
+    csv: pathlib.Path,
+    clips: Sequence[Clip],
+    shards: int,
 ) -> Settings:
-    where = csv.parent  # the folder's own place may differ between machines
-    table = [
-        (c.name, os.path.relpath(c.video, where), c.global_caption, c.captions, c.shots)
-        + ((os.path.relpath(c.mask, where),) if c.mask else ())
-        for c in clips
-    ]
+    """The settings of a folder that is made from a table."""
+    rows = [_table_row(clip, csv.parent) for clip in clips]
     return Settings(
         format=records.FORMAT_VERSION,
-        preset=preset.name,
+        preset=checkpoint.preset.name,
         context=recipe.context,
         dtype=recipe.dtype,
         checkpoint=recipe.checkpoint,
         negative_prompt=recipe.negative_prompt,
         csv=csv.name,
-        clips_sha256=hashlib.sha256(json.dumps(table).encode()).hexdigest(),
+        clips_sha256=hashlib.sha256(json.dumps(rows).encode()).hexdigest(),
         shard_count=shards,
+        text_sha256=part_checksum(checkpoint, "text"),
+        vae_sha256=part_checksum(checkpoint, "vae"),
         **dataclasses.asdict(recipe.video),
     )
 
 
-def encode_shards(recipe: Recipe, work: Work, folder: pathlib.Path, todo: list[int]) -> None:
-    """The shards that are still to be made, one after the other."""
-    encoders = load_encoders(recipe.checkpoint, recipe.dtype)
-    if not (folder / "negative.npz").exists():
+def _table_row(clip: Clip, folder: pathlib.Path) -> tuple[Any, ...]:
+    """One row for the table's checksum; paths are relative, as machines may keep it elsewhere."""
+    video = os.path.relpath(clip.video, folder)
+    row = (clip.name, video, clip.global_caption, clip.captions, clip.shots)
+    if clip.mask is None:
+        return row
+    return (*row, os.path.relpath(clip.mask, folder))
+
+
+def encode_shards(
+    recipe: PrecomputeRecipe,
+    checkpoint: Checkpoint,
+    job: EncodingJob,
+    folder: pathlib.Path,
+    todo: Sequence[int],
+) -> None:
+    """Writes the shards that are still to be made, one after the other."""
+    encoders = load_encoders(checkpoint, recipe.dtype)
+    # One file for all parts: whoever comes first writes it, and all would write the same.
+    if not _negative_path(folder).exists():
         records.write_negative(folder, encode_negative(encoders, recipe.negative_prompt))
-    total = sum(work.clips[shard] for shard in todo)
+    # The bar counts the clips of this run's shards, broken ones too.
+    total = sum(job.clips[shard] for shard in todo)
     with logging_redirect_tqdm(), tqdm(total=total, unit="clip", desc=str(folder)) as bar:
         for shard in todo:
-            records.write_shard(
-                folder, work.settings.shards[shard], _counted(work.make(encoders, shard), bar)
-            )
+            results = _counted(job.encode(encoders, shard), bar)
+            records.write_shard(folder, job.settings.shards[shard], results)
+
+
+def _negative_path(folder: pathlib.Path) -> pathlib.Path:
+    return folder / "negative.npz"
 
 
 def _counted(results: Results, bar: tqdm) -> Iterator[ClipRecord | Broken]:
+    """The same results; the bar moves as they are taken."""
     for result in results:
         yield result
         bar.update()

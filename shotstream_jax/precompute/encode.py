@@ -10,34 +10,37 @@ import jax.numpy as jnp
 import numpy as np
 from absl import logging
 
-from shotstream_jax.checkpoint.checkpoint import open_checkpoint
+from shotstream_jax.checkpoint.checkpoint import Checkpoint, open_checkpoint
 from shotstream_jax.checkpoint.load import DTYPES
 from shotstream_jax.core.compilation import use_persistent_cache
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.typing import Array, Float, UInt8, typechecked
 from shotstream_jax.data.clips import Clip, cut_clip, target_frames
 from shotstream_jax.data.records import ClipRecord
-from shotstream_jax.generate.shot import encode_prompt
 from shotstream_jax.media.reader import probe, read_frames
 from shotstream_jax.memory.select import candidates
 from shotstream_jax.model import Params
 from shotstream_jax.presets import Preset, VideoFormat
+from shotstream_jax.text.encode import embed_prompt
 from shotstream_jax.text.prompts import shot_prompt
-from shotstream_jax.text.tokenizer import Tokenizer, tokenize
+from shotstream_jax.text.tokenizer import Tokenizer
 from shotstream_jax.text.umt5 import UMT5
 from shotstream_jax.vae import codec
 from shotstream_jax.vae.model import VAE
 
-_BATCH_PIXELS = (
-    2**14
-)  # of a call's rows: 8 of the miniature's; a large picture goes alone, as memory is short there
+# Pixels a frame, of all rows of one call: 8 rows of the tiny model's pictures. A large picture is
+# encoded alone, because its activations fill the memory.
+_BATCH_PIXELS = 2**14
 
 
 @dataclasses.dataclass(frozen=True)
-class Recipe:
-    """The fields of a recipe. video.shot_frames: latent frames that a training target has at most.
+class PrecomputeRecipe:
+    """The fields of a recipe (configs/precompute.py).
 
-    negative_prompt: "" stands for embeddings of zeros, which is what a model sees in training when it is told nothing.
+    context: latent frames of earlier shots that a shot is given.
+    video: its shot_frames is the most latent frames that a training target has.
+    negative_prompt: "" stands for embeddings of zeros, which a model sees in training when its
+    prompt is dropped.
     """
 
     checkpoint: str
@@ -59,18 +62,66 @@ class Encoders:
     tokenizer: Tokenizer
 
 
-def load_encoders(checkpoint: str, dtype: str) -> Encoders:
-    """A checkpoint's encoders; its transformer is not read."""
+def load_encoders(checkpoint: str | Checkpoint, dtype: str) -> Encoders:
+    """A checkpoint's encoders; its transformer is not read. dtype: of the text encoder's matmuls.
+
+    Raises InputError if the checkpoint lacks one of them.
+    """
     use_persistent_cache()
     opened = open_checkpoint(checkpoint)
-    preset, tokenizer = opened.preset, opened.tokenizer()
-    vae, text = opened.load_params("vae"), opened.load_params("text", DTYPES[dtype])
-    return Encoders(preset, VAE(preset.vae), vae, UMT5(preset.text, DTYPES[dtype]), text, tokenizer)
+    preset = opened.preset
+    text_dtype = DTYPES[dtype]
+    return Encoders(
+        preset=preset,
+        vae=VAE(preset.vae),
+        vae_params=opened.load_params("vae"),
+        text=UMT5(preset.text, text_dtype),
+        text_params=opened.load_params("text", text_dtype),
+        tokenizer=opened.tokenizer(),
+    )
 
 
-def encode_clip(encoders: Encoders, recipe: Recipe, clip: Clip) -> ClipRecord:
+def encode_clip(encoders: Encoders, recipe: PrecomputeRecipe, clip: Clip) -> ClipRecord:
     """Reads and encodes one clip. Raises InputError if it cannot be used."""
-    cfg, video = encoders.preset.vae, recipe.video
+    video = recipe.video
+    # Which frames of the video are needed: each shot's target, and what later shots see of it.
+    shots = _cut_shots(encoders.preset, video, clip)
+    targets = _target_numbers(encoders.preset, video, shots)
+    kept = []
+    for number, (first, stop) in enumerate(shots):
+        kept.append(candidates(number, first, stop - first, recipe.context))
+
+    # All of them are read in one pass over the video, each once.
+    wanted = np.unique(np.concatenate([*targets, *kept]))
+    pictures = read_frames(clip.video, wanted, video.height, video.width)  # [p, y, x, 3]
+
+    def pictures_of(frames: Sequence[int] | np.ndarray) -> np.ndarray:
+        """Frames by their numbers in the video, [p, y, x, 3] uint8."""
+        return pictures[np.searchsorted(wanted, frames)]
+
+    # Targets [f, h, w, c], one of each shot, and what their masks say of the same cells.
+    latents = encode_shots(encoders, list(map(pictures_of, targets)))
+    masks = []
+    if clip.mask is not None:
+        masks = read_masks(clip.mask, targets, latents, video, encoders.preset.vae.time)
+    # A context frame is a video of one frame; those of all shots are encoded together.
+    alone = [pictures_of([frame]) for frame in np.concatenate(kept)]
+    context = np.concatenate(encode_shots(encoders, alone))  # [n of all shots, h, w, c]
+    return ClipRecord(
+        name=clip.name,
+        global_caption=clip.global_caption,
+        captions=clip.captions,
+        shots=np.asarray(shots),
+        targets=latents,
+        frames=kept,
+        context=_split(context, kept),
+        text=encode_prompts(encoders, clip.name, clip.global_caption, clip.captions),
+        masks=masks,
+    )
+
+
+def _cut_shots(preset: Preset, video: VideoFormat, clip: Clip) -> Sequence[tuple[int, int]]:
+    """The clip's shots, [first, stop) frames, cut to what its video has."""
     info = probe(clip.video)
     if abs(info.fps - video.fps) > 0.01:
         logging.info(
@@ -79,33 +130,32 @@ def encode_clip(encoders: Encoders, recipe: Recipe, clip: Clip) -> ClipRecord:
             info.fps,
             video.fps,
         )
-    _, shots = cut_clip(clip.shots, info.frames, cfg.time)
-    targets = [
-        target_frames(a, b - a, cfg.pixel_frames(video.shot_frames), cfg.time) for a, b in shots
-    ]
-    longest, chunk = (
-        max(1 + (len(frames) - 1) // cfg.time for frames in targets),
-        encoders.preset.memory.chunk,
-    )
+    _, shots = cut_clip(clip.shots, info.frames, preset.vae.time)
+    return shots
+
+
+def _target_numbers(
+    preset: Preset, video: VideoFormat, shots: Sequence[tuple[int, int]]
+) -> list[np.ndarray]:
+    """The frames' numbers of each shot's training target."""
+    most = preset.vae.pixel_frames(video.shot_frames)
+    time = preset.vae.time
+    targets = []
+    for first, stop in shots:
+        targets.append(target_frames(first, stop - first, most, time))
+    # A clip is of use if at least one shot fills a chunk of latent frames.
+    longest = 1 + (max(map(len, targets)) - 1) // time
+    chunk = preset.memory.chunk
     if longest < chunk:
         raise InputError(f"its longest shot has {longest} latent frames, a chunk has {chunk}")
-    kept = [candidates(k, a, b - a, recipe.context) for k, (a, b) in enumerate(shots)]
-    wanted = np.unique(np.concatenate([*targets, *kept]))
-    pictures = read_frames(clip.video, wanted, video.height, video.width)
-    taken = lambda frames: pictures[np.searchsorted(wanted, frames)]  # noqa: E731
-    latents = encode_shots(encoders, [taken(frames) for frames in targets])
-    context = iter(encode_shots(encoders, [taken([frame]) for frames in kept for frame in frames]))
-    return ClipRecord(
-        name=clip.name,
-        global_caption=clip.global_caption,
-        captions=clip.captions,
-        shots=np.asarray(shots),
-        targets=latents,
-        frames=kept,
-        context=[np.concatenate([next(context) for _ in frames]) for frames in kept],
-        text=encode_prompts(encoders, clip.name, clip.global_caption, clip.captions),
-        masks=[] if clip.mask is None else read_masks(clip.mask, targets, latents, video, cfg.time),
-    )
+    return targets
+
+
+def _split(rows: np.ndarray, like: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Consecutive rows, as many for each shot as its entry of `like` has."""
+    lengths = list(map(len, like))
+    # A split point behind every shot but the last one.
+    return np.split(rows, np.cumsum(lengths)[:-1])
 
 
 def read_masks(
@@ -115,72 +165,91 @@ def read_masks(
     video: VideoFormat,
     time: int,
 ) -> list[np.ndarray]:
-    """How white each cell [f, h, w] of the shots' latents is in the mask's frames, scaled and cut as the pictures are.
+    """How white each cell [f, h, w] of the shots' latents is in the mask's frames, 0 to 1.
 
-    targets: each shot's frames.
+    The mask is scaled and cut as the pictures are. targets: each shot's frames.
     """
     wanted = np.concatenate(targets)
     pictures = read_frames(path, wanted, video.height, video.width)
-    masks = np.split(
-        pictures.mean(axis=-1) / 255, np.cumsum([len(frames) for frames in targets])[:-1]
-    )
-    return [
-        latent_mask(mask, latent.shape[:3], time)
-        for mask, latent in zip(masks, latents, strict=True)
-    ]
+    white = pictures.mean(axis=-1) / 255  # [p of all shots, y, x]
+    masks = []
+    for mask, latent in zip(_split(white, targets), latents, strict=True):
+        masks.append(latent_mask(mask, latent.shape[:3], time))
+    return masks
 
 
 def latent_mask(
     mask: Float[np.ndarray, "p y x"], shape: Sequence[int], time: int
 ) -> Float[np.ndarray, "f h w"]:
-    """Means over what each latent cell stands for: the first frame alone, then `time` frames each."""
+    """Means over the pixels that each latent cell stands for, float16.
+
+    A shot's first latent frame stands for one pixel frame, each later one for `time` frames.
+    shape: (f, h, w).
+    """
     frames, rows, columns = shape
-    of_time = np.concatenate(
-        [mask[:1], mask[1:].reshape(frames - 1, time, *mask.shape[1:]).mean(axis=1)]
-    )
-    cells = of_time.reshape(frames, rows, mask.shape[1] // rows, columns, mask.shape[2] // columns)
+    pixel_rows, pixel_columns = mask.shape[1:]
+    # Over time: [f − 1, time, y, x] → [f − 1, y, x], behind the first frame.
+    later = mask[1:].reshape(frames - 1, time, pixel_rows, pixel_columns).mean(axis=1)
+    per_frame = np.concatenate([mask[:1], later])  # [f, y, x]
+    # Over space: [f, h, y/h, w, x/w] → [f, h, w].
+    cells = per_frame.reshape(frames, rows, pixel_rows // rows, columns, pixel_columns // columns)
     return cells.mean(axis=(2, 4)).astype(np.float16)
 
 
 @functools.partial(jax.jit, static_argnames="vae")
 @typechecked
-def encode_first(
+def encode_first_pixels(
     vae: VAE, params: Params, frame: UInt8[Array, "b 1 y x 3"]
 ) -> tuple[codec.VaeStream, Float[Array, "b 1 h w c"]]:
-    """First frames of shots, or context frames, each a video by itself: (stream, latents in float16)."""
+    """First frames of shots, or context frames, each a video by itself.
+
+    Returns the encoder's state and the latents in float16.
+    """
     stream, latent = codec.encode_first(vae, params, codec.from_uint8(frame))
     return stream, latent.astype(jnp.float16)
 
 
 @functools.partial(jax.jit, static_argnames="vae", donate_argnames="stream")
 @typechecked
-def encode_next(
+def encode_next_pixels(
     vae: VAE, params: Params, stream: codec.VaeStream, frames: UInt8[Array, "b p y x 3"]
 ) -> tuple[codec.VaeStream, Float[Array, "b 1 h w c"]]:
-    """Each later latent frame's pixel frames."""
+    """The pixel frames of the next latent frame; returns as encode_first_pixels."""
     stream, latent = codec.encode_next(vae, params, stream, codec.from_uint8(frames))
     return stream, latent.astype(jnp.float16)
 
 
 def encode_shots(encoders: Encoders, shots: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Latents [f, h, w, c] of shots of time·n + 1 frames [p, y, x, 3] uint8, those of one length together."""
+    """Latents [f, h, w, c] of shots of time·n + 1 frames [p, y, x, 3] uint8.
+
+    Shots of one length are encoded together.
+    """
+    # The shots' numbers by their length.
+    by_length: dict[int, list[int]] = {}
+    for number, shot in enumerate(shots):
+        by_length.setdefault(len(shot), []).append(number)
+    pixels = shots[0].shape[1] * shots[0].shape[2]
+    most = max(1, _BATCH_PIXELS // pixels)
     latents: dict[int, np.ndarray] = {}
-    for length in sorted(set(map(len, shots))):
-        alike = [k for k, shot in enumerate(shots) if len(shot) == length]
-        for part in batches(len(alike), max(1, _BATCH_PIXELS // shots[0][0, :, :, 0].size)):
+    for length in sorted(by_length):
+        alike = by_length[length]
+        for part in power_of_two_slices(len(alike), most):
             numbers = alike[part]
-            made = _encode(encoders, np.stack([shots[k] for k in numbers]))
-            latents |= dict(zip(numbers, made, strict=True))
-    return [latents[k] for k in range(len(shots))]
+            batch = np.stack([shots[number] for number in numbers])  # [b, p, y, x, 3]
+            encoded = _encode(encoders, batch)
+            latents.update(zip(numbers, encoded, strict=True))
+    # In the order in which they came.
+    return [latents[number] for number in range(len(shots))]
 
 
-def batches(count: int, most: int) -> Iterator[slice]:
-    """Splits so many rows into few batches whose sizes are powers of two, so that few programs do for any number.
+def power_of_two_slices(count: int, most: int) -> Iterator[slice]:
+    """Splits rows into few batches whose sizes are powers of two, at most `most` each.
 
-    Worked example: 13 rows, at most 9 → 8, 4, 1.
+    A few compiled programs then serve any number. Worked example: 13 rows, at most 9: 8, 4, 1.
     """
     first = 0
     while first < count:
+        # The largest power of two that is not above what is left and what is allowed.
         size = 1 << (min(count - first, most).bit_length() - 1)
         yield slice(first, first + size)
         first += size
@@ -189,14 +258,16 @@ def batches(count: int, most: int) -> Iterator[slice]:
 def _encode(
     encoders: Encoders, pictures: UInt8[np.ndarray, "b p y x 3"]
 ) -> Float[np.ndarray, "b f h w c"]:
-    """Two programs, whatever the length."""
-    vae, params, time = encoders.vae, encoders.vae_params, encoders.preset.vae.time
-    stream, latent = encode_first(vae, params, jnp.asarray(pictures[:, :1]))
+    """Shots of one length. Two programs, whatever the length."""
+    vae = encoders.vae
+    params = encoders.vae_params
+    time = encoders.preset.vae.time
+    # The first pixel frame is a latent frame by itself, then `time` of them make one.
+    stream, latent = encode_first_pixels(vae, params, jnp.asarray(pictures[:, :1]))
     latents = [latent]
     for first in range(1, pictures.shape[1], time):
-        stream, latent = encode_next(
-            vae, params, stream, jnp.asarray(pictures[:, first : first + time])
-        )
+        frames = jnp.asarray(pictures[:, first : first + time])
+        stream, latent = encode_next_pixels(vae, params, stream, frames)
         latents.append(latent)
     return np.concatenate(jax.device_get(latents), axis=1)
 
@@ -204,30 +275,31 @@ def _encode(
 def encode_prompts(
     encoders: Encoders, name: str, global_caption: str, captions: Sequence[str]
 ) -> list[np.ndarray]:
-    """The embedding [l, e] of every shot's prompt."""
-    prompts = [shot_prompt(global_caption, k, caption) for k, caption in enumerate(captions)]
-    return [
-        encode_text(encoders, prompt, f"{name}, shot {k}") for k, prompt in enumerate(prompts, 1)
-    ]
+    """The embedding [l, e] of every shot's prompt. name: of the clip, for warnings."""
+    embeddings = []
+    for number, caption in enumerate(captions):
+        prompt = shot_prompt(global_caption, number, caption)
+        embeddings.append(encode_text(encoders, prompt, f"{name}, shot {number + 1}"))
+    return embeddings
 
 
 def encode_text(encoders: Encoders, prompt: str, what: str) -> Float[np.ndarray, "l e"]:
-    """The valid rows of a prompt's embedding, in the encoder's type."""
-    length = encoders.preset.dit.text_len
-    tokens = tokenize(encoders.tokenizer, prompt, length)
-    if tokens.cut:
-        logging.warning(
-            "%s: the prompt is too long, its last %d tokens were cut (%d fit)",
-            what,
-            tokens.cut,
-            length - 1,
-        )
-    ids, valid = jnp.asarray(tokens.ids[None]), jnp.asarray([tokens.valid])
-    text = encode_prompt(encoders.text, encoders.text_params, ids, valid)
-    return np.asarray(text[0])[: tokens.valid].astype(encoders.text.dtype)
+    """The valid rows of a prompt's embedding, in the encoder's type. what: names it in warnings."""
+    tokens, embedding = embed_prompt(
+        encoders.text,
+        encoders.text_params,
+        encoders.tokenizer,
+        prompt,
+        encoders.preset.dit.text_len,
+        what,
+    )
+    # [1, l, e] → [valid, e]
+    rows = np.asarray(embedding[0])[: tokens.valid]
+    return rows.astype(encoders.text.dtype)
 
 
 def encode_negative(encoders: Encoders, prompt: str) -> Float[np.ndarray, "l e"]:
+    """The negative prompt's embedding; for "" one without rows, which stands for zeros."""
     if not prompt:
         return np.zeros((0, encoders.preset.dit.text_dim), np.float32)
     return encode_text(encoders, prompt, "the negative prompt")

@@ -13,7 +13,7 @@ def counted(body, spec, *arguments) -> hlo.Collectives:
     mapped = jax.shard_map(
         body, mesh=make_mesh(), in_specs=spec, out_specs=P("fsdp"), check_vma=False
     )
-    return hlo.collectives(jax.jit(mapped).lower(*arguments).compile().as_text())
+    return hlo.count_collectives(jax.jit(mapped).lower(*arguments).compile().as_text())
 
 
 def test_loops_multiply():
@@ -52,7 +52,8 @@ def test_kinds_and_bytes():
 
 
 def test_tpu_forms():
-    """An asynchronous start counts once, by its result; a fusion of all-reduce and slice is a reduce-scatter."""
+    """An asynchronous start counts once, by its result; a fusion of all-reduce and slice is a
+    reduce-scatter."""
     text = """
 %add (x: f32[], y: f32[]) -> f32[] {
   ROOT %sum = f32[] add(%x, %y)
@@ -70,4 +71,4 @@ ENTRY %main.1 (x: f32[2,4]) -> f32[8,4] {
 }
 """
     want = {"all-gather": 1, "reduce-scatter": 1}, {"all-gather": 128, "reduce-scatter": 128}
-    assert hlo.collectives(text) == hlo.Collectives(*want, 0, 128)
+    assert hlo.count_collectives(text) == hlo.Collectives(*want, 0, 128)

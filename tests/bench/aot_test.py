@@ -33,21 +33,23 @@ def compiled(name: str, flops: float, **sizes: float) -> Compiled:
 
 
 def test_the_bound_is_the_slowest_term():
-    part = aot.Part("chunk", "", Program("chunk_step", None, (), 0), passes=4, ways=2)
+    part = aot.BenchPart("chunk", "", Program("chunk_step", None, (), 0), passes=4, ways=2)
     peak = Peak(flops=100, memory=10, links=5)
-    found = aot.bound(part, compiled("", 400, argument=6, output=5, aliased=3, received=20), peak)
+    found = aot.program_bound(
+        part, compiled("", 400, argument=6, output=5, aliased=3, received=20), peak
+    )
     assert found == aot.Bound(compute=400 / 2 / 100, memory=(4 * 6 + 5 - 3) / 10, links=20 / 5)
     assert (found.seconds, found.by) == (4, "links")
-    assert aot.bound(part, compiled("", 0, accessed=90), peak) == aot.Bound(0, 9, 0)
+    assert aot.program_bound(part, compiled("", 0, accessed=90), peak) == aot.Bound(0, 9, 0)
 
 
 def test_a_stream_is_the_sum_of_its_programs():
     seconds = dict(zip(NAMES, (1, 2, 4, 8, 16, 32, 64), strict=True))
-    part = aot.Part("", "", Program("", None, (), 0), frames=12)
-    made = {
-        name: (part, compiled(name, 0, argument=100 * s, output=s, temp=s), aot.Bound(s, 0, 0))
-        for name, s in seconds.items()
-    }
+    part = aot.BenchPart("", "", Program("", None, (), 0), frames=12)
+    made = {}
+    for name, s in seconds.items():
+        program = compiled(name, 0, argument=100 * s, output=s, temp=s)
+        made[name] = aot.BoundProgram(part, program, aot.Bound(s, 0, 0))
     assert aot.stream_bound(made) == aot.StreamBound(
         frames_per_s=12 / (4 + 8 + 32),
         first_frames_s=1 + 2 + 4 + 16,
@@ -56,7 +58,7 @@ def test_a_stream_is_the_sum_of_its_programs():
 
 
 def test_every_program_of_a_stream_on_a_processors_devices(monkeypatch, tmp_path, capsys):
-    """The abstract arguments fit the programs; each program comes once, a chunk as the last of its shot."""
+    """The abstract arguments fit the programs; each comes once, a chunk as the last of its shot."""
     seen = {}
 
     def trace(program: Program, remedy: str) -> Compiled:

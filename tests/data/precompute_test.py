@@ -1,4 +1,4 @@
-"""precompute from a table to a folder: what stands in it, what is skipped, how it restarts and shares the work."""
+"""precompute from a table to a folder: its content, what is skipped, restarts and shared work."""
 
 import dataclasses
 import functools
@@ -10,17 +10,19 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from shotstream_jax.checkpoint.checkpoint import open_checkpoint
+from shotstream_jax.checkpoint.checksum import part_checksum
 from shotstream_jax.checkpoint.load import load
 from shotstream_jax.checkpoint.save import save
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.data.records import Dataset, open_dataset
-from shotstream_jax.generate.shot import encode_prompt
 from shotstream_jax.media.reader import read_frames
 from shotstream_jax.media.video import VideoWriter
 from shotstream_jax.memory.select import candidates
 from shotstream_jax.precompute import __main__ as app
 from shotstream_jax.precompute import encode
 from shotstream_jax.testing import tiny_model
+from shotstream_jax.text.encode import encode_prompt
 from shotstream_jax.text.tokenizer import tokenize
 from shotstream_jax.vae import codec
 from tests.data.videos import write_video
@@ -98,7 +100,8 @@ def test_what_stands_in_it(work, dataset):
     targets = [np.arange(9), np.arange(10, 32, 2), np.arange(36, 39)]
     whole = jax.jit(functools.partial(codec.encode, model.vae))
     alone = jax.jit(functools.partial(codec.encode_frame, model.vae))
-    # Encoding is causal, so what is repeated at the end changes nothing before it, and one program does for all.
+    # Encoding is causal: what is repeated at the end changes nothing before it, so one program
+    # serves all lengths.
     padded = np.stack([np.pad(frames, (0, 11 - len(frames)), mode="edge") for frames in targets])
     latents = whole(params, pixels(work / "film.mp4", padded))
     context = alone(params, pixels(work / "film.mp4", np.concatenate(clip.frames)))
@@ -115,13 +118,14 @@ def test_what_stands_in_it(work, dataset):
         np.testing.assert_array_equal(clip.frames[k], candidates(k, first, stop - first, 4))
         np.testing.assert_allclose(clip.text[k], embed(model, f"G.shot{k}:c{k + 1}"), atol=1e-5)
     assert (
-        encode.encode_first._cache_size() <= 4 and encode.encode_next._cache_size() <= 4
+        encode.encode_first_pixels._cache_size() <= 4
+        and encode.encode_next_pixels._cache_size() <= 4
     )  # 1, 2, 4, 8 together
     np.testing.assert_allclose(dataset.negative, embed(model, "grey"), atol=1e-5)
 
 
 def test_masks(work, dataset, tmp_path):
-    """Of the very frames that a latent frame stands for: the mask's frames have their number as their brightness, on
+    """Of the frames that a latent frame stands for: a mask frame is as bright as its number, on
     the left side only."""
     path = work / "mask.mp4"
     with VideoWriter(path, fps=16, lossless=True) as video:
@@ -218,7 +222,7 @@ def test_two_parts_are_one_run(work, dataset, tmp_path):
 
 
 def test_prompts_alone_are_encoded_again(work, tmp_path):
-    """By another text encoder and under another negative prompt; all else is the older folder's, broken clips too."""
+    """By another text encoder, with another negative prompt; all else is the older folder's."""
     run(work, "mixed.csv", tmp_path / "old", "--shards", "2")
     model = tiny_model(seed=1)
     save(model, work / "other")
@@ -230,6 +234,9 @@ def test_prompts_alone_are_encoded_again(work, tmp_path):
     app.main(["--config", str(CONFIG), *again, "--out", str(tmp_path / "new")])
     old, new = open_dataset(tmp_path / "old"), open_dataset(tmp_path / "new")
     assert new.clips == old.clips and new.broken == old.broken and len(new.negative) == 0
+    for checked, text, vae in ((old, "ckpt", "ckpt"), (new, "other", "ckpt")):
+        assert checked.settings.text_sha256 == part_checksum(open_checkpoint(work / text), "text")
+        assert checked.settings.vae_sha256 == part_checksum(open_checkpoint(work / vae), "vae")
     for i in range(len(old)):
         before, after = old.record(i), new.record(i)
         for name in ("targets", "context", "frames"):
@@ -254,7 +261,7 @@ def test_prompts_alone_are_encoded_again(work, tmp_path):
     "count, most, sizes", [(13, 9, [8, 4, 1]), (6, 2, [2, 2, 2]), (3, 1, [1, 1, 1]), (0, 4, [])]
 )
 def test_batches(count, most, sizes):
-    parts = list(encode.batches(count, most))
+    parts = list(encode.power_of_two_slices(count, most))
     assert [part.stop - part.start for part in parts] == sizes
     assert [i for part in parts for i in range(count)[part]] == list(range(count))
 
@@ -275,7 +282,7 @@ def test_prompts_in_bfloat16(work, tmp_path):
         (["--shards", "0"], "--shards 0 must be at least 1"),
         (["--config.context=0"], "context 0 must be at least 1"),
         (["--config.dtype=float16"], "dtype 'float16' is not known"),
-        (["--config.video.height=9"], "height 9 is no multiple of 4"),
+        (["--config.video.height=9"], "height 9 is not a multiple of 4"),
         (["--config.negative_prompt= "], "config.negative_prompt is empty"),
         (["--csv", "nowhere.csv"], "cannot read clips nowhere.csv"),
     ],
@@ -286,10 +293,17 @@ def test_mistakes_are_refused_before_work(work, tmp_path, options, message):
     assert not (tmp_path / "out").exists()
 
 
+def test_words_that_the_vocabulary_lacks_are_named(work, caplog):
+    encoders = encode.load_encoders("tiny", "float32")
+    encode.encode_prompts(encoders, "clip 1", "", ("The fox is dancing.", "The fox cooks."))
+    assert "clip 1, shot 2 has words that the vocabulary lacks: cooks" in caplog.text
+    assert "clip 1, shot 1 has" not in caplog.text
+
+
 def test_recipes_by_size():
     wan = app.cli.load_config(f"{CONFIG}:wan-1.3b")
     assert (wan.video.height, wan.video.shot_frames, wan.dtype) == (480, 21, "bfloat16")
     assert app.cli.load_config(f"{CONFIG}:tiny").video.height == 32
     with pytest.raises(InputError, match=r"no preset is called 'big'; there are tiny, wan-1.3b"):
         app.cli.load_config(f"{CONFIG}:big")
-    assert {f.name for f in dataclasses.fields(encode.Recipe)} == set(wan)
+    assert {f.name for f in dataclasses.fields(encode.PrecomputeRecipe)} == set(wan)

@@ -10,7 +10,15 @@ from flax.serialization import msgpack_restore, msgpack_serialize
 
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.data import records
-from shotstream_jax.data.records import Broken, ClipRecord, Settings, open_dataset, pack, unpack
+from shotstream_jax.data.records import (
+    Broken,
+    ClipRecord,
+    Settings,
+    check_made_by,
+    open_dataset,
+    pack,
+    unpack,
+)
 
 SETTINGS = Settings(1, "test", 8, 12, 16, 4, 6, "float32", "tiny", "blur", "t.csv", "0" * 64, 2)
 
@@ -106,7 +114,7 @@ def test_a_folder(folder):
 
 
 def test_what_is_not_whole_is_refused(folder, tmp_path):
-    with pytest.raises(InputError, match="is no data set"):
+    with pytest.raises(InputError, match="is not a data set"):
         open_dataset(folder / "nowhere")
     meta = json.loads((folder / "dataset.json").read_text())
     shard = folder / f"{SETTINGS.shards[1]}.array_record"
@@ -140,3 +148,24 @@ def test_an_error_leaves_no_half_shard(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         records.write_shard(tmp_path, "s", results())
     assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_of_before_there_were_checksums(folder):
+    meta = json.loads((folder / "dataset.json").read_text())
+    del meta["text_sha256"], meta["vae_sha256"]
+    (folder / "dataset.json").write_text(json.dumps(meta))
+    assert open_dataset(folder).settings == SETTINGS
+
+
+def test_encoders_that_did_not_make_the_data_are_refused():
+    made = dataclasses.replace(SETTINGS, text_sha256="a" * 64, vae_sha256="b" * 64)
+    same = {"text": "a" * 64, "vae": "b" * 64}
+    check_made_by(made, "out/teacher", same)
+    other_text = {"text": "c" * 64, "vae": "b" * 64}
+    with pytest.raises(InputError, match=r"text encoder a{12} .*tiny.*out/teacher.*--latents-from"):
+        check_made_by(made, "out/teacher", other_text)
+    check_made_by(made, "out/teacher", {"vae": "b" * 64})  # the text encoder does not matter
+    other_vae = {"text": "a" * 64, "vae": "c" * 64}
+    with pytest.raises(InputError, match=r"autoencoder b{12} .*: make it again by precompute"):
+        check_made_by(made, "out/teacher", other_vae)
+    check_made_by(SETTINGS, "out/teacher", other_vae)  # it does not know what made it

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
-from shotstream_jax.aot.hlo import collectives
+from shotstream_jax.aot.hlo import count_collectives
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.sharding import param_shardings, part_mesh
 from shotstream_jax.generate import shot as steps
@@ -117,7 +117,7 @@ def test_no_cache_is_sent():
         caches = steps.new_caches(model.student, 1, *grid)
         arguments = model.student, model.params["dit"], noise, ids, caches, preset.steps
         program = steps.chunk_step.lower(*arguments).compile()
-    found = collectives(program.as_text())
+    found = count_collectives(program.as_text())
     mine = caches.frames.keys.addressable_shards[0].data.nbytes
     assert 2 * mine == caches.frames.keys.nbytes  # tensor
     a_layer = mine // preset.dit.layers
@@ -142,7 +142,7 @@ def test_each_device_decodes_its_rows():
     for rows in (frames, pixels, *jax.tree.leaves(stream)):
         assert fits(rows, model.mesh(), None, None, ("sequence", "tensor"))
     middle = latents[..., 0].nbytes * MODEL.preset.vae.decoder_dims[0]
-    assert collectives(shared.as_text()).largest == middle  # the keys of its attention
+    assert count_collectives(shared.as_text()).largest == middle  # the keys of its attention
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Frames out of a video: the right ones, covering the picture; a file that is cut off or damaged is named."""
+"""Frames out of a video: the right ones, covering the picture; damaged files are named."""
 
 import av
 import numpy as np
