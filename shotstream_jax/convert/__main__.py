@@ -1,11 +1,11 @@
 """Public checkpoints into JAX and back, one tensor at a time.
 
-  python -m shotstream_jax.convert import --wan Wan2.1-T2V-1.3B --out ckpt/wan
-  python -m shotstream_jax.convert import --shotstream shotstream_merged.pt --out ckpt/shotstream
-  python -m shotstream_jax.convert inspect ckpt/shotstream
-  python -m shotstream_jax.convert export ckpt/shotstream --part dit --out shotstream.pt
-  python -m shotstream_jax.convert copy ckpt/shotstream --dtype same --storage file --out ckpt/files
-  python -m shotstream_jax.convert merge-lora base.pt --lora lora.pt --alpha 256 --out merged.pt
+  shotstream convert import --wan Wan2.1-T2V-1.3B --out ckpt/wan
+  shotstream convert import --shotstream shotstream_merged.pt --out ckpt/shotstream
+  shotstream convert inspect ckpt/shotstream
+  shotstream convert export ckpt/shotstream --part dit --out shotstream.pt
+  shotstream convert copy ckpt/shotstream --dtype same --storage file --out ckpt/files
+  shotstream convert merge-lora base.pt --lora lora.pt --alpha 256 --out merged.pt
 
 `import` reads .safetensors (also sharded, by its index), .pt and .pth files, without PyTorch, and
 the …-Diffusers layout. Nothing in a file is ever executed. An interrupted import or export leaves
