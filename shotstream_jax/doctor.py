@@ -219,32 +219,24 @@ def examine_computing() -> list[Finding]:
     found = []
     for preset, dtype in (("tiny", "float32"), ("wan-1.3b", "bfloat16")):
         head_dim = PRESETS[preset].dit.dim // PRESETS[preset].dit.heads
-        form = attention_form(head_dim, dtype)
-        found.append(Finding("computing", f"attention of {preset}", f"{form} ({dtype})"))
+        form = chosen_attention(head_dim, dtype, devices[0].platform)
+        found.append(Finding("computing", f"attention of {preset}", form))
     found.append(Finding("computing", "matmul precision", matmul_precision(devices[0])))
     for narrow in ("int8", "fp8"):
         found.append(Finding("computing", f"quantize={narrow}", narrow_units(narrow, devices[0])))
     return found
 
 
-def attention_form(head_dim: int, dtype: str) -> str:
-    """The name of the form of attention that nn/attention takes for such heads on this machine."""
+def chosen_attention(head_dim: int, dtype: str, platform: str) -> str:
+    """The name of the form of attention that would be used for heads of this width and type."""
     import jax
 
-    from shotstream_jax.nn import attention, kernels, splash
+    from shotstream_jax.nn.attention import FORM_VARIABLE, attention_form
 
-    forced = os.environ.get(attention.FORM_VARIABLE)
-    if forced:
-        return f"{forced}, by {attention.FORM_VARIABLE}"
-    backend = jax.default_backend()
-    queries: Any = jax.ShapeDtypeStruct((1, 1, 1, 1, head_dim), dtype)
-    if backend == "cpu":
-        return "tiled"
-    if backend == "tpu" and splash.fits(head_dim):
-        return "splash"
-    if backend == "gpu" and kernels.cudnn_fits(queries):
-        return "cudnn"
-    return "exact"
+    queries = jax.ShapeDtypeStruct((1, 1, 1, 1, head_dim), dtype)
+    form = attention_form(queries, platform)
+    forced = f", by {FORM_VARIABLE}" if os.environ.get(FORM_VARIABLE) else ""
+    return f"{form} ({dtype}){forced}"
 
 
 def matmul_precision(device: "jax.Device") -> str:
