@@ -96,7 +96,7 @@ class BenchSubject(NamedTuple):
 
     @property
     def model_ways(self) -> int:
-        """Over how many devices the transformer's tokens and heads, or pictures' rows, are split."""
+        """Over how many devices tokens and heads, or the rows of pictures, are split."""
         return self.ways("data", "sequence", "tensor")
 
     def make(self, f: Callable[[], Any], dims: Any) -> Any:
