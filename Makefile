@@ -27,8 +27,8 @@ test: env            ## the whole test suite, two processes
 lint: env
 	$(PY) -m ruff check . && $(PY) -m ruff format --check .
 
-parity: env          ## the reference's recorded numbers; rewrites the table in README.md
-	$(PY) -m pytest -n 2 --dist loadfile tests/parity --parity-table README.md
+parity: env          ## the reference's recorded numbers; rewrites the table in docs/results.md
+	$(PY) -m pytest -n 2 --dist loadfile tests/parity --parity-table docs/results.md
 
 clean:
 	rm -rf $(VENV) out build *.egg-info
