@@ -94,7 +94,7 @@ def dit_pair(preset: Preset, params: Any, grid: tuple[int, int], dtype: str) -> 
     caches = student.init_caches(1, *grid)
     filled = lambda kv, i: KV(
         *(draw(i + j, a.shape).astype(kind) for j, a in enumerate((kv.keys, kv.values)))
-    )  # noqa: E731
+    )
     caches = caches.replace(
         frames=filled(caches.frames, 0), text=filled(caches.text, 2), fill=jnp.array([fill])
     )

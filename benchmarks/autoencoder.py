@@ -20,14 +20,15 @@ from shotstream_jax import cli
 from shotstream_jax.checkpoint.load import load_weights, preset_of
 from shotstream_jax.core.compilation import use_persistent_cache
 from shotstream_jax.core.files import check_writable
+from shotstream_jax.media.pictures import write_png
 from shotstream_jax.vae import codec
 from shotstream_jax.vae.model import VAE
+from shotstream_jax.world.clothing import ACCENTS
+from shotstream_jax.world.draw import darken
 from shotstream_jax.world.plot import SUBSETS, WorldConfig
 from shotstream_jax.world.render import render_shot
-from shotstream_jax.world.sheet import write_png
 from shotstream_jax.world.source import WorldSource
 from shotstream_jax.world.story import SPLITS
-from shotstream_jax.world.wear import ACCENTS, shade
 
 NEAR = 50  # of 255, the distance from a colour
 COLUMNS, ENLARGE, SHOWN = 6, 4, 10
@@ -105,13 +106,13 @@ def shot_with_masks(source: WorldSource, index: int) -> tuple[np.ndarray, dict[s
     pixels, boxes = render_shot(story, number, source.height, source.width)
     whole, people, worn = (np.full(pixels.shape[:3], value) for value in (True, False, False))
     rows, columns = np.arange(source.height)[:, None], np.arange(source.width)
-    for slot, part in enumerate(story.shots[number].parts):
+    for slot, part in enumerate(story.shots[number].roles):
         left, top, right, bottom = (boxes[:, slot, i, None, None] for i in range(4))
         box = (left <= columns) & (columns < right) & (top <= rows) & (rows < bottom)
         accent = ACCENTS[story.looks[part.name].accent]
         people |= box
         worn |= box & functools.reduce(
-            np.logical_or, (near(pixels, c) for c in (accent, shade(accent)))
+            np.logical_or, (near(pixels, c) for c in (accent, darken(accent)))
         )
     return pixels, {"picture": whole, "characters": people, "hats and scarves": worn}
 

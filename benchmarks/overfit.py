@@ -38,10 +38,10 @@ from shotstream_jax.eval.labels import Labels
 from shotstream_jax.eval.reading import Reader, Reading
 from shotstream_jax.flow.schedule import Schedule
 from shotstream_jax.flow.solver import sample
+from shotstream_jax.media.pictures import write_png
 from shotstream_jax.train.losses.flow_matching import shot_velocity
 from shotstream_jax.vae import codec
 from shotstream_jax.vae.model import VAE
-from shotstream_jax.world.sheet import write_png
 
 STEPS, COLUMNS, ENLARGE = 50, 4, 3
 

@@ -37,7 +37,7 @@ def drawn(abstract: Any) -> Any:
         # Optimisers keep squares, which are not negative.
         draw = lambda: jnp.abs(
             0.02 * jax.random.normal(jax.random.key(len(path)), like.shape, like.dtype)
-        )  # noqa: E731
+        )
         zeros = lambda: jnp.zeros(like.shape, like.dtype)  # noqa: E731
         return jax.jit(draw if floating else zeros, out_shardings=like.sharding)()
 

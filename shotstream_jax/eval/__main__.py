@@ -33,12 +33,13 @@ from shotstream_jax.eval.labels import Labels, shot_truth
 from shotstream_jax.eval.reading import Reader, oracle_scores
 from shotstream_jax.eval.report import Judged, as_json, chances, judge, summarise, table
 from shotstream_jax.generate.__main__ import Recipe
+from shotstream_jax.media.pictures import write_png
 from shotstream_jax.presets import VideoFormat
 from shotstream_jax.train.losses.flow_matching import Guidance
 from shotstream_jax.vae.model import VAE
 from shotstream_jax.world.plot import SUBSETS, WorldConfig
-from shotstream_jax.world.render import MOST_PARTS, Film, render_shot
-from shotstream_jax.world.sheet import contact_sheet, write_png
+from shotstream_jax.world.render import MAX_ROLES, Film, render_shot
+from shotstream_jax.world.sheet import contact_sheet
 from shotstream_jax.world.source import WorldSource
 from shotstream_jax.world.story import SPLITS
 
@@ -181,7 +182,7 @@ def judge_all(
         judged.append(judge(reader, story, shots))
         if sheet and index < SHOWN:
             frames = np.concatenate(list(shots))
-            films.append(Film(story, frames, np.zeros((len(frames), MOST_PARTS, 4), np.int32)))
+            films.append(Film(story, frames, np.zeros((len(frames), MAX_ROLES, 4), np.int32)))
     if sheet:
         write_png(sheet, contact_sheet(films, columns=7, enlarge=3))
     return judged

@@ -99,7 +99,7 @@ class Shots:
 
     def __getitem__(self, index: int) -> Row:
         story = self.source.story(index)
-        pairs = [number for number, shot in enumerate(story.shots) if len(shot.parts) > 1]
+        pairs = [number for number, shot in enumerate(story.shots) if len(shot.roles) > 1]
         numbers = pairs if self.crowded and index % 2 and pairs else range(len(story.shots))
         number = numbers[index % len(numbers)]
         pixels, boxes = render_shot(story, number, self.form.height, self.form.width)
@@ -137,7 +137,7 @@ def train(form: Format, steps: int, batch: int, lr: float) -> Params:
         )
         call = lambda params: probe_loss(
             probe.apply({"params": params}, pixels), rows | {"box": box}
-        )  # noqa: E731
+        )
         (_, parts), gradient = jax.value_and_grad(call, has_aux=True)(params)
         updates, state = optim.update(gradient, state, params)
         return optax.apply_updates(params, updates), state, parts

@@ -27,7 +27,7 @@ from shotstream_jax.dit.conditions import Batch
 from shotstream_jax.eval.context_error import CONTEXTS, load_model, measure, read_batches, write
 from shotstream_jax.text.umt5 import UMT5
 from shotstream_jax.train.stages.teacher import embed_slots
-from shotstream_jax.world.captions import mistell
+from shotstream_jax.world.captions import falsify_caption
 from shotstream_jax.world.plot import SUBSETS, Subset
 
 WRONG = ("who", "where", "action")
@@ -84,7 +84,8 @@ def mistold(texts: Texts, what: str, subset: Subset) -> Texts:
 
     def read(record: ClipRecord, shot: int) -> np.ndarray:
         opening, *captions = (
-            mistell(told, what, subset) for told in (record.global_caption, *record.captions)
+            falsify_caption(told, what, subset)
+            for told in (record.global_caption, *record.captions)
         )
         return texts(
             dataclasses.replace(record, global_caption=opening, captions=tuple(captions)), shot

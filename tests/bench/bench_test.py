@@ -16,7 +16,7 @@ def test_matmuls_convolutions_loops_and_choices_are_counted():
     image, kernel = jnp.ones((1, 8, 8, 3)), jnp.ones((3, 3, 3, 7))
     conv = lambda x, k: jax.lax.conv_general_dilated(
         x, k, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
-    )  # noqa: E731
+    )
     assert matmul_flops(conv, image, kernel) == 2 * 8 * 8 * 7 * 3 * 3 * 3
     square = jnp.ones((4, 4))
     loop = jax.jit(lambda x: jax.lax.fori_loop(0, 6, lambda i, x: x @ x, x))
@@ -30,7 +30,7 @@ def test_matmuls_convolutions_loops_and_choices_are_counted():
     [
         (["--parts", "dit,text,decoder"], "--parts decoder: there are text"),
         (["--size", "64"], "--size 64: write HEIGHTxWIDTH"),
-        (["--size", "65x96"], "height 65 is no multiple of 8"),
+        (["--size", "65x96"], "height 65 is not a multiple of 8"),
         (["--batch", "0"], "--batch 0 must be at least 1"),
         (["--mesh", "fsdp"], "--mesh fsdp: write AXIS=N"),
         (["--mesh", "fsdp=16"], "fsdp=16 needs 16 devices, there are 8"),
@@ -39,7 +39,7 @@ def test_matmuls_convolutions_loops_and_choices_are_counted():
             ["--quantize", "int8", "--parts", "dit,teacher"],
             "--quantize int8 is for streaming: leave teacher out of",
         ),
-        (["--frames", "4"], "no multiple of the chunk"),
+        (["--frames", "4"], "not a multiple of the chunk"),
     ],
 )
 def test_mistakes_are_one_line(arguments, message):

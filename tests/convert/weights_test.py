@@ -171,7 +171,7 @@ def test_copies_without_the_shot_phase(run, tmp_path):
     code, complaint = run(
         "copy", tmp_path / "with", "--shot-phase", "nan", "--out", tmp_path / "other"
     )
-    assert code == 2 and "shot phase nan is no angle" in complaint
+    assert code == 2 and "shot phase nan is not an angle" in complaint
 
 
 @pytest.mark.parametrize("name", SHIPPED)
@@ -519,7 +519,7 @@ def test_a_vocabulary_is_not_forgotten(tmp_path):
         "the bear"
     )
     (tmp_path / "ckpt" / "tokenizer.json").unlink()
-    with pytest.raises(InputError, match=r"no readable tokenizer.json"):
+    with pytest.raises(InputError, match=r"not a readable tokenizer.json"):
         load(tmp_path / "ckpt")
 
 

@@ -88,7 +88,7 @@ def test_gaps_only_if_allowed(table):
         ('2,none.json,v.mp4,"[[0, 9], [9, 20]]"', "row 2: cannot read story .*none.json"),
         (
             '2,bad.json,v.mp4,"[[0, 9], [9, 20]]"',
-            "row 2: .*bad.json line 1 column 2 is no valid JSON",
+            "row 2: .*bad.json line 1 column 2 is not valid JSON",
         ),
     ],
 )

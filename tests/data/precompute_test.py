@@ -274,7 +274,7 @@ def test_prompts_in_bfloat16(work, tmp_path):
         (["--shards", "0"], "--shards 0 must be at least 1"),
         (["--config.context=0"], "context 0 must be at least 1"),
         (["--config.dtype=float16"], "dtype 'float16' is not known"),
-        (["--config.video.height=9"], "height 9 is no multiple of 4"),
+        (["--config.video.height=9"], "height 9 is not a multiple of 4"),
         (["--config.negative_prompt= "], "config.negative_prompt is empty"),
         (["--csv", "nowhere.csv"], "cannot read clips nowhere.csv"),
     ],

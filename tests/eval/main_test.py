@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from shotstream_jax.eval.teacher import teacher_stories
 
 from shotstream_jax.checkpoint.load import save
 from shotstream_jax.core.errors import InputError
@@ -14,7 +15,6 @@ from shotstream_jax.eval import cuts, sources
 from shotstream_jax.eval.files import Format, save_probe
 from shotstream_jax.eval.labels import Labels
 from shotstream_jax.eval.probe import Probe
-from shotstream_jax.eval.teacher import teacher_stories
 from shotstream_jax.generate.stream import new_story
 from shotstream_jax.testing import tiny_model
 from shotstream_jax.train.losses.flow_matching import Guidance

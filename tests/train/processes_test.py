@@ -10,6 +10,7 @@ import sys
 import jax
 import numpy as np
 import pytest
+from shotstream_jax.train.stage import Stage
 
 from shotstream_jax import cli
 from shotstream_jax.checkpoint.load import load_part, preset_of
@@ -18,7 +19,6 @@ from shotstream_jax.data.records import Dataset, open_dataset
 from shotstream_jax.train.__main__ import make_stage, read_recipe
 from shotstream_jax.train.recipe import Recipe
 from shotstream_jax.train.run.loop import Run
-from shotstream_jax.train.stage import Stage
 from tests.train.material import make_checkpoint, make_dataset
 
 ROOT = pathlib.Path(__file__).parents[2]

@@ -6,17 +6,14 @@ import numpy as np
 import pytest
 
 from shotstream_jax.core import rng
-from shotstream_jax.dit.conditions import Conditions
 from shotstream_jax.dit.teacher import Teacher
-from shotstream_jax.eval.teacher import teacher_stories
 from shotstream_jax.flow.schedule import Schedule
-from shotstream_jax.generate.conditions import shot_conditions
+from shotstream_jax.generate.conditions import next_shot_conditions
+from shotstream_jax.generate.sampler import Guidance, SamplerConfig, sample_trajectory
 from shotstream_jax.generate.stream import Chunk, new_story
-from shotstream_jax.generate.trajectories import trajectory
-from shotstream_jax.memory.cache import FrameIds
+from shotstream_jax.generate.teacher_stories import teacher_stories
 from shotstream_jax.model import Model
 from shotstream_jax.testing import tiny_model
-from shotstream_jax.train.losses.flow_matching import Guidance
 
 STEPS, GUIDANCE = 50, Guidance(1.0, context=0.5)
 STORIES = (
@@ -40,7 +37,7 @@ def told(model: Model, *stories: tuple[str, int, list[str]]) -> list[list[Chunk]
     """The chunks of each story."""
     found = [[] for _ in stories]
     asked = [(new_story(model, tale, seed), shots) for tale, seed, shots in stories]
-    for row, chunk in teacher_stories(model, asked, GUIDANCE, STEPS):
+    for row, chunk in teacher_stories(model, asked, SamplerConfig(STEPS, GUIDANCE)):
         found[row].append(chunk)
     return found
 
@@ -62,22 +59,19 @@ def test_every_story_has_its_shots_in_order(model, together):
 def test_a_later_shot_is_the_trajectory_on_its_own_history(model, together):
     made = [c for c in together[0] if c.shot == 2]
     before = next(c.story for c in together[0] if c.shot == 1 and c.story)
-    given = shot_conditions(model.preset, before, made[-1].story.shots[-1].text)
-    ids = [
-        jnp.concatenate([getattr(given.context_ids, n), getattr(given.chunk_ids, n)[:, :1]], 1)
-        for n in ("phase", "caption")
-    ]
-    conditions = Conditions(given.context, FrameIds(*ids), given.text)
+    conditions = next_shot_conditions(model.preset, before, made[-1].story.shots[-1].text)
     latents = jnp.concatenate([c.latents for c in made])[None]
     noise = jax.random.normal(rng.stream(jax.random.key(5), "teacher", 2), latents.shape)
     fixed = Teacher(model.preset.dit), Schedule(STEPS, model.preset.steps.shift), model.preset.steps
-    negative = jnp.zeros(given.text.shape[-2:])[None]
-    expected = trajectory(*fixed, model.params["dit"], conditions, negative, noise, GUIDANCE)[:, -1]
+    negative = jnp.zeros(conditions.text.shape[-2:])[None]
+    expected = sample_trajectory(
+        *fixed, model.params["dit"], conditions, negative, noise, GUIDANCE
+    )[:, -1]
     np.testing.assert_allclose(latents, expected, atol=1e-3 * float(jnp.abs(expected).max()))
-    other = trajectory(
+    other = sample_trajectory(
         *fixed,
         model.params["dit"],
-        conditions.replace(context=0 * given.context),
+        conditions.replace(context=0 * conditions.context),
         negative,
         noise,
         GUIDANCE,

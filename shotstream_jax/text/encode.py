@@ -1,0 +1,48 @@
+"""A prompt → its embedding, by the text encoder (docs/method.md, section 2)."""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from absl import logging
+
+from shotstream_jax.core.sharding import constrain
+from shotstream_jax.core.typing import Array, Float, Int, Params
+from shotstream_jax.text.tokenizer import Tokenizer, Tokens, clean, tokenize
+from shotstream_jax.text.umt5 import UMT5
+
+Params = dict[str, Any]
+
+
+@functools.partial(jax.jit, static_argnames="text")
+def encode_prompt(
+    text: UMT5, params: Params, ids: Int[Array, "b l"], length: Int[Array, "b"]
+) -> Float[Array, "b l e"]:
+    """Token ids → embeddings, zero from `length` on. One program for all prompts."""
+    return constrain(text.apply({"params": params}, ids, length), "b l c")
+
+
+def embed_prompt(
+    text: UMT5, params: Params, tokenizer: Tokenizer, prompt: str, length: int, what: str
+) -> tuple[Tokens, Float[Array, "1 l e"]]:
+    """One prompt's tokens, padded to `length`, and their embeddings, zero behind the valid ones.
+
+    Warns of words that the vocabulary lacks, and of tokens that do not fit and were cut. what: names
+    the prompt in these warnings, like "shot 3".
+    """
+    unknown = tokenizer.unknown(clean(prompt))
+    if unknown:
+        logging.warning("%s has words that the vocabulary lacks: %s", what, ", ".join(unknown))
+    tokens = tokenize(tokenizer, prompt, length)
+    if tokens.cut:
+        logging.warning(
+            "%s: the prompt is too long, its last %d tokens were cut (%d fit)",
+            what,
+            tokens.cut,
+            length - 1,
+        )
+    # A batch of one: ids [1, l], valid [1].
+    ids = jnp.asarray(tokens.ids[None])
+    valid = jnp.asarray([tokens.valid])
+    return tokens, encode_prompt(text, params, ids, valid)
