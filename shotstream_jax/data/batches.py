@@ -63,6 +63,7 @@ class Batches:
         """This process's rows of global batch `index`, stacked."""
         if index == self._index:
             return self._batch
+        # In order the reader has the next batch ready already.
         if index != self._index + 1:
             self._reader.set_state(self.state(index))
         self._batch = next(self._reader)
@@ -79,6 +80,7 @@ def local_rows(sharding: jax.sharding.Sharding, size: int) -> slice:
 
     Raises InputError if the rows do not lie together.
     """
+    # The ranges of rows of this process's devices; several devices may hold the same range.
     ranges = set()
     for index in sharding.addressable_devices_indices_map((size,)).values():
         assert index is not None

@@ -71,6 +71,7 @@ def _check_columns(path: pathlib.Path, found: Sequence[str]) -> None:
 def _clip(path: pathlib.Path, number: int, row: dict[str, str | None], allow_gaps: bool) -> Clip:
     """One row of the table, checked."""
     where = f"{path} row {number}"
+    # Each cell by itself, then all of them together.
     cells = _cells(where, row)
     count = cells["shot_num_from_caption"]
     if not count.isdecimal():

@@ -265,6 +265,7 @@ def finish_dataset(folder: pathlib.Path, settings: Settings) -> bool:
 
     Raises InputError if every clip is broken.
     """
+    # The shards' own indices, put together.
     shards = []
     broken = []
     clips = 0

@@ -75,6 +75,7 @@ def shot_velocity(
 
     The network sees [context, x_t] as one sequence; the context has the shot's t too.
     """
+    # The context in front of the noisy shot, one sequence of frames.
     ids = conditions.frame_ids(x_t.shape[1])
     x = jnp.concatenate([conditions.context, x_t], axis=1)  # [b, C + f, h, w, c]
     velocity = apply(teacher, params, x, t, ids, conditions.text)
@@ -142,6 +143,7 @@ def kept_steps(schedule: Schedule, steps: FewSteps) -> tuple[int, ...]:
     Worked example: 50 steps, nominal time 740 → step (1000 − 740)·50/1000 = 13.
     Raises InputError if the sampler's table has no such time.
     """
+    # A nominal time is an entry of the training table; the sampler's table has fewer, at equal steps.
     exact = (TRAIN_TIMES - np.asarray(steps.nominal)) * schedule.steps / TRAIN_TIMES
     if np.any(exact != np.round(exact)) or schedule.shift != steps.shift:
         raise InputError(

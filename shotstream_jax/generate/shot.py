@@ -81,6 +81,7 @@ def denoise_steps(
 
     Returns (x₀ as step `last` predicts it, the x_t that this step saw, caches).
     """
+    # The nominal steps' times and noise levels, [n] each.
     times, sigmas = steps.table
     t = jnp.asarray(times)
     sigma = jnp.asarray(sigmas)
@@ -99,6 +100,7 @@ def denoise_steps(
         next_x_t = mix(x_0, noise[following], sigma[following])
         return next_x_t, x_t, x_0, caches
 
+    # x₀ and the x_t of the last step are only there after the first step: the noise stands in.
     start = (noise[0], noise[0], noise[0], caches)
     _, x_t, x_0, caches = jax.lax.fori_loop(0, last + 1, step, start)
     return x_0, x_t, caches

@@ -106,6 +106,7 @@ class Story:
 
     def plan_next(self) -> ShotPlan:
         """What the next shot is conditioned on."""
+        # Shots that are forgotten cannot be picked, so the remembered ones are enough.
         intervals = [(record.first_frame, record.stop_frame) for record in self.shots]
         first_shot = self.shots[0].number if self.shots else 0
         return plan_shot(intervals, self.context, first_shot)
@@ -175,6 +176,7 @@ class Story:
                 f"cannot go to shot {at} of {folder}: it has {last} shots, "
                 f"so at must be from 0 to {last}"
             )
+        # Only the last C shots are read: nothing else is asked for any more.
         oldest = max(0, at - story.context)
         records = tuple(_read_record(folder, n, story.context) for n in range(oldest, at))
         for before, after in itertools.pairwise(records):
@@ -196,6 +198,7 @@ class Story:
             into.mkdir(parents=True, exist_ok=True)
             if any(into.iterdir()):
                 raise InputError(f"{into} is not empty: fork into a new folder")
+            # Shots that were made before the story was first saved are not in the folder.
             for number in range(at):
                 record = _record_path(folder, number)
                 if record.exists():
@@ -233,6 +236,7 @@ def _saved_shots(folder: pathlib.Path) -> list[int]:
 def _append(folder: pathlib.Path, record: ShotRecord, context: int) -> None:
     """Writes a shot's record, or checks that the one that is there is the same."""
     path = _record_path(folder, record.number)
+    # A record is never overwritten.
     if path.exists():
         if not _is_same(_read_record(folder, record.number, context), record):
             raise InputError(
@@ -293,6 +297,7 @@ def _read_record(folder: pathlib.Path, number: int, context: int) -> ShotRecord:
         record = ShotRecord(**facts, frames=frames, latents=latents)
         if record.number != number or not isinstance(record.caption, str):
             raise ValueError("it is the record of another shot")
+        # Without all of its candidates a later shot could not be made.
         wanted = candidates(number, record.first_frame, record.length, context)
         if not np.array_equal(record.frames, wanted) or len(record.latents) != len(wanted):
             raise ValueError("it lacks context frames")

@@ -129,9 +129,11 @@ def make_setup(
     checkpoints: Checkpoints | None = None,
 ) -> Setup:
     """The modules and sizes of a run, checked."""
+    # The pictures' size is that of the data, where there is any.
     grid = preset.latent_grid(preset.video)
     if isinstance(data, Dataset):
         grid = preset.vae.grid(data.settings.height, data.settings.width)
+    # A distillation's teacher may differ from its student in the shot phase alone.
     scores = None
     if checkpoints is not None and checkpoints.teacher is not None:
         scores = _score_sizes(checkpoints, preset)

@@ -120,6 +120,7 @@ def choose_samples(recipe: OdeRecipe, dataset: Dataset) -> np.ndarray:
     """Clip and shot of every pair [count, 2]: shuffled, each target as often as any other (± 1)."""
     count = recipe.pairs.count
     found = find_samples(dataset, recipe.data)
+    # Targets that are held out have pairs too: their loss is measured.
     every = np.asarray(found.train + found.held_out)
     generator = np.random.default_rng(recipe.pairs.seed)
     rounds = -(-count // len(every))

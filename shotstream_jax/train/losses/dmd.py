@@ -166,6 +166,7 @@ def critic_loss(
         models.steps,
         models.schedule,
     )
+    # The fake score learns to predict what the student makes, at a noise level of its own.
     t = clamped_time(models, draws.time)
     errors = velocity_error(
         models.score, models.schedule, fake, conditions, made.x_0, draws.noise, t
@@ -194,8 +195,10 @@ def kl_gradient(
         """x₀ by the teacher."""
         return predict_x0(scores.real, conditions)
 
+    # Both x₀ predictions, [b, f, h, w, c]; only the real one is guided.
     real = models.config.guidance.apply(predict_real, conditions, negative)
     fake = predict_x0(scores.fake, conditions)
+    # Normalised for each story, so that all noise levels pull with the same strength.
     scale = jnp.mean(jnp.abs(x - real), axis=(1, 2, 3, 4), keepdims=True)
     return jnp.nan_to_num((fake - real) / scale)
 

@@ -58,6 +58,7 @@ def student_x0(
     t: Float[Array, "b f"],
 ) -> Float[Array, "b f h w c"]:
     """The whole-sequence student's x₀ of the shot's frames; the context is at t = 0."""
+    # The clean context in front, as in inference.
     context = conditions.context.shape[1]
     x = jnp.concatenate([conditions.context, x_t], axis=1)  # [b, C + f, h, w, c]
     times = jnp.pad(t, ((0, 0), (context, 0)))  # [b, C + f]
@@ -81,6 +82,7 @@ def regression_loss(
     step_times, _ = steps.table
     times = jnp.asarray(np.append(step_times, np.float32(0)))
     t = times[entry]
+    # What each frame looks like at its time, [b, f, h, w, c].
     x_t = jnp.take_along_axis(batch.trajectory, entry[:, None, :, None, None, None], axis=1)[:, 0]
     x_0 = student_x0(student, schedule, params, conditions, x_t, t)
     # Mean over the frames that are noisy.

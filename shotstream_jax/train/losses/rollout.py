@@ -72,11 +72,16 @@ def rollout(
 
     def make_chunk(caches: Caches, noise: Array) -> tuple[Caches, tuple[Array, Array, KV | None]]:
         """One chunk: (caches after it, (x₀, x_t, its own keys and values))."""
+        # x_0: [b, cf, h, w, c], as step `last` predicts it.
         x_0, x_t, caches = denoise_steps(student, params, noise[:-1], ids, caches, steps, last)
+        # The first token of the chunk's place in the buffer; all stories have as many frames.
         slot = memory.slot(caches.fill)[0] * tokens
+        # At t = 0 the table's lowest noise level is looked up, not zero.
         committed = schedule.add_noise(x_0, noise[-1], jnp.zeros(b))
         caches = commit(student, params, committed, ids, caches)
-        own = _part(caches.frames, slot, memory.chunk * tokens) if evicts else None
+        own = None
+        if evicts:
+            own = _part(caches.frames, slot, memory.chunk * tokens)
         return caches, (x_0, x_t, own)
 
     by_chunk = jnp.moveaxis(noise, 0, 2)  # [chunks, draws, b, cf, h, w, c]

@@ -55,12 +55,14 @@ class Log:
         """
         if not self._waiting:
             return
+        # 1. The metrics, in one transfer for all steps.
         rows = []
         for step, metrics in jax.device_get(self._waiting):
             row: dict[str, Any] = {"step": step}
             for name, value in metrics.items():
                 row[name] = float(value)
             rows.append(row)
+        # 2. The newest row says how fast it went, on average over these steps.
         last = rows[-1]
         seconds = (time.perf_counter() - self._since) / self._steps
         rate = self._flops / self._steps / seconds
@@ -70,6 +72,7 @@ class Log:
         if peak is not None:
             last["mfu"] = rate / peak
         last.update(peak_memory())
+        # 3. Everything is on disk before a bad value stops the run.
         self.write(rows)
         self._show(rows)
         self._waiting = []

@@ -55,6 +55,7 @@ def claim(workdir: pathlib.Path, description: dict[str, Any], is_main: bool) -> 
     path = workdir / "config.json"
     if path.exists():
         changed = _read_changes(path, description)
+        # What decides the state and the data is refused, the rest is allowed and said aloud.
         refused = [change for change in changed if not _is_free(change[0])]
         if refused:
             what = ", ".join(f"{name} was {old!r}, is {new!r}" for name, old, new in refused[:4])

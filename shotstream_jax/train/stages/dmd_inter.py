@@ -88,11 +88,13 @@ def plan_story(shots: int, length: int, budget: int) -> list[StepPlan]:
     plans = []
     for number in range(shots):
         shot = plan_shot(intervals[:number], budget)
+        # Where the context frames are among the kept ones of their shots.
         entry = np.zeros(budget, np.int32)
         if number > 0:
             for i, (source, frame) in enumerate(zip(shot.shots, shot.frames, strict=True)):
                 in_shot = frame - intervals[source][0]
                 entry[i] = np.flatnonzero(kept[source] == in_shot)[0]
+        # All shots keep equally many, so that one program serves all of them.
         keep = np.full(most, kept[number][-1], np.int32)
         keep[: len(kept[number])] = kept[number]
         plans.append(StepPlan(shot, entry, keep))
@@ -234,12 +236,14 @@ class InterStage:
         self, i: int, state: StoryState, fixed: StoryFixed, batch: Captions
     ) -> tuple[StoryState, Metrics]:
         """One optimiser step, of the student or of the fake score, on the stories' next shot."""
+        # 1. An optimiser step on the shot that comes next.
         plan = self.plans[i % self.recipe.shots]
         is_generator = self.recipe.distillation.trains_generator(i)
         step = inter_generator_step if is_generator else inter_critic_step
         state, metrics, made = compiled_step(step, self, outputs=2)(
             state, fixed, batch, np.int32(i), plan
         )
+        # 2. The shot that it made becomes history for the following ones.
         history = self._extend(state.history, fixed, made, plan)
         return StoryState(state.networks, history), metrics
 

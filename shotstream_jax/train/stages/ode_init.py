@@ -100,6 +100,7 @@ class OdeInitStage:
 
     def source(self, data: Dataset, start: Checkpoint) -> Source:
         """The pairs, by their numbers."""
+        # A pair is held out with its clip, as in the other stages.
         pairs = open_pairs(self.recipe.pairs.path, data, self.trajectory_shape)
         held_out_numbers = held_out_clips(data, self.recipe.data.held_out)
         train = []

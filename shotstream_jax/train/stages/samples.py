@@ -25,6 +25,7 @@ def sample_student(
         *setup.latent_shape,
     )
     noise = jnp.moveaxis(normal_rows(key, shape), 0, 2)
+    # The context and the captions into fresh caches, then all chunks in one scan.
     caches = student.init_caches(batch, *setup.grid)
     context_ids = conditions.context_ids()
     caches = prefill(student, params, conditions.context, context_ids, conditions.text, caches)

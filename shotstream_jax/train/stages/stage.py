@@ -119,11 +119,14 @@ class Stage(Protocol):
 def abstract_start(stage: Stage) -> tuple[StageState, StageFixed]:
     """State and fixed arrays as shapes with their shardings; no array is made."""
     setup = stage.setup
+    # Shapes of what would be loaded …
     weights = {}
     for origin in stage.origins:
         weights[origin] = abstract_params(setup.preset, origin.part)
+    # … of what the stage makes of it …
     state = jax.eval_shape(stage.initial_state, weights)
     fixed = jax.eval_shape(stage.fixed, weights, abstract_negative(stage))
+    # … and where all of that lies.
     shapes = (state, fixed)
     return with_shardings(shapes, stage.shardings(*shapes))
 

@@ -283,6 +283,7 @@ def sample_teacher(
 ) -> Float[Array, "b f h w c"]:
     """The batch's shots by the guided sampler."""
     setup = stage.setup
+    # Embeddings of the captions and of the negative prompt, by the text encoder as it is now.
     sampler = stage.recipe.sampler
     params = _current_params(stage, state, fixed)
     conditions = embed_captions(setup.text, params.text, batch.conditions)
