@@ -1,4 +1,9 @@
-"""Before all stages: the autoencoder, on shots of the drawn world. The loss is in train/losses/reconstruction."""
+"""Before all stages: the autoencoder, on shots of the drawn world.
+
+The loss is in train/losses/reconstruction.
+
+The loss is in train/losses/reconstruction.
+"""
 
 import dataclasses
 import functools
