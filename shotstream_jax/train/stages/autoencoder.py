@@ -1,8 +1,6 @@
 """Before all stages: the autoencoder, on shots of the drawn world.
 
 The loss is in train/losses/reconstruction.
-
-The loss is in train/losses/reconstruction.
 """
 
 import dataclasses

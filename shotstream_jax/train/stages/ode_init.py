@@ -1,8 +1,6 @@
 """Stage 2: causal initialisation.
 
 The loss is in train/losses/ode_regression, the pairs are made by train/ode_pairs.
-
-The loss is in train/losses/ode_regression, the pairs are made by train/ode_pairs.
 """
 
 import dataclasses

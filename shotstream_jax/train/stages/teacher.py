@@ -1,8 +1,6 @@
 """Stage 1: the next-shot teacher, alone or with its text encoder.
 
 The loss is in train/losses/flow_matching.
-
-The loss is in train/losses/flow_matching.
 """
 
 import dataclasses
