@@ -82,7 +82,7 @@ def shot_truth(
 ) -> dict[str, np.ndarray]:
     """The true answers about shot `number` of a story, n characters.
 
-    boxes: those of the shot's parts in pixels (left, top, right, bottom), as render_shot returns
+    boxes: those of the shot's roles in pixels (left, top, right, bottom), as render_shot returns
     them.
 
     present                               [p, n]
@@ -94,7 +94,7 @@ def shot_truth(
     """
     shot = story.shots[number]
     picture_size = np.array([width, height, width, height], np.float32)
-    # Nobody is there until a part says so.
+    # Nobody is there until a role says so.
     asked = {"action": labels.actions} | labels.character_choices
     truth: dict[str, np.ndarray] = {}
     for name in asked:
@@ -102,10 +102,10 @@ def shot_truth(
     box = np.zeros((len(boxes), len(labels.characters), 4), np.float32)
 
     # Characters: those that are in the shot.
-    for slot, part in enumerate(shot.parts):
-        character = labels.characters.index(part.name)
-        answers: dict[str, Any] = {"action": part.action}
-        answers |= dataclasses.asdict(story.looks[part.name])
+    for slot, role in enumerate(shot.roles):
+        character = labels.characters.index(role.name)
+        answers: dict[str, Any] = {"action": role.action}
+        answers |= dataclasses.asdict(story.looks[role.name])
         # `asked` picks among what is known of the character.
         for name, choices in asked.items():
             truth[name][character] = choices.index(answers[name])

@@ -62,9 +62,9 @@ class FirstAppearances:
 def expected_actions(labels: Labels, shot: Shot) -> dict[int, int]:
     """What the caption's characters do: number of the character → number of the action."""
     actions = {}
-    for part in shot.parts:
-        character = labels.characters.index(part.name)
-        actions[character] = labels.actions.index(part.action)
+    for role in shot.roles:
+        character = labels.characters.index(role.name)
+        actions[character] = labels.actions.index(role.action)
     return actions
 
 
@@ -239,7 +239,7 @@ def story_figures(
 @typechecked
 def by_number_of_characters(figures: Figures, shots: Sequence[Shot]) -> Figures:
     """who and appearance of the shots with one character (`who_of_one`, …) and with two."""
-    count = np.array([len(shot.parts) for shot in shots])
+    count = np.array([len(shot.roles) for shot in shots])
     # Elsewhere NaN: not judged.
     of_one = count == 1
     of_two = count == 2

@@ -55,7 +55,7 @@ def test_only_colours_of_the_context_differ(checkpoint):
     others = arrays_of(target.recoloured)
     for name, own in arrays_of(target.own).items():
         assert np.array_equal(own, others[name]) == (name != "context"), name
-    hats = worn(film, recoloured(film))
+    hats = clothing_mask(film, recolour_clothing(film))
     assert 0 < hats.mean() < 0.2 and target.hats.shape == target.own.target.shape[:3]
     first, stop = film.story.intervals[-1]
     assert target.hats.mean() == pytest.approx(

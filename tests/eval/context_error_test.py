@@ -39,7 +39,7 @@ def test_command(options, tmp_path, capsys):
 def test_another_context_is_the_row_befores(options):
     """Captions stay."""
     path = options[1].partition("=")[2]
-    preset = context_error.preset_of(options[0].partition("=")[2])
+    preset = open_checkpoint(options[0].partition("=")[2]).preset
     read_caption = embedding_reader(preset.dit.text_len)
     batch = next(teacher_error.later_shot_batches(path, preset, 8, read_caption))
     rolled = context_error.CONTEXTS["another"](batch.conditions)
