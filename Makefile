@@ -1,34 +1,50 @@
-# make demo and make test are the only two commands that a fresh machine needs.
+# make demo and make test are the only two commands that a fresh machine needs; make help lists all.
 PYTHON ?= python3
 VENV   := .venv
 PY     := $(VENV)/bin/python
 
-.PHONY: env demo film train-tiny test lint parity clean
-env: $(VENV)/.installed
-$(VENV)/.installed: setup.py
+.PHONY: help env demo film train-tiny check test lint types parity wheel clean
+
+help:                ## this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */\1\t/' | expand -t 14
+
+env: $(VENV)/.installed  ## the environment in .venv, with an editable install
+$(VENV)/.installed: pyproject.toml setup.py
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version.split()[0] + ": make PYTHON=python3.11 …")'
 	$(PYTHON) -m venv $(VENV)
 	$(PY) -m pip install --quiet --upgrade pip
 	$(PY) -m pip install --quiet -e '.[dev]'
 	touch $@
 
-demo: env            ## a story in the miniature's words -> out/demo.mp4 and out/demo.json
-	$(PY) -m shotstream_jax.generate --config configs/tiny.py --story examples/tiny/story.json --out out/demo.mp4 --report out/demo.json
+demo: env            ## a story in the miniature's words → out/demo.mp4 and out/demo.json
+	$(VENV)/bin/shotstream generate --story examples/tiny/story.json --out out/demo.mp4 --report out/demo.json
 
-film: env            ## trains all four stages at tiny size on examples/film -> out/film (under 15 minutes)
+film: env            ## trains all four stages at tiny size on examples/film → out/film (under 15 minutes)
 	PY=$(PY) examples/film/train.sh
 
-train-tiny: env      ## trains the miniature, all of it, on the drawn world -> out/tiny (a night; skips what is done)
+train-tiny: env      ## trains the miniature, all of it, on the drawn world → out/tiny (a night; skips what is done)
 	PY=$(PY) examples/tiny/train.sh
+
+check: lint types    ## linter, types and the quick tests: under two minutes, before every commit
+	$(PY) -m pytest -n 2 --dist loadfile -m quick tests
 
 test: env            ## the whole test suite, two processes
 	$(PY) -m pytest -n 2 --dist loadfile tests
 
-lint: env
+lint: env            ## ruff, and its formatting
 	$(PY) -m ruff check . && $(PY) -m ruff format --check .
+
+types: env           ## mypy
+	$(PY) -m mypy
 
 parity: env          ## the reference's recorded numbers; rewrites the table in README.md
 	$(PY) -m pytest -n 2 --dist loadfile tests/parity --parity-table README.md
 
-clean:
+wheel: env           ## the wheel and the source distribution → out/dist
+	rm -rf build
+	$(PY) -m pip wheel --quiet --no-deps --wheel-dir out/dist .
+	$(PY) -c 'from setuptools import build_meta; build_meta.build_sdist("out/dist")'
+	rm -rf build
+
+clean:               ## removes the environment, outputs and build leftovers
 	rm -rf $(VENV) out build *.egg-info

@@ -1,25 +1,32 @@
-"""Before the stages: the miniature's autoencoder, on shots of the drawn world that are drawn as they are needed.
+"""Before the stages: the miniature's autoencoder, on shots that are drawn as they are needed.
 
-    python -m shotstream_jax.train --config configs/autoencoder.py:tiny --workdir out/tiny/autoencoder
+    shotstream train --config autoencoder:tiny --workdir out/tiny/autoencoder
 
-tiny: from nothing, an hour on two cores. The pictures are the world's `simple` subset in the preset's own format; what
-is held out is its `test` split. WORKDIR/model has the trained autoencoder and the latents' mean and standard
-deviation; its transformer and text encoder are the checkpoint's.
+tiny: from nothing, an hour on two cores. The pictures are the drawn world's `simple` subset in the
+preset's own format; what is held out is its `test` split. WORKDIR/model has the trained autoencoder
+and the latents' mean and standard deviation; its transformer and text encoder are the checkpoint's.
 Wan's autoencoder is taken as it is, so there is no other size.
 """
 
 from ml_collections import ConfigDict
 
-from configs.teacher import TINY, optim, trained
-from configs.teacher import get_config as teacher
+from shotstream_jax.configs import common
+from shotstream_jax.configs.common import TINY
 
 
 def get_config(preset: str = TINY) -> ConfigDict:
+    """The recipe of a preset: the text after the colon of --config."""
     if preset != TINY:
         raise ValueError(f"only {TINY} has an autoencoder of its own, not {preset}")
-    config = teacher(preset)
+    return tiny()
+
+
+def tiny() -> ConfigDict:
+    """The miniature, for two processor cores."""
+    config = ConfigDict()
     config.stage = "autoencoder"
-    config.start.checkpoint = "tiny"
+    # The checkpoint gives sizes; its autoencoder is replaced by fresh values.
+    config.start = common.start("tiny", scratch=True)
     config.data = ConfigDict()
     config.data.subset = "simple"
     config.data.frames = 6  # latent frames of a shot
@@ -27,33 +34,18 @@ def get_config(preset: str = TINY) -> ConfigDict:
     config.data.held_out = 1000
     config.data.workers = 1
     config.data.seed = 0
-    config.run.steps = 12_000
-    config.run.batch = 2
+    config.run = common.tiny_run(steps=12_000, batch=2)
     config.run.remat = "none"
-    config.run.save_every = 500
     config.run.held_out_every = 1000
-    config.run.held_out_batches = 16
     config.run.sample_every = 4000
-    config.optim = optim(1.5e-3, clip=1.0)
-    config.optim.b1 = 0.9
-    config.optim.b2 = 0.99
+    config.mesh = common.tiny_mesh()
+    config.optim = common.scratch_optimizer(lr=1.5e-3, warmup_steps=100)
     config.optim.weight_decay = 0.0
-    config.optim.warmup_steps = 100
-    config.optim.decay_steps = 12_000  # = run.steps
-    config.trained = trained("all")
+    config.trained = common.trained("all")
     config.loss = ConfigDict()
     config.loss.edges = 0.25
     config.loss.kl = 1e-4
     config.loss.characters = 2.0
     config.clip = 3  # latent frames of a piece of a shot
     config.measured = 200  # batches for the latents' mean and standard deviation
-    del (
-        config.dropout,
-        config.text_lr,
-        config.mask_weight,
-        config.time_weight,
-        config.sampler_steps,
-        config.guidance,
-    )
-    del config.context_guidance
     return config

@@ -1,50 +1,93 @@
-"""All stages on the film in examples/film: the smallest run of everything, minutes on two cores (`make film`).
+"""All stages on the film in examples/film: the smallest run of everything (`make film`).
 
-    python -m shotstream_jax.train --config configs/film.py:teacher --workdir out/film/teacher
+    shotstream train --config film:teacher --workdir out/film/teacher
 
-The text after the colon names a stage. Sizes and weights to start from are the miniature's, the transformer starts from
-nothing. Only two dozen steps a stage: what is shown is that they run, and that losses fall.
+The text after the colon names a stage. Sizes and weights to start from are the miniature's, the
+transformer starts from nothing. Minutes on two cores, two dozen steps a stage: what is shown is
+that they run, and that losses fall.
 """
 
 from ml_collections import ConfigDict
 
-from configs import dmd_inter, dmd_intra, ode_init, teacher
-
-STAGES = {"teacher": teacher, "ode_init": ode_init, "dmd_intra": dmd_intra, "dmd_inter": dmd_inter}
-STARTS = {"ode_init": "teacher", "dmd_intra": "ode_init", "dmd_inter": "dmd_intra"}
+from shotstream_jax.configs import common
+from shotstream_jax.configs import dmd_inter as stage_4
+from shotstream_jax.configs import dmd_intra as stage_3
+from shotstream_jax.configs import ode_init as stage_2
+from shotstream_jax.configs import teacher as stage_1
 
 
 def get_config(stage: str = "teacher") -> ConfigDict:
-    if stage not in STAGES:
-        raise ValueError(f"no stage is called {stage!r}; there are {', '.join(STAGES)}")
-    config = STAGES[stage].get_config("tiny")
-    first, dmd = stage == "teacher", stage.startswith("dmd")
-    config.start.checkpoint = "tiny" if first else f"out/film/{STARTS[stage]}/model"
+    """The recipe of a stage: the text after the colon of --config."""
+    stages = {
+        "teacher": teacher,
+        "ode_init": ode_init,
+        "dmd_intra": dmd_intra,
+        "dmd_inter": dmd_inter,
+    }
+    if stage not in stages:
+        raise ValueError(f"no stage is called {stage!r}; there are {', '.join(stages)}")
+    return stages[stage]()
+
+
+def teacher() -> ConfigDict:
+    """Stage 1."""
+    config = on_the_film(stage_1.tiny(), steps=100, batch=4)
+    config.start = common.start("tiny", scratch=True)
+    config.data.captions = "target"
+    config.run.save_every = 50
+    config.run.held_out_every = 50
+    config.optim = common.optimizer(lr=1e-3, clip=10.0)
+    config.trained = common.trained("all")
+    config.text_lr = 0.0
+    config.mask_weight = 0.0
+    return config
+
+
+def ode_init() -> ConfigDict:
+    """Stage 2."""
+    config = on_the_film(stage_2.tiny(), steps=24, batch=4)
+    config.start = common.start("out/film/teacher/model")
+    config.run.save_every = 50
+    config.run.held_out_every = 12
+    config.optim = common.optimizer(lr=5e-4, clip=1.0)
+    config.pairs.path = "out/film/pairs"
+    config.pairs.count = 12
+    config.pairs.batch = 4
+    return config
+
+
+def dmd_intra() -> ConfigDict:
+    """Stage 3."""
+    config = on_the_film(stage_3.tiny(), steps=24, batch=2)
+    config.start = common.start("out/film/ode_init/model")
+    config.teacher = "out/film/teacher/model"
+    config.run.save_every = 6
+    config.run.held_out_every = 6
+    config.optim.lr = 5e-4
+    return config
+
+
+def dmd_inter() -> ConfigDict:
+    """Stage 4."""
+    config = on_the_film(stage_4.tiny(), steps=24, batch=2)
+    config.start = common.start("out/film/dmd_intra/model")
+    config.teacher = "out/film/teacher/model"
+    config.shots = 3
+    config.run.save_every = 6
+    config.run.held_out_every = 6
+    config.optim.lr = 5e-4
+    # With 5, one step in 6 would be the student's, which with 3 shots is always the same shot.
+    config.distillation.critic_steps = 4
+    return config
+
+
+def on_the_film(config: ConfigDict, steps: int, batch: int) -> ConfigDict:
+    """A stage of the miniature with the film's few clips, and few steps."""
     config.data.path = "out/film/data"
     config.data.held_out = 0.25
-    config.run.steps = 100 if first else 24
-    config.run.batch = 2 if dmd else 4
+    config.run.steps = steps
+    config.run.batch = batch
     config.run.log_every = 10
-    config.run.save_every = 6 if dmd else 50
-    config.run.held_out_every = 50 if first else 6 if dmd else 12
     config.run.held_out_batches = 2
-    config.run.sample_every = config.run.steps
-    config.trained.ema = 0.0
-    if first:
-        config.optim = teacher.optim(1e-3, clip=10.0)
-        config.text_lr = config.mask_weight = 0.0
-        config.data.captions = "target"
-    if stage == "ode_init":
-        config.optim = teacher.optim(5e-4, clip=1.0)
-        config.pairs.path = "out/film/pairs"
-        config.pairs.count = 12
-        config.pairs.batch = 4
-    if dmd:
-        config.teacher = "out/film/teacher/model"
-        config.optim.lr = 5e-4
-    if stage == "dmd_inter":
-        config.shots = 3
-        config.distillation.critic_steps = (
-            4  # 6 steps and 3 shots would meet in the first shot only
-        )
+    config.run.sample_every = steps
     return config

@@ -1,27 +1,29 @@
-"""Stage 1 goes on, for the miniature only: the teacher learns what memory alone can tell, the colours of hats.
+"""Stage 1 goes on, for the miniature only: the teacher learns to remember the colours of hats.
 
-    python -m shotstream_jax.train --config configs/teacher_memory.py:tiny --workdir out/tiny/teacher_memory
+    shotstream train --config teacher_memory:tiny --workdir out/tiny/teacher_memory
 
-What the paper's weight of noise levels leaves out at high noise counts here (time_weight), the text encoder stays as it
-is, and so the data are those of the later stages.
+High noise levels, to which the paper's weight gives next to nothing, count here (time_weight). The
+text encoder stays as it is, so the data are those of the later stages.
 """
 
 from ml_collections import ConfigDict
 
-from configs.teacher import TINY
-from configs.teacher import get_config as teacher
+from shotstream_jax.configs import common, teacher
+from shotstream_jax.configs.common import TINY
 
 
 def get_config(preset: str = TINY) -> ConfigDict:
-    if preset != TINY:
-        raise ValueError(f"no preset is called {preset!r}; there is {TINY}")
-    config = teacher(preset)
-    config.start.checkpoint = "out/tiny/teacher/model"
-    config.start.scratch = False
-    config.data.path = "out/tiny/data"
-    config.text_lr = 0.0
+    """The recipe of a preset: the text after the colon of --config."""
+    return common.choose(preset, {TINY: tiny})
+
+
+def tiny() -> ConfigDict:
+    """The miniature, for two processor cores."""
+    config = teacher.tiny()
+    config.start = common.start("out/tiny/teacher/model")
+    config.data.path = "out/tiny/data"  # its prompts are encoded by the teacher's text encoder
+    config.text_lr = 0.0  # frozen
     config.time_weight = False
-    config.optim.lr = 2e-3
-    config.optim.warmup_steps = 100
-    config.optim.decay_steps = config.run.steps = 8000
+    config.run.steps = 8_000
+    config.optim = common.scratch_optimizer(lr=2e-3, warmup_steps=100)
     return config

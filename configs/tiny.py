@@ -1,34 +1,40 @@
-"""Stream a story with the tiny model: 32×48 pixels, for a laptop's processor. Minutes of video in minutes.
+"""Stream a story with the tiny model: 32×48 pixels, in real time on a laptop's processor.
 
-    python -m shotstream_jax.generate --config configs/tiny.py --story examples/tiny/story.json --out out/story.mp4
+    shotstream generate --config tiny --story examples/tiny/story.json --out out/story.mp4
 
-Trained on the drawn world (docs/tiny.md), so prompts must be in its words (docs/world.md). Any field can be changed on
-the command line, e.g. --config.video.shot_frames=12
+Trained on the drawn world (docs/tiny.md), so prompts must be in its words (docs/world.md). Any
+field can be changed on the command line, e.g. --config.video.shot_frames=12
 """
 
 from ml_collections import ConfigDict
 
 
 def get_config() -> ConfigDict:
+    """The fields of `shotstream generate`."""
     config = ConfigDict()
     config.checkpoint = "tiny"  # a shipped model's name, or the folder of a converted checkpoint
     config.dtype = "float32"  # of the matmuls: float32 or bfloat16
-    config.quantize = "none"  # int8 or fp8: 8-bit matmuls in the transformer's blocks (docs/performance.md, Precision)
+    # int8 or fp8: 8-bit matmuls in the transformer's blocks (docs/performance.md, Precision)
+    config.quantize = "none"
     config.video = ConfigDict()
     config.video.height = 32
     config.video.width = 48
-    config.video.shot_frames = (
-        6  # latent frames a shot, a multiple of 3; 6 make 11 pixel frames, 1.4 seconds
-    )
+    # Latent frames a shot, a multiple of 3; 6 make 11 pixel frames, 1.4 seconds.
+    config.video.shot_frames = 6
     config.video.fps = 8
-    # One stream over many devices, the first ones; -1: all that the other axes leave.
-    config.mesh = ConfigDict()
-    config.mesh.data = 1  # stories side by side (the command line has one)
-    config.mesh.fsdp = (
-        1  # parameters in slices, gathered in every pass: only where they do not fit otherwise
-    )
-    config.mesh.sequence = (
-        1  # tokens of a frame; the autoencoder's rows are split over sequence × tensor
-    )
-    config.mesh.tensor = 1  # heads and widths; the caches too are split by heads
+    config.mesh = one_device()
+    return config
+
+
+def one_device() -> ConfigDict:
+    """One stream over the first devices; an axis of -1 takes all that the other axes leave."""
+    config = ConfigDict()
+    # Stories side by side (the command line has one).
+    config.data = 1
+    # Parameters in slices, gathered in every pass: only where they do not fit otherwise.
+    config.fsdp = 1
+    # Tokens of a frame; the autoencoder's rows are split over sequence × tensor.
+    config.sequence = 1
+    # Heads and widths; the caches too are split by heads.
+    config.tensor = 1
     return config

@@ -1,23 +1,27 @@
 """Stream a story with the paper's model size, 480×832 at 16 frames/s, on one large GPU or a TPU.
 
-    python -m shotstream_jax.generate --config configs/wan_1_3b.py --checkpoint DIR --story STORY.json --out story.mp4
+    shotstream generate --config wan_1_3b --checkpoint DIR --story STORY.json --out story.mp4
 
 On four devices: … --config.mesh.sequence=2 --config.mesh.tensor=2
 
-The checkpoint is a folder of converted weights (see `shotstream_jax/checkpoint/load.py`); none are shipped.
+The checkpoint is a folder of converted weights (docs/checkpoints.md); none are shipped.
 """
 
 from ml_collections import ConfigDict
 
-from configs.tiny import get_config as tiny
+from shotstream_jax.configs.tiny import one_device
 
 
 def get_config() -> ConfigDict:
-    config = tiny()
+    """The fields of `shotstream generate`."""
+    config = ConfigDict()
     config.checkpoint = "wan-1.3b"
-    config.dtype = "bfloat16"
+    config.dtype = "bfloat16"  # of the matmuls: float32 or bfloat16
+    config.quantize = "none"  # int8 or fp8: 8-bit matmuls in the transformer's blocks
+    config.video = ConfigDict()
     config.video.height = 480
     config.video.width = 832
-    config.video.shot_frames = 21
+    config.video.shot_frames = 21  # latent frames a shot, a multiple of 3; 21 make 81 pixel frames
     config.video.fps = 16
+    config.mesh = one_device()
     return config

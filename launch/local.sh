@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # launch/local.sh N COMMAND… runs N processes of one training run on this machine.
 #
-#   launch/local.sh 2 python -m shotstream_jax.train --config configs/teacher.py:tiny --workdir runs/teacher
+#   launch/local.sh 2 shotstream train --config teacher:tiny --workdir runs/teacher
 #
 # Each process gets --distributed 127.0.0.1:PORT,N,I at the end of the command. Process 0 writes to the terminal, the
 # others to files that are shown when one of them fails. SIGTERM and SIGINT go to all of them, so they save and end

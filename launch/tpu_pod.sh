@@ -6,8 +6,8 @@
 #   export NAME=shots ZONE=us-east5-a TYPE=v5p-64 SHARE=10.0.0.2:/runs
 #   launch/tpu_pod.sh create       # makes the slice; where there is no capacity, queue waits for it
 #   launch/tpu_pod.sh install      # this git commit and its dependencies, and the share, on all machines
-#   launch/tpu_pod.sh run python -m shotstream_jax.train --config configs/teacher.py:wan-1.3b --workdir /share/teacher
-#   launch/tpu_pod.sh watch        # what machine 0 says
+#   launch/tpu_pod.sh run shotstream train --config teacher:wan-1.3b --workdir /share/teacher
+#   launch/tpu_pod.sh watch        # what machine 0 prints
 #   launch/tpu_pod.sh stop         # SIGTERM to all: they save at the same step, and end
 #   launch/tpu_pod.sh delete
 #

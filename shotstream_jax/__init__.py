@@ -1,15 +1,25 @@
-"""ShotStream in JAX: multi-shot video, streamed shot by shot while the story is still being typed."""
+"""ShotStream in JAX: multi-shot video, streamed shot by shot while the story is being typed.
 
-from shotstream_jax.checkpoint.load import load
-from shotstream_jax.generate.story import Story
-from shotstream_jax.generate.stream import (
-    Chunk,
-    new_story,
-    stream_generate,
-    stream_stories,
-    warm_up,
-)
-from shotstream_jax.presets import VideoFormat
+What is listed here is imported when it is first used, so that `import shotstream_jax` and
+`shotstream --help` cost nothing.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # the same names for type checkers and editors
+    from shotstream_jax.checkpoint.load import load
+    from shotstream_jax.generate.story import Story
+    from shotstream_jax.generate.stream import (
+        Chunk,
+        new_story,
+        stream_generate,
+        stream_stories,
+        warm_up,
+    )
+    from shotstream_jax.presets import VideoFormat
+
+__version__ = "0.2.0"
 
 __all__ = [
     "Chunk",
@@ -21,3 +31,27 @@ __all__ = [
     "stream_stories",
     "warm_up",
 ]
+
+_HOMES = {
+    "Chunk": "shotstream_jax.generate.stream",
+    "Story": "shotstream_jax.generate.story",
+    "VideoFormat": "shotstream_jax.presets",
+    "load": "shotstream_jax.checkpoint.load",
+    "new_story": "shotstream_jax.generate.stream",
+    "stream_generate": "shotstream_jax.generate.stream",
+    "stream_stories": "shotstream_jax.generate.stream",
+    "warm_up": "shotstream_jax.generate.stream",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Imports a listed name from its module (PEP 562)."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOMES[name]), name)
+    globals()[name] = value  # from now on without this function
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -1,11 +1,14 @@
-"""The one wrapper of all entry points: a caller's mistake is one line and exit code 2, never a traceback.
+"""The wrapper of all entry points: a caller's mistake is one line and exit code 2, not a traceback.
 
-Options are argparse's. A recipe is a Python file with get_config(), and any of its fields can be set on the command
-line (--config.video.height=128); that part is ml_collections'.
+Options are argparse's. A recipe is a Python file with a get_config(): a shipped one is found by its
+name (`teacher:tiny`), any other by its path (`my/recipe.py`). Each of its fields can be set on the
+command line (--config.video.height=128); that part is ml_collections'.
 """
 
 import argparse
 import dataclasses
+import importlib
+import importlib.util
 import logging
 import os
 import pathlib
@@ -17,132 +20,238 @@ from typing import Any, NoReturn, TypeVar
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
+from shotstream_jax import configs
 from shotstream_jax.core.errors import InputError
 
-USAGE_ERROR, INTERRUPTED = 2, 130
+USAGE_ERROR = 2
+INTERRUPTED = 130
+PROGRAM = "shotstream"
 T = TypeVar("T")
+
+# A recipe is the user's own code: whatever of these it raises is about the recipe.
+_RECIPE_ERRORS = (
+    flags.Error,
+    LookupError,
+    AttributeError,
+    TypeError,
+    ValueError,
+    ArithmeticError,
+    SyntaxError,
+    ImportError,
+    OSError,
+    RuntimeError,
+    NameError,
+)
 
 
 class Parser(argparse.ArgumentParser):
     """argparse with our errors; sub-commands are of this class too."""
 
-    def add_recipe(self, default: str = "configs/tiny.py") -> None:
-        """The options --config FILE and --config.FIELD=VALUE."""
+    def add_recipe(self, default: str = "tiny") -> None:
+        """The options --config RECIPE and --config.FIELD=VALUE."""
         self.add_argument(
             "--config",
-            metavar="FILE",
+            metavar="RECIPE",
             default=default,
-            help="recipe; --config.FIELD=VALUE changes one of its fields (default: %(default)s)",
+            help="name of a shipped recipe, NAME or NAME:PRESET, or path of another one, FILE.py; "
+            "--config.FIELD=VALUE changes one of its fields (default: %(default)s)",
         )
 
     def error(self, message: str) -> NoReturn:
+        """Raises an InputError in place of argparse's exit."""
         raise InputError(f"{message} (--help shows the options)")
 
     def parse(self, argv: Sequence[str]) -> tuple[argparse.Namespace, ConfigDict]:
         """The options, with the recipe's overrides as `overrides`, and the recipe."""
         args, rest = self.parse_known_args(argv)
-        overrides, named = [], False
-        for word in rest:  # `--config.x=1` and `--config.x 1`
-            if not (word.startswith("--config.") or named):
-                self.error(f"unknown argument {word}")
-            overrides.append(word)
-            named = word.startswith("--config.") and "=" not in word
+        args.overrides = self._overrides(rest)
         for name, value in vars(args).items():
             if value == "" and name != "global_caption":
                 self.error(f"--{name.replace('_', '-')} is empty")
-        args.overrides = overrides
-        return args, load_config(args.config, overrides)
+        return args, load_config(args.config, args.overrides)
+
+    def _overrides(self, words: Sequence[str]) -> list[str]:
+        """The words of overrides, written `--config.x=1` or `--config.x 1`; others are refused."""
+        value_follows = False
+        for word in words:
+            is_field = word.startswith("--config.")
+            if not is_field and not value_follows:
+                self.error(f"unknown argument {word}")
+            value_follows = is_field and "=" not in word
+        return list(words)
 
 
-def make_parser(module: str, description: str) -> Parser:
-    """A parser that wants whole option names, and whose help keeps its line breaks."""
+def make_parser(module: str, description: str | None) -> Parser:
+    """A parser that wants whole option names, and whose help keeps its line breaks.
+
+    module: the entry point's name, for the help; one that `shotstream` has started is named after
+    the command, which is then in sys.argv[0] ("shotstream train").
+    """
+    program = sys.argv[0]
+    if not program.startswith(f"{PROGRAM} "):
+        program = f"python -m {module}"
     return Parser(
-        prog=f"python -m {module}",
+        prog=program,
         description=description,
         allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
 
 
-def load_config(path: str, overrides: Sequence[str] = ()) -> ConfigDict:
-    """A recipe, FILE.py or FILE.py:argument, with `--config.field=value` overrides."""
-    file = pathlib.Path(path.partition(":")[0])
-    if not os.path.isfile(file):
-        raise InputError(f"there is no config file {file}")
-    root = str(file.resolve().parents[1])  # recipes import their parents as `configs.…`
-    argv, values = ["", f"--config={path}", *overrides], flags.FlagValues()
-    sys.path.insert(0, root)
+def recipe_names() -> list[str]:
+    """The shipped recipes: the files in configs/ that have a get_config()."""
+    names = []
+    for file in sorted(_recipe_folder().glob("*.py")):
+        if "def get_config(" in file.read_text():
+            names.append(file.stem)
+    return names
+
+
+def load_config(name: str, overrides: Sequence[str] = ()) -> ConfigDict:
+    """A recipe, with `--config.field=value` overrides.
+
+    name: NAME of a shipped recipe or path FILE.py of any other; what follows a colon is handed to
+    its get_config(). Raises InputError if there is none, or if it does not take the argument or an
+    override.
+    """
+    recipe, colon, argument = name.partition(":")
+    _check_there(recipe)
+    arguments = [argument] if colon else []
+    values = flags.FlagValues()
+    argv = ["", *overrides]  # absl expects a program's name first
     try:
-        config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=argv)
-        values(argv)
-        if not isinstance(values.config, ConfigDict):
+        config = _load_module(recipe).get_config(*arguments)
+        if not isinstance(config, ConfigDict):
             raise TypeError("get_config() must return a ConfigDict")
-        return values.config
+        config_flags.DEFINE_config_dict("config", config, flag_values=values, sys_argv=argv)
+        values(argv)
     except _RECIPE_ERRORS as error:
-        raise InputError(f"config {' '.join([path, *overrides])}: {_reason(error)}") from None
-    finally:
-        sys.path.remove(root)
-
-
-# A recipe is the user's own code: whatever it raises is about the recipe.
-_RECIPE_ERRORS = (flags.Error, LookupError, AttributeError, TypeError, ValueError, ArithmeticError)
-_RECIPE_ERRORS += (SyntaxError, ImportError, OSError, RuntimeError, NameError)
-
-
-def _reason(error: BaseException) -> str:
-    """The last line of an error, without the quotes and escapes that nested reprs have left."""
-    words = str(error).replace("\\n", " ").replace("\\", "").strip("\"' \n").splitlines()
-    text = words[-1] if words else type(error).__name__
-    return f"no such field: {text}" if isinstance(error, AttributeError) else text
+        raise InputError(f"config {' '.join([name, *overrides])}: {_reason(error)}") from None
+    return values.config
 
 
 def build(cls: type[T], section: ConfigDict, name: str) -> T:
-    """A frozen dataclass from a part of a recipe, and so on inwards. Wrong fields and types are named."""
+    """A frozen dataclass from a section of a recipe, nested sections included.
+
+    name: the section's, for messages. Raises InputError if a field is unknown, missing or not of
+    its type.
+    """
     kinds = typing.get_type_hints(cls)
-    required = {f.name for f in dataclasses.fields(cls) if f.default is dataclasses.MISSING}
-    if wrong := sorted((set(section) - set(kinds)) | (required - set(section))):
-        raise InputError(
-            f"{name} has unknown or missing fields {wrong}; the fields are {sorted(kinds)}"
-        )
+    _check_names(cls, section, name)
     values = {}
     for field, value in section.items():
-        nested = dataclasses.is_dataclass(kinds[field]) and isinstance(value, ConfigDict)
-        values[field] = build(kinds[field], value, f"{name}.{field}") if nested else value
-        if not isinstance(values[field], kinds[field]):
-            raise InputError(f"{name}.{field} must be {kinds[field].__name__}, not {value!r}")
+        kind: Any = kinds[field]
+        is_nested = dataclasses.is_dataclass(kind) and isinstance(value, ConfigDict)
+        if is_nested:
+            value = build(kind, value, f"{name}.{field}")
+        if not isinstance(value, kind):
+            raise InputError(f"{name}.{field} must be {kind.__name__}, not {value!r}")
+        values[field] = value
     return cls(**values)
 
 
-def say(line: str) -> None:
-    """Prints a result."""
+def print_line(line: str) -> None:
+    """Writes a line of a result to standard output."""
     sys.stdout.write(line + "\n")
 
 
-def _set_up_logging() -> None:
-    """Our own lines plain on stderr; of the libraries only warnings."""
-    root = logging.getLogger()
-    for handler in [h for h in root.handlers if type(h) is logging.StreamHandler]:
-        root.removeHandler(handler)  # importing orbax sets logging up in its own way
-    logging.basicConfig(format="%(message)s", level=logging.INFO)
-    package = os.path.dirname(os.path.abspath(__file__))
-    for handler in root.handlers:
-        handler.addFilter(
-            lambda record: record.levelno > logging.INFO or record.pathname.startswith(package)
-        )
+say = print_line  # the name until all callers are renamed
 
 
 def run(main: Callable[[Sequence[str]], Any]) -> NoReturn:
-    """Runs an entry point and exits with its code."""
+    """Runs an entry point with the command line's arguments, and exits with its code."""
     _set_up_logging()
     try:
         main(sys.argv[1:])
     except InputError as error:
-        sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
+        message = " ".join(str(error).split())
+        sys.stderr.write(f"error: {message}\n")
         sys.exit(USAGE_ERROR)
-    except OSError as error:  # a path that cannot be looked at, wherever that was noticed
+    except OSError as error:
+        # A path that cannot be read or written, wherever that was noticed.
         sys.stderr.write(f"error: {error.filename or ''}: {error.strerror or error}\n")
         sys.exit(USAGE_ERROR)
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")
         sys.exit(INTERRUPTED)
     sys.exit(0)
+
+
+def _is_path(recipe: str) -> bool:
+    return recipe.endswith(".py") or "/" in recipe or os.sep in recipe
+
+
+def _recipe_folder() -> pathlib.Path:
+    return pathlib.Path(next(iter(configs.__path__)))
+
+
+def _check_there(recipe: str) -> None:
+    """Refuses a path without a file, and a name that no shipped recipe has."""
+    known = ", ".join(recipe_names())
+    if _is_path(recipe):
+        if not os.path.isfile(recipe):
+            raise InputError(f"there is no config file {recipe}; by name there are {known}")
+    elif recipe not in recipe_names():
+        raise InputError(f"no recipe is called {recipe!r}; there are {known}, and paths FILE.py")
+
+
+def _load_module(recipe: str) -> Any:
+    """The module of a recipe, by name or path."""
+    if not _is_path(recipe):
+        return importlib.import_module(f"{configs.__name__}.{recipe}")
+    file = pathlib.Path(recipe).resolve()
+    spec = importlib.util.spec_from_file_location(file.stem, file)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{file} is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    # Recipes in a folder of one's own may import each other by the folder's name.
+    root = str(file.parents[1])
+    sys.path.insert(0, root)
+    try:
+        spec.loader.exec_module(module)
+    finally:
+        sys.path.remove(root)
+    return module
+
+
+def _check_names(cls: type[Any], section: ConfigDict, name: str) -> None:
+    """Refuses fields that the dataclass does not have, and the lack of those without a default."""
+    known = set()
+    required = set()
+    for field in dataclasses.fields(cls):
+        known.add(field.name)
+        has_factory = field.default_factory is not dataclasses.MISSING
+        if field.default is dataclasses.MISSING and not has_factory:
+            required.add(field.name)
+    given = set(section)
+    wrong = sorted((given - known) | (required - given))
+    if wrong:
+        fields = sorted(known)
+        raise InputError(f"{name} has unknown or missing fields {wrong}; the fields are {fields}")
+
+
+def _reason(error: BaseException) -> str:
+    """The last line of an error, without the quotes and escapes that nested reprs have left."""
+    text = str(error).replace("\\n", " ").replace("\\", "").strip("\"' \n")
+    lines = text.splitlines()
+    if not lines:
+        return type(error).__name__
+    if isinstance(error, AttributeError):
+        return f"no such field: {lines[-1]}"
+    return lines[-1]
+
+
+def _set_up_logging() -> None:
+    """Our own lines plain on stderr; of the libraries only warnings."""
+    root = logging.getLogger()
+    for handler in list(root.handlers):
+        if type(handler) is logging.StreamHandler:
+            root.removeHandler(handler)  # importing orbax sets logging up in its own way
+    logging.basicConfig(format="%(message)s", level=logging.INFO)
+    for handler in root.handlers:
+        handler.addFilter(_ours_or_warning)
+
+
+def _ours_or_warning(record: logging.LogRecord) -> bool:
+    package = os.path.dirname(os.path.abspath(__file__))
+    return record.levelno > logging.INFO or record.pathname.startswith(package)

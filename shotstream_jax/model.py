@@ -1,4 +1,18 @@
-"""A whole model: sizes, weights and tokeniser. The modules are stateless; `params` holds all that was learned."""
+"""A whole model: sizes, weights and tokeniser.
+
+The modules are stateless; `params` holds all that was learned.
+
+The way from a prompt to pixels, for one story (b = 1), with the module that goes each step:
+
+    prompt, "<global caption>shot<k>:<caption>"                     text/prompts
+    ids [l]                                                         text/tokenizer
+    embedding [1, l, e]                                             text/umt5
+    context frames of earlier shots [1, C, h, w, c]                 memory/select
+    context's and captions' keys and values in the caches           dit/student, prefill_context
+    for each chunk: noise [1, f, h, w, c] core/rng for each of a few times: velocity [1, f, h, w, c]
+        dit/student, denoise; flow/schedule clean chunk's keys and values in the caches dit/student,
+        commit pixels [1, p, y, x, 3] of the chunk vae/codec
+"""
 
 import contextlib
 import dataclasses
@@ -12,7 +26,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding
 
-from shotstream_jax.core import rng
+from shotstream_jax.core.typing import Params, PRNGKey
 from shotstream_jax.dit.student import Student
 from shotstream_jax.dit.teacher import Teacher
 from shotstream_jax.memory.cache import FrameIds
@@ -21,13 +35,20 @@ from shotstream_jax.text.tokenizer import Tokenizer
 from shotstream_jax.text.umt5 import UMT5
 from shotstream_jax.vae.model import VAE
 
-Params = dict[str, Any]
 PARTS = ("dit", "vae", "text")
 
 
 @dataclasses.dataclass(frozen=True)
 class Model:
-    """params: {"dit", "vae", "text"}. origin: where they come from, for people."""
+    """A model that can be run.
+
+    Attributes:
+        preset: sizes of all parts.
+        params: {"dit", "vae", "text"}, a tree of arrays each.
+        tokenizer: of the text encoder.
+        dtype: type that the passes compute in.
+        origin: where the weights come from, for people.
+    """
 
     preset: Preset
     params: Params
@@ -37,46 +58,71 @@ class Model:
 
     @functools.cached_property
     def student(self) -> Student:
+        """The causal transformer."""
         return Student(self.preset.dit, self.dtype, memory=self.preset.memory)
 
     @functools.cached_property
     def vae(self) -> VAE:
+        """The autoencoder."""
         return VAE(self.preset.vae, self.dtype)
 
     @functools.cached_property
     def text(self) -> UMT5:
+        """The text encoder."""
         return UMT5(self.preset.text, self.dtype)
 
     def mesh(self, part: str = "dit") -> Mesh | None:
-        """Where a part's parameters are, unless that is one device without a mesh."""
-        place = jax.tree.leaves(self.params[part])[0].sharding
-        return place.mesh if isinstance(place, NamedSharding) else None
+        """The mesh that a part's parameters are on; None for one device without a mesh."""
+        sharding = jax.tree.leaves(self.params[part])[0].sharding
+        if not isinstance(sharding, NamedSharding):
+            return None
+        mesh = sharding.mesh
+        assert isinstance(mesh, Mesh)  # arrays that exist are on devices
+        return mesh
 
     def on_mesh(self, part: str = "dit") -> contextlib.AbstractContextManager[Any]:
-        """What a part's passes run in: activations are then laid out on its mesh by the rules of core/sharding."""
+        """The context that a part's passes run in.
+
+        In it activations are laid out on the part's mesh by the rules of core/sharding.
+        """
         mesh = self.mesh(part)
-        return jax.set_mesh(mesh) if mesh else contextlib.nullcontext()
+        if mesh is None:
+            return contextlib.nullcontext()
+        return jax.set_mesh(mesh)
 
 
-def init_part(preset: Preset, part: str, key: rng.PRNGKey) -> Params:
-    """Fresh parameters of one part (spec page 1, initial values). Traceable: eval_shape and jit apply."""
-    ids = FrameIds(*(jnp.zeros((1, 1), jnp.int32) for _ in range(2)))
-    size = preset.dit.patch
-    latents = jnp.zeros((1, 1, size, size, preset.dit.channels))
-    pixels = jnp.zeros((1, 1, preset.vae.space, preset.vae.space, 3))
-    calls = {
-        "dit": (
-            Teacher(preset.dit),
-            latents,
-            jnp.zeros(1),
-            ids,
-            jnp.zeros((1, 1, 1, preset.dit.text_dim)),
-        ),
-        "vae": (VAE(preset.vae), pixels),
-        "text": (UMT5(preset.text), jnp.zeros((1, 1), jnp.int32), jnp.ones(1, jnp.int32)),
-    }
-    module, *arguments = calls[part]
-    return module.init(key, *arguments)["params"]
+def init_part(
+    preset: Preset,
+    part: str,
+    key: PRNGKey,
+) -> Params:
+    """Fresh parameters of one part (docs/method.md, section 1).
+
+    Traceable: eval_shape and jit apply.
+    """
+    # One frame of one patch, one token: the smallest inputs that touch every parameter.
+    if part == "dit":
+        patch = preset.dit.patch
+        frame = jnp.zeros((1, 1), jnp.int32)
+        variables = Teacher(preset.dit).init(
+            key,
+            x=jnp.zeros((1, 1, patch, patch, preset.dit.channels)),
+            t=jnp.zeros(1),
+            ids=FrameIds(phase=frame, caption=frame),
+            text=jnp.zeros((1, 1, 1, preset.dit.text_dim)),
+        )
+    elif part == "vae":
+        edge = preset.vae.space
+        variables = VAE(preset.vae).init(key, pixels=jnp.zeros((1, 1, edge, edge, 3)))
+    elif part == "text":
+        variables = UMT5(preset.text).init(
+            key,
+            ids=jnp.zeros((1, 1), jnp.int32),
+            length=jnp.ones(1, jnp.int32),
+        )
+    else:
+        raise ValueError(f"{part!r} is not a part of a model; expected one of {', '.join(PARTS)}")
+    return variables["params"]
 
 
 def abstract_params(preset: Preset, part: str) -> Params:
@@ -85,34 +131,64 @@ def abstract_params(preset: Preset, part: str) -> Params:
 
 
 def param_dtype(path: tuple[Any, ...], dtype: jnp.dtype) -> jnp.dtype:
-    """Matrices take the compute type (half the memory in bf16); vectors, tables and the time embedding stay float32."""
-    narrow = path[-1].key in ("kernel", "embedding") and not path[0].key.startswith("time_")
-    return dtype if narrow else jnp.float32
+    """The type of a parameter of a part that computes in `dtype`.
+
+    Matrices take the compute type (half the memory in bf16); vectors, tables and the time embedding
+    stay float32.
+    """
+    is_matrix = path[-1].key in ("kernel", "embedding")
+    of_time = path[0].key.startswith("time_")
+    if is_matrix and not of_time:
+        return dtype
+    return jnp.float32
 
 
 def compute_params(params: Params, dtype: jnp.dtype) -> Params:
     """One part's parameters in the types that a pass computes with."""
-    return jax.tree_util.tree_map_with_path(
-        lambda path, a: a.astype(param_dtype(path, dtype)), params
-    )
+
+    def cast(path: tuple[Any, ...], leaf: jax.Array) -> jax.Array:
+        return leaf.astype(param_dtype(path, dtype))
+
+    return jax.tree_util.tree_map_with_path(cast, params)
 
 
-def random_params(preset: Preset, seed: int, parts: Sequence[str] = PARTS) -> Params:
-    """Seeded numpy weights for trying the machinery: every matrix N(0, 1/fan-in), so that signals keep their size.
+def random_params(
+    preset: Preset,
+    seed: int,
+    parts: Sequence[str] = PARTS,
+) -> Params:
+    """Seeded numpy weights for trying the machinery.
 
-    Not for training (init_part is): there a transformer starts with a zero head and would ignore its input.
+    Every matrix is N(0, 1/fan-in), so that signals keep their size. Not for training (init_part
+    is): there a transformer starts with a zero head and would ignore its input.
     """
     generator = np.random.default_rng(seed)
-    draw = lambda path, leaf: _draw(generator, [key.key for key in path], leaf.shape)  # noqa: E731
-    return {
-        part: jax.tree_util.tree_map_with_path(draw, abstract_params(preset, part))
-        for part in parts
-    }
+
+    def draw(path: tuple[Any, ...], leaf: jax.ShapeDtypeStruct) -> np.ndarray:
+        names = [key.key for key in path]
+        return _draw(generator, names, leaf.shape)
+
+    params = {}
+    for part in parts:
+        shapes = abstract_params(preset, part)
+        params[part] = jax.tree_util.tree_map_with_path(draw, shapes)
+    return params
 
 
-def _draw(generator: np.random.Generator, path: list[str], shape: tuple[int, ...]) -> np.ndarray:
-    if path[-1] in ("scale", "bias"):
-        return np.full(shape, float(path[-1] == "scale"), np.float32)
-    stacked = path[0] == "blocks"
-    fan_in = 1 if path[-1] in ("embedding", "positions") else math.prod(shape[stacked:-1])
+def _draw(
+    generator: np.random.Generator,
+    path: list[str],
+    shape: tuple[int, ...],
+) -> np.ndarray:
+    """One parameter: gains 1, biases 0, all else normal."""
+    name = path[-1]
+    if name == "scale":
+        return np.ones(shape, np.float32)
+    if name == "bias":
+        return np.zeros(shape, np.float32)
+    if name in ("embedding", "positions"):  # tables, of which a row is taken
+        fan_in = 1
+    else:
+        first = 1 if path[0] == "blocks" else 0  # after the axis of stacked layers
+        fan_in = math.prod(shape[first:-1])
     return generator.standard_normal(shape, np.float32) / np.float32(math.sqrt(fan_in))

@@ -1,4 +1,7 @@
-"""Model sizes by name. A recipe or a checkpoint names one; nothing else in the package knows a size."""
+"""Model sizes by name.
+
+A recipe or a checkpoint names one; nothing else in the package knows a size.
+"""
 
 import dataclasses
 import typing
@@ -12,10 +15,16 @@ from shotstream_jax.memory.window import MemoryConfig
 from shotstream_jax.text.umt5 import UMT5Config
 from shotstream_jax.vae.config import TINY_MEAN, TINY_STD, WAN_MEAN, WAN_STD, VAEConfig
 
+# The largest numbers of a VideoFormat: H.264's edges, and for time what nobody will reach.
+_MOST = {"height": 16384, "width": 16384, "shot_frames": 10**6, "fps": 1000}
+
 
 @dataclasses.dataclass(frozen=True)
 class VideoFormat:
-    """What comes out: pixels, latent frames a shot, pixel frames a second."""
+    """What comes out: pixels, latent frames a shot, pixel frames a second.
+
+    Raises InputError if a number is not whole or out of its range.
+    """
 
     height: int
     width: int
@@ -23,20 +32,20 @@ class VideoFormat:
     fps: int = 16
 
     def __post_init__(self) -> None:
-        most = {
-            "height": 16384,
-            "width": 16384,
-            "shot_frames": 10**6,
-            "fps": 1000,
-        }  # H.264's edges, and reason
-        for name, value in dataclasses.asdict(self).items():
-            if not isinstance(value, int) or not 1 <= value <= most[name]:
-                raise InputError(f"{name} {value} must be a whole number from 1 to {most[name]}")
+        for name, most in _MOST.items():
+            value = dataclasses.asdict(self)[name]
+            if not isinstance(value, int) or not 1 <= value <= most:
+                raise InputError(f"{name} {value} must be a whole number from 1 to {most}")
 
 
 @dataclasses.dataclass(frozen=True)
 class Preset:
-    """A model: its parts, its memory, its denoising steps, and the format that it is made for."""
+    """A model: its parts, its memory, its denoising steps, and the format that it is made for.
+
+    byte_tokens: the model has no vocabulary of its own, prompts are read as bytes.
+
+    Raises InputError if the memory or the text is too short for a stream.
+    """
 
     name: str
     dit: DiTConfig
@@ -45,7 +54,7 @@ class Preset:
     video: VideoFormat
     memory: MemoryConfig = dataclasses.field(default_factory=MemoryConfig)
     steps: FewSteps = dataclasses.field(default_factory=FewSteps)
-    byte_tokens: bool = False  # no vocabulary of its own: prompts are read as bytes
+    byte_tokens: bool = False
 
     def __post_init__(self) -> None:
         if self.memory.context < 1 or self.dit.text_len < 2:
@@ -53,89 +62,150 @@ class Preset:
             raise InputError(f"{self.name} has {sizes}: a stream needs at least 1 and 2")
 
     def latent_grid(self, video: VideoFormat) -> tuple[int, int]:
-        """Latent rows and columns; refuses a format that the model cannot make."""
-        unit = self.vae.space * self.dit.patch
+        """Latent rows and columns; InputError if the model cannot make the format."""
+        unit = self.vae.space * self.dit.patch  # pixels of a token's edge
         for name, size in (("height", video.height), ("width", video.width)):
             if size < unit or size % unit:
-                raise InputError(
-                    f"{name} {size} is no multiple of {unit}; try {max(unit, round(size / unit) * unit)}"
-                )
+                nearest = max(unit, round(size / unit) * unit)
+                raise InputError(f"{name} {size} is not a multiple of {unit}; try {nearest}")
         self.memory.check_shot(video.shot_frames)
         return self.vae.grid(video.height, video.width)
 
     def check_mesh(self, lengths: Mapping[str, int], grid: tuple[int, int]) -> None:
-        """Refuses a mesh, by its axes' lengths, over which heads or a latent frame's tokens do not divide."""
+        """Raises InputError if heads or a latent frame's tokens do not divide over a mesh.
+
+        lengths: of the mesh's axes, by name. grid: latent rows and columns.
+        """
         rows, columns = self.dit.grid(*grid)
-        for axis, what, number in (
-            ("sequence", "a frame's {} tokens", rows * columns),
-            ("tensor", "{} heads", self.dit.heads),
-        ):
-            if number % (ways := lengths[axis]):
-                remedy = f"choose a divisor of {number}"
-                raise InputError(
-                    f"{what.format(number)} do not divide over mesh.{axis}={ways}: {remedy}"
-                )
+        tokens = rows * columns
+        _check_divides(
+            f"a frame's {tokens} tokens",
+            tokens,
+            "sequence",
+            lengths,
+        )
+        _check_divides(
+            f"{self.dit.heads} heads",
+            self.dit.heads,
+            "tensor",
+            lengths,
+        )
+
+
+def _check_divides(
+    what: str,
+    number: int,
+    axis: str,
+    lengths: Mapping[str, int],
+) -> None:
+    ways = lengths[axis]
+    if number % ways:
+        raise InputError(
+            f"{what} do not divide over mesh.{axis}={ways}: choose a divisor of {number}"
+        )
 
 
 _WAN_VAE = VAEConfig(dim=96, mean=WAN_MEAN, std=WAN_STD)
-_UMT5_XXL = UMT5Config(vocab=256384, dim=4096, heads=64, head_dim=64, ffn_dim=10240, layers=24)
+_UMT5_XXL = UMT5Config(
+    vocab=256384,
+    dim=4096,
+    heads=64,
+    head_dim=64,
+    ffn_dim=10240,
+    layers=24,
+)
 _WAN_VIDEO = VideoFormat(height=480, width=832, shot_frames=21)
 
-PRESETS = {
-    preset.name: preset
-    for preset in (
-        Preset(  # the paper's
-            "wan-1.3b",
-            DiTConfig(dim=1536, ffn_dim=8960, heads=12, layers=30),
-            _WAN_VAE,
-            _UMT5_XXL,
-            _WAN_VIDEO,
-        ),
-        Preset(
-            "wan-14b",
-            DiTConfig(dim=5120, ffn_dim=13824, heads=40, layers=40),
-            _WAN_VAE,
-            _UMT5_XXL,
-            _WAN_VIDEO,
-        ),
-        Preset(  # small enough for a laptop's processor
-            "tiny",
-            DiTConfig(dim=128, ffn_dim=512, heads=4, layers=6, text_dim=64, text_len=48),
-            VAEConfig(
-                dim=16,
-                mean=TINY_MEAN,
-                std=TINY_STD,
-                mult=(1, 2, 4),
-                blocks=1,
-                time_down=(False, True),
-            ),
-            UMT5Config(vocab=384, dim=64, heads=4, head_dim=16, ffn_dim=128, layers=2),
-            VideoFormat(height=32, width=48, shot_frames=6, fps=8),
-            steps=FewSteps(shift=4.0),  # fewer pixels average less noise away
-        ),
-    )
-}
+_WAN_1_3B = Preset(  # the paper's
+    "wan-1.3b",
+    DiTConfig(
+        dim=1536,
+        ffn_dim=8960,
+        heads=12,
+        layers=30,
+    ),
+    _WAN_VAE,
+    _UMT5_XXL,
+    _WAN_VIDEO,
+)
+_WAN_14B = Preset(
+    "wan-14b",
+    DiTConfig(
+        dim=5120,
+        ffn_dim=13824,
+        heads=40,
+        layers=40,
+    ),
+    _WAN_VAE,
+    _UMT5_XXL,
+    _WAN_VIDEO,
+)
+_TINY = Preset(  # small enough for a laptop's processor
+    "tiny",
+    DiTConfig(
+        dim=128,
+        ffn_dim=512,
+        heads=4,
+        layers=6,
+        text_dim=64,
+        text_len=48,
+    ),
+    VAEConfig(
+        dim=16,
+        mean=TINY_MEAN,
+        std=TINY_STD,
+        mult=(1, 2, 4),
+        blocks=1,
+        time_down=(False, True),
+    ),
+    UMT5Config(
+        vocab=384,
+        dim=64,
+        heads=4,
+        head_dim=16,
+        ffn_dim=128,
+        layers=2,
+    ),
+    VideoFormat(
+        height=32,
+        width=48,
+        shot_frames=6,
+        fps=8,
+    ),
+    steps=FewSteps(shift=4.0),  # fewer pixels average less noise away
+)
+PRESETS = {preset.name: preset for preset in (_WAN_1_3B, _WAN_14B, _TINY)}
 
 
 def preset_from_dict(sizes: dict[str, Any]) -> Preset:
-    """The inverse of dataclasses.asdict, strictly; InputError names what does not fit."""
-    kinds = typing.get_type_hints(Preset)
+    """The inverse of dataclasses.asdict, strictly; lists (of a JSON file) stand for tuples.
+
+    Raises InputError, which names what does not fit, if a size is missing, unknown or impossible.
+    """
+    kinds = typing.get_type_hints(Preset)  # dataclasses of ours, and plain types
     try:
-        parts = {
-            name: kinds[name](
-                **{k: tuple(v) if isinstance(v, list) else v for k, v in value.items()}
-            )
-            if dataclasses.is_dataclass(kinds[name])
-            else value
-            for name, value in sizes.items()
-        }
-        return Preset(**parts)
+        fields: dict[str, Any] = {}
+        for name, value in sizes.items():
+            kind: Any = kinds[name]
+            if dataclasses.is_dataclass(kind):
+                fields[name] = kind(**_lists_as_tuples(value))
+            else:
+                fields[name] = value
+        return Preset(**fields)
     except (TypeError, KeyError, AttributeError, ArithmeticError) as error:
         raise InputError(f"the sizes of a model do not fit this version: {error}") from None
 
 
+def _lists_as_tuples(sizes: dict[str, Any]) -> dict[str, Any]:
+    """One part's sizes as its dataclass has them."""
+    tuples = {}
+    for name, value in sizes.items():
+        tuples[name] = tuple(value) if isinstance(value, list) else value
+    return tuples
+
+
 def find_preset(name: str) -> Preset:
-    """A preset by its name."""
+    """A preset by its name; InputError if there is none."""
     if not isinstance(name, str) or name not in PRESETS:
         raise InputError(f"no preset is called {name!r}; there are {', '.join(PRESETS)}")
     return PRESETS[name]

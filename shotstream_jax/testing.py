@@ -1,11 +1,11 @@
-"""A model small enough to compile in seconds, with odd sizes so that nothing can lean on the usual ones."""
+"""A model that compiles in seconds; its sizes are odd, so that nothing relies on the usual ones."""
 
-import numpy as np
+import jax
+import jax.numpy as jnp
 
-from shotstream_jax.checkpoint.load import cast
 from shotstream_jax.dit.config import DiTConfig
 from shotstream_jax.memory.window import MemoryConfig
-from shotstream_jax.model import Model, random_params
+from shotstream_jax.model import Model, Params, compute_params, random_params
 from shotstream_jax.presets import Preset, VideoFormat
 from shotstream_jax.text.tokenizer import ByteTokenizer
 from shotstream_jax.text.umt5 import UMT5Config
@@ -33,8 +33,16 @@ def tiny_preset(memory: MemoryConfig = MEMORY, shot_frames: int = 6) -> Preset:
 
 
 def tiny_model(preset: Preset | None = None, seed: int = 0) -> Model:
-    preset = preset or tiny_preset()
-    params = random_params(preset, seed)
-    return Model(
-        preset, cast(params, np.float32), ByteTokenizer(), np.float32, f"random, seed {seed}"
-    )
+    """A model with random weights, in float32."""
+    if preset is None:
+        preset = tiny_preset()
+    params = cast(random_params(preset, seed), jnp.float32)
+    return Model(preset, params, ByteTokenizer(), jnp.float32, f"random, seed {seed}")
+
+
+def cast(params: Params, dtype: jnp.dtype) -> Params:
+    """Every part's parameters, on the first device and in the types that `load` gives them."""
+    placed = {}
+    for part, tree in params.items():
+        placed[part] = jax.tree.map(jnp.asarray, compute_params(tree, dtype))
+    return placed

@@ -32,6 +32,38 @@ GROUPS = {
     "g12": "story, end to end",
     "g13": "LoRA, checkpoint files",
 }
+# Folders and files whose tests take more than some seconds each: `make check` leaves them out.
+SLOW = (
+    "bench/bench_test",
+    "convert/weights_test",
+    "data/precompute_test",
+    "dit",
+    "eval/context_error_test",
+    "eval/look_error_test",
+    "eval/main_test",
+    "eval/probe_test",
+    "eval/teacher_test",
+    "eval/words_error_test",
+    "generate",
+    "install_test",
+    "nn/kernels_test",
+    "parity/g03",
+    "parity/g04",
+    "parity/g05",
+    "parity/g06",
+    "parity/g09",
+    "parity/g10",
+    "parity/g11",
+    "parity/g12",
+    "parity/g13",
+    "train/aot_test",
+    "train/autoencoder_test",
+    "train/processes_test",
+    "train/rollout_test",
+    "train/run_test",
+    "train/stages_test",
+    "vae",
+)
 BEGIN, END = "<!-- parity:begin -->", "<!-- parity:end -->"
 
 
@@ -41,6 +73,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="FILE",
         help=f"write the parity table into FILE, between {BEGIN} and {END}",
     )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks as quick what SLOW does not name."""
+    tests = pathlib.Path(__file__).parent
+    for item in items:
+        place = item.path.relative_to(tests).as_posix()
+        if not place.startswith(SLOW):
+            item.add_marker(pytest.mark.quick)
 
 
 def pytest_terminal_summary(terminalreporter, config: pytest.Config) -> None:
@@ -55,7 +96,7 @@ def pytest_terminal_summary(terminalreporter, config: pytest.Config) -> None:
 
 
 def _parity_rows(stats: dict) -> list[tuple[str, ...]]:
-    """Group, cases run, skipped, largest output error, largest gradient error over the tensor's maximum."""
+    """Group, cases run, skipped, largest output error, largest gradient error over the maximum."""
     counts: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
     for outcome in ("passed", "failed", "skipped"):
         for report in stats.get(outcome, []):

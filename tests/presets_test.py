@@ -7,7 +7,7 @@ import flax
 import jax
 import pytest
 
-from shotstream_jax.convert.rules import check_table
+from shotstream_jax.convert.names import check_table
 from shotstream_jax.convert.tables import part_table
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.model import abstract_params
@@ -38,9 +38,9 @@ def test_parameters_are_the_public_ones(name, part, file):
 @pytest.mark.parametrize(
     "change, message",
     [
-        ({"height": 100}, "height 100 is no multiple of 16; try 96"),
-        ({"width": 8}, "width 8 is no multiple of 16; try 16"),
-        ({"shot_frames": 20}, "20 latent frames is no multiple of the chunk, 3; try 21"),
+        ({"height": 100}, "height 100 is not a multiple of 16; try 96"),
+        ({"width": 8}, "width 8 is not a multiple of 16; try 16"),
+        ({"shot_frames": 20}, "20 latent frames is not a multiple of the chunk, 3; try 21"),
         ({"fps": 0}, "fps 0"),
     ],
 )

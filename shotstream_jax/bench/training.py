@@ -9,15 +9,15 @@ from jax.sharding import Mesh
 
 from shotstream_jax.bench.parts import BenchPart
 from shotstream_jax.presets import Preset
-from shotstream_jax.train.__main__ import make_stage
-from shotstream_jax.train.recipe import Recipe
-from shotstream_jax.train.run.start import abstract_frozen, abstract_state
+from shotstream_jax.train.build import make_stage
+from shotstream_jax.train.recipe import TrainRecipe
+from shotstream_jax.train.stages.stage import abstract_start
 
 
-def training_parts(recipe: Recipe, preset: Preset, mesh: Mesh) -> Iterator[BenchPart]:
+def training_parts(recipe: TrainRecipe, preset: Preset, mesh: Mesh) -> Iterator[BenchPart]:
     """The programs of a recipe's stage, with arguments on the mesh."""
-    stage = make_stage(recipe, preset, mesh, dataset=None)
-    for program in stage.programs(abstract_state(stage), abstract_frozen(stage)):
+    stage = make_stage(recipe, preset, mesh, data=None)
+    for program in stage.programs(*abstract_start(stage)):
         arguments = random_arguments(program.arguments)
         yield BenchPart(
             f"train {recipe.stage}",

@@ -1,110 +1,340 @@
-"""Native storage of parameters: a folder with one tensorstore (zarr) array a parameter.
+"""Stored arrays: one zarr array each in a folder, or many in one `.safetensors` file.
 
-Arrays lie in chunks of at most 64 MB, a stacked layer never shares one with another. So a converter can write layer by
-layer, and a device reads only what its slice of a sharded parameter needs.
+Both kinds are read through one interface, `StoredArray`, which knows an array's shape and type and
+reads a slice of it without the rest. So each device reads only its own slice of a sharded
+parameter.
+
+Zarr arrays lie in chunks of at most 64 MB with checksums, and two layers of a stacked parameter
+never share a chunk, so a converter can write layer by layer. A `.safetensors` file is one file for
+a whole part of a model and has no checksums.
 """
 
+import dataclasses
 import errno
+import json
+import math
 import pathlib
-from collections.abc import Sequence
-from typing import Any
+import struct
+from collections.abc import Mapping, Sequence
+from types import EllipsisType
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import jax
 import ml_dtypes
 import numpy as np
-import tensorstore as ts
-from jax.sharding import Sharding
+import safetensors
+from jax.sharding import Sharding, SingleDeviceSharding
 
 from shotstream_jax.core.errors import InputError
 
+if TYPE_CHECKING:
+    import tensorstore as ts
+
+Index = int | slice | tuple[int | slice, ...] | EllipsisType
+
 _CHUNK_BYTES = 64 * 2**20
 
+# The floats of the .safetensors format; other types are not weights.
+_TYPES = {
+    "F32": np.dtype(np.float32),
+    "BF16": np.dtype(ml_dtypes.bfloat16),
+    "F16": np.dtype(np.float16),
+    "F64": np.dtype(np.float64),
+}
+_TYPE_NAMES = {dtype: name for name, dtype in _TYPES.items()}
 
-def _spec(folder: pathlib.Path, name: str) -> dict[str, Any]:
-    """A chunk that is missing is an error, not zeros; so chunks of zeros are stored as well."""
+
+class ArraySpec(NamedTuple):
+    """The shape and type of an array that is not there yet."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of its values."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class StoredArray:
+    """An array on disk, not read yet."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+
+    def read(self, index: Index = ...) -> np.ndarray:
+        """The array, or a slice of it, in memory. Raises InputError if it is damaged."""
+        raise NotImplementedError
+
+
+def place_array(
+    stored: StoredArray, dtype: np.dtype, sharding: Sharding | None = None
+) -> jax.Array:
+    """A stored array on its devices, in another type.
+
+    Each device's slice is read and converted by itself. Without a sharding the first device gets
+    the array.
+    """
+    if sharding is None:
+        sharding = SingleDeviceSharding(jax.devices()[0])
+
+    def read_piece(index: tuple[slice, ...] | None) -> np.ndarray:
+        """One device's slice, in the type that it gets there."""
+        piece = stored.read(... if index is None else index)
+        return piece.astype(dtype, copy=False)
+
+    return jax.make_array_from_callback(stored.shape, sharding, read_piece)
+
+
+# Zarr arrays in a folder.
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ZarrArray(StoredArray):
+    """A zarr array; it can be written in slices too."""
+
+    place: pathlib.Path
+    store: "ts.TensorStore"
+
+    def read(self, index: Index = ...) -> np.ndarray:
+        """The array, or a slice of it, in memory. Raises InputError if it is damaged."""
+        try:
+            return np.asarray(self.store[index].read().result())
+        except ValueError as error:
+            raise InputError(
+                f"{self.place} is damaged: convert it again ({_short(error)})"
+            ) from None
+
+    def write(self, array: np.ndarray, index: Index = ...) -> None:
+        """Fills the array, or a slice of it. Raises OSError if the disk refuses it."""
+        try:
+            self.store[index].write(array).result()
+        except ValueError as error:  # tensorstore's own error for a full or broken disk
+            raise OSError(errno.EIO, _short(error)) from None
+
+
+def create_array(
+    folder: pathlib.Path, name: str, shape: Sequence[int], dtype: np.dtype, *, stacked: bool
+) -> ZarrArray:
+    """A new zarr array `folder/name`, to be written in slices. Raises OSError.
+
+    stacked: its first axis counts layers, each of which gets chunks of its own.
+    """
+    import tensorstore as ts
+
+    # What the new array's zarr.json says: its chunks, and how they are encoded.
+    grid = {"chunk_shape": chunk_shape(shape, dtype.itemsize, stacked)}
+    # Values as they are in memory, and a checksum after each chunk.
+    codecs = [
+        {"name": "bytes", "configuration": {"endian": "little"}},
+        {"name": "crc32c"},
+    ]
+    metadata = {
+        "chunk_grid": {"name": "regular", "configuration": grid},
+        "codecs": codecs,
+    }
+    spec = _zarr_spec(folder, name) | {"metadata": metadata}
+    try:
+        opening = ts.open(
+            spec,
+            create=True,
+            shape=tuple(shape),
+            dtype=ts.dtype(dtype),
+        )
+        store = opening.result()
+    except ValueError as error:
+        raise OSError(errno.EIO, _short(error)) from None
+    return ZarrArray(tuple(shape), dtype, folder / name, store)
+
+
+def open_array(folder: pathlib.Path, name: str) -> ZarrArray:
+    """The zarr array `folder/name`. Raises InputError if it is missing or not readable."""
+    import tensorstore as ts
+
+    try:
+        store = ts.open(_zarr_spec(folder, name), open=True).result()
+    except ValueError as error:
+        raise InputError(
+            f"{folder} lacks {name}, or it is damaged: convert it again ({_short(error)})"
+        ) from None
+    # numpy's bfloat16 is that of ml_dtypes, which tensorstore does not name.
+    if store.dtype.name == "bfloat16":
+        dtype = np.dtype(ml_dtypes.bfloat16)
+    else:
+        dtype = np.dtype(store.dtype.numpy_dtype)
+    return ZarrArray(tuple(store.shape), dtype, folder / name, store)
+
+
+def chunk_shape(shape: Sequence[int], itemsize: int, stacked: bool) -> list[int]:
+    """Chunks of whole rows, of as many leading entries as fit in 64 MB.
+
+    stacked: the first axis counts layers, each of which has chunks of its own.
+    """
+    # Starts as one chunk for all, or for one layer.
+    chunk = list(shape)
+    first_axis = 0
+    if stacked:
+        chunk[0] = 1
+        first_axis = 1
+    # From the first axis on, each is cut into lengths of 1 until what is left fits.
+    for axis in range(first_axis, len(chunk)):
+        # Bytes of one entry along this axis, and how many such entries fit in a chunk.
+        entry_size = int(np.prod(chunk)) // max(chunk[axis], 1)
+        entry_bytes = entry_size * itemsize
+        fitting = max(1, _CHUNK_BYTES // max(entry_bytes, 1))
+        # Chunks of equal length, since a short last chunk would be padded on disk.
+        chunk_count = max(math.ceil(chunk[axis] / fitting), 1)
+        chunk[axis] = math.ceil(chunk[axis] / chunk_count)
+        if chunk[axis] > 1:
+            break
+    # An empty axis still needs a chunk of length 1.
+    return [max(length, 1) for length in chunk]
+
+
+def _zarr_spec(folder: pathlib.Path, name: str) -> dict[str, Any]:
+    """A missing chunk is an error rather than zeros, so chunks of zeros are stored as well."""
+    place = folder.absolute() / name
     return {
         "driver": "zarr3",
-        "kvstore": {"driver": "file", "path": str(folder.absolute() / name)},
+        "kvstore": {"driver": "file", "path": str(place)},
         "fill_missing_data_reads": False,
         "store_data_equal_to_fill_value": True,
     }
 
 
-def chunk_shape(shape: Sequence[int], itemsize: int, stacked: bool) -> list[int]:
-    """Whole rows of as many leading entries as fit; a stacked layer has chunks of its own."""
-    chunk = list(shape)
-    if stacked:
-        chunk[0] = 1
-    for axis in range(int(stacked), len(chunk)):
-        rest = int(np.prod(chunk)) // max(chunk[axis], 1) * itemsize
-        most = max(1, _CHUNK_BYTES // max(rest, 1))
-        pieces = -(-chunk[axis] // most)
-        chunk[axis] = -(
-            -chunk[axis] // max(pieces, 1)
-        )  # of equal length: a last short one would be padded
-        if chunk[axis] > 1:
-            break
-    return [max(n, 1) for n in chunk]
-
-
-def create_array(
-    folder: pathlib.Path, name: str, shape: Sequence[int], dtype: np.dtype, *, stacked: bool
-) -> ts.TensorStore:
-    """A new array, to be written in slices."""
-    grid = {"chunk_shape": chunk_shape(shape, dtype.itemsize, stacked)}
-    codecs = [{"name": "bytes", "configuration": {"endian": "little"}}, {"name": "crc32c"}]
-    metadata = {"chunk_grid": {"name": "regular", "configuration": grid}, "codecs": codecs}
-    spec = _spec(folder, name) | {"metadata": metadata}
-    try:
-        return ts.open(spec, create=True, shape=tuple(shape), dtype=ts.dtype(dtype)).result()
-    except ValueError as error:
-        raise OSError(errno.EIO, _short(error)) from None
-
-
-def write_slice(store: ts.TensorStore, array: np.ndarray) -> None:
-    """Fills a store or a slice of one. Raises OSError where the disk refuses it (tensorstore has its own words)."""
-    try:
-        store.write(array).result()
-    except ValueError as error:
-        raise OSError(errno.EIO, _short(error)) from None
-
-
-def open_array(folder: pathlib.Path, name: str) -> ts.TensorStore:
-    """An array that is there; InputError if it is not, or not readable."""
-    try:
-        return ts.open(_spec(folder, name), open=True).result()
-    except ValueError as error:
-        raise InputError(
-            f"{folder} lacks {name}, or it is damaged: convert it again ({_short(error)})"
-        ) from None
-
-
-def read_slice(store: ts.TensorStore) -> np.ndarray:
-    """A store, or a slice of one, in memory. Raises InputError if it is damaged."""
-    try:
-        return np.asarray(store.read().result())
-    except ValueError as error:
-        raise InputError(
-            f"{store.kvstore.path} is damaged: convert it again ({_short(error)})"
-        ) from None
-
-
-def read_array(
-    store: ts.TensorStore, dtype: np.dtype, sharding: Sharding | None = None
-) -> jax.Array:
-    """The array on its devices in another type; each device's slice is read and converted by itself."""
-    sharding = sharding or jax.sharding.SingleDeviceSharding(jax.devices()[0])
-    piece = lambda index: read_slice(store[index]).astype(dtype, copy=False)  # noqa: E731
-    return jax.make_array_from_callback(store.shape, sharding, piece)
-
-
-def dtype_of(store: ts.TensorStore) -> np.dtype:
-    return (
-        np.dtype(ml_dtypes.bfloat16)
-        if store.dtype.name == "bfloat16"
-        else np.dtype(store.dtype.numpy_dtype)
-    )
-
-
 def _short(error: ValueError) -> str:
+    """The end of tensorstore's long message, on one line."""
     return " ".join(str(error).split())[-160:]
+
+
+# Arrays in a .safetensors file.
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class FileArray(StoredArray):
+    """An array in a `.safetensors` file.
+
+    The file is mapped anew for each read: a mapping that stays open would keep every page that it
+    has touched in memory.
+    """
+
+    file: pathlib.Path
+    name: str
+
+    def read(self, index: Index = ...) -> np.ndarray:
+        """The array, or a slice of it, in memory. Raises InputError if it is damaged."""
+        try:
+            with safetensors.safe_open(self.file, framework="numpy") as opened:
+                # Slices cannot be taken of an empty array, but it can be read as a whole.
+                if index is ...:
+                    return opened.get_tensor(self.name)
+                return opened.get_slice(self.name)[index]
+        except (safetensors.SafetensorError, OSError) as error:
+            raise _unreadable(self.file, error) from None
+
+
+def open_file_arrays(path: pathlib.Path) -> dict[str, FileArray]:
+    """The arrays of a `.safetensors` file by name, not read yet.
+
+    Raises InputError if the file is missing or damaged, or has types other than floats.
+    """
+    arrays = {}
+    unknown = []
+    try:
+        with safetensors.safe_open(path, framework="numpy") as opened:
+            for name in opened.keys():
+                # Only the header is read here.
+                header = opened.get_slice(name)
+                type_name = header.get_dtype()
+                if type_name not in _TYPES:
+                    unknown.append(f"{name} {type_name}")
+                    continue
+                shape = tuple(header.get_shape())
+                arrays[name] = FileArray(shape, _TYPES[type_name], path, name)
+    except FileNotFoundError:
+        raise InputError(f"there is no weight file {path}") from None
+    except (safetensors.SafetensorError, OSError) as error:
+        raise _unreadable(path, error) from None
+    if unknown:
+        raise InputError(
+            f"{path} has types other than {', '.join(_TYPES)}: {', '.join(unknown[:10])}"
+        )
+    return arrays
+
+
+def _unreadable(path: pathlib.Path, error: Exception) -> InputError:
+    return InputError(f"{path} is unreadable or truncated ({error}): fetch or convert it again")
+
+
+class FileWriter:
+    """Writes a `.safetensors` file in slices, in any order. Use it in a `with` statement.
+
+    The format: the header's length (8 bytes, little-endian), the header as JSON, the arrays' bytes
+    one after another.
+    """
+
+    def __init__(self, path: pathlib.Path, specs: Mapping[str, ArraySpec]):
+        """Writes the header.
+
+        Raises InputError for a type that is not a float, and OSError if the file cannot be written.
+        """
+        # Checked before the file is made.
+        unknown = []
+        for name, spec in specs.items():
+            if spec.dtype not in _TYPE_NAMES:
+                unknown.append(f"{name} {spec.dtype}")
+        if unknown:
+            raise InputError(
+                f"{path} can hold {', '.join(_TYPES)} only, not {', '.join(unknown[:10])}"
+            )
+        self._specs = specs
+        self._written = 0
+
+        # Where each array's bytes lie, counted from the end of the header.
+        self._starts: dict[str, int] = {}
+        header = {}
+        end = 0
+        for name, spec in specs.items():
+            start = end
+            end = start + spec.nbytes
+            self._starts[name] = start
+            header[name] = {
+                "dtype": _TYPE_NAMES[spec.dtype],
+                "shape": list(spec.shape),
+                "data_offsets": [start, end],
+            }
+        self._total = end
+
+        # The header needs all places, so it is written as soon as they are known.
+        text = json.dumps(header).encode()
+        # Padded with blanks, so that the arrays start at a multiple of 8.
+        text += b" " * (-len(text) % 8)
+        self._data_start = 8 + len(text)
+        self._file: BinaryIO = path.open("wb")
+        self._file.write(struct.pack("<Q", len(text)) + text)
+
+    def write(self, name: str, array: np.ndarray, layer: int | None = None) -> None:
+        """Writes an array, or one layer of a stacked array. Raises OSError."""
+        spec = self._specs[name]
+        shape = spec.shape if layer is None else spec.shape[1:]
+        if array.shape != shape or array.dtype != spec.dtype:
+            raise ValueError(f"{name} is {array.dtype}{array.shape} for {spec.dtype}{shape}")
+        # Layers lie one after another, since they are the first axis.
+        offset = self._data_start + self._starts[name]
+        if layer is not None:
+            offset += layer * array.nbytes
+        self._file.seek(offset)
+        # As plain bytes, since bfloat16 has no buffer format of its own.
+        flat = np.ascontiguousarray(array).reshape(-1)
+        self._file.write(flat.view(np.uint8).data)
+        self._written += array.nbytes
+
+    def __enter__(self) -> "FileWriter":
+        return self
+
+    def __exit__(self, failure: type[BaseException] | None, *_: object) -> None:
+        self._file.close()
+        # A part that was never written would be read as zeros.
+        if failure is None and self._written != self._total:
+            raise ValueError(f"{self._written} of {self._total} bytes were written")

@@ -1,19 +1,22 @@
 """Public checkpoints into JAX and back, one tensor at a time.
 
-  python -m shotstream_jax.convert import --wan Wan2.1-T2V-1.3B --shotstream shotstream_merged.pt --out ckpt/shotstream
+  python -m shotstream_jax.convert import --wan Wan2.1-T2V-1.3B --out ckpt/wan
+  python -m shotstream_jax.convert import --shotstream shotstream_merged.pt --out ckpt/shotstream
   python -m shotstream_jax.convert inspect ckpt/shotstream
   python -m shotstream_jax.convert export ckpt/shotstream --part dit --out shotstream.pt
-  python -m shotstream_jax.convert copy out/tiny/dmd_inter/model --dtype float16 --out ckpt/tiny
+  python -m shotstream_jax.convert copy ckpt/shotstream --dtype same --storage file --out ckpt/files
   python -m shotstream_jax.convert merge-lora base.pt --lora lora.pt --alpha 256 --out merged.pt
 
-`import` reads .safetensors (also sharded, by its index), .pt and .pth files, without PyTorch, and the …-Diffusers
-layout. Nothing in a file is ever executed. An interrupted import or export leaves nothing under the final name.
+`import` reads .safetensors (also sharded, by its index), .pt and .pth files, without PyTorch, and
+the …-Diffusers layout. Nothing in a file is ever executed. An interrupted import or export leaves
+nothing under the final name.
 """
 
 import argparse
 import contextlib
 import pathlib
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -21,47 +24,74 @@ from absl import logging
 from tqdm import tqdm
 
 from shotstream_jax import cli
-from shotstream_jax.checkpoint import folder as native
+from shotstream_jax.checkpoint.checkpoint import open_checkpoint
+from shotstream_jax.checkpoint.parts import STORAGES
 from shotstream_jax.convert import checkpoints, public
 from shotstream_jax.convert.inspect import inspect
-from shotstream_jax.convert.rules import state_bytes
+from shotstream_jax.convert.lora import merge_lora
+from shotstream_jax.convert.names import state_bytes
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.model import PARTS
 from shotstream_jax.presets import find_preset
 
-# Where a Wan folder keeps its parts; the first name that is there.
-_WAN = {
-    "dit": tuple(
-        f"{folder}diffusion_pytorch_model.safetensors{index}"
-        for folder in ("", "transformer/")  # the second in the …-Diffusers layout
-        for index in ("", ".index.json")
+# Where a Wan folder keeps its parts; the first name that is there is taken.
+_WAN_FILES = {
+    "dit": (
+        "diffusion_pytorch_model.safetensors",
+        "diffusion_pytorch_model.safetensors.index.json",
+        # In the …-Diffusers layout:
+        "transformer/diffusion_pytorch_model.safetensors",
+        "transformer/diffusion_pytorch_model.safetensors.index.json",
     ),
     "vae": ("Wan2.1_VAE.pth",),
     "text": ("models_t5_umt5-xxl-enc-bf16.pth",),
 }
+_WAN_TOKENIZERS = ("google/umt5-xxl/tokenizer.json", "tokenizer/tokenizer.json")
+
+_SAME = "same"
 _TYPES = {
     "float16": np.dtype(np.float16),
     "bfloat16": np.dtype(jnp.bfloat16),
     "float32": np.dtype(np.float32),
+    _SAME: None,
 }
-_TOKENIZERS = ("google/umt5-xxl/tokenizer.json", "tokenizer/tokenizer.json")
 
 
 def parser() -> cli.Parser:
+    """The commands and their options."""
     p = cli.make_parser("shotstream_jax.convert", __doc__)
     commands = p.add_subparsers(dest="command", required=True)
-    path = pathlib.Path
+    _add_import(commands)
+    _add_export(commands)
+    _add_copy(commands)
+    _add_merge(commands)
+    _add_inspect(commands)
+    return p
 
+
+def _add_import(commands: Any) -> None:
     c = commands.add_parser("import", help="public files → a checkpoint folder")
+    c.set_defaults(run=run_import)
     c.add_argument(
-        "--wan", type=path, metavar="DIR", help="a Wan 2.1 folder: every part that it has"
+        "--wan",
+        type=pathlib.Path,
+        metavar="DIR",
+        help="a Wan 2.1 folder: every part that it has",
     )
     c.add_argument(
-        "--shotstream", type=path, metavar="FILE", help="the transformer, in place of Wan's"
+        "--shotstream",
+        type=pathlib.Path,
+        metavar="FILE",
+        help="the transformer, in place of Wan's",
     )
-    c.add_argument("--vae", type=path, metavar="FILE", help="the autoencoder alone")
-    c.add_argument("--text-encoder", type=path, metavar="FILE", help="the text encoder alone")
-    c.add_argument("--tokenizer", type=path, metavar="FILE", help="its tokenizer.json")
+    c.add_argument("--vae", type=pathlib.Path, metavar="FILE", help="the autoencoder alone")
+    c.add_argument(
+        "--text-encoder",
+        type=pathlib.Path,
+        metavar="FILE",
+        help="the text encoder alone",
+    )
+    c.add_argument("--tokenizer", type=pathlib.Path, metavar="FILE", help="its tokenizer.json")
     c.add_argument(
         "--key",
         metavar="NAME",
@@ -72,32 +102,50 @@ def parser() -> cli.Parser:
         metavar="NAME",
         help="refuse anything else (default: the preset that the files match)",
     )
-    c.add_argument("--out", type=path, required=True, metavar="DIR")
+    _add_out(c, "DIR")
 
+
+def _add_export(commands: Any) -> None:
     c = commands.add_parser("export", help="a part of a checkpoint folder → a public file")
-    c.add_argument("checkpoint", type=path, metavar="DIR")
+    c.set_defaults(run=run_export)
+    c.add_argument("checkpoint", type=pathlib.Path, metavar="DIR")
     c.add_argument("--part", choices=PARTS, default="dit")
     c.add_argument(
-        "--key", choices=public.TRANSFORMERS, help="the name in a .pt file (default: generator)"
+        "--key",
+        choices=public.TRANSFORMERS,
+        help="the name in a .pt file (default: generator)",
     )
-    c.add_argument("--lora", type=path, metavar="FILE", help="an adapter to merge on the way")
-    c.add_argument("--alpha", type=float, help="its alpha (default: its rank)")
     c.add_argument(
-        "--out", type=path, required=True, metavar="FILE", help=".pt, .pth or .safetensors"
+        "--lora", type=pathlib.Path, metavar="FILE", help="an adapter to merge on the way"
     )
+    c.add_argument("--alpha", type=float, help="its alpha (default: its rank)")
+    _add_out(c, "FILE", help=".pt, .pth or .safetensors")
 
+
+def _add_copy(commands: Any) -> None:
     c = commands.add_parser(
-        "copy", help="a checkpoint folder → another one, in fewer bits or with some parts only"
+        "copy",
+        help="a checkpoint folder → another one: fewer bits, fewer files or some parts only",
     )
-    c.add_argument("checkpoint", type=path, metavar="DIR")
+    c.set_defaults(run=run_copy)
+    c.add_argument("checkpoint", type=pathlib.Path, metavar="DIR")
     c.add_argument(
         "--dtype",
         choices=_TYPES,
         default="float16",
-        help="of what is stored (default: %(default)s)",
+        help=f"of what is stored; {_SAME} keeps the types (default: %(default)s)",
     )
     c.add_argument(
-        "--part", choices=PARTS, action="append", help="again for another one (default: all)"
+        "--part",
+        choices=PARTS,
+        action="append",
+        help="again for another one (default: all)",
+    )
+    c.add_argument(
+        "--storage",
+        choices=STORAGES,
+        default="folder",
+        help="of each part: a folder of arrays, or one .safetensors file (default: %(default)s)",
     )
     c.add_argument(
         "--shot-phase",
@@ -105,71 +153,89 @@ def parser() -> cli.Parser:
         metavar="RADIANS",
         help="between shots from now on; 0 for none (an ablation)",
     )
-    c.add_argument("--out", type=path, required=True, metavar="DIR")
+    _add_out(c, "DIR")
 
+
+def _add_merge(commands: Any) -> None:
     c = commands.add_parser(
         "merge-lora", help="a public transformer file + an adapter → the same file, merged"
     )
-    c.add_argument("base", type=path, metavar="FILE")
-    c.add_argument("--lora", type=path, required=True, metavar="FILE")
+    c.set_defaults(run=run_merge)
+    c.add_argument("base", type=pathlib.Path, metavar="FILE")
+    c.add_argument("--lora", type=pathlib.Path, required=True, metavar="FILE")
     c.add_argument("--lora-key", default="generator_lora", choices=public.LORAS)
     c.add_argument("--key", default="generator", choices=public.TRANSFORMERS)
     c.add_argument("--rank", type=int, help="refuse an adapter of another rank")
     c.add_argument("--alpha", type=float, help="the adapter's alpha (default: its rank)")
-    c.add_argument("--out", type=path, required=True, metavar="FILE")
+    _add_out(c, "FILE")
 
+
+def _add_inspect(commands: Any) -> None:
     c = commands.add_parser("inspect", help="what is inside a file or folder")
-    c.add_argument("path", type=path, metavar="FILE|DIR")
-    return p
+    c.set_defaults(run=run_inspect)
+    c.add_argument("path", type=pathlib.Path, metavar="FILE|DIR")
+
+
+def _add_out(command: argparse.ArgumentParser, metavar: str, help: str | None = None) -> None:
+    command.add_argument("--out", type=pathlib.Path, required=True, metavar=metavar, help=help)
 
 
 def main(argv: Sequence[str]) -> None:
+    """Runs one command."""
     args = parser().parse_args(argv)
-    {
-        "import": run_import,
-        "export": run_export,
-        "copy": run_copy,
-        "merge-lora": run_merge,
-        "inspect": run_inspect,
-    }[args.command](args)
+    args.run(args)
 
 
 def run_import(args: argparse.Namespace) -> None:
-    sources, tokenizer = _sources(args)
-    preset = find_preset(args.preset) if args.preset else None
+    """Public files → a checkpoint folder."""
+    sources = _import_sources(args)
     plan = checkpoints.prepare_import(
-        sources, args.out, preset=preset, tokenizer=tokenizer, key=args.key
+        sources,
+        args.out,
+        preset=find_preset(args.preset) if args.preset else None,
+        tokenizer=_import_tokenizer(args),
+        key=args.key,
     )
     with _bar(plan.nbytes) as progress:
-        checkpoints.write_import(plan, progress)
+        checkpoints.write_folder(plan, progress)
     logging.info("%s: %s of %s", args.out, ", ".join(sources), plan.preset.name)
 
 
-def _sources(args: argparse.Namespace) -> tuple[dict[str, pathlib.Path], pathlib.Path | None]:
-    """Each part's file, and the tokeniser's."""
+def _import_sources(args: argparse.Namespace) -> dict[str, pathlib.Path]:
+    """Each part's file, in the order of PARTS; a file named alone goes before the Wan folder's."""
     if args.wan and not args.wan.is_dir():
         raise InputError(f"there is no Wan folder {args.wan}")
-    found = {}
-    if args.wan:
-        present = {
-            part: [args.wan / name for name in names if (args.wan / name).is_file()]
-            for part, names in _WAN.items()
-        }
-        found = {part: paths[0] for part, paths in present.items() if paths}
-    given = {"dit": args.shotstream, "vae": args.vae, "text": args.text_encoder}
-    found |= {part: path for part, path in given.items() if path}
-    if args.key and "dit" not in found:
+    # ShotStream's own weights are those of the transformer.
+    named = {"dit": args.shotstream, "vae": args.vae, "text": args.text_encoder}
+    sources = {}
+    for part in PARTS:
+        path = named[part] or _first_file(args.wan, _WAN_FILES[part])
+        if path:
+            sources[part] = path
+    if args.key and "dit" not in sources:
         raise InputError("--key chooses a transformer: give --shotstream or --wan")
-    if not found:
+    if not sources:
         raise InputError("nothing to import: give --wan, --shotstream, --vae or --text-encoder")
-    there = (
-        [args.wan / name for name in _TOKENIZERS if (args.wan / name).is_file()] if args.wan else []
-    )
-    tokenizer = args.tokenizer or (there[0] if there else None)
-    return {part: found[part] for part in PARTS if part in found}, tokenizer
+    return sources
+
+
+def _import_tokenizer(args: argparse.Namespace) -> pathlib.Path | None:
+    return args.tokenizer or _first_file(args.wan, _WAN_TOKENIZERS)
+
+
+def _first_file(folder: pathlib.Path | None, names: Sequence[str]) -> pathlib.Path | None:
+    """The first of these files that a folder has."""
+    if folder is None:
+        return None
+    for name in names:
+        if (folder / name).is_file():
+            return folder / name
+    return None
 
 
 def run_export(args: argparse.Namespace) -> None:
+    """A part of a checkpoint folder → a public file."""
+    # Options that do not go together are refused before anything is opened.
     if args.part != "dit" and (args.lora or args.key):
         raise InputError(f"--lora and --key go with --part dit, not {args.part}")
     if args.key and args.out.suffix == ".safetensors":
@@ -178,50 +244,57 @@ def run_export(args: argparse.Namespace) -> None:
         )
     if args.alpha and not args.lora:
         raise InputError("--alpha goes with --lora")
-    _, state = checkpoints.open_native(args.checkpoint, args.part)
+    # Nothing is read until it is written.
+    state = checkpoints.open_public_part(args.checkpoint, args.part)
     if args.lora:
-        state = checkpoints.merge(state, public.open_lora(args.lora), args.alpha)
+        state = merge_lora(state, public.open_lora(args.lora), args.alpha)
+    key = args.key or "generator"
     with _bar(state_bytes(state)) as progress:
-        checkpoints.export_part(
-            state, args.part, args.out, key=args.key or "generator", progress=progress
-        )
+        checkpoints.export_part(state, args.part, args.out, key=key, progress=progress)
     logging.info("%s: %s, %d tensors", args.out, args.part, len(state))
 
 
 def run_copy(args: argparse.Namespace) -> None:
-    parts = args.part or list(native.read_config(args.checkpoint)["parts"])
+    """A checkpoint folder → another one."""
+    checkpoint = open_checkpoint(args.checkpoint)
+    parts = args.part or list(checkpoint.parts)
+    # All is checked here, and read and written below.
     plan = checkpoints.prepare_copy(
-        args.checkpoint, args.out, _TYPES[args.dtype], parts, args.shot_phase
+        checkpoint, args.out, _TYPES[args.dtype], parts, args.shot_phase
     )
     with _bar(plan.nbytes) as progress:
-        checkpoints.write_import(plan, progress)
-    logging.info("%s: %s in %s", args.out, ", ".join(parts), args.dtype)
+        checkpoints.write_folder(plan, progress, args.storage)
+    logging.info("%s: %s, types: %s", args.out, ", ".join(parts), args.dtype)
 
 
 def run_merge(args: argparse.Namespace) -> None:
-    """The file's other entries stay as they are; the transformer gets the plain names."""
+    """A public transformer file + an adapter → the same file, whose other entries stay."""
+    # The transformer is either wrapped (a training file) or the file itself.
     content = public.open_file(args.base)
     lora = public.open_lora(args.lora, args.lora_key)
     if public.is_state(content.get(args.key)):
-        merged = checkpoints.merge(
-            public.plain_names(content[args.key]), lora, args.alpha, args.rank
-        )
+        plain = public.plain_names(content[args.key])
+        merged = merge_lora(plain, lora, args.alpha, args.rank)
         content = content | public.wrapped(merged, args.key)
     elif "" in content:
-        content = content | {
-            "": checkpoints.merge(public.plain_names(content[""]), lora, args.alpha, args.rank)
-        }
+        plain = public.plain_names(content[""])
+        content = content | {"": merge_lora(plain, lora, args.alpha, args.rank)}
     else:
         raise InputError(f"{args.base} holds no {args.key}: it has {', '.join(map(repr, content))}")
-    total = sum(state_bytes(s) for s in content.values() if public.is_state(s))
+    # The bar counts all weights, those that are only copied too.
+    total = 0
+    for value in content.values():
+        if public.is_state(value):
+            total += state_bytes(value)
     with _bar(total) as progress:
         checkpoints.write_public(content, args.out, progress)
     logging.info("%s: merged", args.out)
 
 
 def run_inspect(args: argparse.Namespace) -> None:
+    """What is inside a file or folder."""
     for what, description in inspect(args.path):
-        cli.say(f"{what:24} {description}")
+        cli.print_line(f"{what:24} {description}")
 
 
 @contextlib.contextmanager

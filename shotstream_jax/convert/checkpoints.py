@@ -1,104 +1,120 @@
-"""Import, export and LoRA-merging of whole checkpoints, one tensor at a time."""
+"""Between public files and checkpoint folders, and from a folder to another one.
+
+Everything is checked before anything is written, and weights are read one array at a time.
+"""
 
 import dataclasses
 import pathlib
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from shotstream_jax.checkpoint import folder as native
-from shotstream_jax.checkpoint.folder import Part, Progress
+from shotstream_jax.checkpoint.arrays import ArraySpec, StoredArray
+from shotstream_jax.checkpoint.checkpoint import Checkpoint, open_checkpoint
+from shotstream_jax.checkpoint.folder import check_new, finish_folder, part_entry, start_folder
+from shotstream_jax.checkpoint.parts import (
+    ParamPath,
+    PartToWrite,
+    Piece,
+    Progress,
+    is_stacked,
+    write_part,
+)
 from shotstream_jax.convert import public
 from shotstream_jax.convert.files import write_safetensors
-from shotstream_jax.convert.rules import (
-    Lazy,
-    State,
-    check_keys,
-    from_public,
-    state_bytes,
-    to_public,
-)
-from shotstream_jax.convert.tables import lora_table, part_table
+from shotstream_jax.convert.names import State, check_keys
+from shotstream_jax.convert.stored import part_of_state, state_of_part
+from shotstream_jax.convert.tables import part_table
 from shotstream_jax.convert.torch_io import write_torch
 from shotstream_jax.core.errors import InputError
-from shotstream_jax.dit.lora import LoraConfig, abstract_lora
-from shotstream_jax.model import Params, abstract_params
-from shotstream_jax.presets import PRESETS, Preset, preset_from_dict
-
-Sources = Mapping[str, pathlib.Path]  # part → public file
-
-
-def open_sources(sources: Sources, key: str | None = None) -> dict[str, State]:
-    """The state dict of every part."""
-    states = {}
-    for part, path in sources.items():
-        states[part] = (
-            public.open_transformer(path, key) if part == "dit" else public.open_flat(path)
-        )
-    return states
+from shotstream_jax.model import abstract_params
+from shotstream_jax.presets import PRESETS, Preset
 
 
 def find_preset_of(states: Mapping[str, State]) -> Preset:
-    """The first preset that all parts fit; if none does, the error names the nearest one's first differing key."""
-    problems = {}
+    """The first preset that all parts fit.
+
+    states: part → state dict. Raises InputError if none fits; it names the nearest preset and the
+    first key that differs.
+    """
+    # The preset with the fewest differences is named if none fits.
+    nearest = ""
+    nearest_differences: list[str] = []
     for preset in PRESETS.values():
-        differing = [d for part, state in states.items() for d in _differing(preset, part, state)]
-        if not differing:
+        differences = []
+        for part, state in states.items():
+            differences += _differences(preset, part, state)
+        if not differences:
             return preset
-        problems[preset.name] = differing
-    name = min(problems, key=lambda n: len(problems[n]))
+        if not nearest or len(differences) < len(nearest_differences):
+            nearest = preset.name
+            nearest_differences = differences
     raise InputError(
-        f"the weights fit no preset; the nearest is {name}, which differs first in {problems[name][0]}"
+        f"the weights fit no preset; the nearest is {nearest}, "
+        f"which differs first in {nearest_differences[0]}"
     )
 
 
-def _differing(preset: Preset, part: str, state: State) -> list[str]:
+def _differences(preset: Preset, part: str, state: State) -> list[str]:
+    """Every key whose shape is not the preset's, as `key (found for expected)`."""
+    # In the table's order, then what the table does not have.
     shapes = part_table(preset, part).shapes()
-    names = [*shapes, *(key for key in state if key not in shapes)]
-    found = {key: tuple(state[key].shape) if key in state else None for key in names}
-    return [
-        f"{key} ({_show(found[key])} for {_show(shapes.get(key))})"
-        for key in names
-        if found[key] != shapes.get(key)
-    ]
+    unexpected = [key for key in state if key not in shapes]
+    differences = []
+    for key in [*shapes, *unexpected]:
+        found = None
+        if key in state:
+            found = tuple(state[key].shape)
+        expected = shapes.get(key)
+        if found != expected:
+            differences.append(f"{key} ({_show(found)} for {_show(expected)})")
+    return differences
 
 
 def _show(shape: tuple[int, ...] | None) -> str:
-    return "nothing" if shape is None else str(list(shape))
+    if shape is None:
+        return "nothing"
+    return str(list(shape))
 
 
 @dataclasses.dataclass(frozen=True)
-class Import:
-    """A checked import: nothing of it can be refused any more but by the disk."""
+class FolderPlan:
+    """A checkpoint folder to be written. All is checked: only the disk can still refuse it."""
 
     preset: Preset
-    parts: dict[str, Part]
+    parts: dict[str, PartToWrite]
     out: pathlib.Path
-    tokenizer: pathlib.Path | None
+    tokenizer: pathlib.Path | None  # its tokenizer.json
 
     @property
     def nbytes(self) -> int:
-        return sum(state_bytes(part.state) for part in self.parts.values())
+        """Bytes of all weights."""
+        return sum(part.nbytes for part in self.parts.values())
 
 
 def prepare_import(
-    sources: Sources,
+    sources: Mapping[str, pathlib.Path],
     out: pathlib.Path,
     *,
     preset: Preset | None = None,
     tokenizer: pathlib.Path | None = None,
     key: str | None = None,
-) -> Import:
+) -> FolderPlan:
     """Opens and checks the public files of some parts; reads no weights and writes nothing.
 
-    preset: refuse anything else (default: the one that the files match). key: which transformer of a training file.
+    sources: part → public file. preset: refuse anything else (default: the one that the files
+    match). key: which transformer of a training file. Raises InputError if a file does not fit, or
+    if `out` exists or has no space.
     """
     if tokenizer and not tokenizer.is_file():
         raise InputError(f"there is no tokeniser {tokenizer}")
-    states = open_sources(sources, key)
-    preset = preset or find_preset_of(states)
+    # Without a preset, the one that all files fit.
+    states = _open_sources(sources, key)
+    if preset is None:
+        preset = find_preset_of(states)
+    # Every part must have exactly the preset's keys and shapes.
     parts = {}
     for part, state in states.items():
         table = part_table(preset, part)
@@ -106,48 +122,88 @@ def prepare_import(
             check_keys(table, state)
         except InputError as error:
             raise InputError(f"{sources[part]}: {error} (preset {preset.name})") from None
-        parts[part] = Part(table, abstract_params(preset, part), state, sources[part])
-        native.part_types(parts[part])
-    plan = Import(preset, parts, out, tokenizer)
-    native.check_new(out, plan.nbytes)
+        parts[part] = part_of_state(table, abstract_params(preset, part), state, sources[part])
+    plan = FolderPlan(preset, parts, out, tokenizer)
+    check_new(out, plan.nbytes)
     return plan
+
+
+def _open_sources(sources: Mapping[str, pathlib.Path], key: str | None) -> dict[str, State]:
+    """The state dict of every part."""
+    # Only the transformer has other layouts and wrappers.
+    states = {}
+    for part, path in sources.items():
+        if part == "dit":
+            states[part] = public.open_transformer(path, key)
+        else:
+            states[part] = public.open_flat(path)
+    return states
 
 
 def prepare_copy(
-    folder: pathlib.Path,
+    checkpoint: Checkpoint,
     out: pathlib.Path,
-    dtype: np.dtype,
+    dtype: np.dtype | None,
     parts: Sequence[str],
     shot_phase: float | None = None,
-) -> Import:
-    """The same for parts of a native folder, in another type; with another shot phase in its sizes."""
-    narrow = lambda array: Lazy(array.shape, dtype, lambda: np.asarray(array).astype(dtype))  # noqa: E731
+) -> FolderPlan:
+    """Plans a copy of parts of a checkpoint, in another type or with another shot phase.
+
+    dtype: None keeps the types. Raises InputError as `prepare_import` does.
+    """
+    # Nothing is read yet: the types change while the copy is written.
     copied = {}
     for part in parts:
-        preset, state = open_native(folder, part)
-        state = {name: narrow(array) for name, array in state.items()}
-        copied[part] = Part(part_table(preset, part), abstract_params(preset, part), state)
+        copied[part] = _cast_part(checkpoint.stored_arrays(part), dtype)
+    # The shot phase is a size, not a weight.
+    preset = checkpoint.preset
     if shot_phase is not None:
-        preset = dataclasses.replace(
-            preset, dit=dataclasses.replace(preset.dit, shot_phase=shot_phase)
-        )
-    tokenizer = folder / "tokenizer.json"
-    plan = Import(preset, copied, out, tokenizer if tokenizer.is_file() else None)
-    native.check_new(out, plan.nbytes)
+        dit = dataclasses.replace(preset.dit, shot_phase=shot_phase)
+        preset = dataclasses.replace(preset, dit=dit)
+    tokenizer = None
+    if checkpoint.vocabulary.is_file():
+        tokenizer = checkpoint.vocabulary
+    plan = FolderPlan(preset, copied, out, tokenizer)
+    check_new(out, plan.nbytes)
     return plan
 
 
-def write_import(plan: Import, progress: Progress = lambda _: None) -> None:
-    """Public files → a native folder, which has its name only when it is whole."""
-    partial = native.stage(plan.out)
+def _cast_part(arrays: Mapping[ParamPath, StoredArray], dtype: np.dtype | None) -> PartToWrite:
+    """A stored part in another type (None: in its own)."""
+    specs = {}
+    for path, stored in arrays.items():
+        specs[path] = ArraySpec(stored.shape, dtype or stored.dtype)
+
+    def pieces() -> Iterator[Piece]:
+        """Each parameter, or each layer of a stacked one, read when it is its turn."""
+        for path, stored in arrays.items():
+            target = specs[path].dtype
+            if not is_stacked(path):
+                array = stored.read()
+                yield Piece(path, None, array.astype(target, copy=False))
+                continue
+            for layer in range(stored.shape[0]):
+                array = stored.read(layer)
+                yield Piece(path, layer, array.astype(target, copy=False))
+
+    return PartToWrite(specs, pieces)
+
+
+def write_folder(plan: FolderPlan, progress: Progress, storage: str = "folder") -> None:
+    """Writes a planned checkpoint folder, which has its name only when it is whole.
+
+    storage: of its parts (checkpoint/parts). Raises InputError if the disk refuses it.
+    """
+    partial = start_folder(plan.out)
+    # What fails on the way leaves nothing behind; an interrupted run leaves NAME.partial.
     try:
-        written = {
-            name: native.write_part(partial / name, part, progress)
-            for name, part in plan.parts.items()
-        }
+        entries = {}
+        for name, part in plan.parts.items():
+            write_part(partial, name, part, storage, progress)
+            entries[name] = part_entry(part)
         if plan.tokenizer:
             shutil.copy(plan.tokenizer, partial / "tokenizer.json")
-        native.finish(partial, plan.out, dataclasses.asdict(plan.preset), written)
+        finish_folder(partial, plan.out, plan.preset, entries)
     except InputError:
         shutil.rmtree(partial, ignore_errors=True)
         raise
@@ -156,15 +212,10 @@ def write_import(plan: Import, progress: Progress = lambda _: None) -> None:
         raise InputError(f"cannot write {plan.out}: {error.strerror or error}") from None
 
 
-def open_native(folder: pathlib.Path, part: str) -> tuple[Preset, State]:
-    """A part of a native folder under its public names."""
-    config = native.read_config(folder)
-    if part not in config["parts"]:
-        raise InputError(
-            f"{folder} has no {part}: it holds {', '.join(config['parts']) or 'nothing'}"
-        )
-    preset = preset_from_dict(config["sizes"])
-    return preset, native.read_part(folder / part, part_table(preset, part))
+def open_public_part(checkpoint: str | pathlib.Path | Checkpoint, part: str) -> State:
+    """A part of a checkpoint under its public names, not read yet."""
+    opened = open_checkpoint(checkpoint)
+    return state_of_part(part_table(opened.preset, part), opened.stored_arrays(part))
 
 
 def export_part(
@@ -175,13 +226,24 @@ def export_part(
     key: str = "generator",
     progress: Progress = lambda _: None,
 ) -> None:
-    """A part → a public file: `.safetensors`, or `.pt`/`.pth` (there a transformer is wrapped as in training files)."""
-    wrap = part == "dit" and out.suffix != ".safetensors"
-    write_public(public.wrapped(state, key) if wrap else {"": state}, out, progress)
+    """A part → a public file: `.safetensors`, `.pt` or `.pth`.
+
+    key: the name under which a `.pt` file has a transformer, as training files do. Raises
+    InputError if the file cannot be written.
+    """
+    if part == "dit" and out.suffix != ".safetensors":
+        write_public(public.wrapped(state, key), out, progress)
+    else:
+        write_public({"": state}, out, progress)
 
 
 def write_public(content: Mapping[str, Any], out: pathlib.Path, progress: Progress) -> None:
-    """Writes what public.open_file reads."""
+    """Writes what `public.open_file` reads: the file's own tensors are under "".
+
+    Raises InputError if the file's kind is not known or cannot hold the content, or if the disk
+    refuses it.
+    """
+    # The name tells the format, and only PyTorch's can hold more than weights.
     if out.suffix not in (".safetensors", ".pt", ".pth"):
         raise InputError(f"cannot write {out}: name a .safetensors, .pt or .pth file")
     if out.suffix == ".safetensors" and set(content) != {""}:
@@ -192,80 +254,12 @@ def write_public(content: Mapping[str, Any], out: pathlib.Path, progress: Progre
         out.parent.mkdir(parents=True, exist_ok=True)
         if out.suffix == ".safetensors":
             write_safetensors(content[""], out, progress)
-        else:
-            own = content.get("", {})
-            write_torch(
-                out, dict(own) | {key: value for key, value in content.items() if key}, progress
-            )
+            return
+        # In a .pt file the own tensors stand beside the other entries.
+        entries = dict(content.get("", {}))
+        for name, value in content.items():
+            if name:
+                entries[name] = value
+        write_torch(out, entries, progress)
     except OSError as error:
         raise InputError(f"cannot write {out}: {error.strerror or error}") from None
-
-
-def lora_rank(lora: State) -> int:
-    """The rank of a PEFT-named adapter; 0 if it is none."""
-    return next(
-        (array.shape[0] for name, array in lora.items() if name.endswith("lora_A.weight")), 0
-    )
-
-
-def read_lora(
-    path: pathlib.Path, preset: Preset, key: str = "generator_lora", rank: int | None = None
-) -> Params:
-    """An adapter tree (dit/lora) from a PEFT-named file; `rank` refuses another one."""
-    state = public.open_lora(path, key)
-    found = lora_rank(state)
-    if not found or found != (rank or found):
-        raise InputError(
-            f"{path} holds an adapter of rank {found}, not {rank or 'one for this model'}"
-        )
-    named = {f"base_model.model.{name}": array for name, array in state.items()}
-    abstract = abstract_lora(abstract_params(preset, "dit"), found)
-    return from_public(lora_table(preset.dit, found), abstract, named)
-
-
-def write_lora(
-    adapters: Mapping[str, Params], preset: Preset, rank: int, step: int, out: pathlib.Path
-) -> None:
-    """Adapter trees, e.g. {"generator_lora": …, "critic_lora": …}, as the training files have them (`.pt`)."""
-    table = lora_table(preset.dit, rank)
-    write_public(
-        {k: to_public(table, a) for k, a in adapters.items()} | {"step": step}, out, lambda _: None
-    )
-
-
-def merge(state: State, lora: State, alpha: float | None = None, rank: int | None = None) -> State:
-    """A transformer with an adapter added: W + (alpha/rank)·B·A, in float32, then in W's own type.
-
-    alpha: by default the rank. rank: refuses another one; the adapter's must be the same everywhere.
-    """
-    targets = {key.removesuffix(".lora_A.weight") for key in lora if key.endswith(".lora_A.weight")}
-    strange = {k for k in lora if k.rpartition(".lora_")[0] not in targets}
-    strange |= {
-        t for t in targets if f"{t}.weight" not in state or f"{t}.lora_B.weight" not in lora
-    }
-    if strange or not targets:
-        names = ", ".join(sorted(strange)[:10]) or "it is empty"
-        raise InputError(f"the adapter does not fit the transformer: {names}")
-    rank = lora_rank(lora) if rank is None else rank
-    cfg = LoraConfig(rank, rank if alpha is None else alpha)
-    return dict(state) | {f"{t}.weight": _merged(state, lora, t, cfg) for t in sorted(targets)}
-
-
-def _merged(state: State, lora: State, target: str, cfg: LoraConfig) -> Lazy:
-    weight, a, b = (
-        state[f"{target}.weight"],
-        lora[f"{target}.lora_A.weight"],
-        lora[f"{target}.lora_B.weight"],
-    )
-    outputs, inputs = weight.shape
-    if tuple(a.shape) != (cfg.rank, inputs) or tuple(b.shape) != (outputs, cfg.rank):
-        factors = f"{list(b.shape)}·{list(a.shape)}"
-        raise InputError(
-            f"the adapter of {target} is {factors} for weights {list(weight.shape)} and rank {cfg.rank}"
-        )
-
-    def read() -> np.ndarray:
-        wide, down, up = (np.asarray(x, np.float32) for x in (weight, a, b))
-        return (wide + cfg.scale * (up @ down)).astype(weight.dtype)
-
-    return Lazy(tuple(weight.shape), weight.dtype, read)

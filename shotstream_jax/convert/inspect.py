@@ -1,75 +1,99 @@
-"""What is inside a checkpoint: parts, parameters, types, the preset that it matches, and what is missing."""
+"""What is inside a checkpoint: parts, parameters, types, its preset, and what is missing."""
 
 import math
 import pathlib
+from collections.abc import Mapping
 from typing import Any
 
-from shotstream_jax.checkpoint import folder as native
+from shotstream_jax.checkpoint.folder import read_config
 from shotstream_jax.convert import public
-from shotstream_jax.convert.checkpoints import find_preset_of, lora_rank
-from shotstream_jax.convert.rules import State
+from shotstream_jax.convert.checkpoints import find_preset_of
+from shotstream_jax.convert.lora import lora_rank
+from shotstream_jax.convert.names import State
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.model import PARTS
 
-_SIGNS = (  # a key that only this part has
-    ("dit", "patch_embedding.weight"),
-    ("vae", "decoder.conv1.weight"),
-    ("text", "token_embedding.weight"),
-)
+_SIGNS = {  # a key that only this part has
+    "dit": "patch_embedding.weight",
+    "vae": "decoder.conv1.weight",
+    "text": "token_embedding.weight",
+}
+
+Description = tuple[str, str]  # what, and its description
 
 
-def inspect(path: pathlib.Path) -> list[tuple[str, str]]:
-    """(what, description) rows for a native folder or a public file."""
+def inspect(path: pathlib.Path) -> list[Description]:
+    """What is in a checkpoint folder or a public file. Raises InputError if it is neither."""
     if path.is_dir():
-        return _native(path)
+        return _folder_rows(path)
     rows = []
     for key, content in public.open_file(path).items():
+        # The file's own tensors have no key: they are named by the file.
         if public.is_state(content):
-            rows.append((key or path.name, _state(content)))
+            rows.append((key or path.name, _describe_state(content)))
+        elif isinstance(content, dict | list):
+            rows.append((key, f"{type(content).__name__} of {len(content)} entries"))
         else:
-            count = (
-                f" of {len(content)} entries" if isinstance(content, dict | list) else f" {content}"
-            )
-            rows.append((key, type(content).__name__ + count))
+            rows.append((key, f"{type(content).__name__} {content}"))
     return rows
 
 
-def _native(folder: pathlib.Path) -> list[tuple[str, str]]:
-    config = native.read_config(folder)
+def _folder_rows(folder: pathlib.Path) -> list[Description]:
+    config = read_config(folder)
     rows = [("preset", config["sizes"]["name"]), ("format", str(config["format"]))]
+    # All three parts, those that are missing too.
     for part in PARTS:
-        entry: dict[str, Any] | None = config["parts"].get(part)
-        if entry is None:
+        if part in config["parts"]:
+            rows.append((part, _describe_part(config["parts"][part])))
+        else:
             rows.append((part, "missing"))
-            continue
-        source = (
-            f", from {entry['source']['file']}, sha256 {entry['source']['sha256'][:16]}…"
-            if entry["source"]
-            else ""
-        )
-        rows.append((part, f"{', '.join(entry['dtypes'])}{source}"))
-    missing = not (folder / "tokenizer.json").exists() and not config["sizes"]["byte_tokens"]
-    rows.append(
-        (
-            "tokenizer.json",
-            "missing" if missing else "bytes" if config["sizes"]["byte_tokens"] else "there",
-        )
-    )
+    rows.append(("tokenizer.json", _describe_tokenizer(folder, config)))
     return rows
 
 
-def _state(state: State) -> str:
-    """One line about a state dict."""
-    count = sum(math.prod(array.shape) for array in state.values())
-    kinds = sorted({str(array.dtype) for array in state.values()})
-    facts = [f"{len(state)} tensors", f"{count:,} parameters", " + ".join(kinds)]
-    if rank := lora_rank(state):
-        return ", ".join([f"adapter of rank {rank}", *facts])
+def _describe_part(entry: Mapping[str, Any]) -> str:
+    types = ", ".join(entry["dtypes"])
+    # Parts that were trained here have no source.
+    source = entry["source"]
+    if source is None:
+        return types
+    return f"{types}, from {source['file']}, sha256 {source['sha256'][:16]}…"
+
+
+def _describe_tokenizer(folder: pathlib.Path, config: Mapping[str, Any]) -> str:
+    if config["sizes"]["byte_tokens"]:
+        return "bytes"
+    return "there" if (folder / "tokenizer.json").exists() else "missing"
+
+
+def _describe_state(state: State) -> str:
+    """One line about a state dict: what it is, its size, its types, the preset that it fits."""
+    count = 0
+    types = set()
+    for array in state.values():
+        count += math.prod(array.shape)
+        types.add(str(array.dtype))
+    facts = f"{len(state)} tensors, {count:,} parameters, {' + '.join(sorted(types))}"
+
+    # An adapter is told by its names, a part by one that only it has.
+    rank = lora_rank(state)
+    if rank:
+        return f"adapter of rank {rank}, {facts}"
     plain = public.plain_names(state)
-    part = next((part for part, sign in _SIGNS if sign in plain), None)
+    part = _part_of(plain)
     if part is None:
-        return ", ".join(["no known part", *facts])
+        return f"no known part, {facts}"
+    # If no preset fits, the error says which is the nearest.
     try:
-        return ", ".join([part, *facts, f"preset {find_preset_of({part: plain}).name}"])
+        fit = f"preset {find_preset_of({part: plain}).name}"
     except InputError as error:
-        return ", ".join([part, *facts, str(error)])
+        fit = str(error)
+    return f"{part}, {facts}, {fit}"
+
+
+def _part_of(state: State) -> str | None:
+    """Which part a state dict is, by a key that only this part has."""
+    for part, sign in _SIGNS.items():
+        if sign in state:
+            return part
+    return None

@@ -1,7 +1,8 @@
-"""Public weight files by what they hold: opened, unwrapped, and given the names of spec page 5.
+"""Public weight files: opened, unwrapped, and given the plain names (docs/method.md, section 5).
 
-One function opens them all: `.safetensors` (one file, or an index of shards), `.pt`/`.pth` (also the training files,
-which wrap the transformer in {"generator": {"model.…"}}), and the `…-Diffusers` transformer with its other names.
+`open_file` opens them all: `.safetensors` (one file, or an index of shards), `.pt`/`.pth` (also the
+training files, which wrap the transformer in {"generator": {"model.…"}}), and the `…-Diffusers`
+transformer with its other names.
 """
 
 import json
@@ -10,16 +11,12 @@ import re
 from typing import Any
 
 from shotstream_jax.convert.files import read_safetensors
-from shotstream_jax.convert.rules import Lazy, State
+from shotstream_jax.convert.names import Lazy, State
 from shotstream_jax.convert.torch_io import read_torch
 from shotstream_jax.core.errors import InputError
 
-TRANSFORMERS = (
-    "generator",
-    "generator_ema",
-    "fake_score",
-    "critic",
-)  # what a training file may wrap
+# What a training file may wrap.
+TRANSFORMERS = ("generator", "generator_ema", "fake_score", "critic")
 LORAS = ("generator_lora", "critic_lora")
 
 # …-Diffusers name → plain name, applied in order.
@@ -43,68 +40,100 @@ _DIFFUSERS = (
 
 
 def open_file(path: str | pathlib.Path) -> dict[str, Any]:
-    """What is in a weight file, unread: {"generator": …, "step": …} for a training file.
+    """What is in a weight file, not read yet: {"generator": …, "step": …} for a training file.
 
-    A file's own tensors are under "", beside whatever else it has.
+    A file's own tensors are under "", beside whatever else it has. Raises InputError if there is no
+    such file, or if it is not a known weight file.
     """
     path = pathlib.Path(path)
+    # The kind of a file is told by its name.
     if path.is_dir() or not path.exists():
         raise InputError(f"there is no weight file {path}")
     if path.name.endswith(".index.json"):
         return {"": _open_index(path)}
     if path.suffix == ".safetensors":
         return {"": read_safetensors(path)}
-    if path.suffix not in (".pt", ".pth", ".bin"):
-        raise InputError(
-            f"{path} is no known weight file: .safetensors, .safetensors.index.json, .pt and .pth are"
-        )
+    if path.suffix in (".pt", ".pth", ".bin"):
+        return _open_torch(path)
+    raise InputError(
+        f"{path} is not a known weight file: "
+        "expected .safetensors, .safetensors.index.json, .pt or .pth"
+    )
+
+
+def _open_torch(path: pathlib.Path) -> dict[str, Any]:
+    # A state dict, or a dict that has some.
     content = read_torch(path)
     if not isinstance(content, dict):
-        raise InputError(f"{path} holds a {type(content).__name__}, not a dict of weights")
-    dicts = [content, *(value for value in content.values() if isinstance(value, dict))]
-    if strange := [key for part in dicts for key in part if not isinstance(key, str)]:
-        raise InputError(f"{path} has keys that are no names: {strange[:10]}")
-    own = {key: value for key, value in content.items() if isinstance(value, Lazy)}
-    return (
-        {"": own} | {key: value for key, value in content.items() if key not in own}
-        if own
-        else content
-    )
+        raise InputError(f"{path} holds a {type(content).__name__}, expected a dict of weights")
+    _check_names(path, content)
+    # A state dict by itself, and what may stand beside its tensors.
+    own = {}
+    others = {}
+    for name, value in content.items():
+        if isinstance(value, Lazy):
+            own[name] = value
+        else:
+            others[name] = value
+    if not own:
+        return others
+    return {"": own, **others}
+
+
+def _check_names(path: pathlib.Path, content: dict[Any, Any]) -> None:
+    """Keys must be strings, also those of the dicts inside."""
+    # Those of the optimiser, deeper down, do not matter.
+    keys = list(content)
+    for value in content.values():
+        if isinstance(value, dict):
+            keys += value
+    unknown = [key for key in keys if not isinstance(key, str)]
+    if unknown:
+        raise InputError(f"{path} has keys that are not names: {unknown[:10]}")
 
 
 def is_state(value: Any) -> bool:
-    """A dict of nothing but arrays."""
-    return (
-        isinstance(value, dict)
-        and bool(value)
-        and all(hasattr(array, "shape") for array in value.values())
-    )
+    """Whether a value is a dict of arrays, and of nothing else."""
+    if not isinstance(value, dict) or not value:
+        return False
+    return all(hasattr(array, "shape") for array in value.values())
 
 
 def open_transformer(path: str | pathlib.Path, key: str | None = None) -> State:
-    """The transformer of a public file under its plain names; `key` chooses one of a training file's."""
+    """The transformer of a public file under its plain names.
+
+    key: which one of a training file (default: the first of TRANSFORMERS that is there). Raises
+    InputError if the file does not have it.
+    """
     content = open_file(path)
-    present = [name for name in TRANSFORMERS if is_state(content.get(name))]
+    present = []
+    for name in TRANSFORMERS:
+        if is_state(content.get(name)):
+            present.append(name)
+    # A state dict that is not wrapped.
     if "" in content and not present:
         return plain_names(_only_weights(path, content))
-    name = key or (present[0] if present else None)
-    if name not in present:
-        raise InputError(
-            f"{path} holds no transformer {name or ''}: it has {', '.join(map(repr, content))}"
-        )
-    return plain_names(content[name])
+    if key is None and present:
+        key = present[0]
+    if key is None or key not in present:
+        raise InputError(f"{path} holds no transformer {key or ''}: it has {_keys(content)}")
+    return plain_names(content[key])
 
 
 def open_flat(path: str | pathlib.Path) -> State:
-    """The state dict of an autoencoder or text encoder file."""
+    """The state dict of an autoencoder's or a text encoder's file.
+
+    Raises InputError if the file holds anything else.
+    """
     content = open_file(path)
     if "" not in content:
-        raise InputError(f"{path} holds {', '.join(map(repr, content))}, not one state dict")
+        raise InputError(f"{path} holds {_keys(content)}, not one state dict")
     return _only_weights(path, content)
 
 
 def _only_weights(path: str | pathlib.Path, content: dict[str, Any]) -> State:
-    if extra := [repr(key) for key in content if key]:
+    extra = [repr(key) for key in content if key]
+    if extra:
         raise InputError(
             f"{path} has {', '.join(extra[:10])} among its weights: save the state dict alone"
         )
@@ -114,52 +143,81 @@ def _only_weights(path: str | pathlib.Path, content: dict[str, Any]) -> State:
 def open_lora(path: str | pathlib.Path, key: str = "generator_lora") -> State:
     """An adapter under the plain names of the Linears, e.g. `blocks.0.self_attn.q.lora_A.weight`.
 
-    From a training file's `key`, from a .safetensors whose names start with it, or from one that holds nothing else.
+    It is read from a training file's `key`, from a .safetensors file whose names start with it, or
+    from a file that holds nothing else. Raises InputError if there is none.
     """
+    # Wrapped in a training file, or by itself.
     content = open_file(path)
     state = content.get(key)
     if state is None and "" in content:
-        own = {name: array for name, array in content[""].items() if "lora_" in name}
-        state = {
-            n.removeprefix(f"{key}/"): a for n, a in own.items() if n.startswith(f"{key}/")
-        } or own
-    if not is_state(state):
-        raise InputError(
-            f"{path} holds no adapter {key}: it has {', '.join(map(repr, list(content)[:10]))}"
-        )
-    return {name.removeprefix("base_model.model."): array for name, array in state.items()}
+        state = _flat_lora(content[""], f"{key}/")
+    if not state or not is_state(state):
+        raise InputError(f"{path} holds no adapter {key}: it has {_keys(content)}")
+    # PEFT's own prefix is left out.
+    plain = {}
+    for name, array in state.items():
+        plain[name.removeprefix("base_model.model.")] = array
+    return plain
+
+
+def _flat_lora(state: State, prefix: str) -> dict[str, Any]:
+    """The factors whose names start with the prefix; if none do, all factors."""
+    factors = {}
+    chosen = {}
+    for name, array in state.items():
+        if "lora_" not in name:
+            continue
+        factors[name] = array
+        if name.startswith(prefix):
+            chosen[name.removeprefix(prefix)] = array
+    return chosen or factors
+
+
+def _keys(content: dict[str, Any]) -> str:
+    return ", ".join(repr(key) for key in list(content)[:10])
 
 
 def wrapped(state: State, key: str) -> dict[str, State]:
     """A transformer as the training files hold it."""
-    return {key: {f"model.{name}": array for name, array in state.items()}}
+    named = {}
+    for name, array in state.items():
+        named[f"model.{name}"] = array
+    return {key: named}
 
 
 def plain_names(state: State) -> State:
     """Without the wrapper's `model.`, and with the plain names in place of the …-Diffusers ones."""
-    plain = {key.removeprefix("model."): array for key, array in state.items()}
-    if any(key.startswith("condition_embedder.") for key in plain):
-        plain = {_from_diffusers(key): array for key, array in plain.items()}
+    names = {name: name.removeprefix("model.") for name in state}
+    # Only the …-Diffusers layout has this module.
+    is_diffusers = any(name.startswith("condition_embedder.") for name in names.values())
+    plain = {}
+    for name, unwrapped in names.items():
+        if is_diffusers:
+            unwrapped = _from_diffusers(unwrapped)
+        plain[unwrapped] = state[name]
     return plain
 
 
-def _from_diffusers(key: str) -> str:
+def _from_diffusers(name: str) -> str:
+    # In this order: later patterns see what earlier ones made.
     for pattern, plain in _DIFFUSERS:
-        key = re.sub(pattern, plain, key)
-    return key
+        name = re.sub(pattern, plain, name)
+    return name
 
 
 def _open_index(path: pathlib.Path) -> State:
+    """All shards of an index, which lie beside it."""
     try:
         weight_map = json.loads(path.read_text("utf-8"))["weight_map"]
-        files = sorted(
-            {pathlib.PurePath(file).name for file in weight_map.values()}
-        )  # shards lie beside the index
+        # Names only: an index cannot point to another folder.
+        shards = sorted({pathlib.PurePath(shard).name for shard in weight_map.values()})
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{path} is no readable index of shards ({error})") from None
-    state = {
-        key: array for file in files for key, array in read_safetensors(path.parent / file).items()
-    }
-    if lost := sorted(set(weight_map) ^ set(state)):
-        raise InputError(f"{path} and its shards disagree on {', '.join(lost[:10])}")
+        raise InputError(f"{path} is not a readable index of shards ({error})") from None
+    state: dict[str, Any] = {}
+    for shard in shards:
+        state |= read_safetensors(path.parent / shard)
+    # The index and the shards must have the same names.
+    differing = sorted(set(weight_map) ^ set(state))
+    if differing:
+        raise InputError(f"{path} and its shards disagree on {', '.join(differing[:10])}")
     return state

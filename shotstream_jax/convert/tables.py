@@ -1,6 +1,9 @@
-"""The tables of the three parts: transformer, autoencoder, text encoder (spec page 5)."""
+"""The tables of the three parts: transformer, autoencoder, text encoder.
 
-from shotstream_jax.convert.rules import CONV2D, CONV3D, LINEAR, Table
+The public names are those of docs/method.md, section 5.
+"""
+
+from shotstream_jax.convert.names import CONV2D, CONV3D, Table
 from shotstream_jax.dit.config import DiTConfig
 from shotstream_jax.presets import Preset
 from shotstream_jax.text.umt5 import UMT5Config
@@ -11,155 +14,165 @@ def part_table(preset: Preset, part: str) -> Table:
     """The table of a model's "dit", "vae" or "text"."""
     if part == "dit":
         return dit_table(preset.dit)
-    return vae_table(preset.vae) if part == "vae" else umt5_table(preset.text)
+    if part == "vae":
+        return vae_table(preset.vae)
+    return umt5_table(preset.text)
 
 
 def dit_table(cfg: DiTConfig) -> Table:
-    table, d, token = Table(), cfg.dim, cfg.patch**2 * cfg.channels
+    """The transformer's table."""
+    table = Table()
+    d = cfg.dim
+    token = cfg.patch**2 * cfg.channels
     # The patch is laid out (channel, time, row, column) there, (time, row, column, channel) here.
-    table.kernel(
-        "patch_embedding", (d, cfg.channels, 1, cfg.patch, cfg.patch), "patch_embedding", CONV3D
-    )
-    for public, inputs, outputs, path in (
-        ("text_embedding.0", cfg.text_dim, d, "text_in"),
-        ("text_embedding.2", d, d, "text_out"),
-        ("time_embedding.0", cfg.freq_dim, d, "time_in"),
-        ("time_embedding.2", d, d, "time_out"),
-        ("time_projection.1", d, 6 * d, "time_projection"),
-        ("head.head", d, token, "head"),
-    ):
-        table.kernel(public, (outputs, inputs), path, LINEAR)
+    patch_shape = (d, cfg.channels, 1, cfg.patch, cfg.patch)
+    table.kernel("patch_embedding", patch_shape, "patch_embedding", CONV3D)
+    # The MLPs of the prompt's embedding and of the time.
+    table.linear("text_embedding.0", cfg.text_dim, d, "text_in")
+    table.linear("text_embedding.2", d, d, "text_out")
+    table.linear("time_embedding.0", cfg.freq_dim, d, "time_in")
+    table.linear("time_embedding.2", d, d, "time_out")
+    table.linear("time_projection.1", d, 6 * d, "time_projection")
+    # The last projection, and its shift and scale.
+    table.linear("head.head", d, token, "head")
     table.add("head.modulation", (1, 2, d), "head_table")
-    for i in range(cfg.layers):
-        _dit_block(table, cfg, i)
+    for layer in range(cfg.layers):
+        _dit_block(table.under(f"blocks.{layer}", "blocks", layer), cfg)
     return table
 
 
-def _dit_block(table: Table, cfg: DiTConfig, i: int) -> None:
-    d, block = cfg.dim, f"blocks.{i}"
-    table.add(f"{block}.modulation", (1, 6, d), "blocks/table", layer=i)
-    for attn in ("self_attn", "cross_attn"):
-        for name in "qkvo":
-            table.kernel(f"{block}.{attn}.{name}", (d, d), f"blocks/{attn}/{name}", LINEAR, i)
-        for name in ("norm_q", "norm_k"):
-            table.add(f"{block}.{attn}.{name}.weight", (d,), f"blocks/{attn}/{name}/scale", layer=i)
+def _dit_block(block: Table, cfg: DiTConfig) -> None:
+    d = cfg.dim
+    # The six shifts, scales and gates of self-attention and the MLP.
+    block.add("modulation", (1, 6, d), "table")
+    # Both attentions have the same parameters; queries and keys are normed.
+    for name in ("self_attn", "cross_attn"):
+        attn = block.under(name, name)
+        attn.linear("q", d, d, "q")
+        attn.linear("k", d, d, "k")
+        attn.linear("v", d, d, "v")
+        attn.linear("o", d, d, "o")
+        attn.vector("norm_q.weight", d, "norm_q/scale")
+        attn.vector("norm_k.weight", d, "norm_k/scale")
     # norm3 is the affine norm before cross-attention.
-    table.add(f"{block}.norm3.weight", (d,), "blocks/norm_cross/scale", layer=i)
-    table.add(f"{block}.norm3.bias", (d,), "blocks/norm_cross/bias", layer=i)
-    table.kernel(f"{block}.ffn.0", (cfg.ffn_dim, d), "blocks/ffn_in", LINEAR, i)
-    table.kernel(f"{block}.ffn.2", (d, cfg.ffn_dim), "blocks/ffn_out", LINEAR, i)
+    block.vector("norm3.weight", d, "norm_cross/scale")
+    block.vector("norm3.bias", d, "norm_cross/bias")
+    # The MLP.
+    block.linear("ffn.0", d, cfg.ffn_dim, "ffn_in")
+    block.linear("ffn.2", cfg.ffn_dim, d, "ffn_out")
 
 
 def umt5_table(cfg: UMT5Config) -> Table:
-    table, inner = Table(), cfg.heads * cfg.head_dim
+    """The text encoder's table."""
+    table = Table()
     table.add("token_embedding.weight", (cfg.vocab, cfg.dim), "embedding")
-    table.add("norm.weight", (cfg.dim,), "norm_out/scale")
-    for i in range(cfg.layers):
-        block = f"blocks.{i}"
-        table.add(f"{block}.norm1.weight", (cfg.dim,), "blocks/norm_attn/scale", layer=i)
-        table.add(f"{block}.norm2.weight", (cfg.dim,), "blocks/norm_ffn/scale", layer=i)
-        table.add(
-            f"{block}.pos_embedding.embedding.weight",
-            (cfg.buckets, cfg.heads),
-            "blocks/positions",
-            layer=i,
-        )
-        for public, outputs, inputs, path in (
-            *((f"attn.{n}", inner, cfg.dim, n) for n in "qkv"),
-            ("attn.o", cfg.dim, inner, "o"),
-            ("ffn.gate.0", cfg.ffn_dim, cfg.dim, "gate"),
-            ("ffn.fc1", cfg.ffn_dim, cfg.dim, "fc1"),
-            ("ffn.fc2", cfg.dim, cfg.ffn_dim, "fc2"),
-        ):
-            table.kernel(
-                f"{block}.{public}", (outputs, inputs), f"blocks/{path}", LINEAR, i, bias=False
-            )
+    table.vector("norm.weight", cfg.dim, "norm_out/scale")
+    for layer in range(cfg.layers):
+        _umt5_block(table.under(f"blocks.{layer}", "blocks", layer), cfg)
     return table
+
+
+def _umt5_block(block: Table, cfg: UMT5Config) -> None:
+    """Its Linears have no biases."""
+    d = cfg.dim
+    inner = cfg.heads * cfg.head_dim
+    block.vector("norm1.weight", d, "norm_attn/scale")
+    block.vector("norm2.weight", d, "norm_ffn/scale")
+    # Every block has relative positions of its own.
+    block.add("pos_embedding.embedding.weight", (cfg.buckets, cfg.heads), "positions")
+    # Attention, and the gated MLP.
+    block.linear("attn.q", d, inner, "q", bias=False)
+    block.linear("attn.k", d, inner, "k", bias=False)
+    block.linear("attn.v", d, inner, "v", bias=False)
+    block.linear("attn.o", inner, d, "o", bias=False)
+    block.linear("ffn.gate.0", d, cfg.ffn_dim, "gate", bias=False)
+    block.linear("ffn.fc1", d, cfg.ffn_dim, "fc1", bias=False)
+    block.linear("ffn.fc2", cfg.ffn_dim, d, "fc2", bias=False)
 
 
 def vae_table(cfg: VAEConfig) -> Table:
-    table, z = Table(), cfg.channels
+    """The autoencoder's table."""
+    table = Table()
+    z = cfg.channels
+    # The moments (mean and log-variance) after the encoder, and the way into the decoder.
     _pointwise(table, "conv1", 2 * z, 2 * z, "moments", space=3)
     _pointwise(table, "conv2", z, z, "from_latent", space=3)
-    _half(
-        table,
-        "encoder",
-        "downsamples",
-        encoder_levels(cfg),
-        (3, cfg.encoder_dims[0]),
-        (cfg.encoder_dims[-1], 2 * z),
-    )
-    _half(
-        table,
-        "decoder",
-        "upsamples",
-        decoder_levels(cfg),
-        (z, cfg.decoder_dims[0]),
-        (cfg.decoder_dims[-1], 3),
-    )
+    _encoder(table.under("encoder", "encoder"), cfg)
+    _decoder(table.under("decoder", "decoder"), cfg)
     return table
 
 
-def _half(
-    table: Table,
-    side: str,
-    stack: str,
-    levels: list[Level],
-    conv_in: tuple[int, int],
-    conv_out: tuple[int, int],
-) -> None:
-    """Encoder or decoder. Its blocks and resamplings are numbered through, over all levels."""
-    _conv3d(table, f"{side}.conv1", *conv_in, f"{side}/conv_in")
-    wide = levels[-1].outputs if side == "encoder" else levels[0].inputs
-    _middle(table, f"{side}.middle", wide, f"{side}/middle")
+def _encoder(encoder: Table, cfg: VAEConfig) -> None:
+    """From 3 colours to twice the latent channels."""
+    first = cfg.encoder_dims[0]
+    last = cfg.encoder_dims[-1]
+    _conv3d(encoder, "conv1", 3, first, "conv_in")
+    _levels(encoder, "downsamples", encoder_levels(cfg), down=True)
+    _middle(encoder.under("middle", "middle"), last)
+    _gain(encoder, "head.0", last, "norm_out", space=3)
+    _conv3d(encoder, "head.2", last, 2 * cfg.channels, "conv_out")
+
+
+def _decoder(decoder: Table, cfg: VAEConfig) -> None:
+    """From the latent channels to 3 colours."""
+    first = cfg.decoder_dims[0]
+    last = cfg.decoder_dims[-1]
+    _conv3d(decoder, "conv1", cfg.channels, first, "conv_in")
+    _middle(decoder.under("middle", "middle"), first)
+    _levels(decoder, "upsamples", decoder_levels(cfg), down=False)
+    _gain(decoder, "head.0", last, "norm_out", space=3)
+    _conv3d(decoder, "head.2", last, 3, "conv_out")
+
+
+def _levels(side: Table, public: str, levels: list[Level], *, down: bool) -> None:
+    """The public names number blocks and resamplings through, over all levels."""
+    # `number` goes on from level to level, as in the public names.
     number = 0
     for i, level in enumerate(levels):
+        inputs = level.inputs
         for j in range(level.blocks):
-            inputs = level.inputs if j == 0 else level.outputs
-            _residual(
-                table,
-                f"{side}.{stack}.{number}",
-                inputs,
-                level.outputs,
-                f"{side}/level{i}_block{j}",
-            )
+            block = side.under(f"{public}.{number}", f"level{i}_block{j}")
+            _residual(block, inputs, level.outputs)
+            inputs = level.outputs
             number += 1
         if level.resample:
-            _resample(
-                table, f"{side}.{stack}.{number}", level, f"{side}/level{i}", down=side == "encoder"
-            )
+            direction = "down" if down else "up"
+            resample = side.under(f"{public}.{number}", f"level{i}_{direction}")
+            _resample(resample, level, down=down)
             number += 1
-    _gain(table, f"{side}.head.0", conv_out[0], f"{side}/norm_out", space=3)
-    _conv3d(table, f"{side}.head.2", *conv_out, f"{side}/conv_out")
 
 
-def _middle(table: Table, public: str, c: int, path: str) -> None:
-    _residual(table, f"{public}.0", c, c, f"{path}/block0")
-    _gain(table, f"{public}.1.norm", c, f"{path}/attention/norm", space=2)
-    _pointwise(table, f"{public}.1.to_qkv", c, 3 * c, f"{path}/attention/qkv", space=2)
-    _pointwise(table, f"{public}.1.proj", c, c, f"{path}/attention/proj", space=2)
-    _residual(table, f"{public}.2", c, c, f"{path}/block1")
+def _middle(middle: Table, c: int) -> None:
+    """A residual block, attention within each frame, a residual block."""
+    _residual(middle.under("0", "block0"), c, c)
+    # A norm, queries, keys and values in one, and the projection.
+    attention = middle.under("1", "attention")
+    _gain(attention, "norm", c, "norm", space=2)
+    _pointwise(attention, "to_qkv", c, 3 * c, "qkv", space=2)
+    _pointwise(attention, "proj", c, c, "proj", space=2)
+    _residual(middle.under("2", "block1"), c, c)
 
 
-def _residual(table: Table, public: str, inputs: int, outputs: int, path: str) -> None:
+def _residual(block: Table, inputs: int, outputs: int) -> None:
     """Entries 0, 2, 3, 6 are norm, conv, norm, conv."""
-    _gain(table, f"{public}.residual.0", inputs, f"{path}/norm1", space=3)
-    _conv3d(table, f"{public}.residual.2", inputs, outputs, f"{path}/conv1")
-    _gain(table, f"{public}.residual.3", outputs, f"{path}/norm2", space=3)
-    _conv3d(table, f"{public}.residual.6", outputs, outputs, f"{path}/conv2")
+    _gain(block, "residual.0", inputs, "norm1", space=3)
+    _conv3d(block, "residual.2", inputs, outputs, "conv1")
+    _gain(block, "residual.3", outputs, "norm2", space=3)
+    _conv3d(block, "residual.6", outputs, outputs, "conv2")
+    # Where the width changes, the shortcut needs a matrix.
     if inputs != outputs:
-        _pointwise(table, f"{public}.shortcut", inputs, outputs, f"{path}/shortcut", space=3)
+        _pointwise(block, "shortcut", inputs, outputs, "shortcut", space=3)
 
 
-def _resample(table: Table, public: str, level: Level, path: str, *, down: bool) -> None:
-    c, path = level.outputs, f"{path}_{'down' if down else 'up'}"
-    table.kernel(
-        f"{public}.resample.1", (c if down else c // 2, c, 3, 3), f"{path}/space_conv", CONV2D
-    )
+def _resample(resample: Table, level: Level, *, down: bool) -> None:
+    """A convolution in space and, at some levels, one in time."""
+    c = level.outputs
+    # Upwards, the one in space halves the channels, and the one in time makes two frames of one.
+    space_outputs = c if down else c // 2
+    time_outputs = c if down else 2 * c
+    resample.kernel("resample.1", (space_outputs, c, 3, 3), "space_conv", CONV2D)
     if level.time:
-        table.kernel(
-            f"{public}.time_conv", (c if down else 2 * c, c, 3, 1, 1), f"{path}/time_conv", CONV3D
-        )
+        resample.kernel("time_conv", (time_outputs, c, 3, 1, 1), "time_conv", CONV3D)
 
 
 def _conv3d(table: Table, public: str, inputs: int, outputs: int, path: str) -> None:
@@ -167,27 +180,19 @@ def _conv3d(table: Table, public: str, inputs: int, outputs: int, path: str) -> 
 
 
 def _pointwise(
-    table: Table, public: str, inputs: int, outputs: int, path: str, *, space: int
+    table: Table,
+    public: str,
+    inputs: int,
+    outputs: int,
+    path: str,
+    *,
+    space: int,
 ) -> None:
-    """A 1×1(×1) convolution is a matrix here."""
-    table.kernel(public, (outputs, inputs) + (1,) * space, path, CONV3D if space == 3 else CONV2D)
+    """A 1×1(×1) convolution is a matrix here. space: its number of axes beside the channels."""
+    axes = CONV3D if space == 3 else CONV2D
+    table.kernel(public, (outputs, inputs) + (1,) * space, path, axes)
 
 
 def _gain(table: Table, public: str, c: int, path: str, *, space: int) -> None:
+    """A norm's factor for each channel, with axes of length 1 in the public file."""
     table.add(f"{public}.gamma", (c,) + (1,) * space, f"{path}/scale")
-
-
-def lora_table(cfg: DiTConfig, rank: int) -> Table:
-    """PEFT's names of an adapter on every Linear of the blocks."""
-    table = Table()
-    for entry in dit_table(cfg).entries:
-        if entry.path[0] != "blocks" or entry.path[-1] != "kernel":
-            continue
-        outputs, inputs = entry.shape
-        name, path = (
-            "base_model.model." + entry.public.removesuffix(".weight"),
-            "/".join(entry.path[:-1]),
-        )
-        table.add(f"{name}.lora_A.weight", (rank, inputs), f"{path}/a", LINEAR, entry.layer)
-        table.add(f"{name}.lora_B.weight", (outputs, rank), f"{path}/b", LINEAR, entry.layer)
-    return table

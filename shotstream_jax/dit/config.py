@@ -9,9 +9,23 @@ from shotstream_jax.nn.rope import SHOT_PHASE
 
 @dataclasses.dataclass(frozen=True)
 class DiTConfig:
-    """Model sizes (spec page 1). `patch` is the edge of a token in latent pixels; a token spans one latent frame.
+    """Model sizes (docs/method.md, section 1).
 
-    shot_phase: θ, radians that the rotary phase jumps between shots; 0 leaves the discontinuity out (an ablation).
+    Attributes:
+        dim: width d of a token.
+        ffn_dim: hidden width of a block's MLP.
+        heads: attention heads; each is dim / heads wide.
+        layers: number of blocks.
+        freq_dim: width of the sinusoid of time.
+        text_dim: width e of the text encoder's output.
+        text_len: tokens l of a prompt.
+        channels: channels c of a latent.
+        patch: edge of a token in latent pixels; a token spans one latent frame.
+        eps: of all norms.
+        shot_phase: θ, radians that the rotary phase jumps between shots; 0 leaves the discontinuity
+            out (an ablation).
+
+    Raises InputError if the width does not split into heads, or if the shot phase is not a number.
     """
 
     dim: int
@@ -33,15 +47,17 @@ class DiTConfig:
             )
         if not math.isfinite(self.shot_phase):
             raise InputError(
-                f"shot phase {self.shot_phase} is no angle: the paper has {SHOT_PHASE:.4f}, 0 means none"
+                f"shot phase {self.shot_phase} is not an angle: "
+                f"the paper has {SHOT_PHASE:.4f}, 0 means none"
             )
 
     @property
     def head_dim(self) -> int:
+        """Width k of a head."""
         return self.dim // self.heads
 
     def grid(self, height: int, width: int) -> tuple[int, int]:
-        """Rows and columns of tokens of a latent frame."""
+        """Rows and columns of tokens of a latent frame; InputError if patches do not divide it."""
         if height % self.patch or width % self.patch:
             raise InputError(
                 f"latent grid {height}×{width} does not divide into patches of {self.patch}"

@@ -1,24 +1,30 @@
-"""Low-rank adapters on every Linear of the blocks (spec page 4): W + (alpha/rank)·A·B, B from zero, no dropout.
+"""Low-rank adapters on every Linear of the blocks (docs/method.md, section 4).
 
-An adapter is a tree with the blocks' Linear names and the leaves `a` [layers, in, rank] and `b` [layers, rank, out].
-It is applied by adding it to the weights: a function of the adapter that can be differentiated, or merged for good.
+    W + (alpha/rank)·A·B, B from zero, no dropout            (1)
+
+An adapter is a tree with the blocks' Linear names and the leaves `a` [layers, in, rank] and `b`
+[layers, rank, out]. It is applied by adding it to the weights: a function of the adapter that can
+be differentiated, or merged for good.
 """
 
 import dataclasses
 from typing import Any
 
-import flax
 import jax
 import jax.numpy as jnp
+from flax import traverse_util
 
 from shotstream_jax.core.errors import InputError
+from shotstream_jax.core.typing import Params, PRNGKey
 
-Params = dict[str, Any]
+# Names of the Linears that take an adapter: all of a block's.
 TARGETS = ("q", "k", "v", "o", "ffn_in", "ffn_out")
 
 
 @dataclasses.dataclass(frozen=True)
 class LoraConfig:
+    """Rank and alpha of eq. (1). Raises InputError unless both are above 0."""
+
     rank: int = 256
     alpha: float = 256.0
 
@@ -28,53 +34,73 @@ class LoraConfig:
 
     @property
     def scale(self) -> float:
+        """The factor of A·B."""
         return self.alpha / self.rank
 
 
-def targets(params: Params) -> dict[tuple[str, ...], Any]:
-    """Paths and kernels [layers, in, out] of the Linears that take an adapter: all of the blocks'."""
-    flat = flax.traverse_util.flatten_dict(params["blocks"])
-    return {
-        path[:-1]: kernel
-        for path, kernel in flat.items()
-        if path[-1] == "kernel" and path[-2] in TARGETS
-    }
+def adapted_kernels(params: Params) -> dict[tuple[str, ...], Any]:
+    """Paths (below "blocks") and kernels [layers, in, out] of the Linears that take an adapter."""
+    kernels = {}
+    for path, leaf in traverse_util.flatten_dict(params["blocks"]).items():
+        *linear, leaf_name = path
+        if leaf_name == "kernel" and linear[-1] in TARGETS:
+            kernels[tuple(linear)] = leaf
+    return kernels
 
 
 def abstract_lora(params: Params, rank: int) -> Params:
     """Shapes of an adapter for parameters (arrays or ShapeDtypeStructs)."""
-    tree = {}
-    for path, kernel in targets(params).items():
+    flat = {}
+    for path, kernel in adapted_kernels(params).items():
         layers, inputs, outputs = kernel.shape
-        tree[(*path, "a")] = jax.ShapeDtypeStruct((layers, inputs, rank), jnp.float32)
-        tree[(*path, "b")] = jax.ShapeDtypeStruct((layers, rank, outputs), jnp.float32)
-    return {"blocks": flax.traverse_util.unflatten_dict(tree)}
+        flat[(*path, "a")] = jax.ShapeDtypeStruct((layers, inputs, rank), jnp.float32)
+        flat[(*path, "b")] = jax.ShapeDtypeStruct((layers, rank, outputs), jnp.float32)
+    return {"blocks": traverse_util.unflatten_dict(flat)}
 
 
-def init_lora(params: Params, cfg: LoraConfig, key: jax.Array) -> Params:
+def init_lora(
+    params: Params,
+    cfg: LoraConfig,
+    key: PRNGKey,
+) -> Params:
     """A: uniform ±1/√in (Kaiming, a = √5); B: zero, so that nothing changes at first."""
-    flat = flax.traverse_util.flatten_dict(abstract_lora(params, cfg.rank))
+    flat = traverse_util.flatten_dict(abstract_lora(params, cfg.rank))
     keys = jax.random.split(key, len(flat))
+    # Every leaf has a key of its own, in the tree's order.
+    drawn = {}
+    for (path, leaf), leaf_key in zip(flat.items(), keys, strict=True):
+        if path[-1] == "a":
+            bound = leaf.shape[1] ** -0.5
+            drawn[path] = jax.random.uniform(
+                leaf_key,
+                leaf.shape,
+                leaf.dtype,
+                -bound,
+                bound,
+            )
+        else:
+            drawn[path] = jnp.zeros(leaf.shape)
+    return traverse_util.unflatten_dict(drawn)
 
-    def draw(path: tuple[str, ...], leaf: jax.ShapeDtypeStruct, key: jax.Array) -> jax.Array:
-        bound = leaf.shape[1] ** -0.5
-        return (
-            jax.random.uniform(key, leaf.shape, leaf.dtype, -bound, bound)
-            if path[-1] == "a"
-            else jnp.zeros(leaf.shape)
-        )
 
-    return flax.traverse_util.unflatten_dict(
-        {p: draw(p, x, k) for (p, x), k in zip(flat.items(), keys, strict=True)}
-    )
+def apply_lora(
+    params: Params,
+    lora: Params,
+    cfg: LoraConfig,
+) -> Params:
+    """The parameters with the adapter added, eq.
 
-
-def apply_lora(params: Params, lora: Params, cfg: LoraConfig) -> Params:
-    """The parameters with the adapter added; computed in float32, in the kernels' own type."""
-    flat = flax.traverse_util.flatten_dict(params)
-    adapters = flax.traverse_util.flatten_dict(lora)
-    for path in {path[:-1] for path in adapters}:
-        kernel = flat[(*path, "kernel")]
-        delta = jnp.einsum("lir,lro->lio", adapters[(*path, "a")], adapters[(*path, "b")])
-        flat[(*path, "kernel")] = (kernel + cfg.scale * delta).astype(kernel.dtype)
-    return flax.traverse_util.unflatten_dict(flat)
+    (1); computed in float32, in the kernels' own type.
+    """
+    flat = traverse_util.flatten_dict(params)
+    adapters = traverse_util.flatten_dict(lora)
+    for path, down in adapters.items():
+        *linear, leaf_name = path
+        if leaf_name != "a":
+            continue
+        # The adapter's own kernel, [layers, in, rank]·[layers, rank, out] → [layers, in, out].
+        up = adapters[(*linear, "b")]
+        delta = jnp.einsum("lir,lro->lio", down, up)
+        kernel = flat[(*linear, "kernel")]
+        flat[(*linear, "kernel")] = (kernel + cfg.scale * delta).astype(kernel.dtype)
+    return traverse_util.unflatten_dict(flat)

@@ -1,11 +1,15 @@
-"""The causal student (spec page 1): two whole-sequence forms for training, and three cached passes for streaming.
+"""The causal student (docs/method.md, section 1).
+
+Two whole-sequence forms for training, `__call__` and `replay`; three cached passes for streaming:
 
     prefill_context   once a shot: the context's and the captions' keys and values
     denoise           a velocity for one chunk; its keys and values go into the chunk's own slot
     commit            the clean chunk's keys and values replace them, and the shot grows by a chunk
-    replay            all chunks' `denoise` at once, given the keys and values that each saw: the one to differentiate
+    replay            all chunks' `denoise` at once, given the keys and values that each saw: this
+                      one is differentiated
 
-All have the teacher's parameters. The cached passes equal the whole-sequence form given the same history.
+All have the teacher's parameters. The cached passes equal the whole-sequence form given the same
+history.
 """
 
 from collections.abc import Callable
@@ -21,20 +25,32 @@ from shotstream_jax.memory.cache import KV, Caches, FrameIds, init_caches, put, 
 from shotstream_jax.memory.window import MemoryConfig
 from shotstream_jax.nn.attention import Group, attend, cache_slots, group_attend
 
+# What the cached passes carry from layer to layer: tokens [b, f, t, d] and the caches.
+_PrefillCarry = tuple[Array, KV, KV]
+_ChunkCarry = tuple[Array, KV]
+
 
 class Student(Trunk):
+    """The transformer with block-causal attention over [context, chunk 1, chunk 2, …]."""
+
     memory: MemoryConfig = MemoryConfig()
 
-    def init_caches(self, batch: int, height: int, width: int) -> Caches:
-        """Empty caches for a latent grid."""
+    def init_caches(
+        self,
+        batch: int,
+        height: int,
+        width: int,
+    ) -> Caches:
+        """Empty caches for so many stories of a latent grid."""
         rows, columns = self.cfg.grid(height, width)
+        tokens = self.memory.frames * rows * columns
         return init_caches(
             self.memory,
             layers=self.cfg.layers,
             batch=batch,
             heads=self.cfg.heads,
             head_dim=self.cfg.head_dim,
-            slots=cache_slots(self.memory.frames * rows * columns, self.cfg.head_dim),
+            slots=cache_slots(tokens, self.cfg.head_dim),
             text_len=self.cfg.text_len,
             dtype=self.dtype,
         )
@@ -47,19 +63,49 @@ class Student(Trunk):
         ids: FrameIds,
         text: Float[Array, "b slots l e"],
     ) -> Float[Array, "b f h w c"]:
-        """Whole-sequence form: velocity of [context, chunk 1, chunk 2, …], each frame with its own t."""
-        grid = self.cfg.grid(*x.shape[2:4])
-        groups = causal_groups(self.memory, x.shape[1] - self.memory.context, grid[0] * grid[1])
-        rotation = self.rotations(0, ids, grid)
+        """Whole-sequence form: velocity of [context, chunk 1, …], each frame with its own t.
+
+        Args:
+            x: latents of context and shot, joined in time.
+            t: each frame's time in [0, 1000].
+            ids: shot and caption of every frame.
+            text: embeddings of the captions that the ids name.
+        """
+        rows, columns = self.cfg.grid(*x.shape[2:4])
+        shot_frames = x.shape[1] - self.memory.context
+        # Which tokens each chunk sees; all of this is known when the program is traced.
+        groups = causal_groups(self.memory, shot_frames, rows * columns)
+        rotation = self.rotations_of(0, ids, (rows, columns))
         e, e0 = self.embed_time(t)
-        text = self.embed_text(text)
+        captions = self.embed_text(text)
 
-        def layer(block: Block, x: Array, _: Array) -> tuple[Array, None]:
-            q, k, v = block.self_qkv(x, e0, rotation)
-            attended = group_attend(q, (k, v), (k, v), groups)
-            return block.finish(x, attended, e0, block.text_kv(text), ids.caption), None
+        def layer(
+            block: Block,
+            tokens: Array,
+            _: Array,
+        ) -> tuple[Array, None]:
+            """One layer: the carry goes in and comes out."""
+            q, k, v = block.self_qkv(tokens, e0, rotation)
+            # The past of every chunk is in the same pass.
+            attended = group_attend(
+                q,
+                (k, v),
+                (k, v),
+                groups,
+            )
+            text_kv = block.text_kv(captions)
+            tokens = block.finish(
+                tokens,
+                attended,
+                e0,
+                text_kv,
+                ids.caption,
+            )
+            return tokens, None
 
-        return self.velocity(self.over_layers(layer, self.embed_latents(x)), e, grid)
+        tokens = self.embed_latents(x)
+        tokens = self.over_layers(layer, tokens)
+        return self.velocity(tokens, e, (rows, columns))
 
     @typechecked
     def replay(
@@ -72,23 +118,48 @@ class Student(Trunk):
     ) -> Float[Array, "b f h w c"]:
         """Velocity of every chunk of a shot at time t, all in one pass.
 
-        past: keys and values [layers, b, n, (C + f)·tokens, k] of the context and of the committed chunks, all of them
-        in order. They carry no gradient: given them the chunks are independent of each other, so the gradient of a
-        sum over chunks is one pass's. ids: the shot's frames. Text keys and values are made here, so they do carry it.
+        The past carries no gradient: given it the chunks are independent of each other, so the
+        gradient of a sum over chunks is one pass's. Text keys and values are made here, so they do
+        carry it.
+
+        Args:
+            x_t: noisy latents of the shot.
+            t: each story's time in [0, 1000].
+            ids: shot and caption of the shot's frames.
+            text: embeddings of the captions that the ids name.
+            past: keys and values [layers, b, n, (C + f)·tokens, k] of the context and of the
+                committed chunks, all of them in order.
         """
         past = jax.lax.stop_gradient(past)
-        grid = self.cfg.grid(*x_t.shape[2:4])
-        groups = replay_groups(self.memory, x_t.shape[1], grid[0] * grid[1])
-        rotation = self.rotations(self.memory.context, ids, grid)
+        rows, columns = self.cfg.grid(*x_t.shape[2:4])
+        groups = replay_groups(self.memory, x_t.shape[1], rows * columns)
+        # The shot's first frame follows the context's last one.
+        rotation = self.rotations_of(self.memory.context, ids, (rows, columns))
         e, e0 = self.embed_time(t[:, None])
-        text = self.embed_text(text)
+        captions = self.embed_text(text)
 
-        def layer(block: Block, x: Array, index: Array) -> tuple[Array, None]:
-            q, k, v = block.self_qkv(x, e0, rotation)
+        def layer(
+            block: Block,
+            tokens: Array,
+            index: Array,
+        ) -> tuple[Array, None]:
+            """One layer: the carry goes in and comes out."""
+            q, k, v = block.self_qkv(tokens, e0, rotation)
+            # Other chunks are seen as they were committed, a chunk's own frames as they are now.
             attended = group_attend(q, (k, v), past.layer(index), groups)
-            return block.finish(x, attended, e0, block.text_kv(text), ids.caption), None
+            text_kv = block.text_kv(captions)
+            tokens = block.finish(
+                tokens,
+                attended,
+                e0,
+                text_kv,
+                ids.caption,
+            )
+            return tokens, None
 
-        return self.velocity(self.over_layers(layer, self.embed_latents(x_t)), e, grid)
+        tokens = self.embed_latents(x_t)
+        tokens = self.over_layers(layer, tokens)
+        return self.velocity(tokens, e, (rows, columns))
 
     @typechecked
     def prefill_context(
@@ -98,44 +169,93 @@ class Student(Trunk):
         text: Float[Array, "b slots l e"],
         caches: Caches,
     ) -> Caches:
-        """A new shot: text and context keys and values are written, the earlier shot's frames forgotten.
+        """A new shot: the earlier shot's frames are forgotten.
 
-        The C context latents, at t = 0, attend to themselves only.
+        Writes keys and values of text and context.
+
+        Args:
+            latents: the C context frames, clean; at t = 0 they attend to themselves only.
+            ids: shot and caption of the context's frames.
+            text: embeddings of all captions, one a slot.
+            caches: those of the shot before, or empty ones.
         """
-        start = jnp.zeros(latents.shape[0], jnp.int32)
-        rotation = self.rotations(0, ids, self.cfg.grid(*latents.shape[2:4]))
-        _, e0 = self.embed_time(jnp.zeros((latents.shape[0], 1)))
-        text = self.embed_text(text)
+        stories = latents.shape[0]
+        start = jnp.zeros(stories, jnp.int32)
+        rotation = self.rotations_of(0, ids, self.cfg.grid(*latents.shape[2:4]))
+        # The context is clean: t = 0.
+        _, e0 = self.embed_time(jnp.zeros((stories, 1)))
+        captions = self.embed_text(text)
 
         def layer(
-            block: Block, carry: tuple[Array, KV, KV], index: Array
-        ) -> tuple[tuple[Array, KV, KV], None]:
-            x, frames, texts = carry
-            text_kv = block.text_kv(text)
-            q, k, v = block.self_qkv(x, e0, rotation)
-            frames, texts = put(frames, index, k, v, start), put_text(texts, index, *text_kv)
-            rest = lambda block, x: block.finish(x, attend(q, k, v), e0, text_kv, ids.caption)  # noqa: E731
-            return (self._unless_last(rest, block, index, x), frames, texts), None
+            block: Block,
+            carry: _PrefillCarry,
+            index: Array,
+        ) -> tuple[_PrefillCarry, None]:
+            """One layer: the carry goes in and comes out."""
+            tokens, frames, texts = carry
+            text_kv = block.text_kv(captions)
+            q, k, v = block.self_qkv(tokens, e0, rotation)
+            # The context lies at the buffer's start.
+            frames = put(frames, index, k, v, start)
+            texts = put_text(texts, index, *text_kv)
 
-        _, frames, texts = self.over_layers(
-            layer, (self.embed_latents(latents), caches.frames, caches.text)
-        )
+            def rest(block: Block, tokens: Array) -> Array:
+                """What comes after the layer's keys and values."""
+                return block.finish(
+                    tokens,
+                    attend(q, k, v),
+                    e0,
+                    text_kv,
+                    ids.caption,
+                )
+
+            tokens = self._unless_last(rest, block, index, tokens)
+            return (tokens, frames, texts), None
+
+        # The tokens themselves are not wanted, only the keys and values that they leave behind.
+        tokens = self.embed_latents(latents)
+        _, frames, texts = self.over_layers(layer, (tokens, caches.frames, caches.text))
         return Caches(frames=frames, text=texts, fill=start)
 
     @typechecked
     def denoise(
-        self, x_t: Float[Array, "b f h w c"], t: Float[Array, "b"], ids: FrameIds, caches: Caches
+        self,
+        x_t: Float[Array, "b f h w c"],
+        t: Float[Array, "b"],
+        ids: FrameIds,
+        caches: Caches,
     ) -> tuple[Float[Array, "b f h w c"], Caches]:
         """Velocity of the next chunk at time t. The chunk's slot is overwritten; `fill` stays."""
         e, e0 = self.embed_time(t[:, None])
-        x, frames = self._chunk_pass(x_t, e0, ids, caches, output=True)
-        return self.velocity(x, e, self.cfg.grid(*x_t.shape[2:4])), caches.replace(frames=frames)
+        tokens, frames = self._chunk_pass(
+            x_t,
+            e0,
+            ids,
+            caches,
+            output=True,
+        )
+        velocity = self.velocity(tokens, e, self.cfg.grid(*x_t.shape[2:4]))
+        return velocity, caches.replace(frames=frames)
 
     @typechecked
-    def commit(self, x_0: Float[Array, "b f h w c"], ids: FrameIds, caches: Caches) -> Caches:
-        """Puts the finished chunk's clean keys and values (a pass at t = 0) into its slot; `fill` advances."""
+    def commit(
+        self,
+        x_0: Float[Array, "b f h w c"],
+        ids: FrameIds,
+        caches: Caches,
+    ) -> Caches:
+        """A pass of the finished chunk at t = 0, for its clean keys and values.
+
+        They take the place of the noisy ones in the chunk's slot; `fill` advances.
+        """
         _, e0 = self.embed_time(jnp.zeros((x_0.shape[0], 1)))
-        _, frames = self._chunk_pass(x_0, e0, ids, caches, output=False)
+        _, frames = self._chunk_pass(
+            x_0,
+            e0,
+            ids,
+            caches,
+            output=False,
+        )
         return caches.replace(frames=frames, fill=caches.fill + self.memory.chunk)
 
     def _chunk_pass(
@@ -147,63 +267,111 @@ class Student(Trunk):
         *,
         output: bool,
     ) -> tuple[Float[Array, "b f t d"], KV]:
-        """All layers over the next chunk; it attends to [context, its shot so far, itself]."""
+        """All layers over the next chunk; it attends to [context, its shot so far, itself].
+
+        output: whether the tokens are wanted; if not, the last layer ends with its keys and values.
+        """
         rows, columns = self.cfg.grid(*x.shape[2:4])
-        rotation = self.rotations(self.memory.context + caches.fill, ids, (rows, columns))
+        # The chunk's first frame follows the context and what the shot has so far.
+        first = self.memory.context + caches.fill
+        rotation = self.rotations_of(first, ids, (rows, columns))
+        # Where the chunk's keys go, and how many keys are valid once they are there, in tokens.
         token = self.memory.slot(caches.fill) * rows * columns
         length = self.memory.valid(caches.fill + self.memory.chunk) * rows * columns
 
         def layer(
-            block: Block, carry: tuple[Array, KV], index: Array
-        ) -> tuple[tuple[Array, KV], None]:
-            x, frames = carry
-            q, k, v = block.self_qkv(x, e0, rotation)
+            block: Block,
+            carry: _ChunkCarry,
+            index: Array,
+        ) -> tuple[_ChunkCarry, None]:
+            """One layer: the carry goes in and comes out."""
+            tokens, frames = carry
+            q, k, v = block.self_qkv(tokens, e0, rotation)
+            # First into the cache, so that the chunk finds its own keys there.
             frames = put(frames, index, k, v, token)
 
-            def rest(block: Block, x: Array) -> Array:
-                attended = attend(q, *frames.layer(index), length)
-                return block.finish(x, attended, e0, caches.text.layer(index), ids.caption)
+            def rest(block: Block, tokens: Array) -> Array:
+                """What comes after the layer's keys and values."""
+                # The valid prefix holds the context, what is kept of the shot, and the chunk.
+                keys, values = frames.layer(index)
+                attended = attend(q, keys, values, length)
+                text_kv = caches.text.layer(index)
+                return block.finish(
+                    tokens,
+                    attended,
+                    e0,
+                    text_kv,
+                    ids.caption,
+                )
 
-            return (
-                rest(block, x) if output else self._unless_last(rest, block, index, x),
-                frames,
-            ), None
+            if output:
+                tokens = rest(block, tokens)
+            else:
+                tokens = self._unless_last(rest, block, index, tokens)
+            return (tokens, frames), None
 
-        return self.over_layers(layer, (self.embed_latents(x), caches.frames))
+        tokens = self.embed_latents(x)
+        return self.over_layers(layer, (tokens, caches.frames))
 
     def _unless_last(
-        self, rest: Callable[[Block, Array], Array], block: Block, index: Array, x: Array
+        self,
+        rest: Callable[[Block, Array], Array],
+        block: Block,
+        index: Array,
+        tokens: Array,
     ) -> Array:
-        """A pass that is run for its keys and values needs nothing after the last layer's."""
-        return nn.cond(index < self.cfg.layers - 1, rest, lambda block, x: x, block, x)
+        """rest(block, tokens), except in the last layer.
+
+        A pass that is run for its keys and values needs nothing after the last layer's.
+        """
+        is_before_last = index < self.cfg.layers - 1
+        return nn.cond(
+            is_before_last,
+            rest,
+            lambda block, tokens: tokens,
+            block,
+            tokens,
+        )
 
 
-def causal_groups(memory: MemoryConfig, frames: int, tokens: int) -> list[Group]:
-    """Who sees whom in [context, chunk, chunk, …] of a shot of `frames` frames: context = the first group.
+def causal_groups(
+    memory: MemoryConfig,
+    frames: int,
+    tokens: int,
+) -> list[Group]:
+    """Who sees whom in [context, chunk, chunk, …] of a shot of `frames` frames of `tokens` tokens.
 
-    The past is the pass itself.
+    The first group is the context, which sees itself. The past is the pass itself.
     """
-    c = memory.context
-    chunks = replay_groups(memory, frames, tokens)
-    shifted = [Group(_moved(g.queries, c), _moved(g.own, c * tokens), g.past) for g in chunks]
-    return [Group(slice(0, c), own=slice(0, c * tokens), past=()), *shifted]
+    context = memory.context
+    groups = [Group(slice(0, context), own=slice(0, context * tokens), past=())]
+    for chunk in replay_groups(memory, frames, tokens):
+        # Queries and own keys come after the context's; past ranges count from the context on
+        # already.
+        group = Group(
+            queries=_moved(chunk.queries, context),
+            own=_moved(chunk.own, context * tokens),
+            past=chunk.past,
+        )
+        groups.append(group)
+    return groups
 
 
-def replay_groups(memory: MemoryConfig, frames: int, tokens: int) -> list[Group]:
-    """The same for queries [chunk, chunk, …], with a past of [context, chunk, chunk, …] of their own."""
+def replay_groups(
+    memory: MemoryConfig,
+    frames: int,
+    tokens: int,
+) -> list[Group]:
+    """Who sees whom when the queries are [chunk, chunk, …], the past [context, chunk, chunk, …]."""
     memory.check_shot(frames)
     groups = []
     for first in range(0, frames, memory.chunk):
-        queries = slice(first, first + memory.chunk)
-        past = (
-            slice(0, memory.context),
-            *(_moved(r, memory.context) for r in memory.visible_past(first)),
-        )
-        groups.append(
-            Group(
-                queries, own=_tokens(queries, tokens), past=tuple(_tokens(r, tokens) for r in past)
-            )
-        )
+        chunk = slice(first, first + memory.chunk)
+        # A chunk sees all of the context, and of the shot what the window leaves.
+        past = [_tokens(slice(0, memory.context), tokens)]
+        for seen in memory.visible_past(first):
+            past.append(_tokens(_moved(seen, memory.context), tokens))
+        groups.append(Group(chunk, own=_tokens(chunk, tokens), past=tuple(past)))
     return groups
 
 
@@ -212,4 +380,5 @@ def _moved(part: slice, by: int) -> slice:
 
 
 def _tokens(frames: slice, tokens: int) -> slice:
+    """A range of frames as one of tokens, `tokens` a frame."""
     return slice(frames.start * tokens, frames.stop * tokens)

@@ -1,4 +1,7 @@
-"""The bidirectional next-shot generator (spec page 1): every frame sees every frame, all share one t."""
+"""The bidirectional next-shot generator (docs/method.md, section 1).
+
+Every frame sees every frame, and all share one t.
+"""
 
 from shotstream_jax.core.typing import Array, Float, typechecked
 from shotstream_jax.dit.block import Block
@@ -8,6 +11,8 @@ from shotstream_jax.nn.attention import attend
 
 
 class Teacher(Trunk):
+    """The transformer with full attention over [context, shot]."""
+
     @typechecked
     def __call__(
         self,
@@ -16,14 +21,40 @@ class Teacher(Trunk):
         ids: FrameIds,
         text: Float[Array, "b slots l e"],
     ) -> Float[Array, "b f h w c"]:
-        """Velocity of [context, noisy shot] (joined in time). The clean context is given the shot's t as well."""
+        """Velocity of [context, noisy shot].
+
+        Args:
+            x: latents of context and shot, joined in time. The clean context is given the shot's t
+                as well.
+            t: each story's time in [0, 1000].
+            ids: shot and caption of every frame.
+            text: embeddings of the captions that the ids name.
+        """
         grid = self.cfg.grid(*x.shape[2:4])
-        rotation = self.rotations(0, ids, grid)
+        rotation = self.rotations_of(0, ids, grid)
+        # One time for all frames of a story, g = 1.
         e, e0 = self.embed_time(t[:, None])
-        text = self.embed_text(text)
+        captions = self.embed_text(text)
 
-        def layer(block: Block, x: Array, _: Array) -> tuple[Array, None]:
-            attended = attend(*block.self_qkv(x, e0, rotation))
-            return block.finish(x, attended, e0, block.text_kv(text), ids.caption), None
+        def layer(
+            block: Block,
+            tokens: Array,
+            _: Array,
+        ) -> tuple[Array, None]:
+            """One layer: the carry goes in and comes out."""
+            q, k, v = block.self_qkv(tokens, e0, rotation)
+            # No mask: all queries see all keys.
+            attended = attend(q, k, v)
+            text_kv = block.text_kv(captions)
+            tokens = block.finish(
+                tokens,
+                attended,
+                e0,
+                text_kv,
+                ids.caption,
+            )
+            return tokens, None
 
-        return self.velocity(self.over_layers(layer, self.embed_latents(x)), e, grid)
+        tokens = self.embed_latents(x)
+        tokens = self.over_layers(layer, tokens)
+        return self.velocity(tokens, e, grid)

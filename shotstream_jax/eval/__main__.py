@@ -22,7 +22,8 @@ import numpy as np
 from tqdm import tqdm
 
 from shotstream_jax import cli
-from shotstream_jax.checkpoint.load import load, load_weights, preset_of
+from shotstream_jax.checkpoint.checkpoint import open_checkpoint
+from shotstream_jax.checkpoint.load import load
 from shotstream_jax.core.compilation import use_persistent_cache
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.files import check_writable, write_whole
@@ -33,12 +34,13 @@ from shotstream_jax.eval.labels import Labels, shot_truth
 from shotstream_jax.eval.reading import Reader, oracle_scores
 from shotstream_jax.eval.report import Judged, as_json, chances, judge, summarise, table
 from shotstream_jax.generate.__main__ import Recipe
+from shotstream_jax.media.pictures import write_png
 from shotstream_jax.presets import VideoFormat
 from shotstream_jax.train.losses.flow_matching import Guidance
 from shotstream_jax.vae.model import VAE
 from shotstream_jax.world.plot import SUBSETS, WorldConfig
-from shotstream_jax.world.render import MOST_PARTS, Film, render_shot
-from shotstream_jax.world.sheet import contact_sheet, write_png
+from shotstream_jax.world.render import MAX_ROLES, Film, render_shot
+from shotstream_jax.world.sheet import contact_sheet
 from shotstream_jax.world.source import WorldSource
 from shotstream_jax.world.story import SPLITS
 
@@ -120,7 +122,7 @@ def main(argv: Sequence[str]) -> None:
     check_installed()
     out = check_writable(args.out, ".json")
     sheet = check_writable(args.sheet, ".png") if args.sheet else None
-    form = format_of(preset_of(recipe.checkpoint), recipe.video, args.subset)
+    form = format_of(open_checkpoint(recipe.checkpoint).preset, recipe.video, args.subset)
     reader = Reader(Labels(args.subset), load_probe(pathlib.Path(args.probe), form))
     world = WorldConfig(args.subset, form.fps, (args.shots,), (form.frames,))
     drawn = WorldSource(world, form.height, form.width, args.stories, split=SPLITS[1])
@@ -153,8 +155,9 @@ def make_sources(
     if args.source == RENDERED:
         return sources.rendered(form), None
     if args.source == RECONSTRUCTED:
-        vae = VAE(preset_of(recipe.checkpoint).vae)
-        return sources.reconstructed(form, vae, load_weights(recipe.checkpoint, "vae")), None
+        checkpoint = open_checkpoint(recipe.checkpoint)
+        vae = VAE(checkpoint.preset.vae)
+        return sources.reconstructed(form, vae, checkpoint.load_params("vae")), None
     model = load(recipe.checkpoint, recipe.dtype, quantize=recipe.quantize)
     if args.source == TEACHER:
         guidance = Guidance.of_sampler(args.guidance, args.context_guidance)
@@ -181,7 +184,7 @@ def judge_all(
         judged.append(judge(reader, story, shots))
         if sheet and index < SHOWN:
             frames = np.concatenate(list(shots))
-            films.append(Film(story, frames, np.zeros((len(frames), MOST_PARTS, 4), np.int32)))
+            films.append(Film(story, frames, np.zeros((len(frames), MAX_ROLES, 4), np.int32)))
     if sheet:
         write_png(sheet, contact_sheet(films, columns=7, enlarge=3))
     return judged

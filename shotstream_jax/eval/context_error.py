@@ -21,7 +21,7 @@ import numpy as np
 from tqdm import tqdm
 
 from shotstream_jax import cli
-from shotstream_jax.checkpoint.load import load_weights, preset_of
+from shotstream_jax.checkpoint.checkpoint import open_checkpoint
 from shotstream_jax.core import rng
 from shotstream_jax.core.compilation import use_persistent_cache
 from shotstream_jax.core.errors import InputError
@@ -66,7 +66,7 @@ def parser() -> cli.Parser:
 
 def main(argv: Sequence[str]) -> None:
     args = parser().parse_args(argv)
-    out, preset = check_writable(args.out, ".json"), preset_of(args.checkpoint)
+    out, preset = check_writable(args.out, ".json"), open_checkpoint(args.checkpoint).preset
     batches = list(read_batches(args.data, preset, args.clips, embeddings(preset.dit.text_len)))
     use_persistent_cache()
     model = load_model(args.checkpoint)
@@ -99,10 +99,9 @@ class Model(NamedTuple):
 
 
 def load_model(checkpoint: str) -> Model:
-    preset = preset_of(checkpoint)
-    return Model(
-        Teacher(preset.dit), Schedule(shift=preset.steps.shift), load_weights(checkpoint, "dit")
-    )
+    opened = open_checkpoint(checkpoint)
+    preset = opened.preset
+    return Model(Teacher(preset.dit), Schedule(shift=preset.steps.shift), opened.load_params("dit"))
 
 
 def compare(errors: np.ndarray, base: np.ndarray) -> dict[str, dict[str, float]]:

@@ -31,7 +31,7 @@ def disturb(
 def _one(key: PRNGKey, x: Array, box: Array) -> tuple[Array, Array]:
     draw = lambda name, low, high, shape=(): jax.random.uniform(
         rng.stream(key, name), shape, x.dtype, low, high
-    )  # noqa: E731
+    )
     much = jnp.maximum(draw("much", -0.25, 1.0), 0.0)  # a fifth of the shots as they are
     p, rows, columns, _ = x.shape
     shift = much * draw("shift", -SHIFT, SHIFT, (2,))

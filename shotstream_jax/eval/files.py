@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from flax import traverse_util
 
-from shotstream_jax.checkpoint.load import WEIGHTS
+from shotstream_jax.checkpoint.checkpoint import WEIGHTS
 from shotstream_jax.convert.files import read_safetensors, write_safetensors
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.files import write_whole

@@ -11,10 +11,10 @@ import numpy as np
 
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.typing import Int, typechecked
+from shotstream_jax.world.clothing import ACCENTS
 from shotstream_jax.world.places import SIDES, VARIANTS
 from shotstream_jax.world.plot import SUBSETS
-from shotstream_jax.world.story import Story
-from shotstream_jax.world.wear import ACCENTS
+from shotstream_jax.world.story import WorldStory
 
 ABSENT = -1
 
@@ -63,7 +63,7 @@ class Labels:
 @typechecked
 def shot_truth(
     labels: Labels,
-    story: Story,
+    story: WorldStory,
     number: int,
     boxes: Int[np.ndarray, "p parts 4"],
     height: int,
@@ -78,7 +78,7 @@ def shot_truth(
     asked = {"action": labels.actions} | labels.of_characters
     truth = {name: np.full(len(people), ABSENT, np.int32) for name in asked}
     box = np.zeros((len(boxes), len(people), 4), np.float32)
-    for slot, part in enumerate(shot.parts):
+    for slot, part in enumerate(shot.roles):
         n, look = people.index(part.name), dataclasses.asdict(story.looks[part.name])
         for name, choices in asked.items():
             truth[name][n] = choices.index(({"action": part.action} | look)[name])

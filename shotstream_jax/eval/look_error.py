@@ -29,11 +29,11 @@ from shotstream_jax.precompute.encode import (
     latent_mask,
     load_encoders,
 )
+from shotstream_jax.world.clothing_mask import clothing_mask, recolour_clothing
 from shotstream_jax.world.plot import SUBSETS, WorldConfig
 from shotstream_jax.world.render import Film
 from shotstream_jax.world.source import WorldSource
 from shotstream_jax.world.story import SPLITS
-from shotstream_jax.world.worn import recoloured, worn
 
 SHOTS = 5
 
@@ -93,7 +93,7 @@ class Target(NamedTuple):
 
 def make_target(encoders: Encoders, film: Film) -> Target:
     """The row is made as for training, from a record that has the frames of this one context."""
-    other, script, shots = recoloured(film), film.story.script, film.story.intervals
+    other, script, shots = recolour_clothing(film), film.story.script, film.story.intervals
     first, stop = shots[-1]
     latents = encode_shots(encoders, [film.frames[first:stop]])[0]
     pick = select_from(shots[:-1], encoders.preset.memory.context)
@@ -112,7 +112,9 @@ def make_target(encoders: Encoders, film: Film) -> Target:
     texts = embeddings(encoders.preset.dit.text_len)
     own = condition_row(record, len(shots) - 1, encoders.preset.memory.context, texts)
     own["target"] = latents.astype(np.float32)
-    hats = latent_mask(worn(film, other)[first:stop], latents.shape[:3], encoders.preset.vae.time)
+    hats = latent_mask(
+        clothing_mask(film, other)[first:stop], latents.shape[:3], encoders.preset.vae.time
+    )
     return Target(own, own | {"context": colours}, hats.astype(np.float32))
 
 

@@ -44,7 +44,7 @@ class Memory:
 def told_people(labels: Labels, shot: Shot) -> dict[int, int]:
     """The told characters and what each does."""
     return {
-        labels.characters.index(part.name): labels.actions.index(part.action) for part in shot.parts
+        labels.characters.index(part.name): labels.actions.index(part.action) for part in shot.roles
     }
 
 
@@ -141,7 +141,7 @@ def story_figures(labels: Labels, readings: Sequence[Reading], shots: Sequence[S
 @typechecked
 def by_company(figures: Figures, shots: Sequence[Shot]) -> Figures:
     """who and look again, of the shots with one character, and of those with two."""
-    count = np.array([len(shot.parts) for shot in shots])
+    count = np.array([len(shot.roles) for shot in shots])
     found = {}
     for name in ("who", "look"):
         for number, word in ((1, "one"), (2, "two")):

@@ -13,7 +13,7 @@ from shotstream_jax.eval.labels import Labels
 from shotstream_jax.eval.pictures import within_and_between
 from shotstream_jax.eval.reading import Reader, Reading
 from shotstream_jax.eval.sources import Shots
-from shotstream_jax.world.story import Story
+from shotstream_jax.world.story import WorldStory
 
 Summary = dict[str, dict[str, Any]]
 
@@ -21,13 +21,13 @@ Summary = dict[str, dict[str, Any]]
 class Judged(NamedTuple):
     """A story, what was read in it, and its figures, [shots] each; sca and its like have one value."""
 
-    story: Story
+    story: WorldStory
     readings: list[Reading]
     figures: metrics.Figures
 
 
 @typechecked
-def judge(reader: Reader, story: Story, shots: Shots) -> Judged:
+def judge(reader: Reader, story: WorldStory, shots: Shots) -> Judged:
     """All figures of a story's pictures."""
     readings = reader.read(shots)
     figures = metrics.story_figures(reader.labels, readings, story.shots)

@@ -21,10 +21,10 @@ from shotstream_jax.train.losses.flow_matching import Guidance
 from shotstream_jax.vae import codec
 from shotstream_jax.vae.model import VAE
 from shotstream_jax.world.render import render_shot
-from shotstream_jax.world.story import Story
+from shotstream_jax.world.story import WorldStory
 
 Shots = UInt8[np.ndarray, "shots p y x 3"]
-Source = Callable[[int, Story], Shots]
+Source = Callable[[int, WorldStory], Shots]
 Given = Callable[[Memory], Memory]
 _ANOTHER = 1_000_003  # to a seed: none that a story of a run has
 
@@ -32,7 +32,7 @@ _ANOTHER = 1_000_003  # to a seed: none that a story of a run has
 def rendered(form: Format) -> Source:
     """As they are drawn: what the probe itself gets wrong."""
 
-    def make(_: int, story: Story) -> np.ndarray:
+    def make(_: int, story: WorldStory) -> np.ndarray:
         return np.stack(
             [render_shot(story, k, form.height, form.width)[0] for k in range(len(story.shots))]
         )
@@ -62,7 +62,7 @@ def generated(
     given: what a shot is given in place of what the story has left behind.
     """
 
-    def make(index: int, story: Story) -> np.ndarray:
+    def make(index: int, story: WorldStory) -> np.ndarray:
         memory, shots = new_story(model, story.script.global_caption, seed + index, video), []
         for caption in story.script.shots:
             frames, memory = next_shot(model, caption, given(memory))
@@ -77,7 +77,7 @@ def taught(
 ) -> Source:
     """By a teacher's sampler, from the captions alone: what its student is held against."""
 
-    def make(index: int, story: Story) -> np.ndarray:
+    def make(index: int, story: WorldStory) -> np.ndarray:
         begin, shots = (
             new_story(model, story.script.global_caption, seed + index, video),
             [[] for _ in story.shots],
@@ -104,7 +104,7 @@ def first_frames(memory: Memory) -> Memory:
     """Of each earlier shot its first frame only, as often as frames are asked for."""
     keep = lambda record: dataclasses.replace(
         record, latents=record.latents[:1] * len(record.latents)
-    )  # noqa: E731
+    )
     return dataclasses.replace(memory, shots=tuple(map(keep, memory.shots)))
 
 
@@ -119,7 +119,7 @@ def from_another_take(model: Model, video: VideoFormat, seed: int) -> Source:
     What is kept then of the story's own first shot is kept by chance, if the model looks at what it is given.
     """
 
-    def make(index: int, story: Story) -> np.ndarray:
+    def make(index: int, story: WorldStory) -> np.ndarray:
         begin = lambda seed: new_story(model, story.script.global_caption, seed, video)  # noqa: E731
         own, other, shots = begin(seed + index), begin(seed + index + _ANOTHER), []
         for number, caption in enumerate(story.script.shots):

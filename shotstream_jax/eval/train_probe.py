@@ -19,7 +19,7 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from shotstream_jax import cli
-from shotstream_jax.checkpoint.load import preset_of
+from shotstream_jax.checkpoint.checkpoint import open_checkpoint
 from shotstream_jax.core import rng
 from shotstream_jax.core.compilation import use_persistent_cache
 from shotstream_jax.core.errors import InputError
@@ -77,7 +77,7 @@ def main(argv: Sequence[str]) -> None:
     if min(args.steps, args.batch, args.held_out) < 1 or args.lr <= 0:
         raise InputError("--steps, --batch and --held-out must be at least 1, --lr above 0")
     recipe, out = cli.build(Recipe, config, "config"), check_writable(args.out, ".safetensors")
-    form = format_of(preset_of(recipe.checkpoint), recipe.video, args.subset)
+    form = format_of(open_checkpoint(recipe.checkpoint).preset, recipe.video, args.subset)
     use_persistent_cache()
     with logging_redirect_tqdm():
         params = train(form, args.steps, args.batch, args.lr)
@@ -99,7 +99,7 @@ class Shots:
 
     def __getitem__(self, index: int) -> Row:
         story = self.source.story(index)
-        pairs = [number for number, shot in enumerate(story.shots) if len(shot.parts) > 1]
+        pairs = [number for number, shot in enumerate(story.shots) if len(shot.roles) > 1]
         numbers = pairs if self.crowded and index % 2 and pairs else range(len(story.shots))
         number = numbers[index % len(numbers)]
         pixels, boxes = render_shot(story, number, self.form.height, self.form.width)
@@ -137,7 +137,7 @@ def train(form: Format, steps: int, batch: int, lr: float) -> Params:
         )
         call = lambda params: probe_loss(
             probe.apply({"params": params}, pixels), rows | {"box": box}
-        )  # noqa: E731
+        )
         (_, parts), gradient = jax.value_and_grad(call, has_aux=True)(params)
         updates, state = optim.update(gradient, state, params)
         return optax.apply_updates(params, updates), state, parts

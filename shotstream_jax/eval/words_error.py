@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from shotstream_jax import cli
-from shotstream_jax.checkpoint.load import load_tokenizer, load_weights, preset_of
+from shotstream_jax.checkpoint.checkpoint import open_checkpoint
 from shotstream_jax.core.compilation import use_persistent_cache
 from shotstream_jax.core.files import check_writable
 from shotstream_jax.data.batches import Texts, token_ids
@@ -27,7 +27,7 @@ from shotstream_jax.dit.conditions import Batch
 from shotstream_jax.eval.context_error import CONTEXTS, load_model, measure, read_batches, write
 from shotstream_jax.text.umt5 import UMT5
 from shotstream_jax.train.stages.teacher import embed_slots
-from shotstream_jax.world.captions import mistell
+from shotstream_jax.world.captions import falsify_caption
 from shotstream_jax.world.plot import SUBSETS, Subset
 
 WRONG = ("who", "where", "action")
@@ -61,8 +61,9 @@ def parser() -> cli.Parser:
 
 def main(argv: Sequence[str]) -> None:
     args = parser().parse_args(argv)
-    out, preset = check_writable(args.out, ".json"), preset_of(args.checkpoint)
-    ids = token_ids(load_tokenizer(preset, args.checkpoint), preset.dit.text_len)
+    out, checkpoint = check_writable(args.out, ".json"), open_checkpoint(args.checkpoint)
+    preset = checkpoint.preset
+    ids = token_ids(checkpoint.tokenizer(), preset.dit.text_len)
     told = list(read_batches(args.data, preset, args.clips, ids))
     batches = {"as told": told}
     for what in WRONG:
@@ -84,7 +85,8 @@ def mistold(texts: Texts, what: str, subset: Subset) -> Texts:
 
     def read(record: ClipRecord, shot: int) -> np.ndarray:
         opening, *captions = (
-            mistell(told, what, subset) for told in (record.global_caption, *record.captions)
+            falsify_caption(told, what, subset)
+            for told in (record.global_caption, *record.captions)
         )
         return texts(
             dataclasses.replace(record, global_caption=opening, captions=tuple(captions)), shot
@@ -103,8 +105,9 @@ def with_target_prompt_of(batch: Batch, other: Batch) -> Batch:
 
 def embedder(checkpoint: str) -> Callable[[Batch], Batch]:
     """Token ids [b, slots, l] → embeddings [b, slots, l, e] by the checkpoint's text encoder."""
-    params = load_weights(checkpoint, "text")
-    encode = jax.jit(functools.partial(embed_slots, UMT5(preset_of(checkpoint).text)))
+    opened = open_checkpoint(checkpoint)
+    params = opened.load_params("text")
+    encode = jax.jit(functools.partial(embed_slots, UMT5(opened.preset.text)))
 
     def embed(batch: Batch) -> Batch:
         return batch.replace(

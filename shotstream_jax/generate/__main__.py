@@ -4,12 +4,12 @@
   as you type        python -m shotstream_jax.generate --prompts - --global-caption "A cartoon about a green frog."
   on four devices    … --config.mesh.sequence=2 --config.mesh.tensor=2
   keep the story     … --save-story out/frog
-  go back to after shot 2 and tell it differently
+  go back to after shot 2 and continue it differently
                      … --continue-story out/frog --at 2 --save-story out/frog2 --prompts -
 
-The tiny model knows the words of the drawn world only (docs/world.md); others are named before its shot begins.
-
-The mp4 grows while it is generated, under NAME.partial.mp4, and can be played at any moment.
+The tiny model knows the words of the drawn world only (docs/world.md); others are named before its
+shot begins. The mp4 grows while it is generated, under NAME.partial.mp4, and can be played at any
+moment.
 """
 
 import argparse
@@ -21,17 +21,24 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 
 from absl import logging
+from jax.sharding import Mesh
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from shotstream_jax import cli
-from shotstream_jax.checkpoint.load import load, preset_of
+from shotstream_jax.checkpoint.checkpoint import open_checkpoint
+from shotstream_jax.checkpoint.load import load
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.files import check_writable
 from shotstream_jax.core.sharding import MeshConfig, part_mesh
 from shotstream_jax.generate.report import Report
 from shotstream_jax.generate.story import Story
-from shotstream_jax.generate.stream import Chunk, check_mesh, stream_generate, warm_up
+from shotstream_jax.generate.stream import (
+    Chunk,
+    check_stream_mesh,
+    stream_generate,
+    warm_up,
+)
 from shotstream_jax.media.video import VideoWriter
 from shotstream_jax.model import Model
 from shotstream_jax.presets import Preset, VideoFormat
@@ -39,7 +46,7 @@ from shotstream_jax.text.prompts import ask_lines, read_lines, read_script
 
 
 @dataclasses.dataclass(frozen=True)
-class Recipe:
+class StreamRecipe:
     """The fields of a streaming recipe."""
 
     checkpoint: str
@@ -50,6 +57,7 @@ class Recipe:
 
 
 def parser() -> cli.Parser:
+    """The options."""
     p = cli.make_parser("shotstream_jax.generate", __doc__)
     p.add_recipe()
     what = p.add_mutually_exclusive_group(required=True)
@@ -60,7 +68,10 @@ def parser() -> cli.Parser:
         help="one shot's caption a line; - reads them as they are typed",
     )
     p.add_argument(
-        "--global-caption", default="", metavar="TEXT", help="what all shots share (with --prompts)"
+        "--global-caption",
+        default="",
+        metavar="TEXT",
+        help="what all shots share (with --prompts)",
     )
     p.add_argument(
         "--out",
@@ -72,7 +83,9 @@ def parser() -> cli.Parser:
     p.add_argument("--checkpoint", metavar="DIR|NAME", help="weights, in place of the recipe's")
     p.add_argument("--seed", type=int, help="same seed, same prompts: the same frames (default: 0)")
     p.add_argument(
-        "--save-story", metavar="DIR", help="keep the story's memory here, after every shot"
+        "--save-story",
+        metavar="DIR",
+        help="keep the story's memory here, after every shot",
     )
     p.add_argument(
         "--continue-story",
@@ -80,40 +93,46 @@ def parser() -> cli.Parser:
         help="go on with a kept story; the video has the new shots",
     )
     p.add_argument(
-        "--at", type=int, metavar="N", help="… as it was after its first N shots (default: all)"
+        "--at",
+        type=int,
+        metavar="N",
+        help="with --continue-story: as it was after its first N shots (default: all)",
     )
     return p
 
 
 def main(argv: Sequence[str]) -> None:
-    # Whatever can be refused is refused before anything is computed or written.
+    """Runs the command."""
+    # 1. Whatever can be refused is refused before anything is computed or written.
     args, config = parser().parse(argv)
-    recipe = cli.build(Recipe, config, "config")
-    checkpoint = args.checkpoint or recipe.checkpoint
-    preset = preset_of(checkpoint)
+    recipe = cli.build(StreamRecipe, config, "config")
+    checkpoint = open_checkpoint(args.checkpoint or recipe.checkpoint)
+    preset = checkpoint.preset
     script = read_script(args.story) if args.story else None
-    story = open_story(
-        args, preset, recipe.video, script.global_caption if script else args.global_caption
-    )
-    mesh = part_mesh(recipe.mesh.lengths())
-    check_mesh(preset, mesh, story.video)
-    mesh = (
-        mesh if mesh.size > 1 else None
-    )  # one device: the very programs of a model loaded without a mesh
+    global_caption = script.global_caption if script else args.global_caption
+    story = open_story(args, preset, recipe.video, global_caption)
+    mesh = _stream_mesh(recipe, preset, story)
     out = check_writable(args.out, ".mp4")
     report_path = check_writable(args.report, ".json") if args.report else None
-    if typed := args.prompts == "-" and sys.stdin.isatty():
+
+    # 2. The model, compiled while a person is still thinking of the first prompt.
+    is_typed = args.prompts == "-" and sys.stdin.isatty()
+    if is_typed:
         logging.info("loading and compiling, so that the first frames come at once …")
         model = load(checkpoint, recipe.dtype, mesh, quantize=recipe.quantize)
         warm_up(model, story.video)
-    shots, count = (
-        (script.shots, len(script.shots))
-        if script
-        else read_prompts(args.prompts, story.next_shot + 1)
-    )
-    if not typed:
+    shots: Iterable[str]
+    count: int | None
+    if script:
+        shots = script.shots
+        count = len(script.shots)
+    else:
+        shots, count = read_prompts(args.prompts, story.next_shot + 1)
+    if not is_typed:
         model = load(checkpoint, recipe.dtype, mesh, quantize=recipe.quantize)
-    if args.continue_story and forks(args):
+
+    # 3. The story, shot by shot.
+    if args.continue_story and _is_forked(args):
         Story.fork(args.continue_story, story.next_shot, args.save_story)
     report = Report(model.preset.name, story.seed, model.origin)
     with logging_redirect_tqdm():
@@ -130,25 +149,44 @@ def main(argv: Sequence[str]) -> None:
     )
 
 
-def read_prompts(source: str, shot: int) -> tuple[Iterable[str], int | None]:
-    """Captions from a file, or as they are typed or piped in; and their number, where it can be known.
+def _stream_mesh(recipe: StreamRecipe, preset: Preset, story: Story) -> Mesh | None:
+    """The recipe's mesh; None for one device, which runs the programs of a model without a mesh."""
+    mesh = part_mesh(recipe.mesh.lengths())
+    check_stream_mesh(preset, mesh, story.video)
+    return mesh if mesh.size > 1 else None
 
-    The first one is waited for here, so that nothing is started for nothing.
+
+def read_prompts(source: str, shot: int) -> tuple[Iterable[str], int | None]:
+    """Captions from a file, or as they are typed or piped in; and their number, if it can be known.
+
+    The first caption is waited for here, so that nothing is started for nothing.
+
+    Args:
+      source: a file, or - for standard input.
+      shot: the number of the first shot, from 1.
     """
     if source == "-":
-        ask = ask_lines(sys.stdin, sys.stderr, shot) if sys.stdin.isatty() else None
-        lines = ask or read_lines(iter(sys.stdin.buffer.readline, b""), "standard input")
+        lines = _typed_prompts(shot)
         first = next(lines, None)
         if first is None:
             raise InputError("no prompt came in: write one shot's caption a line")
         return itertools.chain([first], lines), None
     try:
-        captions = list(read_lines(pathlib.Path(source).read_bytes().splitlines(), source))
+        content = pathlib.Path(source).read_bytes()
     except OSError as error:
         raise InputError(f"cannot read {source}: {error.strerror}") from None
+    captions = list(read_lines(content.splitlines(), source))
     if not captions:
         raise InputError(f"{source} has no prompts: write one shot's caption a line")
     return captions, len(captions)
+
+
+def _typed_prompts(shot: int) -> Iterator[str]:
+    """Captions from standard input; a person at a terminal is asked for each."""
+    if sys.stdin.isatty():
+        return ask_lines(sys.stdin, sys.stderr, shot)
+    lines = iter(sys.stdin.buffer.readline, b"")
+    return read_lines(lines, "standard input")
 
 
 def open_story(
@@ -157,34 +195,42 @@ def open_story(
     """A new story, or a kept one as it was after some shot. Changes nothing on disk."""
     if args.story and args.global_caption:
         raise InputError("--global-caption goes with --prompts; a story file has its own")
-    if not args.continue_story:
-        if args.at is not None:
-            raise InputError("--at goes with --continue-story")
-        story = Story(global_caption, args.seed or 0, preset.name, video, preset.memory.context)
+    if args.continue_story:
+        story = _open_kept_story(args, global_caption)
+    elif args.at is not None:
+        raise InputError("--at goes with --continue-story")
     else:
-        if args.seed is not None or any(
-            override.startswith("--config.video") for override in args.overrides
-        ):
-            raise InputError(
-                "a kept story has its own seed and format: leave --seed and --config.video out"
-            )
-        story = Story.load(args.continue_story, args.at)
-        if global_caption not in ("", story.global_caption):
-            raise InputError(
-                f"the kept story's global caption is {story.global_caption!r}: use it, or leave it out"
-            )
+        seed = args.seed or 0
+        story = Story(global_caption, seed, preset.name, video, preset.memory.context)
     story.check(preset)
     if args.save_story:
         story.check_folder(args.save_story)
-        if forks(args) and os.path.isdir(args.save_story) and os.listdir(args.save_story):
+        if _is_forked(args) and os.path.isdir(args.save_story) and os.listdir(args.save_story):
             raise InputError(f"{args.save_story} is not empty: continue the story in a new folder")
     return story
 
 
-def forks(args: argparse.Namespace) -> bool:
-    """A kept story that is continued elsewhere is copied there first."""
-    kept, save = args.continue_story, args.save_story
-    return bool(kept and save) and pathlib.Path(kept).resolve() != pathlib.Path(save).resolve()
+def _open_kept_story(args: argparse.Namespace, global_caption: str) -> Story:
+    """A story from its folder, if nothing contradicts what it was made with."""
+    changes_video = any(override.startswith("--config.video") for override in args.overrides)
+    if args.seed is not None or changes_video:
+        raise InputError(
+            "a kept story has its own seed and format: leave --seed and --config.video out"
+        )
+    story = Story.load(args.continue_story, args.at)
+    if global_caption not in ("", story.global_caption):
+        raise InputError(
+            f"the kept story's global caption is {story.global_caption!r}: use it, or leave it out"
+        )
+    return story
+
+
+def _is_forked(args: argparse.Namespace) -> bool:
+    """Whether a kept story is continued in another folder; it is copied there first."""
+    if not args.continue_story or not args.save_story:
+        return False
+    kept = pathlib.Path(args.continue_story).resolve()
+    return kept != pathlib.Path(args.save_story).resolve()
 
 
 def write_video(
@@ -196,12 +242,14 @@ def write_video(
     save_story: str | None,
     report: Report,
 ) -> None:
-    """Streams the shots into the file, the report and, after every shot, the story's folder."""
+    """Streams the shots into the file, the report and, after every shot, the story's folder.
+
+    count: how many shots there are, if it is known.
+    """
     chunks = stream_generate(model, shots, story=story)
+    chunks_per_shot = story.video.shot_frames // model.preset.memory.chunk
     with VideoWriter(out, story.video.fps) as writer:
-        for chunk in with_progress(
-            chunks, story.video.shot_frames // model.preset.memory.chunk, story, count
-        ):
+        for chunk in with_progress(chunks, chunks_per_shot, story, count):
             writer.write(chunk.frames)
             report.add(chunk)
             if chunk.story and save_story:
@@ -209,27 +257,27 @@ def write_video(
 
 
 def with_progress(
-    chunks: Iterator[Chunk], a_shot: int, story: Story, count: int | None
+    chunks: Iterator[Chunk], chunks_per_shot: int, story: Story, count: int | None
 ) -> Iterator[Chunk]:
-    """A bar for every shot: chunks, frames/s, time to the first frames."""
+    """The chunks, with a bar for every shot: chunks, frames/s, time to the first frames."""
     last = f"/{story.next_shot + count}" if count else ""
-    bar, frames, seconds = None, 0, 0.0
-    for chunk in chunks:
-        if chunk.chunk == 0:
-            bar, frames, seconds = (
-                tqdm(total=a_shot, unit="chunk", desc=f"shot {chunk.shot + 1}{last}"),
-                0,
-                0.0,
-            )
-            first = chunk.seconds
-        frames, seconds = frames + len(chunk.frames), seconds + chunk.seconds
-        bar.set_postfix_str(
-            f"{frames / seconds:.1f} frames/s, first frames after {first:.2f} s", refresh=False
-        )
-        bar.update()
-        if chunk.story:
-            bar.close()
-        yield chunk
+    for first in chunks:
+        # One round of this loop is a shot: `first` is its first chunk.
+        title = f"shot {first.shot + 1}{last}"
+        frames = 0
+        seconds = 0.0
+        with tqdm(total=chunks_per_shot, unit="chunk", desc=title) as bar:
+            for chunk in itertools.chain([first], chunks):
+                frames += len(chunk.frames)
+                seconds += chunk.seconds
+                bar.set_postfix_str(
+                    f"{frames / seconds:.1f} frames/s, first frames after {first.seconds:.2f} s",
+                    refresh=False,
+                )
+                bar.update()
+                yield chunk
+                if chunk.story:
+                    break
 
 
 if __name__ == "__main__":

@@ -1,62 +1,47 @@
-"""What a shot is conditioned on: the context latents, every frame's ids, and the captions in their slots."""
-
-from typing import NamedTuple
+"""The conditions of a story's next shot, from what the story remembers (memory/plan has the rule)."""
 
 import jax.numpy as jnp
 import numpy as np
 
-from shotstream_jax.core.typing import Array
+from shotstream_jax.core.typing import AnyArray, Array
+from shotstream_jax.dit.conditions import Conditions
 from shotstream_jax.generate.story import Story
 from shotstream_jax.memory.cache import FrameIds
 from shotstream_jax.presets import Preset
 
 
-class Conditions(NamedTuple):
-    """context [1, C, h, w, c] · ids of the C context frames · ids of a chunk's frames · text [1, C + 1, l, e]."""
+def next_shot_conditions(preset: Preset, story: Story, text: Array) -> Conditions:
+    """Conditions of the next shot for one story (batch 1).
 
-    context: Array
-    context_ids: FrameIds
-    chunk_ids: FrameIds
-    text: Array
-
-
-def shot_conditions(preset: Preset, story: Story, text: Array) -> Conditions:
-    """Conditions of the story's next shot, whose prompt's embedding is `text` [1, l, e].
-
-    A context frame has its shot's number as phase and reads that shot's caption; the slots hold the captions of the
-    story's live shots, then the shot's own. Before the first shot: C zero latents of shot 0, and the shot is shot 1.
+    text: the embedding [1, l, e] of the next shot's prompt.
     """
-    memory = preset.memory
+    plan = story.plan_next()
+    # Context latents: [1, C, h, w, c].
     if story.shots:
-        pick = story.pick()
-        latents = jnp.stack(
-            [_latent(story, int(f), int(s)) for f, s in zip(pick.frames, pick.shots, strict=True)],
-            axis=1,
-        )
-        phases, phase = pick.shots, story.next_shot
-        slots, slot = pick.shots - story.shots[0].number, len(story.shots)
+        latents = []
+        for shot, frame in zip(plan.shots, plan.frames, strict=True):
+            latents.append(_kept_latent(story, int(shot), int(frame)))
+        context = jnp.stack(latents, axis=1)
     else:
-        latents = jnp.zeros(
-            (1, memory.context, *preset.latent_grid(story.video), preset.dit.channels)
-        )
-        phases, phase = np.zeros(memory.context), 1
-        slots, slot = np.zeros(memory.context), 0
-    captions = [record.text for record in story.shots] + [text]
-    captions += [jnp.zeros_like(text)] * (memory.captions - len(captions))
-    chunk = np.ones(memory.chunk)
-    return Conditions(
-        latents,
-        _ids(phases, slots),
-        _ids(phase * chunk, slot * chunk),
-        jnp.stack(captions, axis=1),
+        grid = preset.latent_grid(story.video)
+        context = jnp.zeros((1, preset.memory.context, *grid, preset.dit.channels))
+    # Captions in their slots, [1, C + 1, l, e]: the remembered shots', the next one's, empty slots.
+    captions = []
+    for record in story.shots:
+        assert record.text is not None  # generate/live encodes what a loaded story lacks
+        captions.append(record.text)
+    captions.append(text)
+    empty = preset.memory.captions - len(captions)
+    captions.extend([jnp.zeros_like(text)] * empty)
+    ids = FrameIds(
+        phase=jnp.asarray(plan.phase[None], jnp.int32),
+        caption=jnp.asarray(plan.caption[None], jnp.int32),
     )
+    return Conditions(context, ids, jnp.stack(captions, axis=1))
 
 
-def _ids(phase: np.ndarray, caption: np.ndarray) -> FrameIds:
-    return FrameIds(*(jnp.asarray(a[None], jnp.int32) for a in (phase, caption)))
-
-
-def _latent(story: Story, frame: int, shot: int) -> Array:
-    """A kept frame's latent; memory/select keeps every frame that it can pick."""
+def _kept_latent(story: Story, shot: int, frame: int) -> AnyArray:
+    """The latent [1, h, w, c] of a kept frame; a story keeps every frame that can be picked."""
     record = story.shots[shot - story.shots[0].number]
-    return record.latents[int(np.flatnonzero(record.frames == frame)[0])]
+    position = np.flatnonzero(record.frames == frame)[0]
+    return record.latents[int(position)]

@@ -2,7 +2,6 @@
 
 import dataclasses
 import importlib.metadata
-import json
 import pathlib
 import statistics
 from typing import Any
@@ -11,13 +10,18 @@ import jax
 
 from shotstream_jax.core.devices import peak_rss_mb
 from shotstream_jax.core.errors import InputError
-from shotstream_jax.core.files import write_whole
+from shotstream_jax.core.files import write_json
 from shotstream_jax.generate.stream import Chunk
+
+_PACKAGES = ("shotstream-jax", "jax", "jaxlib", "flax")
 
 
 @dataclasses.dataclass
 class Report:
-    """Collects a run's chunks. Seconds are those of generation: waiting for a person to type does not count."""
+    """Collects a run's chunks.
+
+    Seconds are those of generation: waiting for a person to type does not count.
+    """
 
     preset: str
     seed: int
@@ -25,6 +29,7 @@ class Report:
     chunks: list[dict[str, Any]] = dataclasses.field(default_factory=list)
 
     def add(self, chunk: Chunk) -> None:
+        """Keeps what a chunk took."""
         self.chunks.append(
             {
                 "shot": chunk.shot,
@@ -35,43 +40,47 @@ class Report:
         )
 
     def as_dict(self) -> dict[str, Any]:
-        """first_frames_s: from a shot's prompt to its first frames, on the first shot (cold: programs are compiled or
-        fetched) and the median of later ones (warm). fps_warm leaves the first shot out."""
-        first = [c["seconds"] for c in self.chunks if c["chunk"] == 0]
-        later = [c for c in self.chunks if c["shot"] != self.chunks[0]["shot"]]
+        """The whole report.
+
+        first_frames_s: from a shot's prompt to its first frames; cold is the first shot, whose
+        programs are compiled or fetched, warm the median of later shots. fps_warm leaves the first
+        shot out.
+        """
+        first_chunks = [chunk["seconds"] for chunk in self.chunks if chunk["chunk"] == 0]
+        first_shot = self.chunks[0]["shot"]
+        later = [chunk for chunk in self.chunks if chunk["shot"] != first_shot]
+        warm = statistics.median(first_chunks[1:]) if len(first_chunks) > 1 else None
+        device = jax.devices()[0]
         return {
             "preset": self.preset,
             "weights": self.weights,
             "seed": self.seed,
-            "shots": len(first),
+            "shots": len(first_chunks),
             "frames": _frames(self.chunks),
-            "fps": _rate(self.chunks),
-            "fps_warm": _rate(later),
-            "first_frames_s": {
-                "cold": first[0],
-                "warm": statistics.median(first[1:]) if first[1:] else None,
-            },
+            "fps": _frames_per_second(self.chunks),
+            "fps_warm": _frames_per_second(later),
+            "first_frames_s": {"cold": first_chunks[0], "warm": warm},
             "peak_rss_mb": peak_rss_mb(),
-            "device": f"{jax.devices()[0].platform}: {jax.devices()[0].device_kind}",
-            "versions": {
-                name: importlib.metadata.version(name)
-                for name in ("shotstream-jax", "jax", "jaxlib", "flax")
-            },
+            "device": f"{device.platform}: {device.device_kind}",
+            "versions": {name: importlib.metadata.version(name) for name in _PACKAGES},
             "chunks": self.chunks,
         }
 
     def write(self, path: pathlib.Path) -> None:
-        """Raises InputError if the disk refuses it."""
+        """Writes the report as JSON. Raises InputError if the disk refuses it."""
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(path, (json.dumps(self.as_dict(), indent=1) + "\n").encode())
+            write_json(path, self.as_dict())
         except OSError as error:
             raise InputError(f"cannot write {path}: {error.strerror}") from None
 
 
 def _frames(chunks: list[dict[str, Any]]) -> int:
-    return sum(c["frames"] for c in chunks)
+    return sum(chunk["frames"] for chunk in chunks)
 
 
-def _rate(chunks: list[dict[str, Any]]) -> float | None:
-    return _frames(chunks) / sum(c["seconds"] for c in chunks) if chunks else None
+def _frames_per_second(chunks: list[dict[str, Any]]) -> float | None:
+    if not chunks:
+        return None
+    seconds = sum(chunk["seconds"] for chunk in chunks)
+    return _frames(chunks) / seconds

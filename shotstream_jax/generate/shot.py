@@ -1,9 +1,10 @@
-"""The compiled steps of one shot (spec page 3), pure functions of (parameters, state, noise).
+"""The compiled steps of one shot (docs/method.md, section 3), pure functions of (parameters, state, noise).
 
     prefill → for each chunk: chunk_step → decode at once → commit (but for the last chunk)
 
-No step's program depends on the shot, the chunk or the prompt. Only decoding has two variants, as a shot's first latent
-frame gives one pixel frame and every later one several. The live generator and the scan below call the same steps.
+No step's program depends on the shot, the chunk or the prompt. Only decoding has two variants: a
+shot's first latent frame gives one pixel frame, every later one gives several. The live generator and
+the scan below call the same steps.
 """
 
 import functools
@@ -13,21 +14,22 @@ import jax.numpy as jnp
 
 from shotstream_jax.core import rng
 from shotstream_jax.core.sharding import constrain
-from shotstream_jax.core.typing import Array, Float, Int, UInt8, typechecked
+from shotstream_jax.core.typing import Array, Float, Int, Params, UInt8, typechecked
 from shotstream_jax.dit.student import Student
 from shotstream_jax.flow.schedule import FewSteps, mix
 from shotstream_jax.memory.cache import Caches, FrameIds
-from shotstream_jax.text.encode import encode_prompt  # noqa: F401 (a step of the stream too)
+from shotstream_jax.nn.apply import apply
 from shotstream_jax.vae import codec
-from shotstream_jax.vae.codec import Params, VaeStream
+from shotstream_jax.vae.codec import VaeStream
 from shotstream_jax.vae.model import VAE
 
+# The noise of one chunk, [steps, b, f, h, w, c] (core/rng).
 draw_noise = jax.jit(rng.chunk_noise, static_argnames="shape")
 
 
 @functools.partial(jax.jit, static_argnames=("student", "batch", "height", "width"))
 def new_caches(student: Student, batch: int, height: int, width: int) -> Caches:
-    """Empty caches for a latent grid, each device's part made there."""
+    """Empty caches for a latent grid; each device's part is made there."""
     return student.init_caches(batch, height, width)
 
 
@@ -40,8 +42,8 @@ def prefill(
     text: Float[Array, "b slots l e"],
     caches: Caches,
 ) -> Caches:
-    """Starts a shot: its context and captions into the caches, the earlier shot's frames out."""
-    return student.apply({"params": params}, context, ids, text, caches, method="prefill_context")
+    """Starts a shot: its context and captions go into the caches, the earlier shot's frames out."""
+    return apply(student, params, context, ids, text, caches, method="prefill_context")
 
 
 @functools.partial(jax.jit, static_argnames=("student", "steps"), donate_argnames="caches")
@@ -54,40 +56,47 @@ def chunk_step(
     caches: Caches,
     steps: FewSteps,
 ) -> tuple[Float[Array, "b f h w c"], Caches]:
-    """Makes a chunk: at each step predict x₀, then re-noise it with fresh noise to the next t; the last x₀ stands.
+    """Makes a chunk: at each step predict x₀, then add fresh noise up to the next t; the last x₀ stays.
 
     noise: entry 0 is the start, entry i is mixed in before step i.
     """
-    x_0, _, caches = denoise_steps(
-        student, params, noise, ids, caches, steps, len(steps.nominal) - 1
-    )
+    last = len(steps.nominal) - 1
+    x_0, _, caches = denoise_steps(student, params, noise, ids, caches, steps, last)
     return constrain(x_0, "b f h w c"), caches
 
 
 def denoise_steps(
     student: Student,
     params: Params,
-    noise: Array,
+    noise: Float[Array, "n b f h w c"],
     ids: FrameIds,
     caches: Caches,
     steps: FewSteps,
     last: int | Array,
 ) -> tuple[Array, Array, Caches]:
-    """The steps 0 … last of a chunk: (x₀ as the last one predicts it, the x_t that it saw, caches).
+    """The steps 0 … last of a chunk.
 
-    Streaming runs all of them; a training rollout stops at one that was drawn (then `last` is traced).
+    Streaming runs all of them; a training rollout stops at a step that was drawn (then `last` is
+    traced).
+
+    Returns (x₀ as step `last` predicts it, the x_t that this step saw, caches).
     """
-    t, sigma = (jnp.asarray(column) for column in steps.table)
+    times, sigmas = steps.table
+    t = jnp.asarray(times)
+    sigma = jnp.asarray(sigmas)
 
     def step(
         i: Array, carry: tuple[Array, Array, Array, Caches]
     ) -> tuple[Array, Array, Array, Caches]:
         x_t, _, _, caches = carry
-        v, caches = student.apply(
-            {"params": params}, x_t, jnp.full(x_t.shape[:1], t[i]), ids, caches, method="denoise"
-        )
-        x_0, following = x_t - sigma[i] * v, jnp.minimum(i + 1, len(t) - 1)
-        return mix(x_0, noise[following], sigma[following]), x_t, x_0, caches
+        # Predict x₀ from the velocity.
+        batch_t = jnp.full(x_t.shape[:1], t[i])
+        v, caches = apply(student, params, x_t, batch_t, ids, caches, method="denoise")
+        x_0 = x_t - sigma[i] * v
+        # Fresh noise up to the next step's level; after the last step nobody reads it.
+        following = jnp.minimum(i + 1, len(t) - 1)
+        next_x_t = mix(x_0, noise[following], sigma[following])
+        return next_x_t, x_t, x_0, caches
 
     start = (noise[0], noise[0], noise[0], caches)
     _, x_t, x_0, caches = jax.lax.fori_loop(0, last + 1, step, start)
@@ -96,10 +105,14 @@ def denoise_steps(
 
 @functools.partial(jax.jit, static_argnames="student", donate_argnames="caches")
 def commit(
-    student: Student, params: Params, x_0: Float[Array, "b f h w c"], ids: FrameIds, caches: Caches
+    student: Student,
+    params: Params,
+    x_0: Float[Array, "b f h w c"],
+    ids: FrameIds,
+    caches: Caches,
 ) -> Caches:
     """Puts a finished chunk into the local cache."""
-    return student.apply({"params": params}, x_0, ids, caches, method="commit")
+    return apply(student, params, x_0, ids, caches, method="commit")
 
 
 @functools.partial(jax.jit, static_argnames=("student", "steps"))
@@ -112,14 +125,16 @@ def generate_latents(
     caches: Caches,
     steps: FewSteps,
 ) -> Float[Array, "b frames h w c"]:
-    """A whole shot's latents in one program, after prefill: a scan over the very steps of the live stream."""
+    """A whole shot's latents in one program, after prefill: a scan over the steps of the live stream."""
 
     def chunk(caches: Caches, noise: Array) -> tuple[Caches, Array]:
         x_0, caches = chunk_step(student, params, noise, ids, caches, steps)
-        return commit(student, params, x_0, ids, caches), x_0
+        caches = commit(student, params, x_0, ids, caches)
+        return caches, x_0
 
-    _, chunks = jax.lax.scan(chunk, caches, noise)
-    return jnp.moveaxis(chunks, 0, 1).reshape(chunks.shape[1], -1, *chunks.shape[3:])
+    _, chunks = jax.lax.scan(chunk, caches, noise)  # [chunks, b, f, h, w, c]
+    by_story = jnp.moveaxis(chunks, 0, 1)
+    return by_story.reshape(by_story.shape[0], -1, *by_story.shape[3:])
 
 
 @jax.jit
@@ -131,34 +146,44 @@ def take_story(x: Float[Array, "b f h w c"], row: Int[Array, ""]) -> Float[Array
 @functools.partial(jax.jit, donate_argnames="caches")
 def put_story(caches: Caches, alone: Caches, row: Int[Array, ""]) -> Caches:
     """One story's caches into its place among several."""
-    put = lambda axis: lambda whole, one: jax.lax.dynamic_update_slice_in_dim(whole, one, row, axis)  # noqa: E731
-    frames, text = (
-        jax.tree.map(put(1), getattr(caches, name), getattr(alone, name))
-        for name in ("frames", "text")
+
+    def put_row(whole: Array, one: Array) -> Array:
+        return jax.lax.dynamic_update_slice_in_dim(whole, one, row, axis=1)
+
+    return Caches(
+        frames=jax.tree.map(put_row, caches.frames, alone.frames),
+        text=jax.tree.map(put_row, caches.text, alone.text),
+        fill=jax.lax.dynamic_update_slice_in_dim(caches.fill, alone.fill, row, axis=0),
     )
-    return Caches(frames=frames, text=text, fill=put(0)(caches.fill, alone.fill))
 
 
 Decoded = tuple[VaeStream, Float[Array, "b p y x 3"], UInt8[Array, "b p y x 3"]]
 
 
 @functools.partial(jax.jit, static_argnames="vae")
-def decode_first(vae: VAE, params: Params, z: Float[Array, "b f h w c"]) -> Decoded:
-    """A shot's first chunk → (stream, frames in [−1, 1], the same as bytes)."""
-    return _decoded(*codec.decode_first(vae, params, z))
+def decode_first_chunk(vae: VAE, params: Params, z: Float[Array, "b f h w c"]) -> Decoded:
+    """A shot's first chunk → (decoder's state, frames in [−1, 1], the same frames as bytes)."""
+    stream, frames = codec.decode_first(vae, params, z)
+    return _split_over_rows(stream, frames)
 
 
 @functools.partial(jax.jit, static_argnames="vae", donate_argnames="stream")
-def decode_next(
+def decode_next_chunk(
     vae: VAE, params: Params, z: Float[Array, "b f h w c"], stream: VaeStream
 ) -> Decoded:
-    """Each later chunk."""
-    return _decoded(*codec.decode_next(vae, params, stream, z))
+    """Each later chunk, given the decoder's state after the chunk before."""
+    stream, frames = codec.decode_next(vae, params, stream, z)
+    return _split_over_rows(stream, frames)
 
 
-def _decoded(stream: VaeStream, frames: Array) -> Decoded:
+def _split_over_rows(stream: VaeStream, frames: Array) -> Decoded:
     """On a mesh every device has its own rows of the pictures, from one call to the next."""
-    stream, frames = jax.tree.map(lambda a: constrain(a, "b p y x c"), (stream, frames))
+
+    def split(a: Array) -> Array:
+        return constrain(a, "b p y x c")
+
+    stream = jax.tree.map(split, stream)
+    frames = split(frames)
     return stream, frames, codec.to_uint8(frames)
 
 
@@ -169,8 +194,8 @@ def take_frame(frames: Float[Array, "b p y x 3"], index: Int[Array, ""]) -> Floa
 
 
 @functools.partial(jax.jit, static_argnames="vae")
-def encode_frame(
+def encode_context_frame(
     vae: VAE, params: Params, frame: Float[Array, "b y x 3"]
 ) -> Float[Array, "b h w c"]:
-    """A context frame's latent."""
+    """A context frame's latent: the frame is encoded as a video of its own."""
     return constrain(codec.encode_frame(vae, params, frame), "b h w c")

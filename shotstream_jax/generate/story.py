@@ -1,10 +1,10 @@
 """A story's memory between shots: a bounded, immutable value, and the folder that it can be kept in.
 
-Live, a story holds its last C shots: captions, and the latents of the frames that later shots can ask for. It is all
-that the next shot depends on, with the seed, the model and the format.
+A live story holds its last C shots: captions, and the latents of the frames that later shots can ask
+for. With the seed, the model and the format this is all that the next shot depends on.
 
-On disk it is append-only: story.json, and one small record a shot. Any shot can be gone back to (`load(folder, at=n)`)
-or continued differently in a folder of its own (`fork`).
+On disk a story only grows: story.json, and one small record for each shot. One can go back to any shot
+(`Story.load(folder, at=n)`), or continue it differently in another folder (`Story.fork`).
 """
 
 import dataclasses
@@ -21,18 +21,31 @@ import numpy as np
 
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.files import write_whole
-from shotstream_jax.core.typing import Array
-from shotstream_jax.memory.select import ContextPick, candidates, select_context
+from shotstream_jax.core.typing import AnyArray, Array
+from shotstream_jax.memory.plan import ShotPlan, plan_shot
+from shotstream_jax.memory.select import candidates
 from shotstream_jax.presets import Preset, VideoFormat
+
+_HEAD_TYPES: dict[str, type] = {
+    "global_caption": str,
+    "seed": int,
+    "preset": str,
+    "video": VideoFormat,
+    "context": int,
+    "shots": tuple,
+}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ShotRecord:
     """What a finished shot leaves behind.
 
-    frames: the numbers of its kept frames in the video; latents: [1, h, w, c] of each, encoded by itself; while the
-    story is live they are on the device, and perhaps still being made.
-    text [1, l, e]: its prompt's embedding; not saved, encoded again after loading.
+    number: of the shot, from 0.
+    first_frame, length: the shot's pixel frames in the video.
+    frames: the numbers in the video of its kept frames.
+    latents: [1, h, w, c] of each kept frame, encoded by itself. While the story is live they are on
+      the device, perhaps still being computed.
+    text [1, l, e]: the embedding of its prompt. It is not saved, but encoded again after loading.
     """
 
     number: int
@@ -40,13 +53,25 @@ class ShotRecord:
     first_frame: int
     length: int
     frames: np.ndarray
-    latents: tuple[Array | np.ndarray, ...]
+    latents: tuple[AnyArray, ...]
     text: Array | None = None
+
+    @property
+    def stop_frame(self) -> int:
+        """The number of the first frame after the shot."""
+        return self.first_frame + self.length
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Story:
-    """preset, video: what it was made with; another model or format cannot continue it."""
+    """A story so far.
+
+    global_caption: what all shots share.
+    seed: of all noise.
+    preset, video: what it was made with; another model or format cannot continue it.
+    context: the number C of context frames, and of shots that are remembered.
+    shots: the last C finished shots, or fewer.
+    """
 
     global_caption: str
     seed: int
@@ -56,62 +81,62 @@ class Story:
     shots: tuple[ShotRecord, ...] = ()
 
     def __post_init__(self) -> None:
-        kinds = {
-            "global_caption": str,
-            "seed": int,
-            "preset": str,
-            "video": VideoFormat,
-            "context": int,
-            "shots": tuple,
-        }
-        for name, kind in kinds.items():
-            if not isinstance(getattr(self, name), kind):
-                raise InputError(
-                    f"a story's {name} must be {kind.__name__}, not {getattr(self, name)!r:.40}"
-                )
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        for name, kind in _HEAD_TYPES.items():
+            value = values[name]
+            if not isinstance(value, kind):
+                raise InputError(f"a story's {name} must be {kind.__name__}, not {value!r:.40}")
         if not -(2**63) <= self.seed < 2**63:
             raise InputError(f"seed {self.seed} does not fit in 64 bits")
 
     @property
     def next_shot(self) -> int:
+        """The number of the next shot."""
         return self.shots[-1].number + 1 if self.shots else 0
 
     @property
     def next_frame(self) -> int:
-        return self.shots[-1].first_frame + self.shots[-1].length if self.shots else 0
+        """The number of the next shot's first frame in the video."""
+        return self.shots[-1].stop_frame if self.shots else 0
 
     def add(self, record: ShotRecord) -> "Story":
-        """The story one shot on; what no later shot can ask for is let go."""
-        return dataclasses.replace(self, shots=(*self.shots, record)[-self.context :])
+        """The story one shot on; shots that no later one can ask for are forgotten."""
+        shots = (*self.shots, record)
+        return dataclasses.replace(self, shots=shots[-self.context :])
 
-    def pick(self) -> ContextPick:
-        """The context frames of the next shot (there must be an earlier one)."""
-        first = self.shots[0]
-        return select_context(
-            [s.length for s in self.shots], self.context, first.number, first.first_frame
-        )
+    def plan_next(self) -> ShotPlan:
+        """What the next shot is conditioned on."""
+        intervals = [(record.first_frame, record.stop_frame) for record in self.shots]
+        first_shot = self.shots[0].number if self.shots else 0
+        return plan_shot(intervals, self.context, first_shot)
 
     def check(self, preset: Preset) -> None:
         """Refuses a model that the story was not made with."""
         if preset.name != self.preset or preset.memory.context != self.context:
             raise InputError(
-                f"the story was made with {self.preset}, context {self.context}; the model is {preset.name}"
+                f"the story was made with {self.preset}, context {self.context}; "
+                f"the model is {preset.name}, context {preset.memory.context}"
             )
-        latent = (*preset.latent_grid(self.video), preset.dit.channels)
+        expected = (*preset.latent_grid(self.video), preset.dit.channels)
         for record in self.shots:
-            if wrong := [a.shape[1:] for a in record.latents if a.shape[1:] != latent]:
-                raise InputError(
-                    f"shot {record.number} of the story has latents {wrong[0]} for {latent}"
-                )
+            for latent in record.latents:
+                if latent.shape[1:] != expected:
+                    raise InputError(
+                        f"shot {record.number} of the story has latents of shape "
+                        f"{latent.shape[1:]}, expected {expected}"
+                    )
 
     def check_folder(self, folder: str | pathlib.Path) -> None:
-        """Refuses a folder that this story could not be saved in, now and after its next shot. Changes nothing."""
+        """Refuses a folder that this story could not be saved in, now and after its next shot.
+
+        Changes nothing.
+        """
         folder = pathlib.Path(folder)
         if folder.exists() and not folder.is_dir():
             raise InputError(f"{folder} is a file: name a folder to keep the story in")
-        if (folder / "story.json").exists() and _read_head(folder) != self._head():
+        if _head_path(folder).exists() and _read_head(folder) != self._head():
             raise InputError(f"{folder} holds another story: name a new folder")
-        if any(number >= self.next_shot for number in _saved(folder)):
+        if max(_saved_shots(folder), default=-1) >= self.next_shot:
             raise InputError(
                 f"{folder} already goes on after shot {self.next_shot}: fork into a new folder"
             )
@@ -119,18 +144,14 @@ class Story:
     def save(self, folder: str | pathlib.Path) -> None:
         """Appends what the folder lacks. Save after every shot to be able to go back to every shot.
 
-        Raises InputError if the folder holds another story, or another take of one of these shots.
+        Raises InputError if the folder holds another story, or another version of one of these shots.
         """
         folder = pathlib.Path(folder)
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            if not (folder / "story.json").exists():
-                write_whole(
-                    folder / "story.json",
-                    (
-                        json.dumps(self._head(), indent=1, default=dataclasses.asdict) + "\n"
-                    ).encode(),
-                )
+            if not _head_path(folder).exists():
+                text = json.dumps(self._head(), indent=1, default=dataclasses.asdict)
+                write_whole(_head_path(folder), (text + "\n").encode())
             elif _read_head(folder) != self._head():
                 raise InputError(f"{folder} holds another story: save into a new folder")
             for record in self.shots:
@@ -140,88 +161,114 @@ class Story:
 
     @classmethod
     def load(cls, folder: str | pathlib.Path, at: int | None = None) -> "Story":
-        """The story in a folder as it was after its first `at` shots (default: all of them)."""
+        """The story in a folder as it was after its first `at` shots (default: all of them).
+
+        Raises InputError if the folder has no such shot, or if a file is damaged.
+        """
         folder = pathlib.Path(folder)
         story = cls(**_read_head(folder))
-        last = max(_saved(folder), default=-1) + 1
-        at = last if at is None else at
+        last = max(_saved_shots(folder), default=-1) + 1
+        if at is None:
+            at = last
         if not 0 <= at <= last:
             raise InputError(
-                f"cannot go to shot {at} of {folder}: it has {last} shots, so 0 to {last} can be asked for"
+                f"cannot go to shot {at} of {folder}: it has {last} shots, "
+                f"so at must be from 0 to {last}"
             )
-        records = tuple(
-            _read_record(folder, n, story.context) for n in range(max(0, at - story.context), at)
-        )
+        oldest = max(0, at - story.context)
+        records = tuple(_read_record(folder, n, story.context) for n in range(oldest, at))
         for before, after in itertools.pairwise(records):
-            if before.first_frame + before.length != after.first_frame:
-                raise InputError(
-                    f"{_record_path(folder, after.number)} does not follow the shot before it"
-                )
+            if before.stop_frame != after.first_frame:
+                path = _record_path(folder, after.number)
+                raise InputError(f"{path} does not follow the shot before it")
         return dataclasses.replace(story, shots=records)
 
     @classmethod
     def fork(cls, folder: str | pathlib.Path, at: int, into: str | pathlib.Path) -> "Story":
-        """Copies the first `at` shots into a new folder, to be continued there."""
-        folder, into = pathlib.Path(folder), pathlib.Path(into)
+        """Copies the first `at` shots into a new folder, to be continued there.
+
+        Raises InputError if `into` is not empty.
+        """
+        folder = pathlib.Path(folder)
+        into = pathlib.Path(into)
         story = cls.load(folder, at)
         try:
             into.mkdir(parents=True, exist_ok=True)
             if any(into.iterdir()):
                 raise InputError(f"{into} is not empty: fork into a new folder")
-            for n in range(at):
-                if _record_path(folder, n).exists():
-                    shutil.copy(_record_path(folder, n), into)
-            shutil.copy(folder / "story.json", into)
+            for number in range(at):
+                record = _record_path(folder, number)
+                if record.exists():
+                    shutil.copy(record, into)
+            shutil.copy(_head_path(folder), into)
         except OSError as error:
             raise InputError(f"cannot fork {folder} into {into}: {error.strerror}") from None
         return story
 
     def _head(self) -> dict[str, Any]:
-        return {
-            field.name: getattr(self, field.name)
-            for field in dataclasses.fields(self)
-            if field.name != "shots"
-        }
+        """What story.json holds: everything but the shots."""
+        fields = [field.name for field in dataclasses.fields(self)]
+        fields.remove("shots")
+        return {name: getattr(self, name) for name in fields}
 
 
-def _saved(folder: pathlib.Path) -> list[int]:
-    """The numbers of the shots that a folder holds."""
-    names = (re.fullmatch(r"shot_(\d{6,})\.npz", path.name) for path in folder.glob("shot_*.npz"))
-    return [int(name[1]) for name in names if name]
+def _head_path(folder: pathlib.Path) -> pathlib.Path:
+    return folder / "story.json"
 
 
 def _record_path(folder: pathlib.Path, number: int) -> pathlib.Path:
     return folder / f"shot_{number:06d}.npz"
 
 
+def _saved_shots(folder: pathlib.Path) -> list[int]:
+    """The numbers of the shots that a folder holds."""
+    numbers = []
+    for path in folder.glob("shot_*.npz"):
+        name = re.fullmatch(r"shot_(\d{6,})\.npz", path.name)
+        if name:
+            numbers.append(int(name[1]))
+    return numbers
+
+
 def _append(folder: pathlib.Path, record: ShotRecord, context: int) -> None:
+    """Writes a shot's record, or checks that the one that is there is the same."""
     path = _record_path(folder, record.number)
     if path.exists():
-        old = _read_record(folder, record.number, context)
-        same = (old.caption, old.first_frame, old.length) == (
-            record.caption,
-            record.first_frame,
-            record.length,
-        )
-        if not same or not np.array_equal(_on_disk(old), _on_disk(record)):
+        if not _is_same(_read_record(folder, record.number, context), record):
             raise InputError(
-                f"{path} is another take of shot {record.number}: fork the story into a new folder"
+                f"{path} is another version of shot {record.number}: "
+                "fork the story into a new folder"
             )
         return
-    meta = {k: getattr(record, k) for k in ("number", "caption", "first_frame", "length")}
+    facts = {
+        "number": record.number,
+        "caption": record.caption,
+        "first_frame": record.first_frame,
+        "length": record.length,
+    }
     data = io.BytesIO()
-    np.savez(data, meta=json.dumps(meta), frames=record.frames, latents=_on_disk(record))
+    np.savez(data, meta=json.dumps(facts), frames=record.frames, latents=_stacked(record))
     write_whole(path, data.getvalue())
 
 
-def _on_disk(record: ShotRecord) -> np.ndarray:
-    """[n, h, w, c]"""
+def _is_same(old: ShotRecord, new: ShotRecord) -> bool:
+    """Whether two records are of the same shot, to the bit."""
+    return (
+        old.caption == new.caption
+        and old.first_frame == new.first_frame
+        and old.length == new.length
+        and np.array_equal(_stacked(old), _stacked(new))
+    )
+
+
+def _stacked(record: ShotRecord) -> np.ndarray:
+    """A record's latents as they are stored, [n, h, w, c]."""
     return np.concatenate(record.latents)
 
 
 def _read_head(folder: pathlib.Path) -> dict[str, Any]:
-    """The fields of story.json, strictly."""
-    path = folder / "story.json"
+    """The fields of story.json, checked."""
+    path = _head_path(folder)
     try:
         head = json.loads(path.read_text("utf-8"))
         head["video"] = VideoFormat(**head["video"])
@@ -236,17 +283,17 @@ def _read_head(folder: pathlib.Path) -> dict[str, Any]:
 
 
 def _read_record(folder: pathlib.Path, number: int, context: int) -> ShotRecord:
-    """A shot's record, strictly: its number is the file's, and it has every frame that later shots can ask for."""
+    """A shot's record, checked: it is the file's shot, and has every frame that can be asked for."""
     path = _record_path(folder, number)
     try:
         with np.load(path, allow_pickle=False) as data:
+            facts = json.loads(str(data["meta"]))
+            frames = data["frames"]
             latents = tuple(data["latents"][:, None])
-            record = ShotRecord(
-                **json.loads(str(data["meta"])), frames=data["frames"], latents=latents
-            )
-        wanted = candidates(number, record.first_frame, record.length, context)
+        record = ShotRecord(**facts, frames=frames, latents=latents)
         if record.number != number or not isinstance(record.caption, str):
-            raise ValueError("it is another shot's")
+            raise ValueError("it is the record of another shot")
+        wanted = candidates(number, record.first_frame, record.length, context)
         if not np.array_equal(record.frames, wanted) or len(record.latents) != len(wanted):
             raise ValueError("it lacks context frames")
     except FileNotFoundError:

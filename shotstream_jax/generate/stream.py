@@ -1,15 +1,15 @@
 """The live drivers: prompts in one at a time, frames out after every chunk. One story, or several side by side.
 
-A step of the transformer makes the next chunk of every story; each story has its own prompts, seed, number of shots and
-length of a shot. Nothing waits for a device but a finished chunk's frames, and for those only once the next chunk is on
-its way. A model that lies on a mesh (load) makes its chunks with all the mesh's devices; nobody need set the mesh.
+A step of the transformer makes the next chunk of every story; each story has its own prompts, seed,
+number of shots and length of a shot. The host waits for a device only to hand out a chunk's frames,
+and only after the next chunk has been started. A model on a mesh (checkpoint/load) uses all devices of
+the mesh for each chunk; callers need not set the mesh.
 """
 
 import collections
 import dataclasses
-import functools
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -17,27 +17,42 @@ import numpy as np
 from jax.sharding import Mesh
 
 from shotstream_jax.core.errors import InputError
-from shotstream_jax.core.typing import Array
+from shotstream_jax.core.typing import Array, Float, UInt8
+from shotstream_jax.dit.conditions import Conditions
 from shotstream_jax.generate import shot as steps
+from shotstream_jax.generate.live import (
+    DecodedChunk,
+    LiveShot,
+    add_chunk,
+    begin_shot,
+    to_device_of,
+)
 from shotstream_jax.generate.story import Story
-from shotstream_jax.generate.tell import Dispatched, Next, Noise, Start, Telling, beside, tell
 from shotstream_jax.memory.cache import Caches, FrameIds
 from shotstream_jax.model import Model
 from shotstream_jax.presets import Preset, VideoFormat
+from shotstream_jax.text.prompts import check_caption
+
+# (shot, chunk) → the chunk's noise [steps, 1, f, h, w, c]
+NoiseSource = Callable[[int, int], Array]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Chunk:
-    """What leaves the stream: frames [p, y, x, 3] uint8, and the latents [f, h, w, c] that they were decoded from.
+    """What leaves the stream.
 
-    seconds: since the frames before, or since the shot's prompt came if that was later; what the caller did meanwhile
-    included. story: after a shot's last chunk, the story so far.
+    shot, chunk: numbers from 0.
+    frames: the decoded pictures.
+    latents: what they were decoded from.
+    seconds: since the frames before, or since the shot's prompt came if that was later. What the
+      caller did in between is included.
+    story: after a shot's last chunk, the story so far.
     """
 
     shot: int
     chunk: int
-    frames: np.ndarray
-    latents: Array
+    frames: UInt8[np.ndarray, "p y x 3"]
+    latents: Float[Array, "f h w c"]
     seconds: float
     story: Story | None = None
 
@@ -50,16 +65,26 @@ def stream_generate(
     global_caption: str = "",
     seed: int = 0,
     video: VideoFormat | None = None,
-    noise: Noise | None = None,
+    noise: NoiseSource | None = None,
 ) -> Iterator[Chunk]:
-    """Makes a story shot by shot; a generator over compiled steps.
+    """Makes a story shot by shot: a generator over compiled steps.
 
-    shots: the shots' captions. It may be lazy: the next one is asked for only when the shot before is done and handed
-    out. Of a list the next shot is begun while the last frames of the one before are on their way.
-    story: one to continue; it brings its own global caption, seed and format.
-    video: pixels and latent frames a shot (default: the model's own).
-    noise: the draws of a chunk, in place of the seed's.
-    Raises InputError before the work starts if the arguments do not fit each other or the model.
+    Args:
+      model: the weights and sizes (`load`).
+      shots: the captions of the shots. It may be lazy: the next caption is asked for only when the
+        shot before is done and handed out. Of a list the next shot is begun while the last frames of
+        the shot before are on their way.
+      story: a story to continue; it brings its own global caption, seed and format.
+      global_caption: what all shots share.
+      seed: the same seed and prompts give the same frames.
+      video: pixels and latent frames a shot (default: the model's own).
+      noise: the noise of each chunk, in place of the seed's.
+
+    Yields:
+      A Chunk after every chunk of latent frames.
+
+    Raises:
+      InputError: before the work starts, if the arguments do not fit each other or the model.
     """
     if story is None:
         story = new_story(model, global_caption, seed, video)
@@ -68,182 +93,261 @@ def stream_generate(
             "a story to be continued brings its own global_caption, seed and video: leave them out"
         )
     _check(model, shots, story, stories=1)
-    telling = tell(model, shots, story, noise or _seeded_noise(model, story))
-    return (
-        chunk
-        for _, chunk in _hand_out(
-            _serve(model, [telling], model.preset.latent_grid(story.video)), 1
-        )
-    )
+    if noise is None:
+        noise = _seeded_noise(model, story)
+    run = _StoryRun(story, iter(shots), not isinstance(shots, Sequence), noise)
+    grid = model.preset.latent_grid(story.video)
+    handed_out = _hand_out(_make_chunks(model, [run], grid), stories=1)
+    return (chunk for _, chunk in handed_out)
 
 
 def stream_stories(
     model: Model, stories: Sequence[tuple[Story, Iterable[str]]]
 ) -> Iterator[tuple[int, Chunk]]:
-    """Several independent stories side by side: (which story, its chunk), each story's in order.
+    """Several independent stories side by side.
 
-    stories: (story, its next shots' captions); `new_story` makes one. A story that ends early leaves its place empty.
-    Lazy captions hold all stories up while they are waited for. Raises InputError before the work starts.
+    Args:
+      model: the weights and sizes.
+      stories: (story, captions of its next shots); `new_story` makes one. A story that ends early
+        leaves its place in the batch empty. Lazy captions hold all stories up while they are waited
+        for.
+
+    Yields:
+      (which story, its chunk), the chunks of each story in order.
+
+    Raises:
+      InputError: before the work starts.
     """
     if not stories:
         raise InputError("there are no stories to stream")
     for story, shots in stories:
         _check(model, shots, story, len(stories))
-    if len(grids := {model.preset.latent_grid(story.video) for story, _ in stories}) > 1:
+    grids = {model.preset.latent_grid(story.video) for story, _ in stories}
+    if len(grids) > 1:
         raise InputError(
             f"stories side by side must have one picture size; their latents are {sorted(grids)}"
         )
-    tellings = [tell(model, shots, story, _seeded_noise(model, story)) for story, shots in stories]
-    return _hand_out(_serve(model, tellings, grids.pop()), len(stories))
+    runs = []
+    for story, shots in stories:
+        is_lazy = not isinstance(shots, Sequence)
+        runs.append(_StoryRun(story, iter(shots), is_lazy, _seeded_noise(model, story)))
+    return _hand_out(_make_chunks(model, runs, grids.pop()), len(stories))
 
 
 def new_story(
     model: Model, global_caption: str = "", seed: int = 0, video: VideoFormat | None = None
 ) -> Story:
-    """A story without shots, of the model's own format unless `video` says otherwise."""
+    """A story without shots. video: pixels and latent frames a shot (default: the model's own)."""
     return Story(
-        global_caption,
-        seed,
-        model.preset.name,
-        video or model.preset.video,
-        model.preset.memory.context,
+        global_caption=global_caption,
+        seed=seed,
+        preset=model.preset.name,
+        video=video or model.preset.video,
+        context=model.preset.memory.context,
     )
 
 
 def warm_up(model: Model, video: VideoFormat | None = None) -> None:
-    """Compiles (or fetches) every program of the stream, so that the first prompt need not wait for it.
+    """Compiles (or fetches) every program of the stream, so that the first prompt need not wait.
 
-    Two chunks run them all; a shot's length changes none.
+    Two shots of two chunks run all programs; the length of a shot changes none of them.
     """
-    video = dataclasses.replace(
-        video or model.preset.video, shot_frames=2 * model.preset.memory.chunk
-    )
-    for _ in stream_generate(model, ["warm-up", "warm-up"], video=video):
+    video = video or model.preset.video
+    short = dataclasses.replace(video, shot_frames=2 * model.preset.memory.chunk)
+    for _ in stream_generate(model, ["warm-up", "warm-up"], video=short):
         pass
 
 
-def check_mesh(preset: Preset, mesh: Mesh, video: VideoFormat, stories: int = 1) -> None:
+def check_stream_mesh(preset: Preset, mesh: Mesh, video: VideoFormat, stories: int = 1) -> None:
     """Refuses a mesh over which heads, a frame's tokens or the stories do not divide."""
     preset.check_mesh(mesh.shape, preset.latent_grid(video))
     if stories % mesh.shape["data"]:
         raise InputError(
-            f"{stories} stories do not divide over mesh.data={mesh.shape['data']}: data has a part of the stories on "
-            "every device; for a single one use sequence or tensor"
+            f"{stories} stories do not divide over mesh.data={mesh.shape['data']}: each device along "
+            "data has a part of the stories; for a single story use sequence or tensor"
         )
 
 
 def _check(model: Model, shots: Iterable[str], story: Story, stories: int) -> None:
+    """Refuses what the model cannot stream."""
     if isinstance(shots, str):
         raise InputError(f"shots must be several captions, not one text: [{shots[:40]!r}]")
     story.check(model.preset)
     model.preset.latent_grid(story.video)
-    if mesh := model.mesh():
-        check_mesh(model.preset, mesh, story.video, stories)
+    mesh = model.mesh()
+    if mesh is not None:
+        check_stream_mesh(model.preset, mesh, story.video, stories)
 
 
-def _seeded_noise(model: Model, story: Story) -> Noise:
-    root, preset = jax.random.key(story.seed), model.preset
-    shape = (
-        len(preset.steps.nominal),
-        1,
-        preset.memory.chunk,
-        *preset.latent_grid(story.video),
-        preset.dit.channels,
-    )
-    return lambda shot, chunk: steps.draw_noise(root, 0, shot, chunk, shape)
+def _seeded_noise(model: Model, story: Story) -> NoiseSource:
+    """The noise that a story's seed stands for."""
+    preset = model.preset
+    root = jax.random.key(story.seed)
+    grid = preset.latent_grid(story.video)
+    shape = (len(preset.steps.nominal), 1, preset.memory.chunk, *grid, preset.dit.channels)
+
+    def noise(shot: int, chunk: int) -> Array:
+        return steps.draw_noise(root, 0, shot, chunk, shape)
+
+    return noise
 
 
 def _hand_out(
-    served: Iterator[tuple[int, Dispatched] | None], stories: int
+    made: Iterator[tuple[int, DecodedChunk] | None], stories: int
 ) -> Iterator[tuple[int, Chunk]]:
-    """Every story's chunk once its next one is on its way; all of them before a prompt is waited for."""
-    ahead: collections.deque[tuple[int, Dispatched]] = collections.deque()
-    last = [0.0] * stories
+    """Hands out every story's chunk once the story's next one has been started.
 
-    def arrived() -> tuple[int, Chunk]:
-        row, made = ahead.popleft()
-        frames, now = np.asarray(made.pixels)[0], time.perf_counter()
-        seconds, last[row] = now - max(last[row], made.asked), now
-        return row, Chunk(made.shot, made.chunk, frames, made.latents[0], seconds, made.story)
+    made: the chunks as they are started, or None before a prompt is waited for: then everything that
+    has been started is handed out first.
+    """
+    ahead: collections.deque[tuple[int, DecodedChunk]] = collections.deque()
+    handed_out_at = [0.0] * stories  # when each story's frames last arrived
 
-    for made in served:
-        while ahead and (made is None or len(ahead) == stories):
-            yield arrived()
-        if made:
-            ahead.append(made)
+    def wait_for_oldest() -> tuple[int, Chunk]:
+        row, chunk = ahead.popleft()
+        frames = np.asarray(chunk.pixels)[0]  # waits for the device
+        now = time.perf_counter()
+        seconds = now - max(handed_out_at[row], chunk.asked)
+        handed_out_at[row] = now
+        latents = chunk.latents[0]
+        return row, Chunk(chunk.shot, chunk.chunk, frames, latents, seconds, chunk.story)
+
+    for chunk in made:
+        while ahead and (chunk is None or len(ahead) == stories):
+            yield wait_for_oldest()
+        if chunk is not None:
+            ahead.append(chunk)
     while ahead:
-        yield arrived()
+        yield wait_for_oldest()
 
 
-def _serve(
-    model: Model, tellings: Sequence[Telling], grid: tuple[int, int]
-) -> Iterator[tuple[int, Dispatched] | None]:
-    """The transformer's side: all stories' next chunks in one step. Steps a finished story's place along with them."""
-    params, caches = model.params["dit"], _new_caches(model, len(tellings), grid)
-    live, asked = range(len(tellings)), [None] * len(tellings)
-    answers, x_0, ids = [None] * len(tellings), None, None
+@dataclasses.dataclass
+class _StoryRun:
+    """One story while it is streamed.
+
+    story: as it was after its last finished shot.
+    captions: of the shots to come. is_lazy: asking for one may take as long as a person types.
+    live: the shot in the making; None between two shots, and when the story has ended.
+    """
+
+    story: Story
+    captions: Iterator[str]
+    is_lazy: bool
+    noise: NoiseSource
+    live: LiveShot | None = None
+    has_ended: bool = False
+
+
+def _make_chunks(
+    model: Model, runs: Sequence[_StoryRun], grid: tuple[int, int]
+) -> Iterator[tuple[int, DecodedChunk] | None]:
+    """Starts the next chunk of all stories with one step of the transformer, again and again.
+
+    Yields (which story, its chunk), or None before a prompt is waited for.
+    """
+    params = model.params["dit"]
+    caches = _new_caches(model, len(runs), grid)
     while True:
-        starts, asking = [], []
-        for row in live:
-            for request in _until_next(tellings[row], answers[row]):
-                if isinstance(request, Start):
-                    starts.append((row, request))
-                elif isinstance(request, Next):
-                    asking.append((row, request))
-                else:
-                    yield request and (row, request)
-        if x_0 is not None and not all(asked[row].last for row in live):
-            with model.on_mesh():
-                caches = steps.commit(model.student, params, x_0, ids, caches)
-        for row, start in starts:
-            caches = _begin(model, start, row, caches)
-        if not asking:
+        # 1. Each story that is between two shots begins its next one, or ends.
+        started: list[tuple[int, Conditions]] = []
+        for row, run in enumerate(runs):
+            if run.live is not None or run.has_ended:
+                continue
+            if run.is_lazy:
+                yield None
+            _begin_next_shot(model, run)
+            if run.live is not None:
+                started.append((row, run.live.conditions))
+        live = {row: run.live for row, run in enumerate(runs) if run.live is not None}
+        if not live:
             return
-        live = [row for row, _ in asking]
-        for row, request in asking:
-            asked[row] = request
-        noise, ids = _side_by_side([request or asking[0][1] for request in asked])
+
+        # 2. Their context and captions go into the caches.
+        for row, conditions in started:
+            caches = _prefill(model, conditions, row, caches)
+
+        # 3. One step makes the next chunk of every story: x_0 [stories, f, h, w, c].
+        noise, ids = _inputs_side_by_side(model, runs, live)
         with model.on_mesh():
             x_0, caches = steps.chunk_step(
                 model.student, params, noise, ids, caches, model.preset.steps
             )
-        rows = range(len(tellings))
-        answers = (
-            [steps.take_story(x_0, jnp.int32(row)) for row in rows] if len(rows) > 1 else [x_0]
-        )
+
+        # 4. Each story decodes its own chunk.
+        for row, shot in live.items():
+            latents = x_0
+            if len(runs) > 1:
+                latents = steps.take_story(x_0, jnp.int32(row))
+            grown, chunk = add_chunk(model, shot, latents)
+            if chunk.story is None:
+                runs[row].live = grown
+            else:
+                runs[row].live = None
+                runs[row].story = chunk.story
+            yield row, chunk
+
+        # 5. The clean chunk goes into the local cache, unless every shot is finished: nobody reads
+        # the keys and values of a shot's last chunk.
+        if any(run.live is not None for run in runs):
+            with model.on_mesh():
+                caches = steps.commit(model.student, params, x_0, ids, caches)
 
 
-def _until_next(
-    telling: Telling, answer: Array | None
-) -> Iterator[Start | Next | Dispatched | None]:
-    """What a story does with an answer, up to its next question; without one it has ended."""
-    try:
-        request = telling.send(answer)
-        while not isinstance(request, Next):
-            yield request
-            request = next(telling)
-        yield request
-    except StopIteration:
+def _begin_next_shot(model: Model, run: _StoryRun) -> None:
+    """Takes the story's next caption and begins its shot; without a caption the story has ended."""
+    caption = next(run.captions, None)
+    if caption is None:
+        run.has_ended = True
         return
+    check_caption(caption, f"the caption of shot {run.story.next_shot + 1}")
+    run.live = begin_shot(model, run.story, caption)
 
 
-def _begin(model: Model, start: Start, row: int, caches: Caches) -> Caches:
-    """A shot's context and captions into one story's caches."""
+def _prefill(model: Model, conditions: Conditions, row: int, caches: Caches) -> Caches:
+    """Puts one story's context and captions into its place in the caches."""
+    params = model.params["dit"]
+    context = to_device_of(params, conditions.context)
+    ids = conditions.context_ids()
     several = caches.fill.shape[0] > 1
-    into = _new_caches(model, 1, start.context.shape[2:4]) if several else caches
+    # With several stories, one is filled alone and then put beside the others.
+    target = _new_caches(model, 1, context.shape[2:4]) if several else caches
     with model.on_mesh():
-        filled = steps.prefill(model.student, model.params["dit"], *start, into)
-        return steps.put_story(caches, filled, jnp.int32(row)) if several else filled
+        filled = steps.prefill(model.student, params, context, ids, conditions.text, target)
+        if several:
+            filled = steps.put_story(caches, filled, jnp.int32(row))
+    return filled
 
 
-def _new_caches(model: Model, stories: int, grid: tuple[int, int]) -> Caches:
+def _new_caches(model: Model, stories: int, grid: tuple[int, ...]) -> Caches:
+    """Empty caches where the transformer is."""
+    height, width = grid
     with model.on_mesh():
-        caches = steps.new_caches(model.student, stories, *grid)
-    return caches if model.mesh() else beside(model.params["dit"], caches)
+        caches = steps.new_caches(model.student, stories, height, width)
+    if model.mesh() is not None:
+        return caches
+    return to_device_of(model.params["dit"], caches)
 
 
-def _side_by_side(requests: Sequence[Next]) -> tuple[Array, FrameIds]:
-    """All stories' noise [steps, b, …] and ids [b, f]."""
-    join = lambda axis, *a: a[0] if len(a) == 1 else jnp.concatenate(a, axis)  # noqa: E731
-    ids = jax.tree.map(functools.partial(join, 0), *(request.ids for request in requests))
-    return join(1, *(request.noise for request in requests)), ids
+def _inputs_side_by_side(
+    model: Model, runs: Sequence[_StoryRun], live: dict[int, LiveShot]
+) -> tuple[Array, FrameIds]:
+    """The noise [steps, stories, f, h, w, c] and frame ids [stories, f] of all stories' next chunks.
+
+    A story that has ended keeps its place: it gets the inputs of one that goes on, and nobody looks
+    at what becomes of them.
+    """
+    placeholder = next(iter(live))
+    noises = []
+    phases = []
+    captions = []
+    for row in range(len(runs)):
+        source = row if row in live else placeholder
+        shot = live[source]
+        ids = shot.conditions.shot_ids(model.preset.memory.chunk)
+        noises.append(runs[source].noise(shot.number, shot.chunks_made))
+        phases.append(ids.phase)
+        captions.append(ids.caption)
+    if len(runs) == 1:
+        return noises[0], FrameIds(phases[0], captions[0])
+    ids = FrameIds(jnp.concatenate(phases), jnp.concatenate(captions))
+    return jnp.concatenate(noises, axis=1), ids

@@ -1,1 +1,4 @@
-"""The model's memory: which earlier frames it sees (select), and where their keys and values lie (window, cache)."""
+"""The model's memory.
+
+Which earlier frames it sees (select), and where their keys and values lie (window, cache).
+"""

@@ -1,10 +1,12 @@
 """The dual cache: one explicit pytree that goes into every pass and comes out of it.
 
-Keys are kept rotated. The buffer is written in place (carried through the scan over layers and donated by the
-drivers): a pass puts its own chunk into its slot first, so attention is one call over a valid prefix.
+Keys are kept rotated. The buffer is written in place (carried through the scan over layers and
+donated by the callers): a pass puts its own chunk into its slot first, so attention is one call
+over a valid prefix.
 """
 
 import functools
+from typing import Any
 
 import flax
 import jax
@@ -15,32 +17,38 @@ from shotstream_jax.core.typing import Array, Float, Int, typechecked
 from shotstream_jax.memory.window import MemoryConfig
 
 
-@flax.struct.dataclass
-class KV:
-    """Keys and values of all layers, arrays of equal shape."""
+class KV(flax.struct.PyTreeNode):
+    """Keys and values of all layers, arrays of equal shape, layers first."""
 
     keys: Array
     values: Array
 
     def layer(self, index: int | Array) -> tuple[Array, Array]:
-        take = lambda a: jax.lax.dynamic_index_in_dim(a, index, keepdims=False)  # noqa: E731
-        return take(self.keys), take(self.values)
+        """Keys and values of one layer."""
+        keys = jax.lax.dynamic_index_in_dim(self.keys, index, keepdims=False)
+        values = jax.lax.dynamic_index_in_dim(self.values, index, keepdims=False)
+        return keys, values
 
 
-@flax.struct.dataclass
-class FrameIds:
-    """What tells frames of different shots apart: the rotary phase, and the text slot that the frame reads."""
+class FrameIds(flax.struct.PyTreeNode):
+    """What tells frames of different shots apart.
+
+    phase: number of the frame's shot, for the rotary phase (nn/rope). caption: the text slot that
+    the frame reads.
+    """
 
     phase: Int[Array, "b f"]
     caption: Int[Array, "b f"]
 
 
-@flax.struct.dataclass
-class Caches:
-    """frames: [layers, b, n, s, k], whose first (C + w)·tokens of s are laid out by memory/window; the others stay
-    unused (see init_caches). text: [layers, b, slots, n, l, k].
+class Caches(flax.struct.PyTreeNode):
+    """The state of a stream between passes.
 
-    fill: frames of the current shot that are committed, [b]. It is the next chunk's first frame too.
+    frames: [layers, b, n, s, k], whose first (C + w)·tokens of s are laid out by memory/window; the
+    others stay unused (see init_caches). text: [layers, b, slots, n, l, k].
+
+    fill: frames of the current shot that are committed, [b]. It is the next chunk's first frame
+    too.
     """
 
     frames: KV
@@ -48,9 +56,12 @@ class Caches:
     fill: Int[Array, "b"]
 
 
-# On a mesh every device has its own stories and heads, and all their tokens.
-_FRAMES, _TEXT = "_ b n s k", "_ b _ n l k"
-DIMS = Caches(frames=KV(_FRAMES, _FRAMES), text=KV(_TEXT, _TEXT), fill="b")
+# Dimension letters (core/sharding), where the arrays are. On a mesh every device has its own
+# stories and heads, and all their tokens.
+_FRAMES: Any = "_ b n s k"
+_TEXT: Any = "_ b _ n l k"
+_FILL: Any = "b"
+DIMS = Caches(frames=KV(_FRAMES, _FRAMES), text=KV(_TEXT, _TEXT), fill=_FILL)
 
 
 def init_caches(
@@ -64,12 +75,17 @@ def init_caches(
     text_len: int,
     dtype: jnp.dtype,
 ) -> Caches:
-    """Empty caches. slots: tokens that a layer holds, (C + w) latent frames' or more: what lies beyond is never in the
-    valid prefix, and lets an attention kernel have whole blocks without a copy."""
-    pair = lambda *shape: KV(jnp.zeros(shape, dtype), jnp.zeros(shape, dtype))  # noqa: E731
+    """Empty caches.
+
+    slots: tokens that a layer holds, (C + w) latent frames' or more. What lies beyond is never in
+    the valid prefix; it lets an attention kernel have whole blocks without a copy.
+    """
+    # Both kinds of keys have the layers first, as the scan over layers takes one at a time.
+    frames_shape = (layers, batch, heads, slots, head_dim)
+    text_shape = (layers, batch, memory.captions, heads, text_len, head_dim)
     caches = Caches(
-        frames=pair(layers, batch, heads, slots, head_dim),
-        text=pair(layers, batch, memory.captions, heads, text_len, head_dim),
+        frames=KV(jnp.zeros(frames_shape, dtype), jnp.zeros(frames_shape, dtype)),
+        text=KV(jnp.zeros(text_shape, dtype), jnp.zeros(text_shape, dtype)),
         fill=jnp.zeros(batch, jnp.int32),
     )
     return jax.tree.map(constrain, caches, DIMS)
@@ -84,24 +100,64 @@ def put(
     token: Int[Array, "b"],
 ) -> KV:
     """Writes one layer's keys and values at each story's own token offset, in place."""
-
-    def write(array: Array, new: Array, token: Array, layer: Array) -> Array:
-        # One slice update a story: a vmapped one would become a scatter.
-        for i in range(new.shape[0]):
-            array = jax.lax.dynamic_update_slice(
-                array, new[None, i : i + 1].astype(array.dtype), (layer, i, 0, token[i], 0)
-            )
-        return array
-
-    place = functools.partial(on_own_part, write, dims=(_FRAMES, "b n s k", "b", ""))
     layer = jnp.asarray(layer, jnp.int32)
-    return KV(place(buffer.keys, keys, token, layer), place(buffer.values, values, token, layer))
+    # Every device writes its own stories and heads, so that nothing is sent.
+    write = functools.partial(
+        on_own_part,
+        _write_stories,
+        dims=(_FRAMES, "b n s k", "b", ""),
+    )
+    return KV(
+        keys=write(
+            buffer.keys,
+            keys,
+            token,
+            layer,
+        ),
+        values=write(
+            buffer.values,
+            values,
+            token,
+            layer,
+        ),
+    )
 
 
-def put_text(text: KV, layer: Array, keys: Array, values: Array) -> KV:
+def _write_stories(
+    array: Array,
+    new: Array,
+    token: Array,
+    layer: Array,
+) -> Array:
+    """new [b, n, t, k] into array [layers, b, n, s, k], each story from its own token on."""
+    # One slice update a story: a vmapped one would become a scatter.
+    for story in range(new.shape[0]):
+        rows = new[None, story : story + 1].astype(array.dtype)
+        array = jax.lax.dynamic_update_slice(array, rows, (layer, story, 0, token[story], 0))
+    return array
+
+
+def put_text(
+    text: KV,
+    layer: Array,
+    keys: Array,
+    values: Array,
+) -> KV:
     """Replaces one layer's text keys and values ([b, slots, n, l, k])."""
+    return KV(
+        keys=_write_layer(text.keys, keys, layer),
+        values=_write_layer(text.values, values, layer),
+    )
 
-    def write(array: Array, new: Array) -> Array:
-        return jax.lax.dynamic_update_index_in_dim(array, new.astype(array.dtype), layer, 0)
 
-    return KV(write(text.keys, keys), write(text.values, values))
+def _write_layer(
+    array: Array,
+    new: Array,
+    layer: Array,
+) -> Array:
+    return jax.lax.dynamic_update_index_in_dim(
+        array,
+        new.astype(array.dtype),
+        layer,
+        0,
+    )

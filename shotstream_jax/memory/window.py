@@ -1,14 +1,16 @@
 """What a chunk of the current shot sees, and where its keys lie. All in latent frames.
 
-A chunk sees the context, the shot's first s frames (sinks), and as much of the most recent frames as fits in w − s, its
-own chunk included. The buffer of a layer holds exactly that:
+A chunk sees the context, the shot's first s frames (sinks), and as much of the most recent frames
+as fits in w − s, its own chunk included. The buffer of a layer holds exactly that:
 
     [ context C | sinks s | ring of w − s ]
 
-Frame i of the shot lies at C + i while i < s, else at C + s + (i − s) mod (w − s). Chunks, w and s are multiples of the
-chunk, so a chunk is contiguous and the valid part is always a prefix: C + min(frames so far, w).
+Frame i of the shot lies at C + i while i < s, else at C + s + (i − s) mod (w − s). Chunks, w and s
+are multiples of the chunk, so a chunk is contiguous and the valid part is always a prefix: C +
+min(frames so far, w).
 
-Worked example, C = 6, chunk 3, w = 9, s = 3: frames 0–2 → 6–8 (sinks), 3–5 → 9–11, 6–8 → 12–14, 9–11 → 9–11 (over 3–5).
+Worked example, C = 6, chunk 3, w = 9, s = 3: frames 0–2 → 6–8 (sinks), 3–5 → 9–11, 6–8 → 12–14,
+9–11 → 9–11 (over 3–5).
 """
 
 import dataclasses
@@ -21,7 +23,16 @@ from shotstream_jax.core.typing import Array
 
 @dataclasses.dataclass(frozen=True)
 class MemoryConfig:
-    """Sizes of the dual cache, in latent frames."""
+    """Sizes of the dual cache, in latent frames (docs/method.md, section 3).
+
+    Attributes:
+        context: C, frames of earlier shots that the global cache holds.
+        chunk: frames that are denoised together.
+        window: w, frames of the current shot that the local cache holds.
+        sinks: s, how many of those are the shot's first ones, which are never replaced.
+
+    Raises InputError if the sizes do not divide or do not fit into each other.
+    """
 
     context: int = 6
     chunk: int = 3
@@ -35,11 +46,13 @@ class MemoryConfig:
             )
         if self.window % self.chunk or self.sinks % self.chunk or self.sinks < 0:
             raise InputError(
-                f"window {self.window} and sinks {self.sinks} must be multiples of the chunk, {self.chunk}"
+                f"window {self.window} and sinks {self.sinks} must be multiples of "
+                f"the chunk, {self.chunk}"
             )
         if self.ring < self.chunk:
             raise InputError(
-                f"window {self.window} less sinks {self.sinks} must hold a chunk of {self.chunk} frames"
+                f"window {self.window} less sinks {self.sinks} must hold a chunk of "
+                f"{self.chunk} frames"
             )
 
     @property
@@ -58,18 +71,19 @@ class MemoryConfig:
         return self.context + 1
 
     def check_shot(self, frames: int) -> None:
-        """Refuses a shot length that chunks cannot make."""
+        """Raises InputError if a shot of so many latent frames is not a whole number of chunks."""
         if frames < 1 or frames % self.chunk:
-            near = max(self.chunk, round(frames / self.chunk) * self.chunk)
+            nearest = max(self.chunk, round(frames / self.chunk) * self.chunk)
             raise InputError(
-                f"a shot of {frames} latent frames is no multiple of the chunk, {self.chunk}; try {near}"
+                f"a shot of {frames} latent frames is not a multiple of the chunk, {self.chunk}; "
+                f"try {nearest}"
             )
 
     def slot(self, first: Array) -> Array:
-        """Where in the buffer the chunk that starts at frame `first` of the shot lies (its first frame)."""
-        return self.context + jnp.where(
-            first < self.sinks, first, self.sinks + (first - self.sinks) % self.ring
-        )
+        """The buffer's frame at which the chunk that starts at the shot's frame `first` lies."""
+        # Behind the sinks a chunk replaces the one that lies a whole ring before it.
+        in_ring = self.sinks + (first - self.sinks) % self.ring
+        return self.context + jnp.where(first < self.sinks, first, in_ring)
 
     def valid(self, frames: Array) -> Array:
         """Length of the buffer's valid prefix once the shot has that many frames."""
@@ -77,7 +91,12 @@ class MemoryConfig:
 
     def visible_past(self, first: int) -> tuple[slice, ...]:
         """Ranges of the shot's earlier frames that the chunk starting at `first` sees (static)."""
+        # The chunk takes a place in the ring itself; the frames just before it fill the rest.
         recent = max(0, first + self.chunk - self.ring)
         sinks = min(self.sinks, first)
-        ranges = [slice(0, first)] if recent <= sinks else [slice(0, sinks), slice(recent, first)]
+        if recent <= sinks:  # nothing has been replaced between the sinks and the recent frames
+            ranges = [slice(0, first)]
+        else:
+            ranges = [slice(0, sinks), slice(recent, first)]
+        # Without sinks, or for the first chunk, ranges can be empty.
         return tuple(r for r in ranges if r.start < r.stop)

@@ -1,4 +1,7 @@
-"""Linear maps, norms and the sinusoid of time. Parameters are float32; `dtype` is the type of the matmuls."""
+"""Linear maps, norms and the sinusoid of time.
+
+Parameters are float32; `dtype` is the type of the matmuls.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -14,7 +17,7 @@ TEXT_AND_TIME_INIT = nn.initializers.normal(0.02)
 
 
 class Linear(nn.Dense):
-    """y = x·W + b with the project's default start: Xavier-uniform W, zero b (spec page 1).
+    """y = x·W + b. A fresh W is Xavier-uniform, a fresh b zero (docs/method.md, section 1).
 
     W may be one that nn/quantize has rounded to 8 bits; then the matmul is of 8 bits.
     """
@@ -31,38 +34,55 @@ class RMSNorm(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
+        """[..., d] → [..., d], in x's type."""
         gain = self.param("scale", nn.initializers.ones, x.shape[-1:])
         wide = x.astype(jnp.float32)
-        wide = wide * jax.lax.rsqrt(jnp.mean(wide * wide, -1, keepdims=True) + self.eps)
-        return (wide * _row(gain, wide)).astype(x.dtype)
+        mean_square = jnp.mean(wide * wide, -1, keepdims=True)
+        inverse = jax.lax.rsqrt(mean_square + self.eps)
+        normed = wide * inverse
+        scaled = normed * on_last_axis(gain, wide)
+        return scaled.astype(x.dtype)
 
 
 class LayerNorm(nn.Module):
-    """(x − mean)/√(variance + eps), statistics in float32; `affine` adds a gain and a bias."""
+    """(x − mean)/√(variance + eps) over the last axis; statistics in float32.
+
+    affine: adds a gain and a bias.
+    """
 
     eps: float = 1e-6
     affine: bool = False
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
+        """[..., d] → [..., d], in x's type."""
         wide = x.astype(jnp.float32)
-        wide = wide - jnp.mean(wide, -1, keepdims=True)
-        wide = wide * jax.lax.rsqrt(jnp.mean(wide * wide, -1, keepdims=True) + self.eps)
+        mean = jnp.mean(wide, -1, keepdims=True)
+        centred = wide - mean
+        variance = jnp.mean(centred * centred, -1, keepdims=True)
+        inverse = jax.lax.rsqrt(variance + self.eps)
+        normed = centred * inverse
         if self.affine:
             gain = self.param("scale", nn.initializers.ones, x.shape[-1:])
             bias = self.param("bias", nn.initializers.zeros, x.shape[-1:])
-            wide = wide * _row(gain, wide) + _row(bias, wide)
-        return wide.astype(x.dtype)
+            scaled = normed * on_last_axis(gain, wide)
+            normed = scaled + on_last_axis(bias, wide)
+        return normed.astype(x.dtype)
 
 
 @typechecked
 def time_sinusoid(t: Float[AnyArray, "*dims"], width: int) -> Float[Array, "*dims width"]:
     """cos then sin of t·10000^(−i/(width/2)), i = 0 … width/2 − 1, for t in [0, 1000]."""
+    half = width // 2
     # float32 carries the angle (at most 1000 rad) to 6e-5, below what the network resolves.
-    frequency = 10000.0 ** (-jnp.arange(width // 2, dtype=jnp.float32) / (width // 2))
-    angle = jnp.asarray(t, jnp.float32)[..., None] * _row(frequency, jnp.asarray(t)[..., None])
+    index = jnp.arange(half, dtype=jnp.float32)
+    frequency = 10000.0 ** (-index / half)
+    time = jnp.asarray(t, jnp.float32)[..., None]
+    angle = time * on_last_axis(frequency, time)
     return jnp.concatenate([jnp.cos(angle), jnp.sin(angle)], -1)
 
 
-def _row(vector: Array, like: Array) -> Array:
-    return vector.reshape((1,) * (like.ndim - 1) + (-1,))
+def on_last_axis(vector: Array, like: Array) -> Array:
+    """A vector [c] as [1, …, 1, c], of the rank of `like`."""
+    ones = (1,) * (like.ndim - 1)
+    return vector.reshape(*ones, -1)

@@ -1,23 +1,27 @@
 """Attention on TPUs: jax's splash kernel, which keeps no scores in the device's memory.
 
-It wants whole blocks, so queries and keys are padded; padded keys belong to another segment than all queries. A cache
-is made as long as `whole_blocks` says, so that it is never padded: that would copy it in every pass. Where only the
-first `length` keys count, blocks of keys that lie beyond are neither fetched nor computed.
+It wants whole blocks, so queries and keys are padded; padded keys belong to another segment than
+all queries. A cache is made as long as `whole_blocks` says, so that it is never padded: that would
+copy it in every pass. Where only the first `length` keys count, blocks of keys that lie beyond are
+neither fetched nor computed.
 """
 
 import functools
+from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
-from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_kernel as kernel
-from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_mask as masks
-from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_mask_info as mask_info
 
 from shotstream_jax.core.typing import Array
 
+if TYPE_CHECKING:
+    from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_mask_info
+
 LANES = 128  # widths and numbers of keys come in multiples of it
 _BLOCK = 1024  # of queries and of keys, at most
-_VALID, _PADDING = 0, 1
+# Segments of keys: queries attend to keys of their own segment only.
+_VALID = 0
+_PADDING = 1
 
 
 def fits(head_dim: int) -> bool:
@@ -26,42 +30,89 @@ def fits(head_dim: int) -> bool:
 
 
 def whole_blocks(number: int) -> int:
-    """The least number of keys that is not padded, from this one on."""
+    """The least number of keys, from this one on, that needs no padding."""
     return number + -number % _block(number)
 
 
 def splash(
-    q: Array, keys: Array, values: Array, length: Array | None, *, interpret: bool = False
-) -> Array:
-    """q [b, n, f, t, k], keys and values [b, n, s, k], length [b] → [b, n, f, t, k]. With a length: no gradient.
-
-    interpret: runs the kernel step by step on a processor, for tests.
-    """
-    b, n, f, t, k = q.shape
-    queries, s = f * t, keys.shape[2]
-    block_q, block_kv = _block(queries), _block(s)
-    flat = _padded((q * k**-0.5).astype(keys.dtype).reshape(b, n, queries, k), block_q)
-    keys, values = _padded(keys, block_kv), _padded(values, block_kv)
-    attend = functools.partial(_story, block_q=block_q, block_kv=block_kv, interpret=interpret)
-    if length is None:
-        out = jax.vmap(lambda *qkv: attend(*qkv, s, skip=False))(flat, keys, values)
-    else:
-        out = jax.lax.map(lambda args: attend(*args, skip=True), (flat, keys, values, length))
-    return out[:, :, :queries].reshape(b, n, f, t, k).astype(values.dtype)
-
-
-def _story(
     q: Array,
     keys: Array,
     values: Array,
-    length: int | Array,
+    length: Array | None,
     *,
+    interpret: bool = False,
+) -> Array:
+    """Attention as nn/kernels defines it.
+
+    Args:
+        q: [b, n, f, t, k].
+        keys, values: [b, n, s, k].
+        length: [b], only so many keys count; with it there is no gradient.
+        interpret: runs the kernel step by step on a CPU, for tests.
+
+    Returns:
+        [b, n, f, t, k].
+    """
+    b, n, f, t, k = q.shape
+    queries = f * t
+    s = keys.shape[2]
+    block_q = _block(queries)
+    block_kv = _block(s)
+
+    # The kernel has no scale of its own: queries are divided by √k here. All padded to whole
+    # blocks.
+    scaled = (q * k**-0.5).astype(keys.dtype).reshape(b, n, queries, k)
+    flat = _padded(scaled, block_q)
+    keys = _padded(keys, block_kv)
+    values = _padded(values, block_kv)
+
+    # One story, [n, queries, k] → [n, queries, k].
+    attend_story = functools.partial(
+        _attend_story,
+        blocks=(block_q, block_kv),
+        interpret=interpret,
+    )
+    if length is None:
+        # All keys count but the padding.
+        attend_all = functools.partial(attend_story, length=s, skip=False)
+        out = jax.vmap(attend_all)(flat, keys, values)
+    else:
+        # Stories one by one, as each has its own list of blocks.
+        def attend_prefix(story: tuple[Array, Array, Array, Array]) -> Array:
+            """q, keys, values and length of one story."""
+            q, keys, values, length = story
+            return attend_story(
+                q,
+                keys,
+                values,
+                length=length,
+                skip=True,
+            )
+
+        out = jax.lax.map(attend_prefix, (flat, keys, values, length))
+    return out[:, :, :queries].reshape(b, n, f, t, k).astype(values.dtype)
+
+
+def _attend_story(
+    q: Array,
+    keys: Array,
+    values: Array,
+    *,
+    length: int | Array,
     skip: bool,
-    block_q: int,
-    block_kv: int,
+    blocks: tuple[int, int],
     interpret: bool,
 ) -> Array:
-    """[n, queries, k], [n, s, k]: one story."""
+    """Attention of one story, [n, queries, k] and [n, s, k] → [n, queries, k].
+
+    skip: leaves out the blocks of keys beyond the length. blocks: sizes of a block of queries and
+    of one of keys.
+    """
+    # Pallas takes a while to import, and only TPUs use this kernel.
+    from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_kernel as kernel
+    from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_mask as masks
+
+    block_q, block_kv = blocks
     sizes = kernel.BlockSizes(
         block_q=block_q,
         block_kv=block_kv,
@@ -71,13 +122,24 @@ def _story(
         block_q_dq=block_q,
         block_kv_dq=block_kv,
     )
-    n, queries, s = *q.shape[:2], keys.shape[1]
-    full = masks.MultiHeadMask([masks.FullMask((queries, s))] * n)
+    n, queries = q.shape[:2]
+    s = keys.shape[1]
+    # Every query sees every key; what limits it are the segments.
+    see_all = masks.MultiHeadMask([masks.FullMask((queries, s))] * n)
     attend = kernel.make_splash_mha(
-        full, block_sizes=sizes, head_shards=1, q_seq_shards=1, interpret=interpret
+        see_all,
+        block_sizes=sizes,
+        head_shards=1,
+        q_seq_shards=1,
+        interpret=interpret,
     )
     if skip:
-        attend.fwd_mask_info = _blocks_before(length, queries // block_q, s // block_kv, block_kv)
+        attend.fwd_mask_info = _blocks_before(
+            length,
+            queries // block_q,
+            s // block_kv,
+            block_kv,
+        )
     segments = kernel.SegmentIds(
         q=jnp.full(queries, _VALID, jnp.int32),
         kv=jnp.where(jnp.arange(s) < length, _VALID, _PADDING),
@@ -85,29 +147,55 @@ def _story(
     return attend(q, keys, values, segments)
 
 
-def _blocks_before(length: Array, rows: int, columns: int, block: int) -> mask_info.MaskInfo:
-    """Which blocks of keys are computed (2: no mask but the segments'), and which is fetched for each: the last valid
-    one stands in for those beyond it, so that nothing is fetched for them."""
+def _blocks_before(
+    length: int | Array,
+    rows: int,
+    columns: int,
+    block: int,
+) -> "splash_attention_mask_info.MaskInfo":
+    """Which blocks of keys are computed, and which one is fetched for each; for all rows alike.
+
+    rows, columns: numbers of blocks of queries and of keys. block: keys of a block.
+    """
+    from jax.experimental.pallas.ops.tpu.splash_attention import (
+        splash_attention_mask_info as mask_info,
+    )
+
     column = jnp.arange(columns, dtype=jnp.int32)
     last = (length - 1) // block
-    each_row = lambda a: jnp.broadcast_to(a.astype(jnp.int32), (1, rows, columns))  # noqa: E731
-    computed, fetched = jnp.where(column <= last, 2, 0), jnp.minimum(column, last)
+    # 0: the block is left out. 2: it is computed without a mask but the segments'.
+    computed = jnp.where(column <= last, 2, 0)
+    # The last valid block stands in for those beyond it, so that nothing is fetched for them.
+    fetched = jnp.minimum(column, last)
+
+    def each_row(a: Array) -> Array:
+        """[columns] → int32 [1, rows, columns]."""
+        return jnp.broadcast_to(a[None, None].astype(jnp.int32), (1, rows, columns))
+
     return mask_info.MaskInfo(
-        data_next=each_row(fetched[None, None]),
+        data_next=each_row(fetched),
         mask_next=None,
-        block_mask=each_row(computed[None, None]),
+        block_mask=each_row(computed),
         partial_mask_blocks=None,
         q_sequence=None,
     )
 
 
 def _block(number: int) -> int:
-    """Of the block sizes from over half to all of the most, the one that pads least; what fits in one is one block."""
+    """Size of a block of so many queries or keys, a multiple of LANES.
+
+    What fits in one block is one block. Else the size from over half of _BLOCK to all of it that
+    pads least; of equally good ones the largest.
+    """
     if number <= _BLOCK:
         return number + -number % LANES
-    return min(range(_BLOCK, _BLOCK // 2, -LANES), key=lambda block: -number % block)
+    sizes = range(_BLOCK, _BLOCK // 2, -LANES)
+    return min(sizes, key=lambda size: -number % size)
 
 
 def _padded(a: Array, block: int) -> Array:
+    """[b, n, s, k] with zeros after the tokens until they fill whole blocks, if they do not yet."""
     extra = -a.shape[2] % block
-    return a if not extra else jnp.pad(a, ((0, 0), (0, 0), (0, extra), (0, 0)))
+    if extra == 0:
+        return a
+    return jnp.pad(a, ((0, 0), (0, 0), (0, extra), (0, 0)))

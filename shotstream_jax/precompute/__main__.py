@@ -29,8 +29,9 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from shotstream_jax import cli
+from shotstream_jax.checkpoint.checkpoint import Checkpoint, open_checkpoint
 from shotstream_jax.checkpoint.checksum import part_checksum
-from shotstream_jax.checkpoint.load import DTYPES, preset_of
+from shotstream_jax.checkpoint.load import DTYPES
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.data import records
 from shotstream_jax.data.clips import Clip, read_clips
@@ -65,7 +66,7 @@ class EncodingJob(NamedTuple):
 def parser() -> cli.Parser:
     """The options of this command."""
     p = cli.make_parser("shotstream_jax.precompute", __doc__)
-    p.add_recipe("configs/precompute.py")
+    p.add_recipe("precompute")
     p.add_argument("--csv", metavar="FILE", help="the table of clips")
     p.add_argument(
         "--latents-from",
@@ -102,14 +103,14 @@ def main(argv: Sequence[str]) -> None:
     # Every mistake that can be seen in the options is refused before a model is loaded.
     args, config = parser().parse(argv)
     recipe = cli.build(PrecomputeRecipe, config, "config")
-    preset = preset_of(recipe.checkpoint)
-    check_recipe(recipe, preset)
+    checkpoint = open_checkpoint(recipe.checkpoint)
+    check_recipe(recipe, checkpoint.preset)
     if bool(args.csv) == bool(args.latents_from):
         raise InputError("name what to encode: --csv FILE or --latents-from DIR")
     if args.csv:
-        job = job_from_table(args, recipe, preset)
+        job = job_from_table(args, recipe, checkpoint)
     else:
-        job = job_from_latents(args, recipe, preset)
+        job = job_from_latents(args, recipe, checkpoint)
     settings = job.settings
     folder = pathlib.Path(args.out)
     mine = own_shards(settings.shard_count, args.part)
@@ -121,7 +122,7 @@ def main(argv: Sequence[str]) -> None:
         kept = len(mine) - len(todo)
         logging.info("%s: %d of %d shards are there already", folder, kept, len(mine))
     if todo or not _negative_path(folder).exists():
-        encode_shards(recipe, job, folder, todo)
+        encode_shards(recipe, checkpoint, job, folder, todo)
     finish(folder, settings)
 
 
@@ -171,7 +172,9 @@ def own_shards(shards: int, part: str) -> list[int]:
     return list(range(first, shards, parts))
 
 
-def job_from_table(args: Namespace, recipe: PrecomputeRecipe, preset: Preset) -> EncodingJob:
+def job_from_table(
+    args: Namespace, recipe: PrecomputeRecipe, checkpoint: Checkpoint
+) -> EncodingJob:
     """The clips of a table of video files."""
     shards = SHARDS if args.shards is None else args.shards
     if shards < 1:
@@ -189,11 +192,13 @@ def job_from_table(args: Namespace, recipe: PrecomputeRecipe, preset: Preset) ->
                 logging.warning("%s is skipped: %s", clip.name, error)
                 yield Broken(clip.name, str(error))
 
-    settings = table_settings(recipe, preset, pathlib.Path(args.csv), clips, shards)
+    settings = table_settings(recipe, checkpoint, pathlib.Path(args.csv), clips, shards)
     return EncodingJob(settings, list(map(len, shares)), encode)
 
 
-def job_from_latents(args: Namespace, recipe: PrecomputeRecipe, preset: Preset) -> EncodingJob:
+def job_from_latents(
+    args: Namespace, recipe: PrecomputeRecipe, checkpoint: Checkpoint
+) -> EncodingJob:
     """The clips of a finished folder with new embeddings of their prompts.
 
     Pictures, context and captions are that folder's, and so is the autoencoder's checksum.
@@ -204,9 +209,10 @@ def job_from_latents(args: Namespace, recipe: PrecomputeRecipe, preset: Preset) 
         )
     dataset = records.open_dataset(args.latents_from)
     made_for = dataset.settings.preset
-    if made_for != preset.name:
+    if made_for != checkpoint.preset.name:
         raise InputError(
-            f"{args.latents_from} was made for {made_for}, {recipe.checkpoint} is {preset.name}"
+            f"{args.latents_from} was made for {made_for}, "
+            f"{recipe.checkpoint} is {checkpoint.preset.name}"
         )
     # What the text encoder decides is new, the autoencoder's part stays.
     settings = dataclasses.replace(
@@ -214,7 +220,7 @@ def job_from_latents(args: Namespace, recipe: PrecomputeRecipe, preset: Preset) 
         checkpoint=recipe.checkpoint,
         dtype=recipe.dtype,
         negative_prompt=recipe.negative_prompt,
-        text_sha256=part_checksum(recipe.checkpoint, "text"),
+        text_sha256=part_checksum(checkpoint, "text"),
     )
     # As many entries as each shard of that folder has, broken clips too.
     clips = []
@@ -237,7 +243,7 @@ def _embed_again(dataset: Dataset, encoders: Encoders, shard: int) -> Iterator[C
 
 def table_settings(
     recipe: PrecomputeRecipe,
-    preset: Preset,
+    checkpoint: Checkpoint,
     csv: pathlib.Path,
     clips: Sequence[Clip],
     shards: int,
@@ -246,7 +252,7 @@ def table_settings(
     rows = [_table_row(clip, csv.parent) for clip in clips]
     return Settings(
         format=records.FORMAT_VERSION,
-        preset=preset.name,
+        preset=checkpoint.preset.name,
         context=recipe.context,
         dtype=recipe.dtype,
         checkpoint=recipe.checkpoint,
@@ -254,8 +260,8 @@ def table_settings(
         csv=csv.name,
         clips_sha256=hashlib.sha256(json.dumps(rows).encode()).hexdigest(),
         shard_count=shards,
-        text_sha256=part_checksum(recipe.checkpoint, "text"),
-        vae_sha256=part_checksum(recipe.checkpoint, "vae"),
+        text_sha256=part_checksum(checkpoint, "text"),
+        vae_sha256=part_checksum(checkpoint, "vae"),
         **dataclasses.asdict(recipe.video),
     )
 
@@ -270,10 +276,14 @@ def _table_row(clip: Clip, folder: pathlib.Path) -> tuple[Any, ...]:
 
 
 def encode_shards(
-    recipe: PrecomputeRecipe, job: EncodingJob, folder: pathlib.Path, todo: Sequence[int]
+    recipe: PrecomputeRecipe,
+    checkpoint: Checkpoint,
+    job: EncodingJob,
+    folder: pathlib.Path,
+    todo: Sequence[int],
 ) -> None:
     """Writes the shards that are still to be made, one after the other."""
-    encoders = load_encoders(recipe.checkpoint, recipe.dtype)
+    encoders = load_encoders(checkpoint, recipe.dtype)
     # One file for all parts: whoever comes first writes it, and all would write the same.
     if not _negative_path(folder).exists():
         records.write_negative(folder, encode_negative(encoders, recipe.negative_prompt))

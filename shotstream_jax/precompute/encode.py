@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from absl import logging
 
-from shotstream_jax.checkpoint.load import DTYPES, load_tokenizer, load_weights, preset_of
+from shotstream_jax.checkpoint.checkpoint import Checkpoint, open_checkpoint
+from shotstream_jax.checkpoint.load import DTYPES
 from shotstream_jax.core.compilation import use_persistent_cache
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.typing import Array, Float, UInt8, typechecked
@@ -61,21 +62,22 @@ class Encoders:
     tokenizer: Tokenizer
 
 
-def load_encoders(checkpoint: str, dtype: str) -> Encoders:
+def load_encoders(checkpoint: str | Checkpoint, dtype: str) -> Encoders:
     """A checkpoint's encoders; its transformer is not read. dtype: of the text encoder's matmuls.
 
     Raises InputError if the checkpoint lacks one of them.
     """
     use_persistent_cache()
-    preset = preset_of(checkpoint)
+    opened = open_checkpoint(checkpoint)
+    preset = opened.preset
     text_dtype = DTYPES[dtype]
     return Encoders(
         preset=preset,
         vae=VAE(preset.vae),
-        vae_params=load_weights(checkpoint, "vae"),
+        vae_params=opened.load_params("vae"),
         text=UMT5(preset.text, text_dtype),
-        text_params=load_weights(checkpoint, "text", text_dtype),
-        tokenizer=load_tokenizer(preset, checkpoint),
+        text_params=opened.load_params("text", text_dtype),
+        tokenizer=opened.tokenizer(),
     )
 
 

@@ -1,22 +1,29 @@
-"""Prompt text → token ids: cleaning as the text encoder was trained with, then its tokeniser (spec page 2)."""
+"""Prompt text → token ids (docs/method.md, section 2).
+
+Cleaning as the text encoder was trained with, then its tokeniser.
+"""
 
 import html
 import pathlib
 import re
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
-import ftfy
 import numpy as np
-import tokenizers
 
 from shotstream_jax.core.errors import InputError
 
-PAD, END = 0, 1
-_BYTE = re.compile("<0x[0-9A-F]{2}>")
+PAD = 0
+END = 1
+_SPECIAL_IDS = 3  # of a byte tokeniser: padding, end, unknown
+_BYTE = re.compile("<0x[0-9A-F]{2}>")  # a piece that stands for one byte
 
 
 class Tokens(NamedTuple):
-    """ids [length], zero-padded; valid: how many count (the end token included); cut: how many did not fit."""
+    """A prompt as the text encoder takes it.
+
+    ids: [length], zero-padded. valid: how many count, the end token included. cut: how many did not
+    fit.
+    """
 
     ids: np.ndarray
     valid: int
@@ -26,55 +33,95 @@ class Tokens(NamedTuple):
 class Tokenizer(Protocol):
     """Anything that turns clean text into ids, without the end token."""
 
-    def encode(self, text: str) -> list[int]: ...
+    def encode(self, text: str) -> list[int]:
+        """The ids of a text."""
+        ...
 
     def unknown(self, text: str) -> list[str]:
         """The words that the vocabulary lacks, once each: it can only spell them in bytes."""
+        ...
 
 
 class ByteTokenizer:
-    """UTF-8 bytes, shifted past the special tokens. For models that have no vocabulary of their own."""
+    """UTF-8 bytes, shifted past the special tokens.
+
+    For models that have no vocabulary of their own.
+    """
 
     def encode(self, text: str) -> list[int]:
-        return [byte + 3 for byte in text.encode("utf-8")]
+        """One id a byte."""
+        return [byte + _SPECIAL_IDS for byte in text.encode("utf-8")]
 
     def unknown(self, text: str) -> list[str]:
-        return []  # bytes are all that its models have seen
+        """None: bytes are all that its models have seen."""
+        return []
 
 
 class FileTokenizer:
-    """The checkpoint's own tokenizer.json (SentencePiece unigram)."""
+    """The checkpoint's own tokenizer.json (SentencePiece unigram).
 
-    def __init__(self, path: pathlib.Path):
+    Raises InputError if the file cannot be read.
+    """
+
+    def __init__(self, path: pathlib.Path) -> None:
         self.path = path
-        try:
-            self._tokenizer = tokenizers.Tokenizer.from_file(str(path))
-        except Exception as error:  # the library raises bare Exception for every kind of bad file
-            raise InputError(f"{path} is no readable tokenizer.json: {error}") from None
+        self._tokenizer = _read_tokenizer(path)
 
     def encode(self, text: str) -> list[int]:
+        """One id a piece of the vocabulary."""
         return self._tokenizer.encode(text, add_special_tokens=False).ids
 
     def unknown(self, text: str) -> list[str]:
+        """The words with pieces that stand for bytes, in the text's order."""
         found = self._tokenizer.encode(text, add_special_tokens=False)
-        spans = (
-            span
-            for piece, span in zip(found.tokens, found.offsets, strict=True)
-            if _BYTE.fullmatch(piece)
-        )
-        return list(dict.fromkeys(text[first:stop].strip() for first, stop in spans))
+        words: list[str] = []
+        for piece, (first, stop) in zip(found.tokens, found.offsets, strict=True):
+            # A piece of one byte stands for a part of a word that the vocabulary lacks.
+            word = text[first:stop].strip()
+            if _BYTE.fullmatch(piece) and word not in words:
+                words.append(word)
+        return words
+
+
+def _read_tokenizer(path: pathlib.Path) -> Any:
+    """A tokenizers.Tokenizer.
+
+    The library is imported here, as models without a vocabulary do not need it.
+    """
+    import tokenizers
+
+    try:
+        return tokenizers.Tokenizer.from_file(str(path))
+    except Exception as error:  # the library raises bare Exception for every kind of bad file
+        raise InputError(f"{path} is not a readable tokenizer.json: {error}") from None
 
 
 def clean(text: str) -> str:
-    """Mojibake repaired, HTML entities unescaped twice, white space runs folded to one blank, ends stripped."""
-    text = html.unescape(html.unescape(ftfy.fix_text(text))).strip()
-    return re.sub(r"\s+", " ", text).strip()
+    """The text as the encoder was trained to read it.
+
+    Mojibake is repaired, HTML entities are unescaped twice, runs of white space become one blank,
+    ends are stripped.
+    """
+    # ftfy takes a while to import, and only prompts need it.
+    import ftfy
+
+    repaired = ftfy.fix_text(text)
+    # Twice, as texts of the web are often escaped twice.
+    unescaped = html.unescape(html.unescape(repaired)).strip()
+    return re.sub(r"\s+", " ", unescaped).strip()
 
 
-def tokenize(tokenizer: Tokenizer, text: str, length: int) -> Tokens:
+def tokenize(
+    tokenizer: Tokenizer,
+    text: str,
+    length: int,
+) -> Tokens:
     """Clean text as ids: at most length − 1 tokens, the end token, padding."""
     ids = tokenizer.encode(clean(text))
     kept = [*ids[: length - 1], END]
+    # Padded to a fixed length, so that all prompts run the same compiled program.
     padded = np.full(length, PAD, np.int32)
     padded[: len(kept)] = kept
-    return Tokens(padded, len(kept), len(ids) - len(kept) + 1)
+    # The end token is not one of the text's.
+    cut = len(ids) - (len(kept) - 1)
+    return Tokens(ids=padded, valid=len(kept), cut=cut)

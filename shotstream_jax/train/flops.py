@@ -7,45 +7,70 @@ from shotstream_jax.dit.config import DiTConfig
 from shotstream_jax.memory.window import MemoryConfig
 
 
-def forward(cfg: DiTConfig, tokens: int, keys: float, slots: int) -> float:
-    """One story's pass over `tokens` queries that see `keys` keys each on average, with `slots` captions made anew."""
-    linears = tokens * (
-        12 * cfg.dim**2 + 4 * cfg.dim * cfg.ffn_dim
-    )  # self q k v o, cross q o; the MLP
+def forward_flops(cfg: DiTConfig, tokens: int, keys: float, slots: int) -> float:
+    """One story's pass.
+
+    tokens: queries. keys: that each of them sees, on average. slots: captions whose keys and values
+    are made in the pass.
+    """
+    # Self-attention's q k v o, cross-attention's q o; the MLP.
+    linears = tokens * (12 * cfg.dim**2 + 4 * cfg.dim * cfg.ffn_dim)
     attention = 4 * tokens * cfg.dim * (keys + cfg.text_len)
-    text = slots * cfg.text_len * 4 * cfg.dim**2
+    text = text_flops(cfg, slots)
+    # Patch embedding, head and the text MLP.
     ends = tokens * 4 * cfg.patch**2 * cfg.channels * cfg.dim
     ends += slots * cfg.text_len * 2 * cfg.dim * (cfg.text_dim + cfg.dim)
     return cfg.layers * (linears + attention + text) + ends
 
 
-def backward(cfg: DiTConfig, tokens: int, forward: float, trained: str) -> float:
-    """Gradients by activations cost a forward pass, those by weights another, or their share of it."""
-    weights = cfg.layers * tokens * 8 * cfg.dim**2 if trained == "self_attention" else forward
+def text_flops(cfg: DiTConfig, slots: int) -> float:
+    """Keys and values of so many captions, in one layer."""
+    return slots * cfg.text_len * 4 * cfg.dim**2
+
+
+def backward_flops(cfg: DiTConfig, tokens: int, forward: float, trained: str) -> float:
+    """Gradients by activations cost a forward pass, those by weights another, or their share of it.
+
+    trained: which parameters move (train/state.Trained.what).
+    """
+    weights = forward
+    if trained == "self_attention":
+        weights = cfg.layers * tokens * 8 * cfg.dim**2
     return forward + weights
 
 
-def teacher_pass(
+def teacher_flops(
     cfg: DiTConfig, memory: MemoryConfig, frames: int, tokens: int, slots: int
 ) -> float:
-    """[context, shot], full attention. tokens: a latent frame's."""
+    """The teacher's pass over [context, shot], full attention. tokens: of a latent frame."""
     total = (memory.context + frames) * tokens
-    return forward(cfg, total, total, slots)
+    return forward_flops(cfg, total, total, slots)
 
 
 def mean_keys(memory: MemoryConfig, frames: int) -> float:
     """Frames that a chunk of a shot sees, its own included, on average."""
-    firsts = range(0, frames, memory.chunk)
-    seen = [memory.context + min(first + memory.chunk, memory.window) for first in firsts]
-    return sum(seen) / len(seen)
+    seen = 0
+    chunks = 0
+    for first in range(0, frames, memory.chunk):
+        seen += memory.context + min(first + memory.chunk, memory.window)
+        chunks += 1
+    return seen / chunks
 
 
-def chunk_passes(cfg: DiTConfig, memory: MemoryConfig, frames: int, tokens: int) -> float:
+def chunks_flops(cfg: DiTConfig, memory: MemoryConfig, frames: int, tokens: int) -> float:
     """One pass over every chunk of a shot, with the captions' keys kept."""
-    return forward(cfg, frames * tokens, mean_keys(memory, frames) * tokens, 0)
+    return forward_flops(cfg, frames * tokens, mean_keys(memory, frames) * tokens, slots=0)
 
 
-def rollout(cfg: DiTConfig, memory: MemoryConfig, frames: int, tokens: int, steps: int) -> float:
-    """Prefill, on average (steps + 1)/2 denoising passes and the commit."""
-    prefill = forward(cfg, memory.context * tokens, memory.context * tokens, memory.captions)
-    return prefill + ((steps + 1) / 2 + 1) * chunk_passes(cfg, memory, frames, tokens)
+def prefill_flops(cfg: DiTConfig, memory: MemoryConfig, tokens: int) -> float:
+    """The pass over the context and the captions."""
+    context = memory.context * tokens
+    return forward_flops(cfg, context, context, memory.captions)
+
+
+def rollout_flops(
+    cfg: DiTConfig, memory: MemoryConfig, frames: int, tokens: int, steps: int
+) -> float:
+    """Prefill, on average (steps + 1)/2 denoising passes of each chunk, and the commit."""
+    passes = (steps + 1) / 2 + 1
+    return prefill_flops(cfg, memory, tokens) + passes * chunks_flops(cfg, memory, frames, tokens)

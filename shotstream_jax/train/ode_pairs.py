@@ -1,20 +1,18 @@
 """Make the pairs of the causal initialisation: the teacher's guided ODE trajectories on real conditions.
 
-  python -m shotstream_jax.train.ode_pairs --config configs/ode_init.py:tiny
+  python -m shotstream_jax.train.ode_pairs --config ode_init:tiny
 
-The recipe is the one of stage 2: start.checkpoint is the teacher, pairs.… say how many, how and where. The noise of a
-pair depends on its number only, so any number of devices makes the same pairs. An interrupted run goes on with the next
-batch.
+The recipe is the one of stage 2: start.checkpoint is the teacher, pairs.… say how many, how and where.
+The noise of a pair depends on its number only, so any number of devices makes the same pairs. An
+interrupted run goes on with the next batch.
 """
 
 import dataclasses
-import functools
 import pathlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from absl import logging
 from jax.experimental import multihost_utils
@@ -22,40 +20,43 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from shotstream_jax import cli
-from shotstream_jax.checkpoint.arrays import open_array, write_slice
-from shotstream_jax.checkpoint.load import load_weights, preset_of
+from shotstream_jax.checkpoint.arrays import ZarrArray, open_array
+from shotstream_jax.checkpoint.checkpoint import Checkpoint, open_checkpoint
 from shotstream_jax.core import rng
 from shotstream_jax.core.compilation import use_persistent_cache
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.sharding import batch_sharding, make_mesh
-from shotstream_jax.core.typing import Array
+from shotstream_jax.core.typing import Array, Params
 from shotstream_jax.data import pairs
-from shotstream_jax.data.batches import condition_row, embeddings, find_samples, local_rows
+from shotstream_jax.data.batches import local_rows
 from shotstream_jax.data.records import Dataset
+from shotstream_jax.data.rows import condition_row, embedding_reader
+from shotstream_jax.data.samples import find_samples
+from shotstream_jax.dit.conditions import Conditions
 from shotstream_jax.flow.schedule import Schedule
-from shotstream_jax.generate.trajectories import kept_steps, trajectory
-from shotstream_jax.model import Params, compute_params
-from shotstream_jax.train.__main__ import (
-    add_distributed,
-    make_stage,
-    open_data,
-    read_recipe,
-    start_processes,
-)
-from shotstream_jax.train.losses.flow_matching import Guidance
+from shotstream_jax.generate.sampler import kept_steps, sample_trajectory
+from shotstream_jax.model import compute_params
+from shotstream_jax.train.build import make_setup, open_clips, read_recipe
 from shotstream_jax.train.recipe import OdeRecipe
-from shotstream_jax.train.run.start import negative_text
-from shotstream_jax.train.setup import Setup, conditions_of, to_devices
+from shotstream_jax.train.run.processes import (
+    add_distributed_option,
+    start_processes,
+    wait_for_all,
+)
+from shotstream_jax.train.run.start import negative_embedding
+from shotstream_jax.train.setup import Setup, to_devices
 
 
 def parser() -> cli.Parser:
+    """The options."""
     p = cli.make_parser("shotstream_jax.train.ode_pairs", __doc__)
-    p.add_recipe("configs/ode_init.py")
-    add_distributed(p)
+    p.add_recipe("ode_init")
+    add_distributed_option(p)
     return p
 
 
 def main(argv: Sequence[str]) -> None:
+    """Runs the command."""
     args, config = parser().parse(argv)
     recipe = read_recipe(config)
     if not isinstance(recipe, OdeRecipe):
@@ -64,121 +65,164 @@ def main(argv: Sequence[str]) -> None:
         )
     start_processes(args.distributed)
     use_persistent_cache()
-    preset = preset_of(recipe.start.checkpoint)
-    dataset = open_data(recipe, preset)
-    # The batch to check is the one that is made at a time.
+    teacher = open_checkpoint(recipe.start.checkpoint)
+    dataset = open_clips(recipe, teacher)
+    # The batch that the mesh must divide is the one that is made at a time.
     run = dataclasses.replace(recipe.run, batch=recipe.pairs.batch, accumulate=1)
     mesh = make_mesh(recipe.mesh.lengths())
-    setup = make_stage(dataclasses.replace(recipe, run=run), preset, mesh, dataset).setup
+    setup = make_setup(dataclasses.replace(recipe, run=run), teacher.preset, mesh, dataset)
     with jax.set_mesh(mesh), logging_redirect_tqdm():
-        make_pairs(recipe, setup, dataset)
+        make_pairs(recipe, setup, dataset, teacher)
 
 
-def make_pairs(recipe: OdeRecipe, setup: Setup, dataset: Dataset) -> None:
+def make_pairs(recipe: OdeRecipe, setup: Setup, dataset: Dataset, teacher: Checkpoint) -> None:
     """Writes all pairs that are not there yet."""
-    cfg, folder = recipe.pairs, pathlib.Path(recipe.pairs.path)
+    cfg = recipe.pairs
+    folder = pathlib.Path(cfg.path)
+    is_main = jax.process_index() == 0
+
+    # 1. The folder, for exactly these pairs.
     samples = choose_samples(recipe, dataset)
-    schedule = Schedule(cfg.sampler_steps, setup.schedule.shift)
-    shape = (cfg.count, len(kept_steps(schedule, setup.steps)) + 1, setup.frames, *setup.latent)
-    settings = dataclasses.asdict(cfg) | {
-        "teacher": recipe.start.checkpoint,
-        "clips_sha256": dataset.settings.clips_sha256,
-        "shape": list(shape),
-        "samples": samples.tolist(),
-    }
-    del settings["path"]  # the folder may move
-    if jax.process_index() == 0:
+    schedule = Schedule(cfg.sampler.steps, setup.schedule.shift)
+    kept = len(kept_steps(schedule, setup.steps)) + 1
+    shape = (cfg.count, kept, setup.frames, *setup.latent_shape)
+    if is_main:
+        settings = _settings(recipe, dataset, samples, shape)
         pairs.claim_pairs(folder, settings, shape)
-    _wait("claimed")
-    store, params = open_array(folder, pairs.NAME), _teacher(recipe, setup)
-    negative = jax.device_put(negative_text(setup, dataset), setup.whole)
-    run = jax.jit(functools.partial(_trajectories, setup, schedule, cfg))
+    wait_for_all("claimed")
+    store = open_array(folder, pairs.NAME)
+
+    # 2. The teacher, and what is the same for all pairs.
+    params = _teacher_params(teacher, setup)
+    negative = jax.device_put(negative_embedding(setup.preset, dataset), setup.whole)
+    make = _trajectory_maker(recipe, setup, schedule)
     rows = local_rows(batch_sharding(setup.mesh, 1), cfg.batch)
-    for batch in _to_do(folder, -(-cfg.count // cfg.batch)):
+
+    # 3. Batch by batch: conditions in, trajectories out, and each process writes what it has.
+    for batch in _batches_to_make(folder, -(-cfg.count // cfg.batch)):
+        first = batch * cfg.batch
         # The last batch is filled up with pairs that are not kept.
-        numbers = np.minimum(np.arange(cfg.batch) + batch * cfg.batch, cfg.count - 1)
+        numbers = np.minimum(np.arange(first, first + cfg.batch), cfg.count - 1)
         local = [_conditions(setup, dataset, samples[n]) for n in numbers[rows]]
-        stacked = {name: np.stack([row[name] for row in local]) for name in local[0]}
-        made = run(
-            params, to_devices(setup.mesh, stacked, cfg.batch), negative, numbers.astype(np.int32)
-        )
-        for shard in {
-            s.index[0].indices(cfg.batch)[:2]: s for s in made.addressable_shards
-        }.values():
-            first = shard.index[0].indices(cfg.batch)[0]
-            for i, pair in enumerate(np.asarray(shard.data, np.float16)):
-                if first + i + batch * cfg.batch < cfg.count:
-                    write_slice(store[int(numbers[first + i])], pair)
-        _wait(f"batch {batch}")
-        if jax.process_index() == 0:
+        stacked = jax.tree.map(lambda *arrays: np.stack(arrays), *local)
+        conditions = to_devices(setup.mesh, stacked, cfg.batch)
+        made = make(params, conditions, negative, numbers.astype(np.int32))
+        _write_batch(store, made, first, cfg.count)
+        wait_for_all(f"batch {batch}")
+        if is_main:
             pairs.mark_batch(folder, batch)
-    if jax.process_index() == 0:
+    if is_main:
         pairs.finish_pairs(folder, cfg.count)
         logging.info("%s: %d pairs", folder, cfg.count)
 
 
 def choose_samples(recipe: OdeRecipe, dataset: Dataset) -> np.ndarray:
     """Clip and shot of every pair [count, 2]: shuffled, each target as often as any other (± 1)."""
+    count = recipe.pairs.count
     found = find_samples(dataset, recipe.data)
     every = np.asarray(found.train + found.held_out)
     generator = np.random.default_rng(recipe.pairs.seed)
-    rounds = [generator.permutation(every) for _ in range(-(-recipe.pairs.count // len(every)))]
-    return np.concatenate(rounds)[: recipe.pairs.count]
+    rounds = -(-count // len(every))
+    shuffled = [generator.permutation(every) for _ in range(rounds)]
+    return np.concatenate(shuffled)[:count]
 
 
-def _trajectories(
-    setup: Setup,
-    schedule: Schedule,
-    cfg: Any,
-    params: Params,
-    rows: dict[str, Array],
-    negative: Array,
-    numbers: Array,
-) -> Array:
-    shape = (setup.frames, *setup.latent)
+def _settings(
+    recipe: OdeRecipe, dataset: Dataset, samples: np.ndarray, shape: tuple[int, ...]
+) -> dict[str, Any]:
+    """What the pairs are made with; the folder itself may move, so its path is not in it."""
+    settings = dataclasses.asdict(recipe.pairs)
+    del settings["path"]
+    settings["teacher"] = recipe.start.checkpoint
+    settings["clips_sha256"] = dataset.settings.clips_sha256
+    settings["shape"] = list(shape)
+    settings["samples"] = samples.tolist()
+    return settings
+
+
+def _trajectory_maker(recipe: OdeRecipe, setup: Setup, schedule: Schedule) -> Callable[..., Array]:
+    """(parameters, conditions, negative prompt, numbers of the pairs) → trajectories, compiled."""
+    cfg = recipe.pairs
     root = jax.random.key(cfg.seed)
-    noise = jax.vmap(lambda n: jax.random.normal(rng.stream(root, "ode_pair", n), shape))(numbers)
-    fixed, guidance = (
-        (setup.teacher, schedule, setup.steps),
-        Guidance.of_sampler(cfg.guidance, cfg.context_guidance),
-    )
-    made = trajectory(*fixed, params, conditions_of(rows), negative, noise, guidance)
-    return jax.lax.with_sharding_constraint(made, batch_sharding(setup.mesh, made.ndim))
+    shape = (setup.frames, *setup.latent_shape)
+
+    def draw_noise(number: Array) -> Array:
+        return jax.random.normal(rng.stream(root, "ode_pair", number), shape)
+
+    @jax.jit
+    def make(params: Params, conditions: Conditions, negative: Array, numbers: Array) -> Array:
+        made = sample_trajectory(
+            setup.teacher,
+            schedule,
+            setup.steps,
+            params,
+            conditions,
+            negative,
+            jax.vmap(draw_noise)(numbers),
+            cfg.sampler.guidance,
+        )
+        sharding = batch_sharding(setup.mesh, made.ndim)
+        return jax.lax.with_sharding_constraint(made, sharding)
+
+    return make
 
 
-def _conditions(setup: Setup, dataset: Dataset, sample: np.ndarray) -> dict[str, np.ndarray]:
-    clip, shot = (int(n) for n in sample)
-    return condition_row(
-        dataset.record(clip), shot, dataset.settings.context, embeddings(setup.preset.dit.text_len)
-    )
+def _conditions(setup: Setup, dataset: Dataset, sample: np.ndarray) -> Conditions:
+    """The conditions of a clip's shot, without a batch dimension."""
+    clip, shot = (int(number) for number in sample)
+    read_caption = embedding_reader(setup.preset.dit.text_len)
+    return condition_row(dataset.record(clip), shot, dataset.settings.context, read_caption)
 
 
-def _teacher(recipe: OdeRecipe, setup: Setup) -> Params:
-    params = load_weights(recipe.start.checkpoint, "dit", mesh=setup.mesh)
-    return jax.jit(lambda p: jax.tree.map(jnp.asarray, compute_params(p, setup.dtype)))(params)
+def _teacher_params(teacher: Checkpoint, setup: Setup) -> Params:
+    """The teacher's parameters in the types that a pass computes with."""
+    params = teacher.load_params("dit", mesh=setup.mesh)
+
+    @jax.jit
+    def cast(params: Params) -> Params:
+        return compute_params(params, setup.dtype)
+
+    return cast(params)
 
 
-def _to_do(folder: pathlib.Path, batches: int) -> Iterator[int]:
-    """Batches that are not done, with a bar. Process 0 looks for all of them, so that they make the same ones."""
+def _write_batch(store: ZarrArray, made: Array, first: int, count: int) -> None:
+    """Writes this process's trajectories of a batch that begins with pair number `first`.
+
+    count: of all pairs; what lies beyond is filling.
+    """
+    batch = made.shape[0]
+    # Devices along other axes hold copies of the same rows: each range is written once.
+    shards = {}
+    for shard in made.addressable_shards:
+        start, stop, _ = shard.index[0].indices(batch)
+        shards[start, stop] = shard
+    for (start, _), shard in shards.items():
+        trajectories = np.asarray(shard.data, np.float16)
+        for i, trajectory in enumerate(trajectories):
+            number = first + start + i
+            if number < count:
+                store.write(trajectory, number)
+
+
+def _batches_to_make(folder: pathlib.Path, batches: int) -> Iterator[int]:
+    """Batches that are not done, with a progress bar.
+
+    Process 0 looks for all of them, so that all processes make the same ones.
+    """
     done = np.array([pairs.batch_done(folder, batch) for batch in range(batches)])
     if jax.process_count() > 1:
         done = multihost_utils.broadcast_one_to_all(done)
     todo = np.flatnonzero(~done).tolist()
-    if len(todo) < batches:
-        logging.info("%d of %d batches are done already", batches - len(todo), batches)
-    bar = tqdm(
+    finished = batches - len(todo)
+    if finished:
+        logging.info("%d of %d batches are done already", finished, batches)
+    yield from tqdm(
         todo,
         total=batches,
-        initial=batches - len(todo),
+        initial=finished,
         unit="batch",
         disable=jax.process_index() != 0,
     )
-    yield from bar
-
-
-def _wait(what: str) -> None:
-    if jax.process_count() > 1:
-        multihost_utils.sync_global_devices(what)
 
 
 if __name__ == "__main__":

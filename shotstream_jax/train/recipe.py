@@ -6,21 +6,39 @@ import math
 from shotstream_jax.checkpoint.load import DTYPES
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.sharding import MeshConfig
-from shotstream_jax.data.batches import DataConfig
+from shotstream_jax.data.samples import DataConfig
+from shotstream_jax.dit.conditions import Dropout
 from shotstream_jax.dit.trunk import REMAT
-from shotstream_jax.train.losses.dmd import Distillation
-from shotstream_jax.train.losses.flow_matching import Dropout
-from shotstream_jax.train.losses.reconstruction import Reconstruction
+from shotstream_jax.generate.sampler import SamplerConfig
+from shotstream_jax.train.losses.dmd import DmdConfig
+from shotstream_jax.train.losses.reconstruction import ReconstructionConfig
 from shotstream_jax.train.optim import OptimConfig
 from shotstream_jax.train.state import Trained
 from shotstream_jax.world.shots import WorldData
 
+# The least value of each counting field of RunConfig.
+_LEAST = {
+    "steps": 1,
+    "batch": 1,
+    "accumulate": 1,
+    "seed": 0,
+    "log_every": 1,
+    "save_every": 1,
+    "keep_last": 1,
+    "keep_every": 0,
+    "held_out_every": 0,
+    "held_out_batches": 1,
+    "sample_every": 0,
+}
+
 
 @dataclasses.dataclass(frozen=True)
-class Start:
-    """checkpoint: where sizes, autoencoder, text encoder and the transformer come from (a folder or a shipped name).
+class StartConfig:
+    """What a run begins with.
 
-    scratch: the transformer starts from fresh values in place of the checkpoint's.
+    checkpoint: where sizes, autoencoder, text encoder and the transformer come from (a folder, or the
+      name of a shipped model).
+    scratch: the networks in training start from fresh values in place of the checkpoint's.
     """
 
     checkpoint: str
@@ -29,11 +47,14 @@ class Start:
 
 @dataclasses.dataclass(frozen=True)
 class RunConfig:
-    """steps: optimiser steps in all. batch: stories a step, over all devices. accumulate: pieces that it is made in.
+    """How long and how a stage runs. A field …_every counts steps; 0 is never.
 
-    dtype: of the matmuls; what is trained is kept in float32. remat: what the backward pass computes again: "none",
-    "full" (a layer's all), "dots" (all but its Linears and attention). A field …_every counts steps; 0 is never.
-    keep_last, keep_every: the newest N checkpoints, and those of every M-th step.
+    steps: optimiser steps in all.
+    batch: stories a step, over all devices. accumulate: the number of micro-batches that it is made in.
+    dtype: of the matmuls; what is trained is kept in float32.
+    remat: what the backward pass computes again: "none", "full" (all of a layer), "dots" (all but its
+      Linears and attention).
+    keep_last, keep_every: the newest N snapshots are kept, and those of every M-th step.
     """
 
     steps: int
@@ -51,20 +72,10 @@ class RunConfig:
     sample_every: int = 0
 
     def __post_init__(self) -> None:
-        at_least = {
-            "steps": 1,
-            "batch": 1,
-            "accumulate": 1,
-            "log_every": 1,
-            "save_every": 1,
-            "keep_last": 1,
-        }
-        at_least |= dict.fromkeys(("keep_every", "held_out_every", "sample_every", "seed"), 0) | {
-            "held_out_batches": 1
-        }
-        for name, least in at_least.items():
-            if getattr(self, name) < least:
-                raise InputError(f"run.{name} {getattr(self, name)} must be at least {least}")
+        given = dataclasses.asdict(self)
+        for name, least in _LEAST.items():
+            if given[name] < least:
+                raise InputError(f"run.{name} {given[name]} must be at least {least}")
         if self.batch % self.accumulate:
             raise InputError(
                 f"run.batch {self.batch} does not divide into run.accumulate {self.accumulate} pieces"
@@ -80,11 +91,11 @@ class RunConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class Recipe:
-    """What every stage has. data: what it is trained on; has the fields frames and workers."""
+class TrainRecipe:
+    """What every stage has. data: what it is trained on."""
 
     stage: str
-    start: Start
+    start: StartConfig
     data: DataConfig | WorldData
     run: RunConfig
     mesh: MeshConfig
@@ -94,19 +105,21 @@ class Recipe:
     def __post_init__(self) -> None:
         if self.start.scratch and self.trained.what != "all":
             raise InputError(
-                f"start.scratch with trained.what={self.trained.what}: fresh weights must all be trained"
+                f"start.scratch with trained.what={self.trained.what}: "
+                "fresh weights must all be trained"
             )
 
 
 @dataclasses.dataclass(frozen=True)
-class AutoencoderRecipe(Recipe):
-    """Before all stages. clip: latent frames of the pieces of shots that are trained on.
+class AutoencoderRecipe(TrainRecipe):
+    """Before all stages: the autoencoder.
 
-    measured: batches that the latents' mean and standard deviation are taken from at the end.
+    clip: latent frames of the pieces of shots that are trained on.
+    measured: batches from which the latents' mean and standard deviation are measured at the end.
     """
 
     data: WorldData
-    loss: Reconstruction
+    loss: ReconstructionConfig
     clip: int
     measured: int = 64
 
@@ -114,7 +127,7 @@ class AutoencoderRecipe(Recipe):
         super().__post_init__()
         if self.trained.what != "all":
             raise InputError(
-                f"trained.what {self.trained.what!r}: of an autoencoder all is trained"
+                f"trained.what {self.trained.what!r}: an autoencoder is trained as a whole, use all"
             )
         if not 1 <= self.clip <= self.data.frames:
             raise InputError(f"clip {self.clip} must be from 1 to data.frames, {self.data.frames}")
@@ -123,8 +136,8 @@ class AutoencoderRecipe(Recipe):
 
 
 @dataclasses.dataclass(frozen=True)
-class ShotRecipe(Recipe):
-    """What the transformer's stages have."""
+class ShotRecipe(TrainRecipe):
+    """What the stages of the transformer have."""
 
     data: DataConfig
     dropout: Dropout
@@ -132,21 +145,21 @@ class ShotRecipe(Recipe):
 
 @dataclasses.dataclass(frozen=True)
 class TeacherRecipe(ShotRecipe):
-    """Stage 1. sampler_steps, guidance, context_guidance: of the sample videos, as PairsConfig says.
+    """Stage 1: the next-shot teacher.
 
-    text_lr: the rate of the text encoder, whose optimiser is `optim` in all else; 0: it is frozen. One that was trained
-    reads prompts in another way: precompute encodes them again.
-    mask_weight: where the data's masks are white, an error weighs 1 + so much (flow_matching); 0: masks are not needed.
-    time_weight: the paper's weight of noise levels, which vanishes at pure noise; False: all weigh the same, so that
-    what memory alone can tell, at high noise, counts.
+    sampler: of the sample videos.
+    text_lr: the learning rate of the text encoder, whose optimiser is `optim` in all else; 0: it is
+      frozen. A trained one reads prompts in another way: precompute encodes them again.
+    mask_weight: where the data's masks are white, an error weighs 1 + mask_weight
+      (train/losses/flow_matching); 0: masks are not needed.
+    time_weight: whether noise levels weigh as in the paper, where pure noise has weight 0. False: all
+      weigh the same, so that what memory alone can tell, at high noise, is learned too.
     """
 
+    sampler: SamplerConfig
     text_lr: float = 0.0
     mask_weight: float = 0.0
     time_weight: bool = True
-    sampler_steps: int = 50
-    guidance: float = 6.0
-    context_guidance: float = 0.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -162,62 +175,62 @@ class TeacherRecipe(ShotRecipe):
 
 @dataclasses.dataclass(frozen=True)
 class PairsConfig:
-    """The teacher's trajectories. path: their folder. count: how many. batch: made at a time, over all devices.
+    """The teacher's trajectories that stage 2 learns.
 
-    guidance: away from the negative prompt, v_neg + w·(v_pos − v_neg). context_guidance: away from a prediction without
-    the earlier shots (flow_matching, eq. (2)).
+    path: their folder. count: how many. batch: made at a time, over all devices.
     """
 
     path: str
     count: int
     batch: int
-    sampler_steps: int = 50
-    guidance: float = 6.0
-    context_guidance: float = 0.0
+    sampler: SamplerConfig
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.count < 1 or self.batch < 1 or self.sampler_steps < 1:
+        if self.count < 1 or self.batch < 1:
             raise InputError(
-                f"pairs: count {self.count}, batch {self.batch}, sampler_steps {self.sampler_steps} < 1"
+                f"pairs.count {self.count} and pairs.batch {self.batch} must be at least 1"
             )
 
 
 @dataclasses.dataclass(frozen=True)
 class OdeRecipe(ShotRecipe):
-    """Stage 2. start: the teacher, of whom the pairs are made and from whom the student starts."""
+    """Stage 2: causal initialisation. start: the teacher, who makes the pairs and whom the student starts from."""
 
     pairs: PairsConfig
 
 
 @dataclasses.dataclass(frozen=True)
 class DmdRecipe(ShotRecipe):
-    """Stages 3 and 4. start: the student. teacher: checkpoint of the real score, where the fake score starts too.
+    """Stages 3 and 4: distribution matching. start: the student.
 
+    teacher: checkpoint of the real score; the fake score starts from it too.
     critic, fake: the fake score's optimiser, and which of its parameters move.
-    shots: of a story (stage 4 only; stage 3 takes the shots of the data). A step is a shot, and one step in
-    critic_steps + 1 is the student's: the two numbers must meet in every shot.
+    shots: of a story (stage 4 only; stage 3 takes the shots of the data). A step is a shot, and one
+      step in critic_steps + 1 is the student's: the two numbers must meet in every shot.
     """
 
     teacher: str
     critic: OptimConfig
     fake: Trained
-    distillation: Distillation
+    distillation: DmdConfig
     shots: int = 5
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.shots < 1:
-            raise InputError(f"shots {self.shots}: a story has at least 1")
+            raise InputError(f"shots {self.shots}: a story needs at least 1")
         period = self.distillation.critic_steps + 1
-        if self.stage == "dmd_inter" and (skip := math.gcd(self.shots, period)) > 1:
+        skip = math.gcd(self.shots, period)
+        if self.stage == "dmd_inter" and skip > 1:
             raise InputError(
-                f"shots {self.shots}, distillation.critic_steps {period - 1}: the student would learn of one shot in "
-                f"{skip} only; choose shots that share no divisor with critic_steps + 1"
+                f"shots {self.shots}, distillation.critic_steps {period - 1}: the student would "
+                f"learn of one shot in {skip} only; choose shots that share no divisor with "
+                "critic_steps + 1"
             )
 
 
-RECIPES: dict[str, type[Recipe]] = {
+RECIPES: dict[str, type[TrainRecipe]] = {
     "autoencoder": AutoencoderRecipe,
     "teacher": TeacherRecipe,
     "ode_init": OdeRecipe,

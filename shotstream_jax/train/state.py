@@ -1,7 +1,6 @@
-"""What a network in training is: the parameters that move, those that do not, the optimiser's state, an average."""
+"""A network in training: the parameters that move, those that do not, the optimiser's state, an average."""
 
 import dataclasses
-from collections.abc import Callable
 from typing import Any
 
 import flax
@@ -12,18 +11,18 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.sharding import param_shardings
-from shotstream_jax.core.typing import Array
+from shotstream_jax.core.typing import Array, Params, PRNGKey
 from shotstream_jax.dit.lora import LoraConfig, apply_lora, init_lora
-from shotstream_jax.model import Params
 
 TRAINS = ("all", "self_attention", "lora")
 
 
 @dataclasses.dataclass(frozen=True)
 class Trained:
-    """Which parameters of a network move: all, the self-attention's (q/k norms included), or an adapter's.
+    """Which parameters of a network move.
 
-    ema: decay of an average of them, 0 for none.
+    what: "all", "self_attention" (q/k norms included) or "lora" (those of an adapter).
+    ema: decay of an exponential moving average of them, 0 for none.
     """
 
     what: str = "all"
@@ -38,28 +37,47 @@ class Trained:
         if not 0 <= self.ema < 1:
             raise InputError(f"trained.ema {self.ema} must be from 0 (none) to below 1")
 
-    def split(self, params: Params, key: jax.Array) -> tuple[Params, Params]:
-        """(what moves, what stays), inverse to `join`. A new adapter is drawn from `key`."""
+    def moving(self, params: Params, key: PRNGKey) -> Params:
+        """The parameters that move. A new adapter is drawn from `key`."""
         if self.what == "lora":
-            return init_lora(params, self.lora, key), params
-        flat = flax.traverse_util.flatten_dict(params)
-        moves = {
-            path: leaf for path, leaf in flat.items() if self.what == "all" or "self_attn" in path
-        }
-        stays = {path: leaf for path, leaf in flat.items() if path not in moves}
-        return flax.traverse_util.unflatten_dict(moves), flax.traverse_util.unflatten_dict(stays)
+            return init_lora(params, self.lora, key)
+        moves, _ = self._split(params)
+        return moves
+
+    def frozen(self, params: Params) -> Params:
+        """The parameters that do not move; `join` takes both."""
+        if self.what == "lora":
+            return params
+        _, stays = self._split(params)
+        return stays
 
     def join(self, moves: Params, stays: Params) -> Params:
-        """The network's parameters."""
+        """The network's parameters from what moves and what stays."""
         if self.what == "lora":
             return apply_lora(stays, moves, self.lora)
-        flat = flax.traverse_util.flatten_dict(moves) | flax.traverse_util.flatten_dict(stays)
+        flat = flax.traverse_util.flatten_dict(stays)
+        flat.update(flax.traverse_util.flatten_dict(moves))
         return flax.traverse_util.unflatten_dict(flat)
+
+    def _split(self, params: Params) -> tuple[Params, Params]:
+        moves = {}
+        stays = {}
+        for path, leaf in flax.traverse_util.flatten_dict(params).items():
+            if self.what == "all" or "self_attn" in path:
+                moves[path] = leaf
+            else:
+                stays[path] = leaf
+        unflatten = flax.traverse_util.unflatten_dict
+        return unflatten(moves), unflatten(stays)
 
 
 @flax.struct.dataclass
 class TrainState:
-    """One network's: moves [float32], the optimiser's state, and the average of `moves` (None without)."""
+    """What changes of one network in training.
+
+    moves: the parameters that move, float32. optim: the optimiser's state. ema: the average of
+    `moves`; None without.
+    """
 
     moves: Params
     optim: Any
@@ -69,28 +87,47 @@ class TrainState:
 def init_state(
     trained: Trained, optimizer: optax.GradientTransformation, moves: Params
 ) -> TrainState:
-    # A copy: a step donates the state, and one buffer cannot be given away twice.
-    return TrainState(
-        moves, optimizer.init(moves), jax.tree.map(jnp.copy, moves) if trained.ema else None
-    )
+    """The state before the first step."""
+    average = None
+    if trained.ema:
+        # A copy: a step donates the state, and one buffer cannot be donated twice.
+        average = jax.tree.map(jnp.copy, moves)
+    return TrainState(moves, optimizer.init(moves), average)
 
 
 def update(
     state: TrainState, grads: Params, optimizer: optax.GradientTransformation, ema: float
 ) -> tuple[TrainState, Array]:
-    """One optimiser step; and the gradient's global norm before clipping."""
+    """One optimiser step. Returns the new state, and the gradient's global norm before clipping."""
     updates, optim = optimizer.update(grads, state.optim, state.moves)
     moves = optax.apply_updates(state.moves, updates)
-    average = jax.tree.map(lambda a, b: ema * a + (1 - ema) * b, state.ema, moves) if ema else None
+    average = None
+    if ema:
+        average = jax.tree.map(lambda old, new: ema * old + (1 - ema) * new, state.ema, moves)
     return TrainState(moves, optim, average), optax.tree.norm(grads)
 
 
 def state_shardings(mesh: Mesh, rules: str, abstract: TrainState) -> TrainState:
-    """Every parameter by its rule; the optimiser's moments and the average as their parameters; counters everywhere."""
-    whole = NamedSharding(mesh, PartitionSpec())
+    """Where a state lies: a sharding for each of its arrays.
+
+    Parameters lie by their rules; the optimiser's moments and the average like their parameters;
+    counters are on every device.
+
+    Args:
+      mesh: the devices.
+      rules: the name of the sharding rules (core/sharding.RULES).
+      abstract: the state's shapes.
+    """
+    everywhere = NamedSharding(mesh, PartitionSpec())
     by_rule = param_shardings(mesh, rules, abstract.moves)
-    treedef = jax.tree.structure(abstract.moves)
-    like_params = lambda x: jax.tree.structure(x) == treedef  # noqa: E731
-    place: Callable[[Any], Any] = lambda x: by_rule if like_params(x) else whole  # noqa: E731
-    optim = jax.tree.map(place, abstract.optim, is_leaf=like_params)
-    return TrainState(by_rule, optim, by_rule if abstract.ema is not None else None)
+    params_structure: Any = jax.tree.structure(abstract.moves)
+
+    def is_like_params(node: Any) -> bool:
+        return jax.tree.structure(node) == params_structure
+
+    def place(node: Any) -> Any:
+        return by_rule if is_like_params(node) else everywhere
+
+    optim = jax.tree.map(place, abstract.optim, is_leaf=is_like_params)
+    average = None if abstract.ema is None else by_rule
+    return TrainState(by_rule, optim, average)

@@ -5,61 +5,68 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import optax
 
 from shotstream_jax.core.sharding import constrain
-from shotstream_jax.core.typing import Array
-from shotstream_jax.model import Params
-from shotstream_jax.train.state import Trained, TrainState, update
+from shotstream_jax.core.typing import Array, Params, PRNGKey
 
 Metrics = dict[str, Array]
 # (what moves, rows) → (loss, (metrics, anything for each row))
 Loss = Callable[[Params, Any], tuple[Array, tuple[Metrics, Any]]]
 
 
-def train_step(
-    state: TrainState,
-    rows: Any,
-    loss: Loss,
-    optimizer: optax.GradientTransformation,
-    trained: Trained,
-    pieces: int,
-) -> tuple[TrainState, Metrics, Any]:
-    """(new state, metrics with `loss` and `grad_norm`, what the loss gave for each row)."""
-    grads, metrics, out = gradients(loss, state.moves, rows, pieces)
-    state, norm = update(state, grads, optimizer, trained.ema)
-    return state, metrics | {"grad_norm": norm}, out
+def batch_gradients(
+    loss: Loss, moves: Params, rows: Any, pieces: int
+) -> tuple[Params, Metrics, Any]:
+    """The gradient of a batch's loss, made in micro-batches one after the other.
 
+    The result is that of all rows together; the memory is that of one micro-batch.
 
-def gradients(loss: Loss, moves: Params, rows: Any, pieces: int) -> tuple[Params, Metrics, Any]:
-    """Means over `pieces` micro-batches, one after the other: the memory of one, the result of all rows together.
+    Args:
+      loss: of what moves and some rows.
+      moves: the parameters to differentiate by.
+      rows: a pytree of arrays whose first dimension is the batch; random draws are in it too, so the
+        number of micro-batches changes nothing.
+      pieces: the number of micro-batches.
 
-    rows: a pytree of arrays whose first dimension is the batch (draws included, so pieces change nothing).
+    Returns:
+      (gradients, metrics with `loss`, what the loss gave for each row).
     """
     with_grad = jax.value_and_grad(loss, has_aux=True)
 
-    def one(rows: Any) -> tuple[Params, Metrics, Any]:
+    def gradient_of(rows: Any) -> tuple[Params, Metrics, Any]:
         (value, (metrics, out)), grads = with_grad(moves, rows)
         return grads, {"loss": value} | metrics, out
 
     if pieces == 1:
-        return one(rows)
+        return gradient_of(rows)
 
-    def add(total: Any, rows: Any) -> tuple[Any, Any]:
-        grads, metrics, out = one(rows)
+    # 1. Deal the rows out: [b, …] → [pieces, b/pieces, …].
+    dealt = jax.tree.map(lambda a: _deal(a, pieces), rows)
+
+    # 2. Sum gradients and metrics over the pieces, keep each piece's outputs.
+    def add_piece(total: Any, rows: Any) -> tuple[Any, Any]:
+        grads, metrics, out = gradient_of(rows)
         return jax.tree.map(jnp.add, total, (grads, metrics)), out
 
-    rows = jax.tree.map(lambda a: _deal(a, pieces), rows)
-    shapes = jax.eval_shape(one, jax.tree.map(lambda a: a[0], rows))[:2]
-    zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
-    total, out = jax.lax.scan(add, zeros, rows)
+    first_piece = jax.tree.map(lambda a: a[0], dealt)
+    grads_shape, metrics_shape, _ = jax.eval_shape(gradient_of, first_piece)
+    zeros = jax.tree.map(
+        lambda like: jnp.zeros(like.shape, like.dtype), (grads_shape, metrics_shape)
+    )
+    total, out = jax.lax.scan(add_piece, zeros, dealt)
+
+    # 3. Means, and the outputs in the rows' own order.
     grads, metrics = jax.tree.map(lambda a: a / pieces, total)
     return grads, metrics, jax.tree.map(_gather, out)
 
 
 def _deal(a: Array, pieces: int) -> Array:
-    """[b, …] → [pieces, b/pieces, …]; a micro-batch takes every pieces-th row, so each device keeps its own rows."""
-    return jnp.moveaxis(a.reshape(a.shape[0] // pieces, pieces, *a.shape[1:]), 1, 0)
+    """[b, …] → [pieces, b/pieces, …].
+
+    A micro-batch takes every pieces-th row, so each device keeps its own rows.
+    """
+    grouped = a.reshape(a.shape[0] // pieces, pieces, *a.shape[1:])
+    return jnp.moveaxis(grouped, 1, 0)
 
 
 def _gather(a: Array) -> Array:
@@ -67,7 +74,7 @@ def _gather(a: Array) -> Array:
     return jnp.moveaxis(a, 0, 1).reshape(-1, *a.shape[2:])
 
 
-def normal_rows(key: jax.Array, shape: tuple[int, ...]) -> Array:
-    """N(0, 1) whose first dimension is the batch: each device draws its own rows."""
+def normal_rows(key: PRNGKey, shape: tuple[int, ...]) -> Array:
+    """N(0, 1) of a shape whose first dimension is the batch: each device draws its own rows."""
     draws = jax.random.normal(key, shape)
     return constrain(draws, "b" + " f" * (len(shape) - 1))

@@ -1,13 +1,24 @@
 """Sizes of the autoencoder, and the statistics that its latents are normalised with."""
 
 import dataclasses
+from collections.abc import Sequence
 
 from shotstream_jax.core.errors import InputError
 
 
 @dataclasses.dataclass(frozen=True)
 class VAEConfig:
-    """Spec page 2. Level i is `mult[i]`·dim wide; between levels space halves, and time too where `time_down` says."""
+    """Sizes of the autoencoder (docs/method.md, section 2).
+
+    Attributes:
+        dim: width of the first level.
+        mean, std: statistics of the latents, a number a channel.
+        mult: level i is `mult[i]`·dim wide; between levels space halves.
+        blocks: residual blocks of an encoder's level; a decoder's has one more.
+        time_down: between which levels time halves too.
+
+    Raises InputError if the lengths of these do not fit together.
+    """
 
     dim: int
     mean: tuple[float, ...]
@@ -17,21 +28,25 @@ class VAEConfig:
     time_down: tuple[bool, ...] = (False, True, True)
 
     def __post_init__(self) -> None:
-        if len(self.time_down) != len(self.mult) - 1:
+        levels = len(self.mult)
+        if len(self.time_down) != levels - 1:
             raise InputError(
-                f"{len(self.mult)} levels have {len(self.mult) - 1} transitions, time_down is {self.time_down}"
+                f"{levels} levels have {levels - 1} transitions, time_down is {self.time_down}"
             )
         if len(self.mean) != len(self.std):
             raise InputError(f"latent mean has {len(self.mean)} channels, std {len(self.std)}")
 
     @property
     def channels(self) -> int:
+        """Channels of a latent."""
         return len(self.mean)
 
     @property
     def raw(self) -> "VAEConfig":
         """The same with latents as they are, not normalised."""
-        return dataclasses.replace(self, mean=(0.0,) * self.channels, std=(1.0,) * self.channels)
+        zeros = (0.0,) * self.channels
+        ones = (1.0,) * self.channels
+        return dataclasses.replace(self, mean=zeros, std=ones)
 
     @property
     def space(self) -> int:
@@ -40,16 +55,17 @@ class VAEConfig:
 
     @property
     def time(self) -> int:
-        """Pixel frames a latent frame, after the first."""
+        """T: pixel frames a latent frame, after the first."""
         return 2 ** sum(self.time_down)
 
     @property
     def encoder_dims(self) -> tuple[int, ...]:
-        """Width before the first level and after each."""
+        """Width before the first level of the encoder and after each."""
         return tuple(self.dim * m for m in (1, *self.mult))
 
     @property
     def decoder_dims(self) -> tuple[int, ...]:
+        """Width before the first level of the decoder and after each."""
         return tuple(self.dim * m for m in (self.mult[-1], *reversed(self.mult)))
 
     def pixel_frames(self, latent_frames: int) -> int:
@@ -57,7 +73,7 @@ class VAEConfig:
         return 1 + (latent_frames - 1) * self.time
 
     def grid(self, height: int, width: int) -> tuple[int, int]:
-        """Latent rows and columns of a frame."""
+        """Latent rows and columns of a frame; InputError if they are not whole numbers."""
         if height % self.space or width % self.space:
             raise InputError(f"{height}×{width} pixels do not divide by {self.space}")
         return height // self.space, width // self.space
@@ -65,7 +81,14 @@ class VAEConfig:
 
 @dataclasses.dataclass(frozen=True)
 class Level:
-    """One level of the encoder or decoder: widths, number of residual blocks, and what follows it."""
+    """One level of the encoder or decoder.
+
+    Attributes:
+        inputs, outputs: widths before and after its residual blocks.
+        blocks: number of residual blocks.
+        resample: whether space is halved (or doubled) after them.
+        time: whether time is too.
+    """
 
     inputs: int
     outputs: int
@@ -75,22 +98,52 @@ class Level:
 
 
 def encoder_levels(cfg: VAEConfig) -> list[Level]:
-    dims = cfg.encoder_dims
-    after = [*cfg.time_down, None]
-    return [
-        Level(dims[i], dims[i + 1], cfg.blocks, t is not None, bool(t)) for i, t in enumerate(after)
-    ]
+    """Levels of the encoder, finest first; after the last one nothing is resampled."""
+    inputs = cfg.encoder_dims[:-1]
+    outputs = cfg.encoder_dims[1:]
+    return _levels(
+        inputs,
+        outputs,
+        cfg.blocks,
+        cfg.time_down,
+    )
 
 
 def decoder_levels(cfg: VAEConfig) -> list[Level]:
-    """Spatial upsampling halves the width, so from the second level on the input is half the previous output."""
-    dims = cfg.decoder_dims
-    after = [*reversed(cfg.time_down), None]
-    inputs = [dims[0], *(d // 2 for d in dims[1:])]
-    return [
-        Level(inputs[i], dims[i + 1], cfg.blocks + 1, t is not None, bool(t))
-        for i, t in enumerate(after)
-    ]
+    """Levels of the decoder, coarsest first.
+
+    Spatial upsampling halves the width, so from the second level on the input is half the previous
+    output.
+    """
+    before_first, *outputs = cfg.decoder_dims
+    inputs = [before_first, *(width // 2 for width in outputs[:-1])]
+    return _levels(
+        inputs,
+        outputs,
+        cfg.blocks + 1,
+        cfg.time_down[::-1],
+    )
+
+
+def _levels(
+    inputs: Sequence[int],
+    outputs: Sequence[int],
+    blocks: int,
+    time: Sequence[bool],
+) -> list[Level]:
+    """time: whether time is resampled after each level but the last."""
+    levels = []
+    for i, (width_in, width_out) in enumerate(zip(inputs, outputs, strict=True)):
+        resample = i < len(time)
+        level = Level(
+            inputs=width_in,
+            outputs=width_out,
+            blocks=blocks,
+            resample=resample,
+            time=resample and time[i],
+        )
+        levels.append(level)
+    return levels
 
 
 WAN_MEAN = (

@@ -1,34 +1,47 @@
-"""Layers of the causal autoencoder (spec page 2). Pixels and features are [b, p, y, x, c].
+"""Layers of the causal autoencoder (docs/method.md, section 2).
 
-Time is causal, so a video can go through in pieces. What a layer must remember between pieces (the last frames of its
-input) is its entry in the linen collection `stream`: a pytree that goes in with a piece and comes out for the next.
-A missing entry means the start of a video: zeros. `first` marks the piece that holds a video's first frame.
+Pixels and features are [b, p, y, x, c].
+
+Time is causal, so a video can go through in pieces. What a layer must remember between pieces (the
+last frames of its input) is its entry in the linen collection `stream`: a pytree that goes in with
+a piece and comes out for the next. A missing entry means the start of a video: zeros. `first` marks
+the piece that holds a video's first frame.
 """
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from shotstream_jax.core.typing import Array
+from shotstream_jax.core.typing import Array, PRNGKey
 from shotstream_jax.nn.attention import attend
+from shotstream_jax.nn.layers import on_last_axis
 
-# What a fresh autoencoder begins as: residual branches add nothing, other maps keep their input's size, and a frame in
-# time stands for its neighbours. So it is linear from pixels to pixels, and all that it has to learn is what they lack.
+# A fresh autoencoder: residual branches add nothing, other maps keep their input's size, and a
+# frame in time stands for its neighbours. So it is linear from pixels to pixels, and all that it
+# has to learn is what they lack.
 _INIT = nn.initializers.lecun_uniform()
-_NOTHING = nn.initializers.zeros
-_FEW = 16  # channels
+_ZEROS = nn.initializers.zeros
+_FEW_CHANNELS = 16  # up to so many the three frames of a 3×3×3 kernel are convolved at once
 
 
-class Remember(nn.Module):
-    """Prepends the last `frames` frames of what came before, and keeps the last ones of this piece."""
+class LeftContext(nn.Module):
+    """Prepends the last `frames` frames of the piece before; keeps those of this piece."""
 
     frames: int
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
+        """[b, p, y, x, c] → [b, frames + p, y, x, c]."""
         shape = (x.shape[0], self.frames, *x.shape[2:])
-        past = self.variable("stream", "past", jnp.zeros, shape, x.dtype)
+        past = self.variable(
+            "stream",
+            "past",
+            jnp.zeros,
+            shape,
+            x.dtype,
+        )
         whole = jnp.concatenate([past.value, x], axis=1)
+        # The next piece's left context. Counted from the start, as −0 would take everything.
         past.value = whole[:, whole.shape[1] - self.frames :]
         return whole
 
@@ -42,20 +55,47 @@ class CausalConv(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        kernel = self.param("kernel", self.kernel_init, (3, 3, 3, x.shape[-1], self.features))
+        """[b, p, y, x, c] → [b, p, y, x, features]."""
+        kernel_shape = (3, 3, 3, x.shape[-1], self.features)
+        kernel = self.param("kernel", self.kernel_init, kernel_shape)
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
-        whole = Remember(2, name="time")(x.astype(self.dtype))
-        # On the CPU 2-D convolutions are several times as fast as a 3-D one: one for each of the three frames and
-        # summed, or, where they have few channels, one whose channels are those of all three.
-        frames, kernel = [whole[:, i : i + x.shape[1]] for i in range(3)], kernel.astype(self.dtype)
-        if x.shape[-1] <= _FEW:
+        whole = LeftContext(2, name="time")(x.astype(self.dtype))  # [b, 2 + p, y, x, c]
+
+        # A frame's output is of itself and of the two before it: three views of `whole`, each [b,
+        # p, y, x, c].
+        count = x.shape[1]
+        before_last = whole[:, :count]
+        last = whole[:, 1 : 1 + count]
+        current = whole[:, 2 : 2 + count]
+        kernel = kernel.astype(self.dtype)
+
+        # On a CPU 2-D convolutions are several times as fast as a 3-D one.
+        if x.shape[-1] <= _FEW_CHANNELS:
+            # Few channels: one convolution whose channels are those of all three frames.
+            frames = jnp.concatenate([before_last, last, current], axis=-1)
             folded = jnp.moveaxis(kernel, 0, 2).reshape(3, 3, -1, self.features)
-            y = _conv2d(jnp.concatenate(frames, axis=-1), folded, 1, "SAME")
+            y = _conv2d(frames, folded, 1, "SAME")
         else:
-            y = sum(
-                _conv2d(frame, tap, 1, "SAME") for frame, tap in zip(frames, kernel, strict=True)
+            # Many: one convolution for each of the three frames, summed.
+            y = _conv2d(
+                before_last,
+                kernel[0],
+                1,
+                "SAME",
             )
-        return y + _row(bias, x).astype(self.dtype)
+            y = y + _conv2d(
+                last,
+                kernel[1],
+                1,
+                "SAME",
+            )
+            y = y + _conv2d(
+                current,
+                kernel[2],
+                1,
+                "SAME",
+            )
+        return y + on_last_axis(bias, x).astype(self.dtype)
 
 
 class Conv2d(nn.Module):
@@ -68,22 +108,30 @@ class Conv2d(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
+        """[b, p, y, x, c] → [b, p, y/stride, x/stride, features]."""
         kernel = self.param("kernel", _INIT, (3, 3, x.shape[-1], self.features))
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
-        y = _conv2d(x.astype(self.dtype), kernel.astype(self.dtype), self.stride, self.padding)
-        return y + _row(bias, x).astype(self.dtype)
+        y = _conv2d(
+            x.astype(self.dtype),
+            kernel.astype(self.dtype),
+            self.stride,
+            self.padding,
+        )
+        return y + on_last_axis(bias, x).astype(self.dtype)
 
 
 def _one_frame(tap: int) -> nn.initializers.Initializer:
-    """Of a 3×1×1 convolution: its output is one of the three frames, as often as there is room for."""
+    """Start of a 3×1×1 convolution: it copies frame `tap` of three, as often as channels allow."""
 
-    def init(key: Array, shape: tuple[int, ...], dtype: jnp.dtype = jnp.float32) -> Array:
+    def init(
+        key: PRNGKey,
+        shape: tuple[int, ...],
+        dtype: jnp.dtype = jnp.float32,
+    ) -> Array:
+        """Of shape [3, inputs, outputs], outputs a multiple of inputs."""
         _, inputs, outputs = shape
-        return (
-            jnp.zeros(shape, dtype)
-            .at[tap]
-            .set(jnp.tile(jnp.eye(inputs, dtype=dtype), (1, outputs // inputs)))
-        )
+        copies = jnp.tile(jnp.eye(inputs, dtype=dtype), (1, outputs // inputs))
+        return jnp.zeros(shape, dtype).at[tap].set(copies)
 
     return init
 
@@ -98,15 +146,20 @@ class TimeConv(nn.Module):
 
     @nn.compact
     def __call__(self, whole: Array) -> Array:
-        kernel = self.param("kernel", self.kernel_init, (3, whole.shape[-1], self.features)).astype(
-            self.dtype
-        )
-        bias = self.param("bias", nn.initializers.zeros, (self.features,)).astype(self.dtype)
+        """[b, 2 + p, y, x, c] → [b, p/stride, y, x, features]."""
+        kernel_shape = (3, whole.shape[-1], self.features)
+        kernel = self.param("kernel", self.kernel_init, kernel_shape)
+        kernel = kernel.astype(self.dtype)
+        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        bias = bias.astype(self.dtype)
         stop = whole.shape[1] - 2
-        taps = (
-            whole[:, i : i + stop : self.stride].astype(self.dtype) @ kernel[i] for i in range(3)
-        )
-        return sum(taps) + _row(bias, whole)
+
+        def tap(i: int) -> Array:
+            """Frames i, i + stride, … times the kernel's slice i."""
+            frames = whole[:, i : i + stop : self.stride]
+            return frames.astype(self.dtype) @ kernel[i]
+
+        return tap(0) + tap(1) + tap(2) + on_last_axis(bias, whole)
 
 
 class Pointwise(nn.Dense):
@@ -115,30 +168,50 @@ class Pointwise(nn.Dense):
     kernel_init: nn.initializers.Initializer = _INIT
 
 
-class Norm(nn.Module):
+class ChannelNorm(nn.Module):
     """x / max(‖x‖₂ over channels, 1e-12) · √channels · gain; no bias."""
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
+        """[…, c] → […, c]."""
         gain = self.param("scale", nn.initializers.ones, x.shape[-1:])
         wide = x.astype(jnp.float32)
-        # The floor goes under the root, squared: √max(s, 1e-24) = max(√s, 1e-12), with a finite gradient at 0.
-        square = jnp.maximum(jnp.sum(wide * wide, -1, keepdims=True), 1e-24)
-        return (wide * jax.lax.rsqrt(square) * (x.shape[-1] ** 0.5 * _row(gain, x))).astype(x.dtype)
+        # The floor goes under the root, squared: √max(s, 1e-24) = max(√s, 1e-12), with a finite
+        # gradient at 0.
+        square = jnp.sum(wide * wide, -1, keepdims=True)
+        square = jnp.maximum(square, 1e-24)
+        normed = wide * jax.lax.rsqrt(square)
+        scale = x.shape[-1] ** 0.5 * on_last_axis(gain, x)
+        return (normed * scale).astype(x.dtype)
 
 
 class Residual(nn.Module):
-    """norm → SiLU → conv → norm → SiLU → conv, plus the input (1×1×1 convolved where widths differ)."""
+    """norm → SiLU → conv → norm → SiLU → conv, plus the input.
+
+    Where widths differ, the input goes through a 1×1×1 convolution.
+    """
 
     features: int
     dtype: jnp.dtype
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        h = CausalConv(self.features, self.dtype, name="conv1")(nn.silu(Norm(name="norm1")(x)))
-        h = CausalConv(self.features, self.dtype, _NOTHING, name="conv2")(
-            nn.silu(Norm(name="norm2")(h))
+        """[b, p, y, x, c] → [b, p, y, x, features]."""
+        h = ChannelNorm(name="norm1")(x)
+        h = nn.silu(h)
+        h = CausalConv(self.features, self.dtype, name="conv1")(h)
+
+        h = ChannelNorm(name="norm2")(h)
+        h = nn.silu(h)
+        # Zero at first: a fresh block is its shortcut.
+        last = CausalConv(
+            self.features,
+            self.dtype,
+            kernel_init=_ZEROS,
+            name="conv2",
         )
+        h = last(h)
+
         if x.shape[-1] != self.features:
             x = Pointwise(self.features, dtype=self.dtype, name="shortcut")(x)
         return x + h
@@ -151,19 +224,38 @@ class SpatialAttention(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        b, p, y, w, c = x.shape
-        qkv = Pointwise(3 * c, dtype=self.dtype, name="qkv")(Norm(name="norm")(x))
-        q, k, v = (a.reshape(b * p, 1, y * w, c) for a in jnp.split(qkv, 3, axis=-1))
-        return x + Pointwise(c, dtype=self.dtype, kernel_init=_NOTHING, name="proj")(
-            attend(q[:, :, None], k, v).reshape(x.shape)
+        """[b, p, y, x, c] → the same."""
+        b, p, rows, columns, c = x.shape
+        # One projection makes queries, keys and values, [b, p, y, x, 3c].
+        normed = ChannelNorm(name="norm")(x)
+        qkv = Pointwise(3 * c, dtype=self.dtype, name="qkv")(normed)
+        q, k, v = jnp.split(qkv, 3, axis=-1)
+
+        # Every frame is a story of its own with one head: [b·p, 1, pixels, c].
+        sequences = (b * p, 1, rows * columns, c)
+        q = q.reshape(sequences)
+        k = k.reshape(sequences)
+        v = v.reshape(sequences)
+        attended = attend(q[:, :, None], k, v).reshape(x.shape)
+
+        # Zero at first, as a residual block's last convolution.
+        project = Pointwise(
+            c,
+            dtype=self.dtype,
+            kernel_init=_ZEROS,
+            name="proj",
         )
+        return x + project(attended)
 
 
 class Middle(nn.Module):
+    """Residual, attention, residual, at the lowest resolution."""
+
     dtype: jnp.dtype
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
+        """[b, p, y, x, c] → the same."""
         x = Residual(x.shape[-1], self.dtype, name="block0")(x)
         x = SpatialAttention(self.dtype, name="attention")(x)
         return Residual(x.shape[-1], self.dtype, name="block1")(x)
@@ -172,8 +264,8 @@ class Middle(nn.Module):
 class Downsample(nn.Module):
     """Space halves (one row below and one column to the right padded), then, if asked, time.
 
-    The first frame of a video passes time untouched; each later piece is convolved together with the last frame of
-    the piece before: frames 0 | 1 2 3 4 → 0 | (0 1 2) (2 3 4).
+    The first frame of a video passes time untouched; each later piece is convolved together with
+    the last frame of the piece before: frames 0 | 1 2 3 4 → 0 | (0 1 2) (2 3 4).
     """
 
     time: bool
@@ -181,22 +273,42 @@ class Downsample(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, first: bool) -> Array:
+        """[b, p, y, x, c] → [b, p or p/2, y/2, x/2, c]. A first piece is one frame."""
+        # A stride of 2 takes rows 0–2, 2–4, …: the last window needs one more row and column.
         x = jnp.pad(x, ((0, 0), (0, 0), (0, 1), (0, 1), (0, 0)))
-        x = Conv2d(x.shape[-1], self.dtype, stride=2, padding="VALID", name="space_conv")(x)
+        space_conv = Conv2d(
+            x.shape[-1],
+            self.dtype,
+            stride=2,
+            padding="VALID",
+            name="space_conv",
+        )
+        x = space_conv(x)
         if not self.time:
             return x
-        whole = Remember(1, name="time")(x)
-        convolved = TimeConv(x.shape[-1], self.dtype, _one_frame(1), stride=2, name="time_conv")(
-            whole
+        # The first frame is remembered too, and its convolution is left unused: so all pieces have
+        # the same parameters.
+        whole = LeftContext(1, name="time")(x)
+        time_conv = TimeConv(
+            x.shape[-1],
+            self.dtype,
+            kernel_init=_one_frame(1),
+            stride=2,
+            name="time_conv",
         )
-        return x if first else convolved
+        convolved = time_conv(whole)
+        if first:
+            return x
+        return convolved
 
 
 class Upsample(nn.Module):
-    """If asked, time doubles (not for a video's first frame); then space doubles and the width halves.
+    """If asked, time doubles; then space doubles and the width halves.
 
-    All frames after the first form a causal sequence of their own that starts with two zero frames. Of the doubled
-    channels the first half is the earlier frame.
+    A video's first frame stays one.
+
+    All frames after the first form a causal sequence of their own that starts with two zero frames.
+    Of the doubled channels the first half is the earlier frame.
     """
 
     time: bool
@@ -204,22 +316,45 @@ class Upsample(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, first: bool) -> Array:
+        """[b, p, y, x, c] → [b, p or 2p (2p − 1 if first), 2y, 2x, c/2]."""
         if self.time:
-            head, rest = (x[:, :1], x[:, 1:]) if first else (x[:, :0], x)
-            whole = Remember(2, name="time")(rest)
-            pairs = TimeConv(2 * x.shape[-1], self.dtype, _one_frame(2), name="time_conv")(whole)
-            b, p, y, w, c = rest.shape
-            pairs = (
-                pairs.reshape(b, p, y, w, 2, c)
-                .transpose(0, 1, 4, 2, 3, 5)
-                .reshape(b, 2 * p, y, w, c)
-            )
-            x = jnp.concatenate([head, pairs], axis=1)
-        x = jnp.repeat(jnp.repeat(x, 2, axis=2), 2, axis=3)
+            x = self._double_time(x, first)
+        # Nearest-neighbour upsampling, rows then columns.
+        x = jnp.repeat(x, 2, axis=2)
+        x = jnp.repeat(x, 2, axis=3)
         return Conv2d(x.shape[-1] // 2, self.dtype, name="space_conv")(x)
 
+    def _double_time(self, x: Array, first: bool) -> Array:
+        single = 1 if first else 0  # frames that stay one
+        head = x[:, :single]
+        rest = x[:, single:]
+        whole = LeftContext(2, name="time")(rest)
+        channels = x.shape[-1]
+        # Every frame becomes two, from itself and the two before it.
+        time_conv = TimeConv(
+            2 * channels,
+            self.dtype,
+            kernel_init=_one_frame(2),
+            name="time_conv",
+        )
+        pairs = time_conv(whole)
+        # Two frames lie in the channels of one: [b, p, y, x, 2, c] → [b, p, 2, y, x, c] → [b, 2p,
+        # y, x, c].
+        b, p, rows, columns, c = rest.shape
+        pairs = pairs.reshape(b, p, rows, columns, 2, c)
+        pairs = pairs.transpose(0, 1, 4, 2, 3, 5)
+        pairs = pairs.reshape(b, 2 * p, rows, columns, c)
+        return jnp.concatenate([head, pairs], axis=1)
 
-def _conv2d(x: Array, kernel: Array, stride: int, padding: str) -> Array:
+
+def _conv2d(
+    x: Array,
+    kernel: Array,
+    stride: int,
+    padding: str,
+) -> Array:
+    """[b, p, y, x, c] by [3, 3, c, features], every frame on its own."""
+    # Frames are a batch for the convolution: [b·p, y, x, c].
     b, p = x.shape[:2]
     y = jax.lax.conv_general_dilated(
         x.reshape(b * p, *x.shape[2:]),
@@ -229,7 +364,3 @@ def _conv2d(x: Array, kernel: Array, stride: int, padding: str) -> Array:
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
     )
     return y.reshape(b, p, *y.shape[1:])
-
-
-def _row(vector: Array, like: Array) -> Array:
-    return vector.reshape((1,) * (like.ndim - 1) + (-1,))

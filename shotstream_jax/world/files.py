@@ -1,11 +1,11 @@
-"""Drawn stories as the files that precompute reads, and the truth beside them.
+"""Drawn stories as the files that precompute reads, with the truth beside them.
 
 settings.json              what the folder is made with; written first
-stories/00000.json         the script of a story (text/prompts)
-stories/00000.truth.json   what is to be seen in it (`truth`)
-stories/00000.mask.mp4     what matters more than its share of the picture (`mask`)
-stories/00000.mp4          its film, lossless; written last, so the story is done when this exists
-clips.csv                  the table (data/clips); written when all stories are there, so the folder is complete
+stories/00000.json         the captions of a story (text/prompts)
+stories/00000.truth.json   what there is to see in it (`story_truth`)
+stories/00000.mask.mp4     which pixels matter more than others (`weight_mask`)
+stories/00000.mp4          its film, lossless; written last, so that it marks a complete story
+clips.csv                  the table (data/clips); written when all stories are complete
 """
 
 import csv
@@ -21,90 +21,160 @@ from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.files import write_whole
 from shotstream_jax.core.typing import UInt8
 from shotstream_jax.data.clips import COLUMNS, MASK
+from shotstream_jax.world.clothing_mask import clothing_mask, recolour_clothing
+from shotstream_jax.world.plot import Role, Shot
 from shotstream_jax.world.render import Film
 from shotstream_jax.world.source import WorldSource
-from shotstream_jax.world.worn import recoloured, worn
 
-BOX = 64  # of 255
+BOX_WEIGHT = np.uint8(64)  # a quarter
+CLOTHING_WEIGHT = np.uint8(255)
 
 
-def claim_folder(folder: pathlib.Path, source: WorldSource) -> None:
-    """Writes settings.json, or refuses a folder that holds something else."""
-    path, settings = folder / "settings.json", json.loads(json.dumps(dataclasses.asdict(source)))
+def claim_world_folder(folder: pathlib.Path, source: WorldSource) -> None:
+    """Makes a folder for a source's stories, or accepts one that was made with the same settings.
+
+    Raises InputError if the folder holds something else, or cannot be written.
+    """
+    path = folder / "settings.json"
+    # Through JSON, so that tuples are lists, as in the file.
+    settings = json.loads(json.dumps(dataclasses.asdict(source)))
     try:
-        new = not path.exists()
-        foreign = new and folder.exists() and any(folder.iterdir())
-        if new and not foreign:
-            (folder / "stories").mkdir(parents=True, exist_ok=True)
-            write_whole(path, _json(settings))
-        there = None if foreign else json.loads(path.read_text("utf-8"))
+        if not path.exists():
+            _start_folder(folder, path, settings)
+        # Read back in any case: another process may have been faster.
+        data = path.read_bytes()
     except OSError as error:
         raise InputError(f"cannot write {folder}: {error.strerror}; choose another place") from None
+    try:
+        found = json.loads(data)
     except ValueError:
         raise InputError(f"{path} is damaged: choose another folder, or remove this one") from None
-    if there != settings:
-        made = "is not empty" if foreign else f"was made with other settings ({path} has them)"
-        raise InputError(f"{folder} {made}: choose another folder")
+    if found != settings:
+        raise InputError(
+            f"{folder} was made with other settings ({path} has them): choose another folder"
+        )
+
+
+def _start_folder(folder: pathlib.Path, path: pathlib.Path, settings: dict[str, Any]) -> None:
+    """Makes the folder, or takes an empty one, and writes its settings."""
+    if folder.exists() and any(folder.iterdir()):
+        raise InputError(f"{folder} is not empty: choose another folder")
+    (folder / "stories").mkdir(parents=True, exist_ok=True)
+    write_whole(path, _to_json(settings))
 
 
 def film_path(folder: pathlib.Path, index: int) -> pathlib.Path:
+    """The film of a story, in the folder of all."""
     return folder / "stories" / f"{index:05d}.mp4"
 
 
 def mask_path(folder: pathlib.Path, index: int) -> pathlib.Path:
+    """The mask of a story's film."""
     return film_path(folder, index).with_suffix(".mask.mp4")
 
 
-def mask(film: Film) -> UInt8[np.ndarray, "p y x 3"]:
-    """A quarter white in the characters' boxes, white where their hats and scarves are to be seen, black elsewhere."""
+def script_path(folder: pathlib.Path, index: int) -> pathlib.Path:
+    """The captions of a story."""
+    return film_path(folder, index).with_suffix(".json")
+
+
+def weight_mask(film: Film) -> UInt8[np.ndarray, "p y x 3"]:
+    """How much each pixel matters.
+
+    White on hats and scarves, a quarter white in the rest of the characters' boxes, else black.
+    """
+    # The boxes.
     frames = np.zeros_like(film.frames)
     for frame, boxes in zip(frames, film.boxes, strict=True):
         for left, top, right, bottom in boxes:
-            frame[top:bottom, left:right] = BOX
-    hats = worn(film, recoloured(film))[..., None]
-    return np.where(hats & (frames > 0), np.uint8(255), frames)
+            frame[top:bottom, left:right] = BOX_WEIGHT
+
+    # The clothing inside of them.
+    recoloured = recolour_clothing(film)
+    clothing = clothing_mask(film, recoloured)[..., None]  # [p, y, x, 1]
+    in_boxes = frames > 0
+    return np.where(clothing & in_boxes, CLOTHING_WEIGHT, frames)
 
 
 def write_texts(folder: pathlib.Path, index: int, film: Film) -> None:
-    """A story's script and truth."""
-    path, script = film_path(folder, index), film.story.script
-    shots = {f"shot{k}": caption for k, caption in enumerate(script.shots, 1)}
-    write_whole(path.with_suffix(".json"), _json({"global_caption": script.global_caption} | shots))
-    write_whole(path.with_suffix(".truth.json"), _json(truth(film), indent=None))
+    """Writes a story's captions and truth. Raises OSError."""
+    script = film.story.script
+    captions = {"global_caption": script.global_caption}
+    for number, caption in enumerate(script.shots, 1):
+        captions[f"shot{number}"] = caption
+
+    # Both files have the film's name.
+    path = script_path(folder, index)
+    write_whole(path, _to_json(captions))
+    truth = _to_json(story_truth(film), indent=None)
+    write_whole(path.with_suffix(".truth.json"), truth)
 
 
 def write_table(folder: pathlib.Path, source: WorldSource) -> None:
-    """clips.csv, a row a story."""
+    """Writes clips.csv, a row for each story. Raises OSError."""
     table = io.StringIO()
-    rows = csv.writer(table, lineterminator="\n")
-    rows.writerow((*COLUMNS, MASK))
+    writer = csv.writer(table, lineterminator="\n")
+    writer.writerow((*COLUMNS, MASK))
     for index in range(len(source)):
-        intervals = [list(interval) for interval in source.story(index).intervals]
-        film = film_path(folder, index)
-        paths = (film.with_suffix(".json"), film, mask_path(folder, index))
-        *before, masks = (path.relative_to(folder).as_posix() for path in paths)
-        rows.writerow([len(intervals), *before, json.dumps(intervals), masks])
+        story = source.story(index)
+        intervals = [list(interval) for interval in story.intervals]
+        # In the order of the columns; paths are relative to the table.
+        script = script_path(folder, index).relative_to(folder)
+        film = film_path(folder, index).relative_to(folder)
+        mask = mask_path(folder, index).relative_to(folder)
+        row = [
+            len(intervals),
+            script.as_posix(),
+            film.as_posix(),
+            json.dumps(intervals),
+            mask.as_posix(),
+        ]
+        writer.writerow(row)
     write_whole(folder / "clips.csv", table.getvalue().encode())
 
 
-def truth(film: Film) -> dict[str, Any]:
-    """What is to be seen: looks and layouts of the story; a shot's place, camera, parts, and of each its boxes a frame,
-    [left, top, right, bottom] in pixels (zeros: not to be seen)."""
+def story_truth(film: Film) -> dict[str, Any]:
+    """What there is to see in a story, as it is written to its .truth.json.
+
+    Its looks and layouts, and for each shot its frames, place, camera and parts. A part is a role
+    with its box in each frame, [left, top, right, bottom] in pixels (zeros: not visible).
+    """
     story = film.story
-    shots = []
-    for shot, (first, stop) in zip(story.shots, story.intervals, strict=True):
-        parts = [
-            dataclasses.asdict(part) | {"boxes": film.boxes[first:stop, slot].tolist()}
-            for slot, part in enumerate(shot.parts)
-        ]
-        camera = dataclasses.asdict(shot.camera)
-        shots.append(
-            {"frames": [first, stop], "place": shot.place, "camera": camera, "parts": parts}
-        )
     looks = {name: dataclasses.asdict(look) for name, look in story.looks.items()}
     layouts = {place: dataclasses.asdict(layout) for place, layout in story.layouts.items()}
+    # The boxes of all shots follow each other, as their frames do.
+    shots = []
+    for shot, (first, stop) in zip(story.shots, story.intervals, strict=True):
+        shots.append(_shot_truth(shot, first, stop, film.boxes))
     return {"looks": looks, "layouts": layouts, "shots": shots}
 
 
-def _json(value: Any, indent: int | None = 1) -> bytes:
-    return (json.dumps(value, indent=indent) + "\n").encode()
+def _shot_truth(shot: Shot, first: int, stop: int, boxes: np.ndarray) -> dict[str, Any]:
+    """A shot of `story_truth`: frames first … stop − 1 of the film."""
+    parts = []
+    for slot, role in enumerate(shot.roles):
+        role_boxes = boxes[first:stop, slot]  # [p, 4]
+        parts.append(_role_truth(role) | {"boxes": role_boxes.tolist()})
+    return {
+        "frames": [first, stop],
+        "place": shot.place,
+        "camera": dataclasses.asdict(shot.camera),
+        "parts": parts,
+    }
+
+
+def _role_truth(role: Role) -> dict[str, Any]:
+    """A role under the keys of the file format."""
+    return {
+        "name": role.name,
+        "action": role.action,
+        "at": role.position,
+        "direction": role.direction,
+        "way": role.walk_length,
+        "phase": role.phase,
+    }
+
+
+def _to_json(value: Any, indent: int | None = 1) -> bytes:
+    text = json.dumps(value, indent=indent)
+    return f"{text}\n".encode()

@@ -1,6 +1,7 @@
-"""What happens in a story, drawn by lot: in each shot who is where, does what, and how it is seen.
+"""What happens in a story, sampled at random: in each shot who, where, what, and the camera.
 
-One or two characters and one or two places return throughout a story. Nothing of the untold looks is here.
+One or two characters and one or two places return throughout a story. The looks, which no caption
+describes, are not sampled here but in world/story.
 """
 
 import dataclasses
@@ -12,41 +13,51 @@ import numpy as np
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.world.actions import ACTIONS
 from shotstream_jax.world.camera import DISTANCES, MOVES, Camera
-from shotstream_jax.world.cast import CHARACTERS
-from shotstream_jax.world.places import MOST_ITEMS, PLACES
-from shotstream_jax.world.wear import PATTERNS
+from shotstream_jax.world.characters import CHARACTERS
+from shotstream_jax.world.clothing import PATTERNS
+from shotstream_jax.world.places import MAX_ITEMS, PLACES
 
 T = TypeVar("T")
 
+_TWO_CHARACTERS = 0.7  # share of the stories with two characters
+_TWO_PLACES = 0.6  # share of the stories with two places
+_WALKING_SPEED = 0.7  # world units per second
+
 
 @dataclasses.dataclass(frozen=True)
-class Part:
-    """A character in a shot. at: where it stands (u). direction: −1 faces left, 1 right; a walker goes there.
+class Role:
+    """A character's role in a shot.
 
-    way: units that it covers in the shot. phase: of its action, from 0 to 1.
+    position: u where it stands, or for a walk the middle of its way.
+    direction: −1 faces left, 1 right; a walk goes there.
+    walk_length: world units that it covers in the shot, 0 unless it walks.
+    phase: shifts its action by that share of the action's period, 0 to 1.
     """
 
     name: str
     action: str
-    at: float
+    position: float
     direction: int
-    way: float
+    walk_length: float
     phase: float
 
 
 @dataclasses.dataclass(frozen=True)
 class Shot:
-    """parts: one or two, from left to right. frames: how many."""
+    """roles: one or two, from left to right. frames: number of pixel frames."""
 
     place: str
-    parts: tuple[Part, ...]
+    roles: tuple[Role, ...]
     camera: Camera
     frames: int
 
 
 @dataclasses.dataclass(frozen=True)
 class Subset:
-    """What stories may draw from. pairs: share of the shots with both characters, where a story has two."""
+    """What stories are sampled from.
+
+    pairs: share of the shots with both characters, in a story of two.
+    """
 
     characters: tuple[str, ...]
     places: tuple[str, ...]
@@ -79,7 +90,7 @@ SUBSETS = {
         distances=tuple(DISTANCES),
         moves=MOVES,
         patterns=PATTERNS,
-        items=tuple(range(1, MOST_ITEMS + 1)),
+        items=tuple(range(1, MAX_ITEMS + 1)),
         pairs=0.35,
     ),
 }
@@ -87,9 +98,12 @@ SUBSETS = {
 
 @dataclasses.dataclass(frozen=True)
 class WorldConfig:
-    """subset: "simple" or "full". shots, lengths: what the number of shots, and of frames of each, is drawn from.
+    """What a world's stories are like. Raises InputError for values that are not possible.
 
-    pairs: share of the shots with both characters, where a story has two; None: the subset's.
+    subset: "simple" or "full".
+    fps: frames per second.
+    shots, lengths: the numbers of shots, and of frames per shot, that are sampled from.
+    pairs: share of the shots with both characters, in a story of two; None: the subset's own.
     """
 
     subset: str = "full"
@@ -103,81 +117,123 @@ class WorldConfig:
             raise InputError(
                 f"no subset of the world is called {self.subset!r}; there are {', '.join(SUBSETS)}"
             )
-        for name, values, least in (
-            ("fps", (self.fps,), 1),
-            ("shots", self.shots, 2),
-            ("lengths", self.lengths, 1),
-        ):
-            if not values or min(values) < least:
-                raise InputError(
-                    f"{name} {', '.join(map(str, values))} must be whole numbers from {least} on"
-                )
-        # With none, two cannot both come in two shots and one of them again.
+        _check_at_least(1, "fps", (self.fps,))
+        _check_at_least(2, "shots", self.shots)
+        _check_at_least(1, "lengths", self.lengths)
+        # At 0 a story of two shots could not show both characters and one of them again.
         if self.pairs is not None and not 0 < self.pairs <= 1:
             raise InputError(f"pairs {self.pairs:g} must be a share, above 0 and up to 1")
 
 
-def one(rng: np.random.Generator, choices: Sequence[T]) -> T:
-    return choices[int(rng.integers(len(choices)))]
+def _check_at_least(least: int, name: str, values: tuple[int, ...]) -> None:
+    if not values or min(values) < least:
+        given = ", ".join(map(str, values))
+        raise InputError(f"{name} {given} must be whole numbers, {least} or more")
 
 
-def some(rng: np.random.Generator, choices: Sequence[T], count: int) -> tuple[T, ...]:
-    """Different ones, in any order."""
-    return tuple(choices[int(i)] for i in rng.permutation(len(choices))[:count])
+def choose_one(rng: np.random.Generator, choices: Sequence[T]) -> T:
+    """One of the choices, all equally likely."""
+    index = int(rng.integers(len(choices)))
+    return choices[index]
 
 
-def draw_plot(rng: np.random.Generator, config: WorldConfig) -> tuple[Shot, ...]:
-    """The shots of a story. Two shots in a row always differ in what is told of them."""
+def choose_several(rng: np.random.Generator, choices: Sequence[T], count: int) -> tuple[T, ...]:
+    """`count` different ones of the choices, in random order; all of them if there are fewer."""
+    order = rng.permutation(len(choices))
+    return tuple(choices[int(i)] for i in order[:count])
+
+
+def sample_plot(rng: np.random.Generator, config: WorldConfig) -> tuple[Shot, ...]:
+    """The shots of a story.
+
+    Two shots in a row always differ in something that captions describe.
+    """
     subset = SUBSETS[config.subset]
-    count = one(rng, config.shots)
-    people = some(rng, subset.characters, 2 if rng.random() < 0.7 else 1)
-    places = some(rng, subset.places, 2 if rng.random() < 0.6 else 1)
+    pairs = subset.pairs if config.pairs is None else config.pairs
+
+    # How many shots, and which characters and places return in them.
+    shot_count = choose_one(rng, config.shots)
+    character_count = 2 if rng.random() < _TWO_CHARACTERS else 1
+    characters = choose_several(rng, subset.characters, character_count)
+    place_count = 2 if rng.random() < _TWO_PLACES else 1
+    places = choose_several(rng, subset.places, place_count)
+
+    # Shot after shot, each with its characters.
     shots: list[Shot] = []
-    for who in _casting(rng, people, count, subset.pairs if config.pairs is None else config.pairs):
-        shot = _shot(rng, config, subset, who, one(rng, places))
-        while shots and _told(shot) == _told(shots[-1]):
-            shot = _shot(rng, config, subset, who, one(rng, places))
+    for names in _sample_casting(rng, characters, shot_count, pairs):
+        shot = _sample_shot(rng, config, names, places)
+        # Sampled again until it differs from the shot before it.
+        while shots and _described(shot) == _described(shots[-1]):
+            shot = _sample_shot(rng, config, names, places)
         shots.append(shot)
     return tuple(shots)
 
 
-def _casting(
-    rng: np.random.Generator, people: tuple[str, ...], count: int, pairs: float
+def _sample_casting(
+    rng: np.random.Generator,
+    characters: tuple[str, ...],
+    shot_count: int,
+    pairs: float,
 ) -> list[tuple[str, ...]]:
-    """Who is in each shot: everyone comes, and the last shot shows someone again."""
+    """The names of the characters in each shot: all occur, and the last shot shows one again."""
     while True:
-        cast = [
-            some(rng, people, 2)
-            if len(people) > 1 and rng.random() < pairs
-            else (one(rng, people),)
-            for _ in range(count)
-        ]
-        before = {name for who in cast[:-1] for name in who}
-        if before & set(cast[-1]) and before | set(cast[-1]) == set(people):
-            return cast
+        casting: list[tuple[str, ...]] = []
+        for _ in range(shot_count):
+            if len(characters) > 1 and rng.random() < pairs:
+                casting.append(choose_several(rng, characters, 2))
+            else:
+                casting.append((choose_one(rng, characters),))
+
+        # Rejected and sampled again unless both conditions hold.
+        last = set(casting[-1])
+        earlier = set().union(*casting[:-1])
+        all_occur = earlier | last == set(characters)
+        one_returns = bool(earlier & last)
+        if all_occur and one_returns:
+            return casting
 
 
-def _shot(
-    rng: np.random.Generator, config: WorldConfig, subset: Subset, who: tuple[str, ...], place: str
+def _sample_shot(
+    rng: np.random.Generator,
+    config: WorldConfig,
+    names: tuple[str, ...],
+    places: tuple[str, ...],
 ) -> Shot:
-    frames = one(rng, config.lengths)
-    spots = (0.0,) if len(who) == 1 else (-0.85, 0.85)
-    parts = []
-    for name, spot in zip(who, spots, strict=True):
-        action, at = one(rng, subset.actions), spot + rng.uniform(-0.15, 0.15)
-        faces = 1 if spot <= 0 else -1  # two look at each other
-        direction = one(rng, subset.directions) if action == "walk" else faces
-        longest = 1.8 if len(who) == 1 else 0.7
-        way = min(0.7 * frames / config.fps, longest) if action == "walk" else 0.0
-        parts.append(Part(name, action, at, direction, way, rng.random()))
-    return Shot(
-        place, tuple(parts), Camera(one(rng, subset.distances), one(rng, subset.moves)), frames
-    )
+    """A shot with these characters, from left to right, at one of the places."""
+    subset = SUBSETS[config.subset]
+    place = choose_one(rng, places)
+    frames = choose_one(rng, config.lengths)
+    seconds = frames / config.fps
+
+    # One character stands in the middle and may walk further than two, who stand apart.
+    positions: tuple[float, ...]
+    if len(names) == 1:
+        positions = (0.0,)
+        longest_walk = 1.8
+    else:
+        positions = (-0.85, 0.85)
+        longest_walk = 0.7
+
+    roles = []
+    for name, middle in zip(names, positions, strict=True):
+        # The order of the random draws must not change, or a seed gives another story.
+        action = choose_one(rng, subset.actions)
+        position = middle + rng.uniform(-0.15, 0.15)
+        direction = 1 if middle <= 0 else -1  # two look at each other
+        walk_length = 0.0
+        if action == "walk":
+            direction = choose_one(rng, subset.directions)
+            walk_length = min(_WALKING_SPEED * seconds, longest_walk)
+        phase = rng.random()
+        roles.append(Role(name, action, position, direction, walk_length, phase))
+
+    distance = choose_one(rng, subset.distances)
+    move = choose_one(rng, subset.moves)
+    camera = Camera(distance, move)
+    return Shot(place, tuple(roles), camera, frames)
 
 
-def _told(shot: Shot) -> tuple:
-    return (
-        shot.place,
-        shot.camera,
-        [(part.name, part.action, part.direction) for part in shot.parts],
-    )
+def _described(shot: Shot) -> tuple:
+    """All of a shot that a caption can describe."""
+    actions = [(role.name, role.action, role.direction) for role in shot.roles]
+    return shot.place, shot.camera, actions

@@ -5,26 +5,29 @@ import dataclasses
 import numpy as np
 
 from shotstream_jax.core.errors import InputError
-from shotstream_jax.core.typing import Int, UInt8, typechecked
-from shotstream_jax.world import figure, places
+from shotstream_jax.core.typing import Bool, Int, UInt8, typechecked
+from shotstream_jax.world import figure
 from shotstream_jax.world.actions import pose_at
 from shotstream_jax.world.camera import View, view_at
-from shotstream_jax.world.cast import CHARACTERS
+from shotstream_jax.world.characters import CHARACTERS
 from shotstream_jax.world.draw import Canvas, Pen
 from shotstream_jax.world.figure import Look
-from shotstream_jax.world.places import PLACES, Layout
-from shotstream_jax.world.plot import Part
-from shotstream_jax.world.story import Story
+from shotstream_jax.world.places import PLACES, Layout, draw_place
+from shotstream_jax.world.plot import Role
+from shotstream_jax.world.story import WorldStory
 
-MOST_PARTS = 2
-SMALLEST = 8  # pixels
+MAX_ROLES = 2  # characters in a shot
+MIN_SIDE = 8  # pixels
 
 Box = tuple[int, int, int, int]
 
 
 @dataclasses.dataclass(frozen=True)
-class Seen:
-    """A character in a frame. box: left, top, right, bottom in pixels, the last two not included."""
+class VisibleCharacter:
+    """A character in a frame.
+
+    box: left, top, right, bottom in pixels, the last two not included.
+    """
 
     name: str
     look: Look
@@ -35,7 +38,13 @@ class Seen:
 
 @dataclasses.dataclass(frozen=True)
 class FrameTruth:
-    """shot: its number from 0. distance, move: the camera's. view: where it is. seen: from left to right."""
+    """What there is to see in a frame.
+
+    shot: number of the shot, from 0.
+    distance, move: of the camera.
+    view: what the camera sees in this frame.
+    visible: from left to right.
+    """
 
     shot: int
     place: str
@@ -43,112 +52,167 @@ class FrameTruth:
     distance: str
     move: str
     view: View
-    seen: tuple[Seen, ...]
+    visible: tuple[VisibleCharacter, ...]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Film:
     """A drawn story.
 
-    frames: RGB. boxes: of each frame's characters as in Seen, in the order of the shot's parts; zeros for none, or
-    for one that cannot be seen. A box spans all that is drawn of a character, though another one may stand before it.
+    frames: RGB.
+    boxes: of each frame's characters as in VisibleCharacter, in the order of the shot's roles;
+        zeros where there is no character, or none that is visible. A box spans all that is drawn
+        of a character, though another one may stand before it.
     """
 
-    story: Story
+    story: WorldStory
     frames: UInt8[np.ndarray, "p y x 3"]
-    boxes: Int[np.ndarray, "p parts 4"]
+    boxes: Int[np.ndarray, "p roles 4"]
 
     def truth(self, frame: int) -> FrameTruth:
-        """Who, where and how in a frame."""
-        number, share = _place_in(self.story, frame)
+        """Who, where and how in a frame.
+
+        Raises InputError for a frame that the film does not have.
+        """
+        # The shot says what is there, the frame's share of it how the camera sees it.
+        number, share = _find_shot(self.story, frame)
         shot = self.story.shots[number]
-        seen = tuple(
-            Seen(
-                part.name,
-                self.story.looks[part.name],
-                part.action,
-                part.direction,
-                tuple(box.tolist()),
+
+        visible = []
+        # There are always as many boxes as a shot can have roles.
+        for role, box in zip(shot.roles, self.boxes[frame], strict=False):
+            if not box.any():
+                continue
+            character = VisibleCharacter(
+                name=role.name,
+                look=self.story.looks[role.name],
+                action=role.action,
+                direction=role.direction,
+                box=tuple(box.tolist()),
             )
-            for part, box in zip(shot.parts, self.boxes[frame], strict=False)
-            if box.any()
-        )
-        view, layout = view_at(shot.camera, share), self.story.layouts[shot.place]
+            visible.append(character)
+
         return FrameTruth(
-            number, shot.place, layout, shot.camera.distance, shot.camera.move, view, seen
+            shot=number,
+            place=shot.place,
+            layout=self.story.layouts[shot.place],
+            distance=shot.camera.distance,
+            move=shot.camera.move,
+            view=view_at(shot.camera, share),
+            visible=tuple(visible),
         )
 
 
-def check_size(height: int, width: int) -> None:
-    """Refuses a picture in which nothing could be told apart."""
-    if min(height, width) < SMALLEST:
+def check_picture_size(height: int, width: int) -> None:
+    """Raises InputError for a picture too small to recognise anything in it."""
+    if min(height, width) < MIN_SIDE:
         raise InputError(
-            f"a picture of {height}x{width} pixels is too small: each side must have {SMALLEST}"
+            f"a picture of {height}x{width} is too small: each side must be at least {MIN_SIDE}"
         )
 
 
-def render_story(story: Story, height: int, width: int) -> Film:
+def render_story(story: WorldStory, height: int, width: int) -> Film:
     """All frames of a story, height × width pixels. Raises InputError if that is too small."""
-    shots = [render_shot(story, number, height, width) for number in range(len(story.shots))]
-    frames, boxes = zip(*shots, strict=True)
+    # Shot after shot, as one array of frames and one of boxes.
+    frames = []
+    boxes = []
+    for number in range(len(story.shots)):
+        shot_frames, shot_boxes = render_shot(story, number, height, width)
+        frames.append(shot_frames)
+        boxes.append(shot_boxes)
     return Film(story, np.concatenate(frames), np.concatenate(boxes))
 
 
 @typechecked
 def render_shot(
-    story: Story, number: int, height: int, width: int
-) -> tuple[UInt8[np.ndarray, "p y x 3"], Int[np.ndarray, "p parts 4"]]:
-    """The frames and boxes of a shot, numbered from 0."""
-    check_size(height, width)
+    story: WorldStory,
+    number: int,
+    height: int,
+    width: int,
+) -> tuple[UInt8[np.ndarray, "p y x 3"], Int[np.ndarray, "p roles 4"]]:
+    """The frames and boxes of a shot, numbered from 0; boxes as in Film.
+
+    Raises InputError for too small a size.
+    """
+    check_picture_size(height, width)
     shot = story.shots[number]
-    canvas, backdrop, before = Canvas(height, width), None, None
+    place = PLACES[shot.place]
+    layout = story.layouts[shot.place]
+
+    canvas = Canvas(height, width)
+    backdrop = canvas.picture  # the place as it was last drawn
+    backdrop_view = None
     frames = np.empty((shot.frames, height, width, 3), np.uint8)
-    boxes = np.zeros((shot.frames, MOST_PARTS, 4), np.int32)
+    boxes = np.zeros((shot.frames, MAX_ROLES, 4), np.int32)
     for i in range(shot.frames):
-        share = i / max(shot.frames - 1, 1)
+        share = _share_of_shot(i, shot.frames)
         view = view_at(shot.camera, share)
-        pen = Pen(canvas, view.frame(height, width))
-        if view != before:  # a camera that stands still sees the same place
-            places.draw(pen, PLACES[shot.place], story.layouts[shot.place], view.centre)
-            backdrop, before = canvas.picture.copy(), view
-        else:
+        pen = Pen(canvas, view.to_pixels(height, width))
+
+        # The place; while the camera stands still it is drawn only once.
+        if view == backdrop_view:
             canvas.picture[:] = backdrop
-        for slot, part in enumerate(shot.parts):
-            boxes[i, slot] = _draw_part(
-                pen, part, story.looks[part.name], share, i / story.config.fps
-            )
+        else:
+            draw_place(pen, place, layout, view.centre)
+            backdrop = canvas.picture.copy()
+            backdrop_view = view
+
+        # The characters before it.
+        seconds = i / story.config.fps
+        for slot, role in enumerate(shot.roles):
+            look = story.looks[role.name]
+            boxes[i, slot] = _draw_role(pen, role, look, share, seconds)
         frames[i] = canvas.to_uint8()
     return frames, boxes
 
 
-def _draw_part(pen: Pen, part: Part, look: Look, share: float, seconds: float) -> Box:
-    character = CHARACTERS[part.name]
-    pose = pose_at(part.action, seconds, part.phase, character.build)
-    spot = pen.moved(part.at + part.direction * part.way * (share - 0.5), 0.0)
-    own = spot.scaled(part.direction, 1.0)
-    figure.shadow(own, character, pose)
+def _draw_role(pen: Pen, role: Role, look: Look, share: float, seconds: float) -> Box:
+    """Draws a character at a time of the shot, and returns its box. share: of the shot, 0 to 1."""
+    character = CHARACTERS[role.name]
+    pose = pose_at(role.action, seconds, role.phase, character.build)
+    # A walker is in the middle of its way at half of the shot; one who looks left is mirrored.
+    u = role.position + role.direction * role.walk_length * (share - 0.5)
+    spot = pen.moved(u, 0.0)
+    mirrored = spot.scaled(role.direction, 1.0)
+
+    # The box is that of the figure alone, without shadow and dream.
+    figure.draw_shadow(mirrored, character, pose)
     pen.canvas.start_matte()
-    figure.draw(own, character, look, pose)
-    box = _extent(pen.canvas.end_matte() > 0.5)
+    figure.draw_figure(mirrored, character, look, pose)
+    matte = pen.canvas.end_matte()
+    box = _bounding_box(matte > 0.5)
+
+    # A sleeper lies on its side, its head away from where it looked.
     if not pose.awake:
-        head = -part.direction * 0.35 * character.build.height
-        figure.dream(spot, head, 2 * character.build.half, seconds + 2 * part.phase)
+        head = -role.direction * 0.35 * character.build.height
+        height = 2 * character.build.half
+        figure.draw_dream(spot, head, height, seconds + 2 * role.phase)
     return box
 
 
-def _extent(mask: np.ndarray) -> Box:
-    """The box of a mask [y, x]; zeros if nothing is in it."""
-    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    return (
-        (int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1)
-        if len(rows)
-        else (0, 0, 0, 0)
-    )
+def _bounding_box(mask: Bool[np.ndarray, "y x"]) -> Box:
+    """The smallest box around the true pixels; zeros if there are none."""
+    # Numbers of the rows and columns with a true pixel.
+    rows = np.flatnonzero(mask.any(axis=1))
+    columns = np.flatnonzero(mask.any(axis=0))
+    if len(rows) == 0:
+        return 0, 0, 0, 0
+    left = int(columns[0])
+    top = int(rows[0])
+    right = int(columns[-1]) + 1
+    bottom = int(rows[-1]) + 1
+    return left, top, right, bottom
 
 
-def _place_in(story: Story, frame: int) -> tuple[int, float]:
-    """The shot that a frame belongs to, and its share of it."""
+def _find_shot(story: WorldStory, frame: int) -> tuple[int, float]:
+    """The number of the shot that a frame belongs to, and at which share of the shot it is."""
     for number, (first, stop) in enumerate(story.intervals):
         if first <= frame < stop:
-            return number, (frame - first) / max(stop - first - 1, 1)
-    raise InputError(f"the story has {story.intervals[-1][1]} frames, not a frame {frame}")
+            return number, _share_of_shot(frame - first, stop - first)
+    frames = story.intervals[-1][1]
+    raise InputError(f"the story has {frames} frames, not a frame {frame}")
+
+
+def _share_of_shot(frame: int, frames: int) -> float:
+    """0 at a shot's first frame, 1 at its last."""
+    return frame / max(frames - 1, 1)

@@ -3,8 +3,10 @@
 import dataclasses
 from typing import NamedTuple
 
+import flax
+
 from shotstream_jax.core.errors import InputError
-from shotstream_jax.data.batches import Row
+from shotstream_jax.core.typing import Array, Int, Leaf, UInt8
 from shotstream_jax.world.plot import WorldConfig
 from shotstream_jax.world.render import render_shot
 from shotstream_jax.world.source import WorldSource
@@ -13,9 +15,14 @@ from shotstream_jax.world.story import SPLITS
 
 @dataclasses.dataclass(frozen=True)
 class WorldData:
-    """subset, seed: of the world. frames: latent frames of a shot.
+    """The data of a recipe that trains on the drawn world.
 
-    stories, held_out: how many of the split that is trained on, and of the other one. workers: drawing threads.
+    Raises InputError for values that are not possible.
+
+    subset, seed: of the world.
+    frames: latent frames of a shot.
+    stories: number of stories to train on. held_out: number of stories of the other split.
+    workers: drawing threads.
     """
 
     subset: str
@@ -26,44 +33,69 @@ class WorldData:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        least = {"frames": 1, "stories": 1, "held_out": 1, "workers": 0, "seed": 0}
-        if wrong := [
-            f"data.{name} {getattr(self, name)}"
-            for name, n in least.items()
-            if getattr(self, name) < n
-        ]:
-            raise InputError(f"{', '.join(wrong)}: at least 1, workers and seed 0")
+        values_and_minima = {
+            "frames": (self.frames, 1),
+            "stories": (self.stories, 1),
+            "held_out": (self.held_out, 1),
+            "workers": (self.workers, 0),
+            "seed": (self.seed, 0),
+        }
+        # All wrong values at once, by their names in a recipe.
+        wrong = []
+        for name, (value, minimum) in values_and_minima.items():
+            if value < minimum:
+                wrong.append(f"data.{name} {value}")
+        if wrong:
+            raise InputError(
+                f"{', '.join(wrong)}: at least 1 is required (workers and seed: at least 0)"
+            )
+
+
+@flax.struct.dataclass
+class DrawnShot:
+    """A shot's pictures and the boxes of the characters in them (render.Film); or a batch of shots."""
+
+    pixels: UInt8[Array, "*b p y x 3"]
+    boxes: Int[Array, "*b p roles 4"]
 
 
 class World(NamedTuple):
-    """What is trained on, and what never is."""
+    """Shots to train on, and shots that are never trained on."""
 
     train: "WorldShots"
     held_out: "WorldShots"
 
 
 def open_world(cfg: WorldData, height: int, width: int, fps: int, frames: int) -> World:
-    """frames: pixel frames of every shot. Raises InputError for a world that there cannot be."""
-    world = WorldConfig(cfg.subset, fps, lengths=(frames,))
-    split = lambda name, stories: WorldShots(
-        WorldSource(world, height, width, stories, cfg.seed, name)
-    )  # noqa: E731
-    train, test = SPLITS
-    return World(split(train, cfg.stories), split(test, cfg.held_out))
+    """The shots that a recipe names, all of `frames` pixel frames.
+
+    Raises InputError for a world that is not possible.
+    """
+    config = WorldConfig(cfg.subset, fps, lengths=(frames,))
+    # The held-out shots are of the other split, with which the first shares no story.
+    train_split, test_split = SPLITS
+    train = WorldSource(config, height, width, cfg.stories, cfg.seed, train_split)
+    held_out = WorldSource(config, height, width, cfg.held_out, cfg.seed, test_split)
+    return World(WorldShots(train), WorldShots(held_out))
 
 
 @dataclasses.dataclass(frozen=True)
 class WorldShots:
-    """One shot of each story, the first, second, … in turn. Rows have `pixels` [p, y, x, 3] and `boxes` as Film's."""
+    """One shot of each story, the first, second, … in turn.
+
+    Each is drawn when it is asked for.
+    """
 
     source: WorldSource
 
     def __len__(self) -> int:
         return len(self.source)
 
-    def __getitem__(self, index: int) -> Row:
+    def __getitem__(self, index: int) -> DrawnShot:
+        # Only the one shot is drawn.
         story = self.source.story(index)
-        pixels, boxes = render_shot(
-            story, index % len(story.shots), self.source.height, self.source.width
-        )
-        return {"pixels": pixels, "boxes": boxes}
+        number = index % len(story.shots)
+        pixels: Leaf
+        boxes: Leaf
+        pixels, boxes = render_shot(story, number, self.source.height, self.source.width)
+        return DrawnShot(pixels, boxes)

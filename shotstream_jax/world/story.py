@@ -1,8 +1,11 @@
-"""A story of the drawn world: its plot, the looks that only memory can carry, its captions. All from a seed.
+"""A story of the drawn world: its plot, its looks and its captions, all from a seed.
 
-Story i of a split draws from SeedSequence(seed, (split, i)): two splits share no stream, and no story depends on
-another one. Plot, untold and words have a stream each; the words are drawn from the plot alone, so that no caption can
-tell a look.
+Looks and layouts stay the same in all shots and no caption describes them, so a model can know them
+only from a memory of earlier shots.
+
+Story i of a split is sampled from SeedSequence(seed, (split, i)): two splits share no random
+stream, and no story depends on another one. The plot, the looks and the wording have a stream each.
+The wording is sampled from the plot alone, so no caption can reveal a look.
 """
 
 import dataclasses
@@ -12,17 +15,29 @@ import numpy as np
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.text.prompts import Script
 from shotstream_jax.world.captions import write_captions
+from shotstream_jax.world.clothing import ACCENTS
 from shotstream_jax.world.figure import Look
 from shotstream_jax.world.places import SIDES, VARIANTS, Layout
-from shotstream_jax.world.plot import SUBSETS, Shot, WorldConfig, draw_plot, one, some
-from shotstream_jax.world.wear import ACCENTS
+from shotstream_jax.world.plot import (
+    SUBSETS,
+    Shot,
+    Subset,
+    WorldConfig,
+    choose_one,
+    choose_several,
+    sample_plot,
+)
 
 SPLITS = ("train", "test")
 
 
 @dataclasses.dataclass(frozen=True)
-class Story:
-    """looks, layouts: of the characters and places that occur: the same in all shots, and told by no caption."""
+class WorldStory:
+    """A story without pictures.
+
+    looks, layouts: of each character and each place that occur, by name. They are the same in all
+    shots, and no caption describes them.
+    """
 
     config: WorldConfig
     shots: tuple[Shot, ...]
@@ -32,36 +47,68 @@ class Story:
 
     @property
     def intervals(self) -> tuple[tuple[int, int], ...]:
-        """[first, stop) frames of each shot."""
-        stops = np.cumsum([shot.frames for shot in self.shots]).tolist()
-        return tuple(
-            (stop - shot.frames, stop) for shot, stop in zip(self.shots, stops, strict=True)
-        )
+        """First frame (included) and last frame (not included) of each shot."""
+        intervals = []
+        # Each shot begins where the one before it ends.
+        first = 0
+        for shot in self.shots:
+            stop = first + shot.frames
+            intervals.append((first, stop))
+            first = stop
+        return tuple(intervals)
 
 
-def make_story(config: WorldConfig, seed: int, split: str, index: int) -> Story:
-    """Story number `index` of a split. Raises InputError for a split, seed or number that there cannot be."""
+def make_story(config: WorldConfig, seed: int, split: str, index: int) -> WorldStory:
+    """Story number `index` of a split.
+
+    Raises InputError for an unknown split, or a negative seed or index.
+    """
     if split not in SPLITS:
         raise InputError(f"no split is called {split!r}; there are {' and '.join(SPLITS)}")
     if seed < 0 or index < 0:
         raise InputError(f"seed {seed} and story {index} must not be negative")
-    streams = np.random.SeedSequence(seed, spawn_key=(SPLITS.index(split), index)).spawn(3)
-    plot, untold, words = (np.random.default_rng(stream) for stream in streams)
-    shots, subset = draw_plot(plot, config), SUBSETS[config.subset]
-    people = dict.fromkeys(part.name for shot in shots for part in shot.parts)
-    accents = some(untold, tuple(ACCENTS), len(people))  # no two alike
-    looks = {
-        name: Look(accent, one(untold, subset.patterns))
-        for name, accent in zip(people, accents, strict=True)
-    }
-    layouts = {
-        place: Layout(one(untold, SIDES), one(untold, range(VARIANTS)), one(untold, subset.items))
-        for place in dict.fromkeys(shot.place for shot in shots)
-    }
-    return Story(
-        config,
-        shots,
-        looks,
-        layouts,
-        write_captions(words, shots, with_camera=len(subset.distances) > 1),
-    )
+    subset = SUBSETS[config.subset]
+
+    # A random stream each for the plot, the looks, and the wording.
+    sequence = np.random.SeedSequence(seed, spawn_key=(SPLITS.index(split), index))
+    plot_rng, looks_rng, words_rng = map(np.random.default_rng, sequence.spawn(3))
+
+    shots = sample_plot(plot_rng, config)
+    looks = _sample_looks(looks_rng, subset, shots)
+    layouts = _sample_layouts(looks_rng, subset, shots)
+    # A world with one camera only does not describe it.
+    with_camera = len(subset.distances) > 1
+    script = write_captions(words_rng, shots, with_camera)
+    return WorldStory(config, shots, looks, layouts, script)
+
+
+def _sample_looks(
+    rng: np.random.Generator,
+    subset: Subset,
+    shots: tuple[Shot, ...],
+) -> dict[str, Look]:
+    """A look for each character, in order of first occurrence; no two have the same accent."""
+    # A dictionary keeps the order and drops the repetitions.
+    names = dict.fromkeys(role.name for shot in shots for role in shot.roles)
+    accents = choose_several(rng, tuple(ACCENTS), len(names))
+    looks = {}
+    for name, accent in zip(names, accents, strict=True):
+        pattern = choose_one(rng, subset.patterns)
+        looks[name] = Look(accent, pattern)
+    return looks
+
+
+def _sample_layouts(
+    rng: np.random.Generator,
+    subset: Subset,
+    shots: tuple[Shot, ...],
+) -> dict[str, Layout]:
+    """A layout for each place, in the order of their first occurrence."""
+    # As with the looks, in the order of the shots.
+    layouts = {}
+    for place in dict.fromkeys(shot.place for shot in shots):
+        side = choose_one(rng, SIDES)
+        variant = choose_one(rng, range(VARIANTS))
+        items = choose_one(rng, subset.items)
+        layouts[place] = Layout(side, variant, items)
+    return layouts

@@ -1,6 +1,10 @@
-"""The miniature's tokeniser: the words of the world's captions. Its file is shipped; this makes it again, to the byte.
+"""Make the tokeniser of the miniature model `tiny`: the words of the drawn world's captions.
 
-python -m shotstream_jax.world.vocabulary --out shotstream_jax/weights/tiny/tokenizer.json
+The file is shipped with the package. Make it again when the captions have got a new word; from the
+same captions it is the same file, to the byte.
+
+examples:
+  python -m shotstream_jax.world.vocabulary --out shotstream_jax/weights/tiny/tokenizer.json
 """
 
 import pathlib
@@ -14,31 +18,36 @@ from shotstream_jax.text.vocabulary import word_tokenizer
 from shotstream_jax.world.plot import SUBSETS, WorldConfig
 from shotstream_jax.world.story import make_story
 
-STORIES = 2000  # of each subset: every word comes in the first few hundred
+STORIES = 2000  # of each subset; every word occurs in the first few hundred
 SIZE = 384  # ids in the preset `tiny`; some are free for words to come
 
 
 def parser() -> cli.Parser:
+    """The options of this command."""
     p = cli.make_parser("shotstream_jax.world.vocabulary", __doc__)
-    p.add_argument("--out", required=True, metavar="FILE.json", help="the tokeniser's file")
+    p.add_argument("--out", required=True, metavar="FILE.json", help="the tokeniser file to write")
     return p
 
 
 def main(argv: Sequence[str]) -> None:
+    """Writes the tokeniser. Raises InputError if the file cannot be written."""
     path = pathlib.Path(parser().parse_args(argv).out)
-    made = word_tokenizer(world_prompts(STORIES), SIZE)
+    # All words of the world, in the tokeniser's own format.
+    tokenizer = word_tokenizer(world_prompts(STORIES), SIZE)
     try:
-        write_whole(path, made.to_str(pretty=True).encode())
+        write_whole(path, tokenizer.to_str(pretty=True).encode())
     except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror}") from None
-    cli.say(f"{path}: {made.get_vocab_size()} of {SIZE} ids")
+        raise InputError(f"cannot write {path}: {error.strerror}; choose another place") from None
+    cli.print_line(f"{path}: {tokenizer.get_vocab_size()} of {SIZE} ids")
 
 
 def world_prompts(stories: int) -> Iterator[str]:
     """Every shot's prompt of the first training stories of each subset."""
+    # The same stories each time, so that the file is the same.
     for subset in SUBSETS:
+        config = WorldConfig(subset)
         for index in range(stories):
-            script = make_story(WorldConfig(subset), 0, "train", index).script
+            script = make_story(config, 0, "train", index).script
             for shot, caption in enumerate(script.shots):
                 yield shot_prompt(script.global_caption, shot, caption)
 

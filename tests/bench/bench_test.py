@@ -32,7 +32,7 @@ def test_matmuls_convolutions_loops_and_choices_are_counted():
     [
         (["--parts", "dit,text,decoder"], "--parts decoder: there are text"),
         (["--size", "64"], "--size 64: write HEIGHTxWIDTH"),
-        (["--size", "65x96"], "height 65 is no multiple of 8"),
+        (["--size", "65x96"], "height 65 is not a multiple of 8"),
         (["--batch", "0"], "--batch 0 must be at least 1"),
         (["--mesh", "fsdp"], "--mesh fsdp: write AXIS=N"),
         (["--mesh", "fsdp=16"], "fsdp=16 needs 16 devices, there are 8"),
@@ -41,7 +41,7 @@ def test_matmuls_convolutions_loops_and_choices_are_counted():
             ["--quantize", "int8", "--parts", "dit,teacher"],
             "--quantize int8 is for streaming: leave teacher out of",
         ),
-        (["--frames", "4"], "no multiple of the chunk"),
+        (["--frames", "4"], "not a multiple of the chunk"),
     ],
 )
 def test_mistakes_are_one_line(arguments, message):

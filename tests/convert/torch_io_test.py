@@ -1,4 +1,4 @@
-"""PyTorch's zip format without PyTorch: what is read, what is refused, and that nothing is executed."""
+"""PyTorch's zip format without PyTorch: what is read, what is refused; nothing is executed."""
 
 import collections
 import os
@@ -108,10 +108,10 @@ def test_classes_of_others_are_refused(path):
 def test_broken_files_are_named(path):
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(InputError, match=r"x.pt is damaged, or no PyTorch zip"):
+    with pytest.raises(InputError, match=r"x.pt is damaged, or not a PyTorch zip"):
         read_torch(path)
     path.write_bytes(pickle.dumps({"a": 1}))  # the old format, before 2020
-    with pytest.raises(InputError, match="no PyTorch zip"):
+    with pytest.raises(InputError, match="not a PyTorch zip"):
         read_torch(path)
     path.write_bytes(b"")
     with pytest.raises(InputError, match="damaged"):

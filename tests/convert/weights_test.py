@@ -1,4 +1,4 @@
-"""Conversion is strict, its own inverse and sharded from the start; broken files and folders are named."""
+"""Conversion is strict and its own inverse; broken files and folders are named."""
 
 import collections
 import dataclasses
@@ -14,27 +14,22 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from shotstream_jax import cli
-from shotstream_jax.checkpoint import folder as native
-from shotstream_jax.checkpoint.arrays import create_array, write_slice
-from shotstream_jax.checkpoint.load import (
-    SHIPPED,
-    WEIGHTS,
-    load,
-    load_part,
-    load_weights,
-    preset_of,
-    save,
-)
+from shotstream_jax.checkpoint.arrays import ZarrArray, create_array
+from shotstream_jax.checkpoint.checkpoint import SHIPPED, WEIGHTS, open_checkpoint
+from shotstream_jax.checkpoint.folder import read_config
+from shotstream_jax.checkpoint.load import load
+from shotstream_jax.checkpoint.save import save
 from shotstream_jax.convert import __main__ as app
 from shotstream_jax.convert import checkpoints, public
-from shotstream_jax.convert.rules import Table, check_table, from_public, to_public
-from shotstream_jax.convert.tables import lora_table, part_table
+from shotstream_jax.convert.names import Table, check_table
+from shotstream_jax.convert.tables import part_table
 from shotstream_jax.convert.torch_io import read_torch, write_torch
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.sharding import RULES, make_mesh, match_rule, param_shardings
 from shotstream_jax.model import PARTS, abstract_params
 from shotstream_jax.presets import find_preset
 from shotstream_jax.testing import tiny_model
+from tests.public_layout import from_public, lora_table, to_public
 
 MODEL = tiny_model()
 TINY, WAN = find_preset("tiny"), find_preset("wan-1.3b")
@@ -85,7 +80,7 @@ def sources(files, *parts: str) -> dict:
 
 
 def convert(files: dict, out, progress=lambda _: None) -> None:
-    checkpoints.write_import(checkpoints.prepare_import(files, out, preset=TINY), progress)
+    checkpoints.write_folder(checkpoints.prepare_import(files, out, preset=TINY), progress)
 
 
 def import_all(run, files, out="ckpt", dit=FILES["dit"]):
@@ -113,7 +108,7 @@ def test_there_and_back_is_the_identity(part):
 def test_import_load_export(run, files, dit):
     """From every kind of file to a model that equals its source, and back bit for bit."""
     code, _ = import_all(run, files, dit=dit)
-    assert code == 0 and preset_of(files / "ckpt") == TINY
+    assert code == 0 and open_checkpoint(files / "ckpt").preset == TINY
     assert not list(files.glob("*.partial"))
     model, original = load(files / "ckpt"), load("tiny")
     jax.tree.map(np.testing.assert_array_equal, model.params["dit"], original.params["dit"])
@@ -145,16 +140,37 @@ def test_copies_with_fewer_bits_and_parts(run, tmp_path):
         )[0]
         == 0
     )
-    config = native.read_config(tmp_path / "half")
+    config = read_config(tmp_path / "half")
     assert list(config["parts"]) == ["vae"] and config["parts"]["vae"]["dtypes"] == ["float16"]
-    assert preset_of(tmp_path / "half") == MODEL.preset
+    assert open_checkpoint(tmp_path / "half").preset == MODEL.preset
     rounded = lambda got, want: np.testing.assert_array_equal(got, want.astype(np.float16))  # noqa: E731
     jax.tree.map(
         rounded,
-        load_weights(tmp_path / "half", "vae"),
+        open_checkpoint(tmp_path / "half").load_params("vae"),
         jax.tree.map(np.asarray, MODEL.params["vae"]),
     )
     assert run("copy", tmp_path / "half", "--part", "dit", "--out", tmp_path / "more")[0] == 2
+
+
+def test_copies_into_fewer_files(run, tmp_path):
+    """One file a part, in the same types; from there back to a folder."""
+    save(MODEL, tmp_path / "whole")
+    options = ("--dtype", "same", "--storage")
+    assert run("copy", tmp_path / "whole", *options, "file", "--out", tmp_path / "files")[0] == 0
+    names = {"config.json", *(f"{part}.safetensors" for part in PARTS)}
+    assert {path.name for path in (tmp_path / "files").iterdir()} == names
+    assert run("copy", tmp_path / "files", *options, "folder", "--out", tmp_path / "back")[0] == 0
+    for name in ("files", "back"):
+        jax.tree.map(
+            np.testing.assert_array_equal,
+            load(tmp_path / name).params,
+            jax.tree.map(np.asarray, MODEL.params),
+        )
+        assert read_config(tmp_path / name) == read_config(tmp_path / "whole")
+    assert run("export", tmp_path / "files", "--out", tmp_path / "x.safetensors")[0] == 0
+    exported, want = load_file(tmp_path / "x.safetensors"), public_state(MODEL, "dit")
+    assert exported.keys() == want.keys()
+    assert all(np.array_equal(exported[key], want[key]) for key in want)
 
 
 def test_copies_without_the_shot_phase(run, tmp_path):
@@ -163,27 +179,33 @@ def test_copies_without_the_shot_phase(run, tmp_path):
     options = ("--dtype", "float32", "--shot-phase", "0", "--out", tmp_path / "without")
     assert run("copy", tmp_path / "with", *options)[0] == 0
     dit = dataclasses.replace(MODEL.preset.dit, shot_phase=0.0)
-    assert preset_of(tmp_path / "without") == dataclasses.replace(MODEL.preset, dit=dit)
-    params = load_weights(tmp_path / "without", "dit")
+    assert open_checkpoint(tmp_path / "without").preset == dataclasses.replace(
+        MODEL.preset, dit=dit
+    )
+    params = open_checkpoint(tmp_path / "without").load_params("dit")
     jax.tree.map(
         np.testing.assert_array_equal, params, jax.tree.map(np.asarray, MODEL.params["dit"])
     )
     code, complaint = run(
         "copy", tmp_path / "with", "--shot-phase", "nan", "--out", tmp_path / "other"
     )
-    assert code == 2 and "shot phase nan is no angle" in complaint
+    assert code == 2 and "shot phase nan is not an angle" in complaint
 
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_what_is_shipped(name):
-    """Sizes of the preset, few bytes; a teacher's autoencoder and text encoder are those of its student."""
-    assert preset_of(name) == TINY
+    """Sizes of the preset, few bytes; a teacher's encoders are those of its student."""
+    assert open_checkpoint(name).preset == TINY
     assert sum(path.stat().st_size for path in WEIGHTS.rglob("*") if path.is_file()) < 20e6
     for part in ("vae", "text"):
         jax.tree.map(
-            np.testing.assert_array_equal, load_weights(name, part), load_weights("tiny", part)
+            np.testing.assert_array_equal,
+            open_checkpoint(name).load_params(part),
+            open_checkpoint("tiny").load_params(part),
         )
-    kernels = [load_weights(other, "dit")["blocks"]["ffn_in"]["kernel"] for other in SHIPPED]
+    kernels = [
+        open_checkpoint(other).load_params("dit")["blocks"]["ffn_in"]["kernel"] for other in SHIPPED
+    ]
     assert np.abs(kernels[0] - kernels[1]).max() > 0.01  # the student has gone on from its teacher
 
 
@@ -210,7 +232,7 @@ def test_inspect_tells_what_is_there(run, files):
 
 
 def test_adapters_are_merged_on_the_command_line(run, files):
-    """Into a training file, whose other keys stay, and on the way out of a folder: the same weights."""
+    """Into a training file, whose other keys stay, and when a folder is exported: the same."""
     rng, rank = np.random.default_rng(0), 3
     shapes = lora_table(TINY.dit, rank).shapes()
     adapter = {key: rng.standard_normal(shape).astype(np.float32) for key, shape in shapes.items()}
@@ -343,7 +365,7 @@ def test_wrong_files_are_named(run, files, change, message):
 
 
 def test_an_optimiser_among_the_weights_is_named(files):
-    """Beside the wrapped transformer it is left alone; among the weights themselves it is refused."""
+    """Beside the wrapped transformer it is left alone; among the weights it is refused."""
     assert len(public.open_transformer(files / "training.pt")) == 177
     write_torch(files / "x.pth", public_state(load("tiny"), "vae") | {"optimizer": {"lr": 0.1}})
     with pytest.raises(InputError, match=r"x.pth has 'optimizer' among its weights"):
@@ -383,8 +405,14 @@ def test_a_preset_that_does_not_match_names_the_first_difference(run, files):
             "no tokeniser t.json",
         ),
         (["import", "--vae", "vae.pth", "--out", "dit.safetensors"], "exists already"),
-        (["export", "nowhere", "--out", "x.pt"], "nowhere is no checkpoint"),
-        (["copy", "nowhere", "--out", "x"], "nowhere is no checkpoint"),
+        (
+            ["export", "nowhere", "--out", "x.pt"],
+            "nowhere is neither a folder nor one of the shipped models",
+        ),
+        (
+            ["copy", "nowhere", "--out", "x"],
+            "nowhere is neither a folder nor one of the shipped models",
+        ),
         (["inspect", "readme.txt"], "no weight file readme.txt"),
         (
             ["export", "x", "--part", "vae", "--key", "generator", "--out", "x.pth"],
@@ -428,10 +456,10 @@ def test_a_disk_that_is_full_is_one_line(files, monkeypatch):
         convert(sources(files), files / "ckpt")
     monkeypatch.undo()
 
-    def full(store, array):
+    def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(native, "write_slice", full)
+    monkeypatch.setattr(ZarrArray, "write", full)
     with pytest.raises(InputError, match=r"cannot write .*ckpt: No space left"):
         convert(sources(files), files / "ckpt")
     assert not list(files.glob("ckpt*"))
@@ -442,7 +470,7 @@ def test_storage_that_fails_says_so_as_the_system_does(tmp_path):
     shutil.rmtree(tmp_path / "a")
     (tmp_path / "a").write_text("in the way")
     with pytest.raises(OSError, match="Not a directory"):
-        write_slice(store, np.zeros(4, np.float32))
+        store.write(np.zeros(4, np.float32))
 
 
 def test_broken_folders_are_refused(tmp_path):
@@ -459,7 +487,7 @@ def test_broken_folders_are_refused(tmp_path):
         with pytest.raises(InputError, match=message):
             load(folder)
     (folder / "config.json").write_text("{")
-    with pytest.raises(InputError, match="no readable config"):
+    with pytest.raises(InputError, match="not a readable config"):
         load(folder)
     (folder / "config.json").write_text(json.dumps(config))
     chunk = next(
@@ -474,7 +502,7 @@ def test_broken_folders_are_refused(tmp_path):
             load(folder)
         with pytest.raises(InputError, match="damaged: convert it again"):
             checkpoints.export_part(
-                checkpoints.open_native(folder, "vae")[1], "vae", tmp_path / "x.pth"
+                checkpoints.open_public_part(folder, "vae"), "vae", tmp_path / "x.pth"
             )
         assert not list(tmp_path.glob("x.pth*"))
     shutil.rmtree(folder / "vae" / "moments")
@@ -496,7 +524,7 @@ def test_loading_onto_a_mesh(tmp_path, shape):
     save(MODEL, tmp_path / "ckpt")
     mesh = make_mesh(shape)
     for part in PARTS:
-        params = load_part(MODEL.preset, part, tmp_path / "ckpt", mesh=mesh)
+        params = open_checkpoint(tmp_path / "ckpt").load_params(part, mesh=mesh)
         shardings = param_shardings(mesh, part, params)
         jax.tree.map(
             lambda a, s: pytest.fail(str(s)) if a.sharding != s else None, params, shardings
@@ -519,12 +547,12 @@ def test_a_vocabulary_is_not_forgotten(tmp_path):
         "the bear"
     )
     (tmp_path / "ckpt" / "tokenizer.json").unlink()
-    with pytest.raises(InputError, match=r"no readable tokenizer.json"):
+    with pytest.raises(InputError, match=r"not a readable tokenizer.json"):
         load(tmp_path / "ckpt")
 
 
 def test_sharding_rules():
-    """What lies where; a parameter without its one rule is refused; a length that does not divide stays whole."""
+    """Where each parameter lies; one without its one rule is refused, odd lengths stay whole."""
     mesh = make_mesh({"fsdp": 2, "tensor": 4})
     specs = jax.tree.map(
         lambda s: tuple(s.spec), param_shardings(mesh, "dit", abstract_params(WAN, "dit"))
@@ -584,14 +612,14 @@ def test_bfloat16_narrows_matrices_only(tmp_path):
 
 
 def test_native_states_read_what_was_written(tmp_path):
-    """Chunks of a stacked parameter are read alone, and a size that the config does not tell is refused."""
+    """Layers of a stacked parameter are read alone; a size other than the config's is refused."""
     save(MODEL, tmp_path / "ckpt")
-    _, state = checkpoints.open_native(tmp_path / "ckpt", "dit")
+    state = checkpoints.open_public_part(tmp_path / "ckpt", "dit")
     want = public_state(MODEL, "dit")
     assert set(state) == set(want) and all(
         np.array_equal(np.asarray(state[k]), want[k]) for k in want
     )
     wider = dataclasses.replace(MODEL.preset, dit=dataclasses.replace(MODEL.preset.dit, ffn_dim=64))
     with pytest.raises(InputError, match="convert it again"):
-        load_part(wider, "dit", tmp_path / "ckpt")
-    assert native.read_config(tmp_path / "ckpt")["sizes"]["name"] == "test"
+        dataclasses.replace(open_checkpoint(tmp_path / "ckpt"), preset=wider).load_params("dit")
+    assert read_config(tmp_path / "ckpt")["sizes"]["name"] == "test"

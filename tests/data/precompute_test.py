@@ -10,8 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from shotstream_jax.checkpoint.checkpoint import open_checkpoint
 from shotstream_jax.checkpoint.checksum import part_checksum
-from shotstream_jax.checkpoint.load import load, save
+from shotstream_jax.checkpoint.load import load
+from shotstream_jax.checkpoint.save import save
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.data.records import Dataset, open_dataset
 from shotstream_jax.media.reader import read_frames
@@ -233,8 +235,8 @@ def test_prompts_alone_are_encoded_again(work, tmp_path):
     old, new = open_dataset(tmp_path / "old"), open_dataset(tmp_path / "new")
     assert new.clips == old.clips and new.broken == old.broken and len(new.negative) == 0
     for checked, text, vae in ((old, "ckpt", "ckpt"), (new, "other", "ckpt")):
-        assert checked.settings.text_sha256 == part_checksum(work / text, "text")
-        assert checked.settings.vae_sha256 == part_checksum(work / vae, "vae")
+        assert checked.settings.text_sha256 == part_checksum(open_checkpoint(work / text), "text")
+        assert checked.settings.vae_sha256 == part_checksum(open_checkpoint(work / vae), "vae")
     for i in range(len(old)):
         before, after = old.record(i), new.record(i)
         for name in ("targets", "context", "frames"):
@@ -280,7 +282,7 @@ def test_prompts_in_bfloat16(work, tmp_path):
         (["--shards", "0"], "--shards 0 must be at least 1"),
         (["--config.context=0"], "context 0 must be at least 1"),
         (["--config.dtype=float16"], "dtype 'float16' is not known"),
-        (["--config.video.height=9"], "height 9 is no multiple of 4"),
+        (["--config.video.height=9"], "height 9 is not a multiple of 4"),
         (["--config.negative_prompt= "], "config.negative_prompt is empty"),
         (["--csv", "nowhere.csv"], "cannot read clips nowhere.csv"),
     ],

@@ -1,4 +1,4 @@
-"""The causal student: cached = whole-sequence, causality by gradient, stories in a batch are independent."""
+"""The causal student: cached passes equal the whole-sequence one, causality, batches."""
 
 import dataclasses
 import functools
@@ -64,7 +64,10 @@ def run_cached(student: Student, x, ids, text, t: float) -> jnp.ndarray:
 
 @pytest.mark.parametrize("name", [*MEMORIES, "whole blocks"])
 def test_cached_is_whole(name, monkeypatch):
-    """With every frame clean, one whole-sequence pass holds what each cached pass must give (noisy t: parity, g05)."""
+    """With every frame clean, one whole-sequence pass holds what each cached pass must give.
+
+    Noisy times: parity, g05.
+    """
     if name == "whole blocks":  # a cache longer than its frames, as heads of width 128 have it
         monkeypatch.setattr(
             student_module, "cache_slots", lambda tokens, _: splash.whole_blocks(tokens)
@@ -78,7 +81,7 @@ def test_cached_is_whole(name, monkeypatch):
 
 
 def test_repeated_denoising_leaves_no_trace():
-    """A pass overwrites the chunk's own slot only: denoising twice, or at another t first, changes nothing."""
+    """A pass overwrites its own slot only: what was denoised there before changes nothing."""
     student = Student(DIT, memory=MEMORIES["sinks"])
     x, ids, text = story(1, 4)
     run = passes(student)
@@ -129,7 +132,7 @@ def test_teacher_sees_everything():
 
 @pytest.mark.parametrize("name", MEMORIES)
 def test_causality(name):
-    """With one layer an output depends on just what its frame's group sees; the context never on the shot."""
+    """With one layer an output depends on just what its frame's group sees."""
     cfg, memory = dataclasses.replace(DIT, layers=1), MEMORIES[name]
     params = {"params": random_params(dataclasses.replace(tiny_preset(), dit=cfg), seed=1)["dit"]}
     x, ids, text = story(1, 2 * CHUNKS)

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from shotstream_jax.checkpoint.checkpoint import open_checkpoint
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.data.batches import embeddings
 from shotstream_jax.eval import context_error
@@ -38,7 +39,7 @@ def test_another_context_is_the_row_befores(options):
     """Captions stay."""
     path, preset = (
         options[1].partition("=")[2],
-        context_error.preset_of(options[0].partition("=")[2]),
+        open_checkpoint(options[0].partition("=")[2]).preset,
     )
     batch = next(context_error.read_batches(path, preset, 8, embeddings(preset.dit.text_len)))
     rolled = context_error.CONTEXTS["another"](batch.conditions)

@@ -7,7 +7,7 @@ import numpy as np
 from shotstream_jax.eval.labels import Labels
 from shotstream_jax.eval.reading import Reading
 from shotstream_jax.world.plot import WorldConfig
-from shotstream_jax.world.story import Story, make_story
+from shotstream_jax.world.story import WorldStory, make_story
 
 FRAMES = 6
 WORLDS = {
@@ -16,15 +16,15 @@ WORLDS = {
 }
 
 
-def story(subset: str = "simple", index: int = 0) -> Story:
+def story(subset: str = "simple", index: int = 0) -> WorldStory:
     return make_story(WORLDS[subset], 0, "test", index)
 
 
-def right(labels: Labels, story: Story) -> list[Reading]:
+def right(labels: Labels, story: WorldStory) -> list[Reading]:
     """As if everything had been read as it was drawn."""
     readings = []
     for shot in story.shots:
-        people = {labels.characters.index(part.name): part for part in shot.parts}
+        people = {labels.characters.index(part.name): part for part in shot.roles}
         present = np.zeros((FRAMES, len(labels.characters)))
         answers = {
             name: np.zeros(len(labels.characters), int)

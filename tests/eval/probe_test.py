@@ -49,7 +49,7 @@ def test_truth_is_the_stories():
     told = story("full", 3)
     for number, shot in enumerate(told.shots):
         truth, labels = truth_of(told, number, 64, 96), Labels("full")
-        people = {labels.characters.index(part.name): part for part in shot.parts}
+        people = {labels.characters.index(part.name): part for part in shot.roles}
         assert set(np.flatnonzero(truth["present"].any(0))) == set(people)
         for n in range(len(labels.characters)):
             expected = labels.actions.index(people[n].action) if n in people else ABSENT

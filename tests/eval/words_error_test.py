@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from shotstream_jax.checkpoint.load import load_tokenizer, preset_of
+from shotstream_jax.checkpoint.checkpoint import open_checkpoint
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.data.batches import token_ids
 from shotstream_jax.eval import words_error
@@ -36,8 +36,8 @@ def test_command(folders, tmp_path):
 
 def test_only_the_target_is_mistold(folders):
     checkpoint, data = folders
-    preset = preset_of(checkpoint)
-    ids = token_ids(load_tokenizer(preset, checkpoint), preset.dit.text_len)
+    preset = open_checkpoint(checkpoint).preset
+    ids = token_ids(open_checkpoint(checkpoint).tokenizer(), preset.dit.text_len)
     wrong_ids = words_error.mistold(ids, "who", SUBSETS["simple"])
     told, wrong = (
         next(words_error.read_batches(data, preset, 4, texts)) for texts in (ids, wrong_ids)

@@ -27,7 +27,7 @@ def test_weights_have_mean_one_and_vanish_at_an_end():
 
 
 def test_sampler_follows_a_straight_path_home():
-    """With the true velocity ε − x₀ any number of Euler steps ends at x₀, and the kept inputs lie on the line."""
+    """With the true velocity ε − x₀ all Euler steps stay on the line, and the last ends at x₀."""
     schedule, keep = Schedule(8), (0, 3, 7)
     v = lambda x, t: NOISE - X_0  # noqa: E731
     x_0, kept = jax.jit(lambda n: sample(v, n, schedule, keep))(NOISE)

@@ -116,11 +116,11 @@ def test_a_story_from_file_to_video(run, tmp_path, caplog):
         (["--story", "story.json", "--config.video.height=x"], "config.video.height=x"),
         (
             ["--story", "story.json", "--config.video.height=100"],
-            "height 100 is no multiple of 8; try 96",
+            "height 100 is not a multiple of 8; try 96",
         ),
         (
             ["--story", "story.json", "--config.video.shot_frames=4"],
-            "4 latent frames is no multiple of the chunk, 3; try 3",
+            "4 latent frames is not a multiple of the chunk, 3; try 3",
         ),
         (["--story", "story.json", "--config.dtype=int4"], "int4"),
         (["--story", "story.json", "--config.quantize=int4"], "choose one of none, int8, fp8"),
@@ -193,7 +193,7 @@ def test_help_teaches(capsys, monkeypatch):
         cli.run(app.main)
     out = capsys.readouterr().out
     assert stop.value.code == 0
-    assert "--story FILE" in out and "examples/tiny/story.json" in out and "configs/tiny.py" in out
+    assert "--story FILE" in out and "examples/tiny/story.json" in out and "(default: tiny)" in out
 
 
 def test_the_video_can_be_played_while_it_is_written(tmp_path):

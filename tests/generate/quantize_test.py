@@ -11,16 +11,17 @@ import numpy as np
 import pytest
 from jax.sharding import PartitionSpec
 
-from shotstream_jax.checkpoint.load import cast, load, save
+from shotstream_jax.checkpoint.load import load
+from shotstream_jax.checkpoint.save import save
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.sharding import make_mesh
-from shotstream_jax.dit.lora import targets
+from shotstream_jax.dit.lora import adapted_kernels
 from shotstream_jax.generate import shot as steps
 from shotstream_jax.generate.stream import stream_generate
 from shotstream_jax.memory.cache import FrameIds
 from shotstream_jax.model import Model, random_params
 from shotstream_jax.nn.quantize import quantize_blocks
-from shotstream_jax.testing import tiny_model, tiny_preset
+from shotstream_jax.testing import cast, tiny_model, tiny_preset
 
 MODEL = tiny_model()
 # Largest relative error of a chunk's latents.
@@ -82,7 +83,7 @@ def test_a_chunk_is_near_the_unrounded_one(to, dtype):
 def test_weights_have_8_bits_in_the_compiled_program(to):
     size = lambda to: compiled(to)[0].memory_analysis().argument_size_in_bytes  # noqa: E731
     saved = 0
-    for path, before in targets(MODEL.params["dit"]).items():
+    for path, before in adapted_kernels(MODEL.params["dit"]).items():
         kernel = flax.traverse_util.flatten_dict(quantized(to).params["dit"]["blocks"])[
             (*path, "kernel")
         ]

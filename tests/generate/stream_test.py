@@ -14,12 +14,13 @@ from shotstream_jax.core import rng
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.generate import shot as steps
 from shotstream_jax.generate import stream
-from shotstream_jax.generate.conditions import shot_conditions
+from shotstream_jax.generate.conditions import next_shot_conditions
 from shotstream_jax.generate.story import Story
 from shotstream_jax.generate.stream import stream_generate
 from shotstream_jax.memory.select import candidates
 from shotstream_jax.presets import VideoFormat
 from shotstream_jax.testing import tiny_model
+from shotstream_jax.text import encode
 from shotstream_jax.vae import codec
 
 MODEL = tiny_model()
@@ -68,7 +69,7 @@ def test_live_stream_is_the_scan(whole):
     stories = [c.story for c in whole if c.story]
     for shot in (0, 5):
         before = stories[shot - 1] if shot else new_story()
-        given = shot_conditions(preset, before, stories[shot].shots[-1].text)
+        given = next_shot_conditions(preset, before, stories[shot].shots[-1].text)
         shape = (len(preset.steps.nominal), 1, preset.memory.chunk, 4, 6, preset.dit.channels)
         noise = jnp.stack(
             [rng.chunk_noise(jax.random.key(3), 0, shot, c, shape) for c in range(CHUNKS)]
@@ -76,10 +77,10 @@ def test_live_stream_is_the_scan(whole):
         caches = student.init_caches(1, 4, 6)
         params = MODEL.params["dit"]
         caches = steps.prefill(
-            student, params, given.context, given.context_ids, given.text, caches
+            student, params, given.context, given.context_ids(), given.text, caches
         )
         latents = steps.generate_latents(
-            student, params, noise, given.chunk_ids, caches, preset.steps
+            student, params, noise, given.shot_ids(preset.memory.chunk), caches, preset.steps
         )
         mine = [c for c in whole if c.shot == shot]
         np.testing.assert_allclose(
@@ -92,22 +93,22 @@ def test_live_stream_is_the_scan(whole):
 def test_compiled_once(whole):
     """No program depends on the shot, the chunk or the prompt; only decoding has a first and a later variant."""
     compiled = (
-        steps.encode_prompt,
+        encode.encode_prompt,
         steps.prefill,
         steps.chunk_step,
         steps.commit,
-        steps.encode_frame,
+        steps.encode_context_frame,
     )
     before = {
         f: f._cache_size()
-        for f in (*compiled, steps.decode_first, steps.decode_next, steps.take_frame)
+        for f in (*compiled, steps.decode_first_chunk, steps.decode_next_chunk, steps.take_frame)
     }
     run(["another story", "entirely, with a longer prompt"], seed=9)
     assert {f: f._cache_size() for f in before} == before
     jax.clear_caches()
     run(CAPTIONS[:3])
     assert [f._cache_size() for f in compiled] == [1] * len(compiled)
-    assert steps.decode_first._cache_size() == steps.decode_next._cache_size() == 1
+    assert steps.decode_first_chunk._cache_size() == steps.decode_next_chunk._cache_size() == 1
     assert steps.take_frame._cache_size() == 2  # the same two variants: chunks of two lengths
 
 
@@ -296,7 +297,7 @@ def test_arguments_are_checked_before_the_work():
         stream_generate(MODEL, "a fox")
     with pytest.raises(InputError, match="brings its own"):
         stream_generate(MODEL, ["x"], story=new_story(), seed=4)
-    with pytest.raises(InputError, match="height 9 is no multiple of 4; try 8"):
+    with pytest.raises(InputError, match="height 9 is not a multiple of 4; try 8"):
         stream_generate(MODEL, ["x"], video=VideoFormat(height=9, width=12, shot_frames=6))
     with pytest.raises(InputError, match="made with other"):
         stream_generate(MODEL, ["x"], story=new_story("other"))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from shotstream_jax.core.errors import InputError
-from shotstream_jax.memory.select import candidates, select_context
+from shotstream_jax.memory.select import candidates, select_context, shot_intervals
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -15,7 +15,7 @@ def test_candidates_are_exactly_what_is_asked_for(seed):
     starts = np.concatenate([[0], np.cumsum(lengths)])
     asked = {shot: set() for shot in range(20)}
     for m in range(1, 21):
-        pick = select_context(lengths[:m], budget)
+        pick = select_context(shot_intervals(lengths[:m]), budget)
         assert len(pick.frames) == budget
         for frame, shot in zip(pick.frames, pick.shots, strict=True):
             assert starts[shot] <= frame < starts[shot + 1]

@@ -50,5 +50,7 @@ def test_refused(sizes, named):
 
 
 def test_shot_length_names_a_remedy():
-    with pytest.raises(InputError, match="20 latent frames is no multiple of the chunk, 3; try 21"):
+    with pytest.raises(
+        InputError, match="20 latent frames is not a multiple of the chunk, 3; try 21"
+    ):
         MemoryConfig().check_shot(20)

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from shotstream_jax.dit.trunk import REMAT
-from shotstream_jax.nn import attention, kernels, splash
+from shotstream_jax.nn import attention, kernels, splash, tiled
 
-# Largest relative difference (of norms) that rounding explains: the inputs' type rounds weights and results.
+# Largest relative difference (of norms) that rounding explains: the inputs' type rounds weights and
+# results.
 TOLERANCE = {jnp.float32: 2e-6, jnp.bfloat16: 1e-2}
 
 
@@ -26,7 +27,7 @@ def _inputs(dtype):
     "tile", [1, 200, 2**20]
 )  # single queries; some queries of one head; all at once
 def test_tiles_agree_with_all_scores_at_once(dtype, length, tile, monkeypatch):
-    monkeypatch.setattr(kernels, "_TILE", tile)
+    monkeypatch.setattr(tiled, "_TILE", tile)
     *qkv, weight = _inputs(dtype)
     length = None if length is None else jnp.array(length)
 
@@ -34,7 +35,7 @@ def test_tiles_agree_with_all_scores_at_once(dtype, length, tile, monkeypatch):
         out, pullback = jax.vjp(lambda q, k, v: form(q, k, v, length), *qkv)
         return out, *pullback(weight)
 
-    wide = [a.astype(jnp.float32) for a in jax.jit(lambda: with_gradients(kernels.tiled))()]
+    wide = [a.astype(jnp.float32) for a in jax.jit(lambda: with_gradients(tiled.tiled))()]
     plain = [a.astype(jnp.float32) for a in jax.jit(lambda: with_gradients(kernels.exact))()]
     for name, ours, theirs in zip(("out", "q", "keys", "values"), wide, plain, strict=True):
         error = np.linalg.norm(ours - theirs) / np.linalg.norm(theirs)
@@ -44,7 +45,7 @@ def test_tiles_agree_with_all_scores_at_once(dtype, length, tile, monkeypatch):
 @pytest.mark.parametrize("longest", [1, 4, 5, 29])  # of prefixes that end at 4, 8, …, 28, 30
 def test_tiles_see_the_longest_story(longest, monkeypatch):
     """Only a prefix of the keys is looked at: the shortest that holds them."""
-    monkeypatch.setattr(kernels, "_TILE", 200)
+    monkeypatch.setattr(tiled, "_TILE", 200)
     q, keys, values, _ = _inputs(jnp.float32)
     length = jnp.array([1, longest])
     stop = -(-longest // 4) * 4
@@ -52,7 +53,7 @@ def test_tiles_see_the_longest_story(longest, monkeypatch):
         a.at[:, :, stop:].set(jnp.nan) for a in (keys, values)
     )  # a mask alone would leave 0·nan
     np.testing.assert_allclose(
-        kernels.tiled(q, *junk, length),
+        tiled.tiled(q, *junk, length),
         kernels.exact(q, keys, values, length),
         rtol=1e-5,
         atol=1e-6,
@@ -63,14 +64,14 @@ def test_keys_beyond_the_length_change_nothing():
     q, keys, values, _ = _inputs(jnp.float32)
     length = jnp.array([26, 7])
     beyond = jnp.arange(30)[None, None, :, None] >= length[:, None, None, None]
-    for form in (kernels.tiled, kernels.exact):
+    for form in (tiled.tiled, kernels.exact):
         junk = form(q, jnp.where(beyond, 1e4, keys), jnp.where(beyond, 1e4, values), length)
         np.testing.assert_array_equal(junk, form(q, keys, values, length))
 
 
 @pytest.mark.parametrize("length", [None, (700, 300)])
 def test_splash_agrees(length, monkeypatch):
-    """The TPU kernel, interpreted: queries and keys that fill no whole block, and blocks beyond the length."""
+    """The TPU kernel, interpreted, with padded queries and keys, and blocks beyond the length."""
     monkeypatch.setattr(splash, "_BLOCK", 256)
     keys = jax.random.split(jax.random.key(0), 4)
     shapes = (2, 2, 3, 100, 128), (2, 2, 700, 128), (2, 2, 700, 128), (2, 2, 3, 100, 128)
@@ -117,8 +118,8 @@ def test_a_cache_has_whole_blocks(tokens, slots):
 
 
 def test_a_layer_computed_again_attends_no_second_time():
-    """Scores are made for the output and for the gradient, not a third time: output and L are kept (Trunk.remat)."""
+    """Scores are made for the output and for the gradient only: output and L are kept."""
     q, kv = jnp.ones((1, 2, 3, 4, 8)), jnp.ones((1, 2, 12, 8))
-    layer = jax.checkpoint(lambda q: kernels.tiled(q, kv, kv, None), policy=REMAT["dots"])
+    layer = jax.checkpoint(lambda q: tiled.tiled(q, kv, kv, None), policy=REMAT["dots"])
     program = str(jax.make_jaxpr(jax.grad(lambda q: layer(q).sum()))(q))
     assert program.count("= exp ") == 2

@@ -1,4 +1,4 @@
-"""8-bit matmuls by themselves: the products are those of the rounded numbers, and what cannot do them says so."""
+"""8-bit matmuls: the products are those of the rounded numbers; unfit devices are refused."""
 
 from types import SimpleNamespace
 
@@ -47,9 +47,9 @@ def test_a_linear_multiplies_the_rounded_numbers(to):
 
 
 def test_unknown_names_and_unfit_devices_are_refused():
-    device = lambda platform, kind, **more: SimpleNamespace(
-        platform=platform, device_kind=kind, **more
-    )  # noqa: E731
+    def device(platform: str, kind: str, **more: str) -> SimpleNamespace:
+        return SimpleNamespace(platform=platform, device_kind=kind, **more)
+
     with pytest.raises(
         InputError, match=r"quantize 'int4' is not known; choose one of none, int8, fp8"
     ):

@@ -27,7 +27,7 @@ DATA = arrays("g04_student_train.npz")
 FLAGS, EMBEDS = DATA["in/flags"], jnp.asarray(DATA["in/embeds"])[None]
 MASK = re.compile(r"cond(\d+)_gen(\d+)_block(\d+)_local(-?\d+|None)_sink(\d+|None)")
 NOT_REPRODUCED = {
-    r"leftover|gen11": "a frame count that is no multiple of the chunk breaks the reference's mask; ours refuses it",
+    r"leftover|gen11": "a frame count that is not a multiple of the chunk breaks the reference's mask; ours refuses it",
     r"local-1_sink3|local6_sinkNone|local6_sink1$": "the reference ignores windows without sinks, and odd sinks",
 }
 
@@ -36,7 +36,7 @@ def skippable(cases: list[str]) -> list:
     """Cases that the spec says are not to be reproduced are skipped by name, with the reason."""
     reason = lambda case: next(
         (r for pattern, r in NOT_REPRODUCED.items() if re.search(pattern, case)), None
-    )  # noqa: E731
+    )
     return [
         pytest.param(c, marks=pytest.mark.skip(reason=reason(c))) if reason(c) else c for c in cases
     ]
@@ -104,7 +104,7 @@ def test_gradients(case, close_gradients):
 def test_a_broken_chunk_is_refused():
     x, t, frame_ids, text = inputs("a_global_multi")
     cut = jax.tree.map(lambda a: a[:, :-1], (x, t, frame_ids))
-    with pytest.raises(InputError, match="no multiple of the chunk, 3"):
+    with pytest.raises(InputError, match="not a multiple of the chunk, 3"):
         Student(DIT, memory=memory_of("a_global_multi")).apply(
             {"params": weights("dit", "generator")}, *cut, text
         )

@@ -5,8 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from shotstream_jax.data.clips import cut_clip, labels, target_frames
-from shotstream_jax.memory.select import select_context
+from shotstream_jax.data.clips import cut_clip, target_frames
+from shotstream_jax.memory.select import select_context, shot_intervals
+from tests.data.frame_labels import labels
 from tests.parity.reference import ROOT
 
 DATA = json.loads((ROOT / "g08_context_selection.json").read_text())
@@ -33,7 +34,7 @@ def train_cases(group: str = "train") -> list:
 def test_train(case):
     """The last shot is the target; context comes from the others."""
     *history, _ = case["shot_lengths"]
-    pick = select_context(history, case["max_context_frames"])
+    pick = select_context(shot_intervals(history), case["max_context_frames"])
     want = case["train"]
     assert pick.frames.tolist() == want["condition_indices"]
     flags = want["shot_flags_for_rope"]
@@ -56,13 +57,13 @@ def test_inference(case):
         if k == 0:  # zero latents: nothing is picked
             assert shot["condition_indices"] is None
             continue
-        pick = select_context(lengths[:k], budget)
+        pick = select_context(shot_intervals(lengths[:k]), budget)
         assert pick.frames.tolist() == shot["condition_indices"]
         assert pick.shots.tolist() == shot["context_flags"]
         assert set(shot["chunk0_flags"]) == {k}
         # A stream that remembers the last C shots only picks the same.
         first = max(0, k - budget)
-        live = select_context(lengths[first:k], budget, first, int(np.sum(lengths[:first])))
+        live = select_context(shot_intervals(lengths)[first:k], budget, first)
         assert (
             live.frames.tolist() == pick.frames.tolist()
             and live.shots.tolist() == pick.shots.tolist()

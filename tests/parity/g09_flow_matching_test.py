@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from shotstream_jax.dit.conditions import Batch, Conditions
+from shotstream_jax.dit.conditions import Conditions, Dropped
 from shotstream_jax.dit.teacher import Teacher
 from shotstream_jax.flow.schedule import Schedule
-from shotstream_jax.train.losses.flow_matching import Draws, Dropped, flow_loss
+from shotstream_jax.train.losses.flow_matching import FlowDraws, flow_loss
 from shotstream_jax.train.optim import OptimConfig, make_optimizer
-from shotstream_jax.train.state import Trained, init_state
-from shotstream_jax.train.step import train_step
+from shotstream_jax.train.state import Trained, init_state, update
+from shotstream_jax.train.step import batch_gradients
 from tests.parity.reference import (
     CONFIG,
     DIT,
@@ -38,11 +38,11 @@ CASES = {
 NONE = Dropped(jnp.zeros(1, bool), jnp.zeros(1, bool))
 
 
-def rows(case: str, entry: int = TABLE_ENTRY, noise: int = 0) -> tuple[Batch, Draws]:
+def rows(case: str, entry: int = TABLE_ENTRY, noise: int = 0) -> tuple:
     frame_ids, text = CASES[case]
     conditions = Conditions(video_last(DATA["in/condition_latent"]), frame_ids, text)
-    draws = Draws(jnp.asarray([entry]), video_last(DATA[f"in/noise{noise:03d}"]), NONE)
-    return Batch(video_last(DATA["in/latent"]), conditions), draws
+    draws = FlowDraws(jnp.asarray([entry]), video_last(DATA[f"in/noise{noise:03d}"]), NONE)
+    return video_last(DATA["in/latent"]), conditions, draws
 
 
 @jax.jit
@@ -65,14 +65,18 @@ def test_loss_and_gradients(case, close, close_gradients):
 @pytest.mark.parametrize("case", ["three-steps"], ids=lambda case: f"g09-{case}")
 def test_three_steps(case, close):
     trained, lr = Trained("self_attention"), 1e-3
-    optimizer = make_optimizer(OptimConfig(lr=lr, clip=10.0))
-    moves, stays = trained.split(teacher(), jax.random.key(0))
-    state = init_state(trained, optimizer, moves)
+    optimizer = make_optimizer(OptimConfig(lr=lr, clip=10.0), steps=len(STEPS))
+    stays = trained.frozen(teacher())
+    state = init_state(trained, optimizer, trained.moving(teacher(), jax.random.key(0)))
 
     @jax.jit
     def step(state, rows):
-        with_aux = lambda moves, rows: (loss(trained.join(moves, stays), rows), ({}, None))  # noqa: E731
-        return train_step(state, rows, with_aux, optimizer, trained, pieces=1)[:2]
+        def with_aux(moves, rows):
+            return loss(trained.join(moves, stays), rows), ({}, None)
+
+        grads, metrics, _ = batch_gradients(with_aux, state.moves, rows, pieces=1)
+        state, norm = update(state, grads, optimizer, trained.ema)
+        return state, metrics | {"grad_norm": norm}
 
     for i, entry in enumerate(STEPS):
         state, metrics = step(state, rows("multi", entry, i))

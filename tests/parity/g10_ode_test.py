@@ -7,14 +7,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from shotstream_jax.dit.conditions import Conditions
+from shotstream_jax.dit.conditions import Conditions, Dropped
 from shotstream_jax.dit.student import Student
 from shotstream_jax.dit.teacher import Teacher
 from shotstream_jax.flow.schedule import Schedule
-from shotstream_jax.generate.trajectories import kept_steps, trajectory
+from shotstream_jax.generate.sampler import Guidance, kept_steps, sample_trajectory
 from shotstream_jax.memory.window import MemoryConfig
-from shotstream_jax.train.losses.flow_matching import Dropped, Guidance
-from shotstream_jax.train.losses.ode_regression import Draws, PairBatch, regression_loss, student_x0
+from shotstream_jax.train.losses.ode_regression import (
+    PairBatch,
+    RegressionDraws,
+    regression_loss,
+    student_x0,
+)
 from tests.parity.reference import (
     CHUNK,
     CONFIG,
@@ -47,8 +51,8 @@ def made():
     negative = jnp.asarray(DATA["out/negative_embeds"])
     fixed = Teacher(DIT), schedule, FEW_STEPS
     run = jax.jit(
-        lambda params, noise: trajectory(
-            *fixed, params, CONDITIONS, negative, noise, Guidance.of_sampler(6.0)
+        lambda params, noise: sample_trajectory(
+            *fixed, params, CONDITIONS, negative, noise, Guidance(text=5.0)
         )
     )
     return run(weights("dit", "teacher"), video_last(DATA["in/noise000"]))
@@ -77,7 +81,7 @@ def test_regression(case, close, close_gradients):
     saved = np.moveaxis(DATA["out/latent_all"], 3, -1)  # [b, kept, f, h, w, c]
     entry = DATA[f"out/{case}/index"][:, ::CHUNK]  # one a chunk: its first frame's
     batch = PairBatch(jnp.asarray(saved), CONDITIONS)
-    draws = Draws(jnp.asarray(entry), Dropped(jnp.zeros(1, bool), jnp.zeros(1, bool)))
+    draws = RegressionDraws(jnp.asarray(entry), Dropped(jnp.zeros(1, bool), jnp.zeros(1, bool)))
     loss = lambda params: regression_loss(student, FEW_STEPS, schedule, params, batch, draws)  # noqa: E731
     value, grads = jax.jit(jax.value_and_grad(loss))(
         jax.tree.map(jnp.asarray, weights("dit", "generator"))
@@ -93,7 +97,7 @@ def test_no_noisy_chunk_no_loss(case):
     """If every chunk drew x₀ itself the loss is 0, and so is its gradient."""
     student, schedule = Student(DIT, memory=MEMORIES["reg"]), Schedule()
     batch = PairBatch(jnp.asarray(np.moveaxis(DATA["out/latent_all"], 3, -1)), CONDITIONS)
-    draws = Draws(jnp.full((1, 2), 4), Dropped(jnp.zeros(1, bool), jnp.zeros(1, bool)))
+    draws = RegressionDraws(jnp.full((1, 2), 4), Dropped(jnp.zeros(1, bool), jnp.zeros(1, bool)))
     params = jax.tree.map(jnp.asarray, weights("dit", "generator"))
     value, grads = jax.jit(
         jax.value_and_grad(lambda p: regression_loss(student, FEW_STEPS, schedule, p, batch, draws))

@@ -13,13 +13,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from shotstream_jax.dit.conditions import Conditions, drop_context
+from shotstream_jax.dit.conditions import Conditions, Dropped, drop_context
 from shotstream_jax.dit.student import Student
 from shotstream_jax.dit.teacher import Teacher
 from shotstream_jax.flow.schedule import Schedule
+from shotstream_jax.generate.sampler import Guidance, shot_velocity
 from shotstream_jax.memory.window import MemoryConfig
 from shotstream_jax.train.losses import dmd
-from shotstream_jax.train.losses.flow_matching import Dropped, shot_velocity
 from shotstream_jax.train.losses.rollout import replay, rollout
 from tests.parity.reference import (
     CHUNK,
@@ -41,12 +41,12 @@ CONDITIONS = Conditions(
     video_last(DATA["in/context_latent"]), ids(FLAGS, FLAGS), jnp.asarray(DATA["in/embeds"])[None]
 )
 NEGATIVE = jnp.asarray(DATA["in/neg_embeds"])
-NETWORKS = dmd.Networks(
+NETWORKS = dmd.DmdModels(
     Student(DIT, memory=MemoryConfig(context=COND, chunk=CHUNK)),
     Teacher(DIT),
     FEW_STEPS,
     Schedule(),
-    dmd.Distillation(),
+    dmd.DmdConfig(),
 )
 NONE = Dropped(jnp.zeros(1, bool), jnp.zeros(1, bool))
 GENERATOR_ENTRY, _, CRITIC_ENTRY = DATA["out/timestep_ids_gen_dml_critic"]
@@ -146,12 +146,12 @@ def test_gradients(case, close, close_gradients):
     close_gradients(dit_public(grads), gradients(f"g11_dmd__{case}"))
 
 
-SCORES = params("fake_score"), params("teacher")
+SCORES = dmd.Scores(params("fake_score"), params("teacher"))
 
 
 @jax.jit
 def kl_gradient(x, x_t, t):
-    return dmd.kl_gradient(NETWORKS, *SCORES, CONDITIONS, NEGATIVE, x, x_t, t)
+    return dmd.kl_gradient(NETWORKS, SCORES, CONDITIONS, NEGATIVE, x, x_t, t)
 
 
 @pytest.mark.parametrize("case", ["kl_t980", "kl_t20"], ids=lambda case: f"g11-{case}")
@@ -176,16 +176,16 @@ def test_kl_gradient_with_memory_guidance():
     x, x_t, t = video_last(DATA["in/x0_fake"]), video_last(DATA["in/noise"]), jnp.asarray([700.0])
     same, c = params("teacher"), 0.5
     networks = dataclasses.replace(
-        NETWORKS, distillation=dmd.Distillation(guidance=0.0, context_guidance=c)
+        NETWORKS, config=dmd.DmdConfig(guidance=Guidance(0.0, context=c))
     )
 
     def x_0(conditions):
-        v = shot_velocity(networks.critic, same, conditions, x_t, t)
+        v = shot_velocity(networks.score, same, conditions, x_t, t)
         return networks.schedule.velocity_to_x0(v, x_t, t)
 
     away = c * (x_0(CONDITIONS) - x_0(drop_context(CONDITIONS, jnp.ones(1, bool))))
     scale = jnp.mean(jnp.abs(x - x_0(CONDITIONS) - away))
-    got = dmd.kl_gradient(networks, same, same, CONDITIONS, NEGATIVE, x, x_t, t)
+    got = dmd.kl_gradient(networks, dmd.Scores(same, same), CONDITIONS, NEGATIVE, x, x_t, t)
     assert float(jnp.abs(got).max()) > 1e-3
     np.testing.assert_allclose(got, -away / scale, atol=1e-4 * float(jnp.abs(got).max()))
 
@@ -200,9 +200,11 @@ def test_matching_loss(case, close):
     close(grad, video_last(DATA["out/dml/grad_x0"]), "gradient by the sample")
 
 
-def draws(name: str, entry: int, last: int) -> dmd.Draws:
+def draws(name: str, entry: int, last: int) -> dmd.DmdDraws:
     start, *fresh, noise = draws_of(name)
-    return dmd.Draws(chunk_noise(start, fresh, last), jnp.asarray([entry]), video_last(noise), NONE)
+    return dmd.DmdDraws(
+        chunk_noise(start, fresh, last), jnp.asarray([entry]), video_last(noise), NONE
+    )
 
 
 @pytest.mark.parametrize("case", ["gen"], ids=lambda case: f"g11-{case}")
@@ -212,7 +214,8 @@ def test_generator(case, close):
     @jax.jit
     def run(student, fake, real):
         def loss(student, fake):
-            return dmd.generator_loss(NETWORKS, student, fake, real, CONDITIONS, NEGATIVE, d, last)
+            scores = dmd.Scores(fake, real)
+            return dmd.generator_loss(NETWORKS, student, scores, CONDITIONS, NEGATIVE, d, last)
 
         return jax.value_and_grad(loss, argnums=(0, 1), has_aux=True)(student, fake)
 

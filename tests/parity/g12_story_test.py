@@ -8,11 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from shotstream_jax.checkpoint.load import cast
-from shotstream_jax.generate.conditions import shot_conditions
+from shotstream_jax.generate.conditions import next_shot_conditions
 from shotstream_jax.generate.stream import Chunk, stream_generate
 from shotstream_jax.memory.window import MemoryConfig
 from shotstream_jax.model import Model
+from shotstream_jax.testing import cast
 from shotstream_jax.text.tokenizer import ByteTokenizer
 from shotstream_jax.vae import codec
 from tests.parity.reference import CHUNK, CONFIG, FEW_STEPS, arrays, preset, video_last, weights
@@ -91,9 +91,9 @@ def test_shot(variant, shot, close):
         if shot
         else stories[0].__class__(GLOBAL, 0, "fixture", model.preset.video, CONFIG["cond"])
     )
-    conditions = shot_conditions(model.preset, before, text)
+    conditions = next_shot_conditions(model.preset, before, text)
     close(conditions.context, video_last(DATA[f"{key}/condition_latents"]), "context")
-    assert conditions.context_ids.phase[0].tolist() == DATA[f"{key}/context_flags"].tolist()
+    assert conditions.context_ids().phase[0].tolist() == DATA[f"{key}/context_flags"].tolist()
     close(shot_latents(variant, shot), video_last(DATA[f"{key}/latents"]), "latents")
     if f"{key}/prompt_embeds" in DATA:
         want = DATA[f"{key}/prompt_embeds"]

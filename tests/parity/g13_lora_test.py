@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from shotstream_jax.convert import public
-from shotstream_jax.convert.checkpoints import merge, read_lora, write_lora, write_public
-from shotstream_jax.convert.rules import from_public, to_public
-from shotstream_jax.convert.tables import dit_table, lora_table, part_table
+from shotstream_jax.convert.checkpoints import write_public
+from shotstream_jax.convert.lora import merge_lora
+from shotstream_jax.convert.tables import dit_table, part_table
 from shotstream_jax.convert.torch_io import read_torch
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.dit.lora import LoraConfig, apply_lora, init_lora
@@ -31,6 +31,7 @@ from tests.parity.reference import (
     video_last,
     weights,
 )
+from tests.public_layout import from_public, lora_table, read_lora, to_public
 
 DATA = arrays("g13_lora.npz")
 LORA = LoraConfig(rank=CONFIG["lora_rank"], alpha=CONFIG["lora_alpha"])
@@ -49,7 +50,7 @@ def base(model: str):
 
 
 def adapter(model: str, file: str = FILES[0]):
-    return read_lora(CKPT / file, MODEL, KEYS[model], LORA.rank)
+    return read_lora(CKPT / file, MODEL, KEYS[model], rank=LORA.rank)
 
 
 @jax.jit
@@ -89,7 +90,9 @@ def test_merged(model, close):
     state = to_public(
         dit_table(DIT), weights("dit", {"generator": "generator", "critic": "fake_score"}[model])
     )
-    merged = merge(state, public.open_lora(CKPT / FILES[0], KEYS[model]), LORA.alpha, LORA.rank)
+    merged = merge_lora(
+        state, public.open_lora(CKPT / FILES[0], KEYS[model]), LORA.alpha, LORA.rank
+    )
     params = from_public(dit_table(DIT), abstract_params(MODEL, "dit"), merged)
     close(MODELS[model](params), video_last(DATA[f"out/{model}/lora_merged_flow"]), "flow")
 
@@ -114,7 +117,8 @@ def test_names(model, tmp_path):
     recorded = json.loads((ROOT / "g13_lora.json").read_text())
     keys = recorded.get(f"{model}_lora_keys", recorded["generator_lora_keys"])
     assert lora_table(DIT, LORA.rank).shapes() == {k: tuple(v) for k, v in keys.items()}
-    write_lora({KEYS[model]: adapter(model)}, MODEL, LORA.rank, 5, tmp_path / "x.pt")
+    written = {KEYS[model]: to_public(lora_table(DIT, LORA.rank), adapter(model)), "step": 5}
+    write_public(written, tmp_path / "x.pt", lambda _: None)
     same(read_torch(tmp_path / "x.pt")[KEYS[model]], read_torch(CKPT / FILES[0])[KEYS[model]])
 
 
@@ -132,9 +136,9 @@ def test_an_adapter_of_another_rank_is_named(case):
     state = public.open_transformer(CKPT / "tiny_generator.pt")
     lora = public.open_lora(CKPT / FILES[0])
     with pytest.raises(InputError, match=rf"blocks.0.cross_attn.k .*and rank {LORA.rank + 1}"):
-        merge(state, lora, rank=LORA.rank + 1)
+        merge_lora(state, lora, rank=LORA.rank + 1)
     with pytest.raises(InputError, match=r"does not fit the transformer: blocks"):
-        merge({"other.weight": np.zeros((2, 2), np.float32)}, lora)
+        merge_lora({"other.weight": np.zeros((2, 2), np.float32)}, lora)
     with pytest.raises(InputError, match=f"adapter of rank {LORA.rank}, not {LORA.rank + 1}"):
         read_lora(CKPT / FILES[0], MODEL, rank=LORA.rank + 1)
     with pytest.raises(InputError, match="no adapter other_lora"):
@@ -167,7 +171,7 @@ def test_transformer_files(file, tmp_path):
 def test_merged_file(file, close):
     state = public.open_transformer(CKPT / "tiny_generator.pt")
     merged, want = (
-        merge(state, public.open_lora(CKPT / FILES[0]), LORA.alpha),
+        merge_lora(state, public.open_lora(CKPT / FILES[0]), LORA.alpha),
         public.open_transformer(CKPT / file),
     )
     assert set(merged) == set(want)

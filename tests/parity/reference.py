@@ -13,7 +13,6 @@ from safetensors.numpy import load_file
 
 from shotstream_jax.convert.files import read_safetensors
 from shotstream_jax.convert.public import open_transformer
-from shotstream_jax.convert.rules import from_public, to_public
 from shotstream_jax.convert.tables import dit_table, part_table
 from shotstream_jax.dit.config import DiTConfig
 from shotstream_jax.flow.schedule import FewSteps
@@ -23,6 +22,7 @@ from shotstream_jax.model import abstract_params
 from shotstream_jax.presets import Preset, VideoFormat
 from shotstream_jax.text.umt5 import UMT5Config
 from shotstream_jax.vae.config import WAN_MEAN, WAN_STD, VAEConfig
+from tests.public_layout import from_public, to_public
 
 ROOT = pathlib.Path(os.environ.get("SHOTSTREAM_FIXTURES") or pathlib.Path(__file__).parent / "data")
 CONFIG = json.loads((ROOT / "config.json").read_text())

@@ -41,7 +41,7 @@ def without(key: str) -> dict:
 @pytest.mark.parametrize(
     "story, message",
     [
-        ('{\n "global_caption": "x",\n "shot1" "y"}', r"line 3 column 10 is no valid JSON"),
+        ('{\n "global_caption": "x",\n "shot1" "y"}', r"line 3 column 10 is not valid JSON"),
         ("[1, 2]", "must be one JSON object"),
         ("{}", "must be one JSON object"),
         (json.dumps(without("global_caption")), "no global_caption"),
@@ -57,10 +57,10 @@ def without(key: str) -> dict:
         (json.dumps(GOOD | {"title": "x"}), "title is not known"),
         (
             '{"global_caption": "x", "shot1": "a",\n "shot1": "b"}',
-            "line 2: shot1 stands there twice",
+            "line 2: shot1 is given twice",
         ),
         (json.dumps(GOOD | {"shot2": "&nbsp; "}, indent=1), r"line 4: shot2 is empty"),
-        ("[" * 100000, "is no story"),
+        ("[" * 100000, "is not a valid story file"),
     ],
 )
 def test_malformed_stories_name_key_and_line(tmp_path, story, message):
@@ -76,7 +76,7 @@ def test_a_byte_order_mark_is_no_character(tmp_path):
 def test_bytes_that_are_no_text_are_named():
     lines = read_lines([b"one\n", b"\xe9\xff\n"], "standard input")
     assert next(lines) == "one"
-    with pytest.raises(InputError, match="standard input line 2 is no UTF-8"):
+    with pytest.raises(InputError, match="standard input line 2 is not UTF-8"):
         next(lines)
 
 
@@ -120,7 +120,7 @@ def test_tokenizer_files(tmp_path):
     tokens = tokenize(FileTokenizer(tmp_path / "tokenizer.json"), " a  fox ", 6)
     assert tokens.ids.tolist() == [3, 4, 1, 0, 0, 0]
     (tmp_path / "bad.json").write_text("{}")
-    with pytest.raises(InputError, match=r"bad.json is no readable tokenizer.json"):
+    with pytest.raises(InputError, match=r"bad.json is not a readable tokenizer.json"):
         FileTokenizer(tmp_path / "bad.json")
 
 

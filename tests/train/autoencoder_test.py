@@ -160,7 +160,7 @@ def test_what_weighs():
         ("loss.kll=1.0", "no such field.*kll"),
         ("data.subset=none", "no subset of the world is called 'none'"),
         ("data.held_out=0", "data.held_out 0: at least 1"),
-        ("data.frames=3", "3 latent frames is no multiple of the chunk, 2"),
+        ("data.frames=3", "3 latent frames is not a multiple of the chunk, 2"),
         ("measured=0", "measured 0 must be at least 1"),
         ("optim.b1=1.0", "0 ≤ b1 < 1"),
     ],

@@ -7,8 +7,8 @@ import pytest
 from shotstream_jax.dit.conditions import Conditions
 from shotstream_jax.flow.schedule import Schedule
 from shotstream_jax.flow.solver import sample
+from shotstream_jax.generate.sampler import Guidance
 from shotstream_jax.memory.cache import FrameIds
-from shotstream_jax.train.losses.flow_matching import Guidance
 
 # Two stories, the second at its first shot: nothing is remembered there.
 CONDITIONS = Conditions(
@@ -30,7 +30,7 @@ def predict(conditions: Conditions) -> jnp.ndarray:
     "guidance, expected",
     [
         (Guidance(0.0), [352.0, 102.0]),
-        (Guidance.of_sampler(6.0), [350.5 + 6 * 1.5, 100.5 + 6 * 1.5]),
+        (Guidance(text=5.0), [350.5 + 6 * 1.5, 100.5 + 6 * 1.5]),
         (Guidance(2.0), [352 + 2 * 1.5, 102 + 2 * 1.5]),
         # Without its memory the third shot is the first one, and says 102.
         (Guidance(2.0, context=0.1), [352 + 3 + 0.1 * 250, 102 + 3]),
@@ -42,7 +42,7 @@ def test_guidance_moves_away_from_what_knows_less(guidance, expected):
 
 def test_the_sampler_takes_it():
     """Integrating a velocity from σ 1 to 0 subtracts it: 1 with the prompt and 0 with the negative one make w."""
-    guidance, noise = Guidance.of_sampler(2.0), jnp.full((2, 3, 2, 2, 1), 5.0)
+    guidance, noise = Guidance(text=1.0), jnp.full((2, 3, 2, 2, 1), 5.0)
     told = lambda c: (c.text[:, :1, :1, :1, None] == 2.0) * jnp.ones_like(noise)  # noqa: E731
     x_0, _ = sample(lambda x, t: guidance.apply(told, CONDITIONS, NEGATIVE), noise, Schedule(2))
     np.testing.assert_allclose(x_0, noise - 2.0, atol=1e-6)

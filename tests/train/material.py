@@ -5,7 +5,7 @@ import pathlib
 
 import numpy as np
 
-from shotstream_jax.checkpoint.load import save
+from shotstream_jax.checkpoint.save import save
 from shotstream_jax.data.records import (
     FORMAT_VERSION,
     ClipRecord,

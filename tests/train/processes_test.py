@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from shotstream_jax import cli
-from shotstream_jax.checkpoint.load import load_part, preset_of
+from shotstream_jax.checkpoint.checkpoint import open_checkpoint
 from shotstream_jax.core.sharding import make_mesh
 from shotstream_jax.data.records import Dataset, open_dataset
 from shotstream_jax.train.__main__ import make_stage, read_recipe
@@ -81,7 +81,10 @@ def start(fields: list[str], workdir: pathlib.Path, *more: str) -> subprocess.Po
 def alone(fields: list[str]) -> tuple[Recipe, Stage, Dataset]:
     """The same for this process, by four of its devices."""
     recipe = read_recipe(cli.load_config(CONFIG, fields))
-    preset, dataset = preset_of(recipe.start.checkpoint), open_dataset(recipe.data.path)
+    preset, dataset = (
+        open_checkpoint(recipe.start.checkpoint).preset,
+        open_dataset(recipe.data.path),
+    )
     return recipe, make_stage(recipe, preset, make_mesh(MESH, jax.devices()[:4]), dataset), dataset
 
 
@@ -102,7 +105,7 @@ def assert_same(a: pathlib.Path, b: pathlib.Path, steps: int) -> None:
         sorted(path.name for path in (workdir / "checkpoints").iterdir()) for workdir in (a, b)
     ]
     assert numbers[0] == numbers[1]
-    models = [load_part(preset_of(w / "model"), "dit", w / "model") for w in (a, b)]
+    models = [open_checkpoint(w / "model").load_params("dit") for w in (a, b)]
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=1e-5, rtol=0), *models)
 
 

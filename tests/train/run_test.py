@@ -16,8 +16,9 @@ import pytest
 from jax.experimental.compilation_cache import compilation_cache
 
 from shotstream_jax import cli
-from shotstream_jax.checkpoint.arrays import open_array, read_slice
-from shotstream_jax.checkpoint.load import load, load_part, preset_of
+from shotstream_jax.checkpoint.arrays import open_array
+from shotstream_jax.checkpoint.checkpoint import open_checkpoint
+from shotstream_jax.checkpoint.load import load
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.sharding import make_mesh
 from shotstream_jax.data.records import open_dataset
@@ -81,7 +82,7 @@ def rows(workdir: pathlib.Path) -> list[dict]:
 
 
 def transformer(workdir: pathlib.Path) -> dict:
-    return load_part(tiny_preset(), "dit", workdir / "model")
+    return open_checkpoint(workdir / "model").load_params("dit")
 
 
 def same(a, b) -> None:
@@ -159,9 +160,11 @@ def test_a_text_encoder_trained_with_the_teacher(one_device, material, tmp_path)
     )
     in_process("teacher", material, tmp_path / "halves", *fields, "run.steps=1")
     in_process("teacher", material, tmp_path / "halves", *fields, "run.steps=2")
-    parts = {name: load_part(tiny_preset(), name, tmp_path / "whole" / "model") for name in PARTS}
+    parts = {
+        name: open_checkpoint(tmp_path / "whole" / "model").load_params(name) for name in PARTS
+    }
     for name in PARTS:
-        same(parts[name], load_part(tiny_preset(), name, tmp_path / "halves" / "model"))
+        same(parts[name], open_checkpoint(tmp_path / "halves" / "model").load_params(name))
     start = load(material / "start").params
     same(parts["vae"], start["vae"])
     assert (
@@ -208,14 +211,14 @@ def test_pairs_then_regression_and_restart(one_device, material, tmp_path):
     path, fields = tmp_path / "pairs", ("run.steps=2", "pairs.count=7", "pairs.batch=4")
     words = arguments("ode_init", material, tmp_path / "run", *fields, f"pairs.path={path}")
     ode_pairs.main(words[:-1])
-    before = read_slice(open_array(path, "trajectory"))
+    before = open_array(path, "trajectory").read()
     assert before.shape[:2] == (7, 5) and np.isfinite(before.astype(np.float32)).all()
     (path / "batch-00001.json").unlink()
     first = (path / "batch-00000.json").stat().st_mtime_ns
     store = open_array(path, "trajectory")
-    store[4:].write(np.zeros_like(before[4:])).result()
+    store.write(np.zeros_like(before[4:]), slice(4, None))
     ode_pairs.main(words[:-1])
-    np.testing.assert_array_equal(read_slice(open_array(path, "trajectory")), before)
+    np.testing.assert_array_equal(open_array(path, "trajectory").read(), before)
     assert (path / "batch-00000.json").stat().st_mtime_ns == first
     train.main(words)
     assert [r["step"] for r in rows(tmp_path / "run")] == [0, 1]
@@ -282,7 +285,7 @@ def test_a_student_without_shot_phases_is_judged_by_a_teacher_with_them(material
         f"{ROOT}/configs/dmd_intra.py:tiny", [f"--config.{field}" for field in fields]
     )
     recipe, dataset = train.read_recipe(config), open_dataset(material / "data")
-    mesh, preset = make_mesh({}, jax.devices()[:1]), preset_of(tmp_path / "student")
+    mesh, preset = make_mesh({}, jax.devices()[:1]), open_checkpoint(tmp_path / "student").preset
     stage = train.make_stage(recipe, preset, mesh, dataset)
     assert (stage.setup.student.cfg.shot_phase, stage.setup.teacher.cfg.shot_phase) == (
         0.0,
@@ -317,9 +320,9 @@ def test_a_student_without_shot_phases_is_judged_by_a_teacher_with_them(material
         ),
         ("dmd_intra", ["teacher=nowhere"], "nowhere is neither a folder"),
         ("dmd_intra", ["teacher=tiny"], "teacher tiny has other sizes"),
-        ("teacher", ["data.path=nowhere"], "nowhere is no data set.*precompute"),
+        ("teacher", ["data.path=nowhere"], "nowhere is not a data set.*precompute"),
         ("teacher", ["data.frames=8"], "no target of 8 latent frames"),
-        ("teacher", ["data.frames=3"], "3 latent frames is no multiple of the chunk, 2"),
+        ("teacher", ["data.frames=3"], "3 latent frames is not a multiple of the chunk, 2"),
         ("teacher", ["data.held_out=0.0", "run.held_out_every=1"], "no sample is held out"),
         ("teacher", ["run.accumulate=3"], "run.batch 8 does not divide into run.accumulate 3"),
         ("teacher", ["run.remat=some"], "run.remat 'some' is not known"),

@@ -12,22 +12,20 @@ from jax.sharding import PartitionSpec as P
 
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.sharding import activation_spec, constrain, make_mesh
-from shotstream_jax.data.batches import DataConfig
-from shotstream_jax.dit.conditions import Batch
+from shotstream_jax.data.rows import ShotBatch
+from shotstream_jax.data.samples import DataConfig
+from shotstream_jax.dit.conditions import Conditions, Dropout, Dropped
 from shotstream_jax.dit.lora import LoraConfig
 from shotstream_jax.dit.teacher import Teacher
 from shotstream_jax.flow.schedule import Schedule
+from shotstream_jax.generate.sampler import SamplerConfig, shot_velocity
+from shotstream_jax.memory.cache import FrameIds
 from shotstream_jax.model import random_params
 from shotstream_jax.testing import tiny_preset
-from shotstream_jax.train.losses.dmd import Distillation
-from shotstream_jax.train.losses.flow_matching import (
-    Draws,
-    Dropout,
-    Dropped,
-    flow_loss,
-    shot_velocity,
-    velocity_error,
-)
+from shotstream_jax.train.build import make_stage
+from shotstream_jax.train.losses.dmd import DmdConfig
+from shotstream_jax.train.losses.flow_matching import FlowDraws, flow_loss, velocity_error
+from shotstream_jax.train.losses.ode_regression import PairBatch
 from shotstream_jax.train.optim import OptimConfig
 from shotstream_jax.train.recipe import (
     DmdRecipe,
@@ -35,15 +33,12 @@ from shotstream_jax.train.recipe import (
     OdeRecipe,
     PairsConfig,
     RunConfig,
-    Start,
+    StartConfig,
     TeacherRecipe,
 )
-from shotstream_jax.train.run.start import abstract_state
-from shotstream_jax.train.setup import Setup, check_mesh, conditions_of, shardings_of, to_devices
-from shotstream_jax.train.stages.dmd_inter import InterStage
-from shotstream_jax.train.stages.dmd_intra import IntraStage
-from shotstream_jax.train.stages.ode_init import OdeInitStage
-from shotstream_jax.train.stages.teacher import TeacherStage
+from shotstream_jax.train.setup import check_train_mesh, shardings_of, to_devices
+from shotstream_jax.train.stages import dmd_inter, dmd_intra, ode_init, teacher
+from shotstream_jax.train.stages.stage import abstract_start, compiled_step
 from shotstream_jax.train.state import Trained
 
 PRESET, FRAMES, BATCH, LR = tiny_preset(), 4, 4, 1e-3
@@ -60,7 +55,7 @@ LORA = Trained("lora", LoraConfig(rank=4, alpha=8.0))
 def recipe(stage: str, **run: Any) -> Any:
     common = {
         "stage": stage,
-        "start": Start("unused"),
+        "start": StartConfig("unused"),
         "data": DataConfig("unused", FRAMES),
         "run": RunConfig(steps=2, batch=BATCH, **run),
         "mesh": MeshConfig(),
@@ -69,59 +64,60 @@ def recipe(stage: str, **run: Any) -> Any:
         "dropout": Dropout(context=0.5, text=0.5),
     }
     dmd = {"teacher": "unused", "critic": OptimConfig(LR, clip=10.0), "fake": Trained("all")}
-    dmd["distillation"] = Distillation(critic_steps=1)
+    dmd["distillation"] = DmdConfig(critic_steps=1)
+    sampler = SamplerConfig()
     match stage:
         case "teacher":
-            return TeacherRecipe(**common | {"trained": Trained("self_attention", ema=0.9)})
+            return TeacherRecipe(
+                **common | {"trained": Trained("self_attention", ema=0.9)}, sampler=sampler
+            )
         case "teacher_and_text":
-            both = {"text_lr": TEXT_LR, "mask_weight": 3.0}
+            both = {"text_lr": TEXT_LR, "mask_weight": 3.0, "sampler": sampler}
             return TeacherRecipe(
                 **common | {"stage": "teacher", "trained": Trained(ema=0.9)}, **both
             )
         case "ode_init":
-            return OdeRecipe(**common, pairs=PairsConfig("unused", count=1, batch=1))
+            return OdeRecipe(
+                **common, pairs=PairsConfig("unused", count=1, batch=1, sampler=sampler)
+            )
         case "dmd_intra":
             return DmdRecipe(**common, **dmd)
     return DmdRecipe(**common | {"trained": LORA}, **dmd | {"fake": LORA}, shots=3)
 
 
-STAGES = {
-    "teacher": TeacherStage,
-    "teacher_and_text": TeacherStage,
-    "ode_init": OdeInitStage,
-    "dmd_intra": IntraStage,
-    "dmd_inter": InterStage,
-}
+STAGES = ("teacher", "teacher_and_text", "ode_init", "dmd_intra", "dmd_inter")
 
 
 def make(stage: str, mesh_name: str, **run: Any) -> Any:
     shape, devices = MESHES[mesh_name]
-    mesh, r = make_mesh(shape, jax.devices()[:devices]), recipe(stage, **run)
-    check_mesh(PRESET, r, mesh, GRID)
-    return STAGES[stage](r, Setup(PRESET, r.run, mesh, GRID, FRAMES))
+    mesh = make_mesh(shape, jax.devices()[:devices])
+    return make_stage(recipe(stage, **run), PRESET, mesh, data=None)
 
 
-def rows(stage: str) -> dict[str, np.ndarray]:
+def rows(stage: str) -> Any:
     """A global batch as the pipeline gives it."""
     generator = np.random.default_rng(5)
-    normal = lambda *shape: generator.standard_normal((BATCH, *shape)).astype(np.float32)  # noqa: E731
+
+    def normal(*shape: int) -> np.ndarray:
+        return generator.standard_normal((BATCH, *shape)).astype(np.float32)
+
     latent, text = (*GRID, PRESET.dit.channels), (PRESET.dit.text_len, PRESET.dit.text_dim)
     if stage == "dmd_inter":
-        return {"text": normal(3, *text)}
+        return normal(3, *text)
     ids = np.tile(np.int32([0, 0, 1, 1, 2]), (BATCH, 1))
-    found = {"context": normal(4, *latent), "phase": ids, "caption": ids, "text": normal(5, *text)}
-    if stage.startswith("teacher"):
-        found["target"] = normal(FRAMES, *latent)
+    conditions = Conditions(normal(4, *latent), FrameIds(ids, ids), normal(5, *text))
+    if stage == "teacher":
+        return ShotBatch(normal(FRAMES, *latent), conditions)
     if stage == "teacher_and_text":  # three captions, of 4, 6 and 8 tokens, in five slots
-        found["text"] = np.zeros((BATCH, 5, PRESET.dit.text_len), np.int32)
-        found["mask"] = generator.uniform(size=found["target"].shape[:-1]).astype(np.float32)
+        target = normal(FRAMES, *latent)
+        tokens = np.zeros((BATCH, 5, PRESET.dit.text_len), np.int32)
+        mask = generator.uniform(size=target.shape[:-1]).astype(np.float32)
         for slot, length in enumerate((4, 6, 8)):
-            found["text"][:, slot, :length] = generator.integers(
-                1, PRESET.text.vocab, (BATCH, length)
-            )
+            tokens[:, slot, :length] = generator.integers(1, PRESET.text.vocab, (BATCH, length))
+        return ShotBatch(target, dataclasses.replace(conditions, text=tokens), mask)
     if stage == "ode_init":
-        found["trajectory"] = normal(5, FRAMES, *latent)
-    return found
+        return PairBatch(normal(5, FRAMES, *latent), conditions)
+    return conditions
 
 
 @functools.cache
@@ -130,28 +126,22 @@ def weights(seed: int) -> Any:
 
 
 def begin(stage: Any) -> tuple[Any, Any]:
-    """State and frozen parameters on the mesh, as train/run/start makes them from checkpoints."""
-    setup = stage.setup
-    loaded = {
-        o: weights({"start": 1, "teacher": 2}[o.checkpoint])[o.part] for o in stage.networks.origins
-    }
-    places = jax.tree.map(lambda a: a.sharding, stage.networks.abstract(setup))
-    state, frozen = jax.jit(functools.partial(stage.networks.start, setup), out_shardings=places)(
-        loaded
-    )
-    text = (
-        np.random.default_rng(6)
-        .standard_normal((1, PRESET.dit.text_len, PRESET.dit.text_dim))
-        .astype(np.float32)
-    )
-    frozen |= {"negative": jax.device_put(text, setup.whole)} if "negative" in stage.needs() else {}
-    frozen |= (
-        {"vae": jax.device_put(weights(1)["vae"], setup.whole)} if "vae" in stage.needs() else {}
-    )
-    zeros = jax.tree.map(
-        lambda s: jax.device_put(np.zeros(s.shape, s.dtype), s.sharding), stage.extras()
-    )
-    return state | zeros, frozen
+    """State and fixed arrays on the mesh, as train/run/start makes them from checkpoints."""
+    loaded = {o: weights({"start": 1, "teacher": 2}[o.checkpoint])[o.part] for o in stage.origins}
+    shape = (1, PRESET.dit.text_len, PRESET.dit.text_dim)
+    negative = np.random.default_rng(6).standard_normal(shape).astype(np.float32)
+    if stage.negative == "tokens":
+        negative = np.zeros(shape[:2], np.int32)
+    state_places, fixed_places = shardings_of(abstract_start(stage))
+    state = jax.jit(stage.initial_state, out_shardings=state_places)(loaded)
+    return state, jax.jit(stage.fixed, out_shardings=fixed_places)(loaded, negative)
+
+
+def networks(state: Any) -> dict[str, Any]:
+    """The networks of a stage's state, by name."""
+    holder = state.networks if hasattr(state, "networks") else state
+    fields = {f.name: getattr(holder, f.name) for f in dataclasses.fields(holder)}
+    return {name: network for name, network in fields.items() if network is not None}
 
 
 @functools.cache
@@ -169,12 +159,8 @@ def two_steps(name: str, mesh_name: str, accumulate: int = 1) -> tuple[Any, list
 
 def second_moments(state: Any) -> list[Any]:
     """0.001·g² of the first step, and so on: the gradients that an optimiser has seen."""
-    return [
-        leaf
-        for network in state.values()
-        if hasattr(network, "optim")
-        for leaf in jax.tree.leaves(network.optim)
-    ]
+    found = networks(state).values()
+    return [leaf for network in found for leaf in jax.tree.leaves(network.optim)]
 
 
 def same_training(one: tuple, other: tuple) -> None:
@@ -186,12 +172,9 @@ def same_training(one: tuple, other: tuple) -> None:
     for a, b in zip(second_moments(state), second_moments(other_state), strict=True):
         a, b = np.asarray(a), np.asarray(b)
         np.testing.assert_allclose(b, a, atol=1e-3 * np.abs(a).max())
-    for network in (n for n in state if hasattr(state[n], "moves")):
-        pairs = zip(
-            jax.tree.leaves(state[network].moves),
-            jax.tree.leaves(other_state[network].moves),
-            strict=True,
-        )
+    for name, network in networks(state).items():
+        other_moves = networks(other_state)[name].moves
+        pairs = zip(jax.tree.leaves(network.moves), jax.tree.leaves(other_moves), strict=True)
         for a, b in pairs:
             error = np.abs(np.asarray(a) - np.asarray(b))
             # AdamW's first step with β₁ = 0 is g/|g|: a gradient of rounding alone has no sure sign.
@@ -215,9 +198,11 @@ def test_micro_batches_change_nothing():
 def test_everything_lies_where_its_rule_says(name):
     stage, _, state = two_steps(name, "split")
     jax.tree.map(
-        lambda a, s: a.sharding == s.sharding or pytest.fail(str(s)), state, abstract_state(stage)
+        lambda a, s: a.sharding == s.sharding or pytest.fail(str(s)),
+        state,
+        abstract_start(stage)[0],
     )
-    network = state[stage.results[0]]
+    network = next(iter(networks(state).values()))
     q = {"teacher": P(None, "fsdp", "tensor"), "dmd_inter": P(None, "fsdp", None)}.get(
         name, P(None, "fsdp", "tensor")
     )
@@ -227,21 +212,36 @@ def test_everything_lies_where_its_rule_says(name):
     assert [a.sharding for a in moments] == [a.sharding for a in jax.tree.leaves(network.moves)]
     assert len({a.sharding.spec for a in moments}) > 1
     if name == "dmd_inter":
-        assert state["story"].sharding.spec[0] == ("data", "fsdp")
+        assert state.history.sharding.spec[0] == ("data", "fsdp")
 
 
 @pytest.mark.parametrize("name", STAGES)
 def test_compiled_once(name):
     stage, *_ = two_steps(name, "one")
-    programs = ["_generator", "_critic"] if name.startswith("dmd") else ["_train"]
-    programs += ["_extend"] if name == "dmd_inter" else []
-    assert [getattr(stage, program)._cache_size() for program in programs] == [1] * len(programs)
+    module = {
+        "teacher": teacher,
+        "teacher_and_text": teacher,
+        "ode_init": ode_init,
+        "dmd_intra": dmd_intra,
+        "dmd_inter": dmd_inter,
+    }[name]
+    if name.startswith("dmd"):
+        outputs = 2 if name == "dmd_inter" else 1
+        steps = (module.generator_step, module.critic_step)
+        programs = [compiled_step(step, stage, outputs=outputs) for step in steps]
+        if name == "dmd_intra":
+            programs = [compiled_step(step, stage) for step in steps]
+        else:
+            programs.append(dmd_inter.compiled_extension(stage))
+    else:
+        programs = [compiled_step(module.train_step, stage)]
+    assert [program._cache_size() for program in programs] == [1] * len(programs)
 
 
 def test_only_what_is_trained_moves():
     _, _, state = two_steps("teacher", "one")
     start = weights(1)["dit"]["blocks"]["self_attn"]["q"]["kernel"]
-    network = state["teacher"]
+    network = state.teacher
     assert set(network.moves["blocks"]) == {"self_attn"} and set(network.moves) == {"blocks"}
     moved, average = (
         tree["blocks"]["self_attn"]["q"]["kernel"] for tree in (network.moves, network.ema)
@@ -254,16 +254,16 @@ def test_only_what_is_trained_moves():
 def test_a_mask_weighs_errors():
     """Weights of one are none; where all but a cell's are zero, the error is that cell's."""
     conditions, x, noise, t = jax.tree.map(
-        jnp.asarray, (conditions_of(rows("ode_init")), *draws_of_a_target())
+        jnp.asarray, (rows("ode_init").conditions, *draws_of_a_target())
     )
-    teacher, schedule, params = Teacher(PRESET.dit), Schedule(), weights(1)["dit"]
+    network, schedule, params = Teacher(PRESET.dit), Schedule(), weights(1)["dit"]
     measure = jax.jit(
-        lambda w: velocity_error(teacher, schedule, params, conditions, x, noise, t, w)
+        lambda w: velocity_error(network, schedule, params, conditions, x, noise, t, w)
     )
-    plain = velocity_error(teacher, schedule, params, conditions, x, noise, t)
+    plain = velocity_error(network, schedule, params, conditions, x, noise, t)
     np.testing.assert_allclose(measure(jnp.ones(x.shape[:4])), plain, rtol=1e-5)
     one = jnp.zeros(x.shape[:4]).at[:, 1, 2, 3].set(0.5)
-    v = shot_velocity(teacher, params, conditions, schedule.add_noise(x, noise, t), t)
+    v = shot_velocity(network, params, conditions, schedule.add_noise(x, noise, t), t)
     np.testing.assert_allclose(
         measure(one), jnp.mean((v - noise + x)[:, 1, 2, 3] ** 2, -1), rtol=1e-4
     )
@@ -272,17 +272,16 @@ def test_a_mask_weighs_errors():
 def test_noise_levels_weigh_alike_without_the_time_weight():
     """At pure noise the paper's weight leaves nothing of the error."""
     conditions, x, noise, t = jax.tree.map(
-        jnp.asarray, (conditions_of(rows("ode_init")), *draws_of_a_target())
+        jnp.asarray, (rows("ode_init").conditions, *draws_of_a_target())
     )
-    teacher, schedule, params = Teacher(PRESET.dit), Schedule(), weights(1)["dit"]
+    network, schedule, params = Teacher(PRESET.dit), Schedule(), weights(1)["dit"]
     entry, kept = schedule.index(t).at[0].set(0), jnp.zeros(len(t), bool)
-    draws = Draws(entry, noise, Dropped(kept, kept))
+    draws = FlowDraws(entry, noise, Dropped(kept, kept))
     errors = velocity_error(
-        teacher, schedule, params, conditions, x, noise, jnp.asarray(schedule.times)[entry]
+        network, schedule, params, conditions, x, noise, jnp.asarray(schedule.times)[entry]
     )
     losses = [
-        flow_loss(teacher, schedule, params, Batch(x, conditions), draws, None, on)
-        for on in (True, False)
+        flow_loss(network, schedule, params, x, conditions, draws, None, on) for on in (True, False)
     ]
     weight = jnp.asarray(schedule.weights)[entry]
     assert weight[0] < 0.01 < errors[0]
@@ -301,25 +300,25 @@ def draws_of_a_target() -> tuple[Any, ...]:
 def test_a_text_encoder_learns_with_the_teacher():
     """At its own rate. Tokens that are there move their embeddings, no others do (but for the decay of all)."""
     stage, metrics, state = two_steps("teacher_and_text", "one")
-    assert stage.results == ("teacher", "text") and metrics[0]["text/grad_norm"] > 0
-    table, start = state["text"].moves["embedding"], weights(1)["text"]["embedding"]
+    assert stage.origins == (teacher.DIT, teacher.TEXT) and metrics[0]["text/grad_norm"] > 0
+    table, start = state.text.moves["embedding"], weights(1)["text"]["embedding"]
     change = np.abs(table - start * (1 - 0.01 * TEXT_LR) ** 2).max(axis=1)
     moved = change > TEXT_LR / 2
     assert change.max() < 4 * TEXT_LR  # two steps at the transformer's would be 10
-    told = set(rows("teacher_and_text")["text"].ravel().tolist()) - {
+    told = set(rows("teacher_and_text").conditions.text.ravel().tolist()) - {
         0
     }  # a story whose text is dropped tells nothing
     assert len(told) / 2 < moved.sum() and set(np.flatnonzero(moved).tolist()) <= told
-    assert np.any(state["text"].ema["embedding"] != start)
+    assert np.any(state.text.ema["embedding"] != start)
 
 
 def test_stage_four_trains_adapters_on_its_own_history():
     _, metrics, state = two_steps("dmd_inter", "one")
     assert {"generator/loss", "critic/loss"} <= set(metrics[0]) | set(metrics[1])
-    for network in ("student", "fake"):
-        b = state[network].moves["blocks"]["ffn_out"]["b"]
+    for network in (state.networks.student, state.networks.fake):
+        b = network.moves["blocks"]["ffn_out"]["b"]
         assert np.any(b) and np.abs(b).max() <= 1.1 * LR
-    story = np.asarray(state["story"])
+    story = np.asarray(state.history)
     assert np.any(story[:, 0]) and np.any(story[:, 1]) and not np.any(story[:, 2])
 
 
@@ -356,12 +355,12 @@ def test_activations_take_their_letters():
 def test_a_batch_that_the_mesh_cannot_deal_out(shape, change, message):
     r = dataclasses.replace(recipe("teacher"), run=RunConfig(steps=1, batch=BATCH, **change))
     with pytest.raises(InputError, match=message):
-        check_mesh(PRESET, r, make_mesh(shape, jax.devices()[:8]), GRID)
+        check_train_mesh(PRESET, r.run, make_mesh(shape, jax.devices()[:8]), GRID)
 
 
 def test_shardings_survive_a_step():
     """A step gives back what it took: the next one compiles nothing new."""
     stage, _, state = two_steps("dmd_intra", "split")
     assert jax.tree.leaves(shardings_of(state)) == jax.tree.leaves(
-        shardings_of(abstract_state(stage))
+        shardings_of(abstract_start(stage)[0])
     )

@@ -17,15 +17,16 @@ from shotstream_jax.media.reader import read_frames
 from shotstream_jax.world import __main__ as app
 from shotstream_jax.world import captions, figure
 from shotstream_jax.world.actions import ACTIONS
+from shotstream_jax.world.affine import AffineMap
 from shotstream_jax.world.camera import DISTANCES, MOVES
-from shotstream_jax.world.cast import CHARACTERS
-from shotstream_jax.world.draw import Canvas, Frame, Pen
+from shotstream_jax.world.characters import CHARACTERS
+from shotstream_jax.world.clothing import ACCENTS, PATTERNS
+from shotstream_jax.world.draw import Canvas, Pen
 from shotstream_jax.world.places import PLACES, SIDES
 from shotstream_jax.world.plot import SUBSETS, WorldConfig
 from shotstream_jax.world.render import render_shot, render_story
 from shotstream_jax.world.source import WorldSource
 from shotstream_jax.world.story import make_story
-from shotstream_jax.world.wear import ACCENTS, PATTERNS
 
 SHORT = WorldConfig(lengths=(5,))
 SIMPLE = WorldConfig("simple", fps=8, lengths=(5,))
@@ -56,7 +57,7 @@ def test_a_shape_keeps_its_area_and_moves_by_parts_of_a_pixel(shape, shift, angl
 
     def middle(shift):
         canvas = Canvas(48, 56)
-        paint(Pen(canvas, Frame(12.0, 0.0, 0.0, -12.0, 28 + shift, 24 - shift)).turned(angle))
+        paint(Pen(canvas, AffineMap(12.0, 0.0, 0.0, -12.0, 28 + shift, 24 - shift)).turned(angle))
         cover = canvas.picture.mean(0) / 255
         np.testing.assert_allclose(cover.sum() / 144, area, rtol=0.02)
         return np.array([(cover * canvas.x).sum(), (cover * canvas.y).sum()]) / cover.sum()
@@ -81,14 +82,14 @@ def test_a_story_follows_from_its_number():
 
 
 def test_splits_and_seeds_share_no_story():
-    parts = [
+    worlds = [
         stories(SHORT, 100, "train"),
         stories(SHORT, 100, "test"),
         stories(SHORT, 100, "train", seed=1),
     ]
     phases = [
-        {part.phase for story in part for shot in story.shots for part in shot.parts}
-        for part in parts
+        {role.phase for story in world for shot in story.shots for role in shot.roles}
+        for world in worlds
     ]
     assert all(not a & b for a, b in itertools.combinations(phases, 2))
 
@@ -105,9 +106,9 @@ def test_grain_reads_it():
 
 def test_everything_occurs():
     told = stories(SHORT, 600)
-    parts = [part for story in told for shot in story.shots for part in shot.parts]
-    assert {(p.name, p.action) for p in parts} == set(itertools.product(CHARACTERS, ACTIONS))
-    assert {p.direction for p in parts if p.action == "walk"} == {-1, 1}
+    roles = [role for story in told for shot in story.shots for role in shot.roles]
+    assert {(r.name, r.action) for r in roles} == set(itertools.product(CHARACTERS, ACTIONS))
+    assert {r.direction for r in roles if r.action == "walk"} == {-1, 1}
     looks = {
         (name, look.accent, look.pattern) for story in told for name, look in story.looks.items()
     }
@@ -117,7 +118,7 @@ def test_everything_occurs():
     cameras = {(shot.camera.distance, shot.camera.move) for story in told for shot in story.shots}
     assert cameras == set(itertools.product(DISTANCES, MOVES))
     assert {len(story.shots) for story in told} == {2, 3, 4, 5, 6}
-    assert {len(shot.parts) for story in told for shot in story.shots} == {1, 2}
+    assert {len(shot.roles) for story in told for shot in story.shots} == {1, 2}
 
 
 @pytest.mark.parametrize("pairs, low, high", [(None, 0.2, 0.35), (0.5, 0.45, 0.6), (1.0, 1.0, 1.0)])
@@ -127,17 +128,17 @@ def test_shots_of_two_are_as_frequent_as_asked_for(pairs, low, high):
         for story in stories(dataclasses.replace(SIMPLE, pairs=pairs), 200)
         if len(story.looks) == 2
     ]
-    assert low <= np.mean([len(shot.parts) == 2 for story in told for shot in story.shots]) <= high
+    assert low <= np.mean([len(shot.roles) == 2 for story in told for shot in story.shots]) <= high
 
 
 @pytest.mark.parametrize("config", [SHORT, SIMPLE], ids=["full", "simple"])
 def test_memory_has_something_to_carry(config):
     for story in stories(config, 200):
         *earlier, last = story.shots
-        before = {part.name for shot in earlier for part in shot.parts}
-        assert before & {part.name for part in last.parts}  # someone returns in the last shot
+        before = {role.name for shot in earlier for role in shot.roles}
+        assert before & {role.name for role in last.roles}  # someone returns in the last shot
         assert len({look.accent for look in story.looks.values()}) == len(story.looks)
-        assert set(story.looks) == before | {part.name for part in last.parts}
+        assert set(story.looks) == before | {role.name for role in last.roles}
         subset = SUBSETS[config.subset]
         assert set(story.looks) <= set(subset.characters) and set(story.layouts) <= set(
             subset.places
@@ -156,7 +157,7 @@ def test_hats_and_scarves_keep_their_colour(config, height, width):
     for story in stories(config, 25):
         film = render_story(story, height, width)
         for number in range(0, len(film.frames), 4):
-            for seen in film.truth(number).seen if len(film.truth(number).seen) == 1 else ():
+            for seen in film.truth(number).visible if len(film.truth(number).visible) == 1 else ():
                 left, top, right, bottom = seen.box
                 pixels = film.frames[number, top:bottom, left:right]
                 counts = {name: close(pixels, colour).sum() for name, colour in ACCENTS.items()}
@@ -166,15 +167,20 @@ def test_hats_and_scarves_keep_their_colour(config, height, width):
 def vocabulary():
     """Every word of the grammar's tables."""
     phrases = [
-        *captions.OPENING,
-        *captions.LIKE,
-        *captions.LIKE.values(),
-        *captions.DIRECTION.values(),
+        *captions.OPENINGS,
+        *captions.ADJECTIVES,
+        *captions.ADJECTIVES.values(),
+        *captions.DIRECTION_PHRASES.values(),
         "and a an the",
     ]
-    for table in (captions.WHERE, captions.DISTANCE, captions.MOVE):
+    for table in (captions.PLACE_PHRASES, captions.DISTANCE_PHRASES, captions.MOVE_PHRASES):
         phrases += [phrase for choices in table.values() for phrase in choices]
-    phrases += [phrase for choices in captions.DOES.values() for pair in choices for phrase in pair]
+    phrases += [
+        phrase
+        for choices in captions.ACTION_PHRASES.values()
+        for pair in choices
+        for phrase in pair
+    ]
     return words(" ".join(phrases))
 
 
@@ -202,7 +208,10 @@ def test_no_caption_tells_a_look():
 
 
 def meanings(text, table):
-    """What the phrases of a table that occur in a text mean, in the order of the text; longer phrases first."""
+    """What the phrases of a table that occur in a text mean, in the order of the text.
+
+    Longer phrases are found first.
+    """
     found = []
     for phrase, meaning in sorted(table, key=lambda entry: -len(entry[0])):
         while phrase in text:
@@ -224,7 +233,7 @@ def table(choices):
 def test_a_caption_can_be_read_back(config):
     does = [
         (f" {phrase}", action)
-        for action, pairs in captions.DOES.items()
+        for action, pairs in captions.ACTION_PHRASES.items()
         for pair in pairs
         for phrase in pair
     ]
@@ -235,29 +244,31 @@ def test_a_caption_can_be_read_back(config):
             list(story.layouts),
         )
         assert (
-            meanings(opening, [(f" {captions.LIKE[name]} {name}", name) for name in CHARACTERS])
+            meanings(
+                opening, [(f" {captions.ADJECTIVES[name]} {name}", name) for name in CHARACTERS]
+            )
             == people
         )
-        assert meanings(opening, table(captions.WHERE)) == places
+        assert meanings(opening, table(captions.PLACE_PHRASES)) == places
         assert len(story.script.shots) == len(story.shots)
         for shot, caption in zip(story.shots, story.script.shots, strict=True):
-            text, action = caption.lower(), [part.action for part in shot.parts]
+            text, action = caption.lower(), [role.action for role in shot.roles]
             assert meanings(text, [(f" {name} ", name) for name in CHARACTERS]) == [
-                part.name for part in shot.parts
+                role.name for role in shot.roles
             ]
-            assert meanings(text, table(captions.WHERE)) == [shot.place]
+            assert meanings(text, table(captions.PLACE_PHRASES)) == [shot.place]
             assert meanings(text, does) in (
                 action,
                 action[:1] if len(set(action)) == 1 else action,
             ), caption
             if config is SIMPLE:
                 continue
-            assert meanings(text, table(captions.DISTANCE)) == [shot.camera.distance]
-            assert (meanings(text, table(captions.MOVE)) or ["still"]) == [shot.camera.move]
-            ways = [part.direction for part in shot.parts if part.action == "walk"]
+            assert meanings(text, table(captions.DISTANCE_PHRASES)) == [shot.camera.distance]
+            assert (meanings(text, table(captions.MOVE_PHRASES)) or ["still"]) == [shot.camera.move]
+            ways = [role.direction for role in shot.roles if role.action == "walk"]
             told = meanings(
                 text.split("the camera")[0],
-                [(phrase, way) for way, phrase in captions.DIRECTION.items()],
+                [(phrase, way) for way, phrase in captions.DIRECTION_PHRASES.items()],
             )
             assert told in (ways, ways[:1] if len(set(ways)) == 1 else ways), caption
 
@@ -268,13 +279,13 @@ def test_a_caption_mistold(config):
     subset = SUBSETS[config.subset]
     does = [
         (f" {phrase}", action)
-        for action, pairs in captions.DOES.items()
+        for action, pairs in captions.ACTION_PHRASES.items()
         for pair in pairs
         for phrase in pair
     ]
     told = {
         "who": (subset.characters, [(f" {name}", name) for name in CHARACTERS]),
-        "where": (subset.places, table(captions.WHERE)),
+        "where": (subset.places, table(captions.PLACE_PHRASES)),
         "action": (subset.actions, does),
     }
     scripts = [story.script for story in stories(config, 100)]
@@ -283,7 +294,7 @@ def test_a_caption_mistold(config):
     ):
         true = {what: meanings(caption.lower(), phrases) for what, (_, phrases) in told.items()}
         for what, (values, _) in told.items():
-            wrong = captions.mistell(caption, what, subset)
+            wrong = captions.falsify_caption(caption, what, subset)
             after = [values[(values.index(value) + 1) % len(values)] for value in true[what]]
             assert (wrong != caption) == bool(after) and wrong[0].isupper()
             assert {other: meanings(wrong.lower(), told[other][1]) for other in told} == true | {
@@ -292,16 +303,16 @@ def test_a_caption_mistold(config):
 
 
 def test_boxes_hold_what_is_drawn(monkeypatch):
-    """A picture with a character and the same without it differ in the box and nowhere else (shadow, dreams aside)."""
-    monkeypatch.setattr(figure, "shadow", lambda *_: None)
-    monkeypatch.setattr(figure, "dream", lambda *_: None)
+    """With and without a character, a picture differs in its box only (shadow and dream aside)."""
+    monkeypatch.setattr(figure, "draw_shadow", lambda *_: None)
+    monkeypatch.setattr(figure, "draw_dream", lambda *_: None)
     for story in stories(dataclasses.replace(SHORT, lengths=(3,)), 12):
         for number, shot in enumerate(story.shots):
-            without = dataclasses.replace(shot, parts=shot.parts[:-1])
+            without = dataclasses.replace(shot, roles=shot.roles[:-1])
             shots = (*story.shots[:number], without, *story.shots[number + 1 :])
             frames, boxes = render_shot(story, number, 64, 96)
             empty, _ = render_shot(dataclasses.replace(story, shots=shots), number, 64, 96)
-            slot = len(shot.parts) - 1
+            slot = len(shot.roles) - 1
             for changed, box in zip(
                 np.abs(frames.astype(int) - empty).max(-1) > 0, boxes[:, slot], strict=True
             ):
@@ -316,7 +327,7 @@ def test_the_place_moves_with_the_camera():
     for story in stories(config, 12):
         for number, shot in enumerate(story.shots):
             empty = dataclasses.replace(
-                story, shots=(*story.shots[:number], dataclasses.replace(shot, parts=()))
+                story, shots=(*story.shots[:number], dataclasses.replace(shot, roles=()))
             )
             frames, boxes = render_shot(empty, number, 32, 48)
             changes = [np.abs(b.astype(int) - a).mean() for a, b in itertools.pairwise(frames)]
@@ -333,10 +344,10 @@ def test_truth_of_a_frame():
             truth = film.truth(frame)
             assert film.story.shots[truth.shot] is shot and truth.place == shot.place
             assert truth.layout == film.story.layouts[shot.place]
-            assert [(s.name, s.action) for s in truth.seen] == [
-                (p.name, p.action) for p in shot.parts
+            assert [(s.name, s.action) for s in truth.visible] == [
+                (p.name, p.action) for p in shot.roles
             ]
-            assert all(seen.look == film.story.looks[seen.name] for seen in truth.seen)
+            assert all(seen.look == film.story.looks[seen.name] for seen in truth.visible)
     with pytest.raises(InputError, match="not a frame"):
         film.truth(len(film.frames))
 
@@ -356,7 +367,7 @@ def test_simple_characters_are_large():
         shares += [
             (s.box[3] - s.box[1]) / 32
             for f in frames
-            for s in f.seen
+            for s in f.visible
             if s.action in ("walk", "dance")
         ]
     assert 0.4 < np.mean(shares) < 0.65 and min(shares) > 0.3
@@ -405,7 +416,7 @@ def check_mask(mask, film):
     for i, (frame, boxes) in enumerate(zip(mask[..., 0], film.boxes, strict=True)):
         inside = np.any([(a <= x) & (x < c) & (b <= y) & (y < d) for a, b, c, d in boxes], axis=0)
         np.testing.assert_array_equal(frame > 0, inside)
-        for seen in film.truth(i).seen:
+        for seen in film.truth(i).visible:
             pure = inside & (
                 np.abs(film.frames[i] - np.array(ACCENTS[seen.look.accent])).max(-1) < 3
             )

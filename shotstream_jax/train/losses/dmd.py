@@ -1,15 +1,15 @@
-"""Stages 3 and 4, distribution matching (spec page 4): two scores tell the student where its samples should move.
+"""Stages 3 and 4, distribution matching (docs/method.md, section 4): two scores tell the student where its
+samples should move.
 
     x_t  = noised sample x, one t a story, clamped to [20, 980]                              (1)
-    fake = x₀ by the fake score         real = guided x₀ by the teacher, flow_matching (2)   (2)
+    fake = x₀ by the fake score         real = guided x₀ by the teacher (generate/sampler)   (2)
     grad = (fake − real)/mean|x − real|, mean over everything but the batch, NaN → 0         (3)
     generator loss = ½·mean((x − stop(x − grad))²), so its gradient by x is grad/size(x)     (4)
     critic loss    = mean((v̂ − (ε − x))²) of the fake score, unweighted                      (5)
-
-The spec counts this guidance from cond, g·(cond − uncond), unlike the sampler's.
 """
 
 import dataclasses
+from typing import NamedTuple
 
 import flax
 import jax
@@ -17,30 +17,25 @@ import jax.numpy as jnp
 
 from shotstream_jax.core import rng
 from shotstream_jax.core.errors import InputError
-from shotstream_jax.core.typing import Array, Float, Int, PRNGKey, typechecked
-from shotstream_jax.dit.conditions import Conditions
+from shotstream_jax.core.typing import Array, Float, Int, Params, PRNGKey, typechecked
+from shotstream_jax.dit.conditions import Conditions, Dropout, Dropped
 from shotstream_jax.dit.student import Student
 from shotstream_jax.dit.teacher import Teacher
 from shotstream_jax.flow.schedule import FewSteps, Schedule
-from shotstream_jax.model import Params
-from shotstream_jax.train.losses.flow_matching import (
-    Dropout,
-    Dropped,
-    Guidance,
-    shot_velocity,
-    velocity_error,
-)
+from shotstream_jax.generate.sampler import Guidance, shot_velocity
+from shotstream_jax.train.losses.flow_matching import velocity_error
 from shotstream_jax.train.losses.rollout import Rollout, replay, rollout
 from shotstream_jax.train.step import normal_rows
 
 
 @dataclasses.dataclass(frozen=True)
-class Distillation:
-    """guidance, context_guidance: of the real score, text and context of flow_matching.Guidance. critic_steps: critic
-    steps after each generator step. times: the clamp of t."""
+class DmdConfig:
+    """guidance: of the real score. critic_steps: critic steps after each generator step.
 
-    guidance: float = 3.0
-    context_guidance: float = 0.0
+    least_time, most_time: the clamp of t, eq. (1).
+    """
+
+    guidance: Guidance = dataclasses.field(default_factory=lambda: Guidance(text=3.0))
     critic_steps: int = 5
     least_time: float = 20.0
     most_time: float = 980.0
@@ -48,7 +43,7 @@ class Distillation:
     def __post_init__(self) -> None:
         if self.critic_steps < 0 or not 0 <= self.least_time < self.most_time <= 1000:
             raise InputError(
-                f"{self}: critic_steps must be ≥ 0, and 0 ≤ least_time < most_time ≤ 1000"
+                f"{self}: expected critic_steps ≥ 0 and 0 ≤ least_time < most_time ≤ 1000"
             )
 
     def trains_generator(self, step: int) -> bool:
@@ -57,19 +52,24 @@ class Distillation:
 
 
 @dataclasses.dataclass(frozen=True)
-class Networks:
-    """The modules of a distillation step. critic: the bidirectional network, in both scores."""
+class DmdModels:
+    """The modules of a distillation step. score: the bidirectional network, in both scores."""
 
     student: Student
-    critic: Teacher
+    score: Teacher
     steps: FewSteps
     schedule: Schedule
-    distillation: Distillation
+    config: DmdConfig
 
 
 @flax.struct.dataclass
-class Draws:
-    """rollout: noise of every chunk's steps and commit. time, noise: of the scores, entries of the schedule's table."""
+class DmdDraws:
+    """What is random in the losses of a batch.
+
+    rollout: noise of every chunk's steps and of its commit.
+    time: of the scores, entries of the schedule's table. noise: of the scores.
+    dropped: which conditions are left out.
+    """
 
     rollout: Float[Array, "b chunks draws cf h w c"]
     time: Int[Array, "b"]
@@ -77,43 +77,125 @@ class Draws:
     dropped: Dropped
 
 
-def draw(
-    key: PRNGKey, networks: Networks, shape: tuple[int, ...], dropout: Dropout
-) -> tuple[Draws, Int[Array, ""]]:
+def draw_dmd(
+    key: PRNGKey, models: DmdModels, shape: tuple[int, ...], dropout: Dropout
+) -> tuple[DmdDraws, Int[Array, ""]]:
     """Draws for a batch of shots of shape [b, f, h, w, c], and the step at which all of them stop."""
-    b, frames, *latent = shape
-    chunk, nominal = networks.student.memory.chunk, len(networks.steps.nominal)
-    noise = normal_rows(
-        rng.stream(key, "rollout"), (b, frames // chunk, nominal + 1, chunk, *latent)
+    batch, frames, *latent = shape
+    chunk = models.student.memory.chunk
+    steps = len(models.steps.nominal)
+    rollout_shape = (batch, frames // chunk, steps + 1, chunk, *latent)
+    draws = DmdDraws(
+        rollout=normal_rows(rng.stream(key, "rollout"), rollout_shape),
+        time=jax.random.randint(rng.stream(key, "time"), (batch,), 0, models.schedule.steps),
+        noise=normal_rows(rng.stream(key, "noise"), shape),
+        dropped=dropout.draw(key, batch),
     )
-    time = jax.random.randint(rng.stream(key, "time"), (b,), 0, networks.schedule.steps)
-    draws = Draws(noise, time, normal_rows(rng.stream(key, "noise"), shape), dropout.draw(key, b))
-    return draws, jax.random.randint(rng.stream(key, "last"), (), 0, nominal)
+    last = jax.random.randint(rng.stream(key, "last"), (), 0, steps)
+    return draws, last
+
+
+class Scores(NamedTuple):
+    """Parameters of the two scores."""
+
+    fake: Params
+    real: Params
+
+
+def generator_loss(
+    models: DmdModels,
+    student: Params,
+    scores: Scores,
+    conditions: Conditions,
+    negative: Float[Array, "1 l e"],
+    draws: DmdDraws,
+    last: Int[Array, ""],
+) -> tuple[Array, tuple[dict[str, Array], Rollout]]:
+    """The student's loss, eq. (4); the gradient goes to the student only.
+
+    Args:
+      models: the modules.
+      student: the student's parameters.
+      scores: those of the scores.
+      conditions: of the shots.
+      negative: the embedding of the negative prompt.
+      draws: what is random.
+      last: the step at which the rollout stops.
+
+    Returns:
+      (loss, (metrics, the rollout)).
+    """
+    conditions = draws.dropped.apply(conditions)
+    # 1. The student makes a shot, without gradient.
+    made = rollout(
+        models.student,
+        student,
+        conditions,
+        draws.rollout,
+        last,
+        models.steps,
+        models.schedule,
+    )
+    # 2. The scores say where the noised shot should move.
+    t = clamped_time(models, draws.time)
+    x_t = models.schedule.add_noise(made.x_0, draws.noise, t)
+    scores = jax.lax.stop_gradient(scores)
+    gradient = kl_gradient(models, scores, conditions, negative, made.x_0, x_t, t)
+    # 3. The same shot as a function of the student's parameters carries that gradient back.
+    x = replay(models.student, student, conditions, made, last, models.steps)
+    metrics = {"kl_gradient": jnp.mean(jnp.abs(gradient))}
+    return matching_loss(x, gradient), (metrics, made)
+
+
+def critic_loss(
+    models: DmdModels,
+    student: Params,
+    fake: Params,
+    conditions: Conditions,
+    draws: DmdDraws,
+    last: Int[Array, ""],
+) -> tuple[Array, Rollout]:
+    """The fake score's loss, eq. (5), and the rollout; the gradient goes to the fake score only."""
+    conditions = draws.dropped.apply(conditions)
+    made = rollout(
+        models.student,
+        student,
+        conditions,
+        draws.rollout,
+        last,
+        models.steps,
+        models.schedule,
+    )
+    t = clamped_time(models, draws.time)
+    errors = velocity_error(
+        models.score, models.schedule, fake, conditions, made.x_0, draws.noise, t
+    )
+    return jnp.mean(errors), made
 
 
 @typechecked
 def kl_gradient(
-    networks: Networks,
-    fake: Params,
-    real: Params,
+    models: DmdModels,
+    scores: Scores,
     conditions: Conditions,
     negative: Float[Array, "1 l e"],
     x: Float[Array, "b f h w c"],
     x_t: Float[Array, "b f h w c"],
     t: Float[Array, "b"],
 ) -> Float[Array, "b f h w c"]:
-    """Eqs. (2, 3). negative: the prompt's embedding."""
+    """Eqs. (2, 3). negative: the embedding of the negative prompt."""
 
-    def x_0(params: Params, conditions: Conditions) -> Array:
-        return networks.schedule.velocity_to_x0(
-            shot_velocity(networks.critic, params, conditions, x_t, t), x_t, t
-        )
+    def predict_x0(params: Params, conditions: Conditions) -> Array:
+        velocity = shot_velocity(models.score, params, conditions, x_t, t)
+        return models.schedule.velocity_to_x0(velocity, x_t, t)
 
-    d = networks.distillation
-    guidance = Guidance(d.guidance, d.context_guidance)
-    target = guidance.apply(lambda c: x_0(real, c), conditions, negative)
-    scale = jnp.mean(jnp.abs(x - target), axis=(1, 2, 3, 4), keepdims=True)
-    return jnp.nan_to_num((x_0(fake, conditions) - target) / scale)
+    def predict_real(conditions: Conditions) -> Array:
+        return predict_x0(scores.real, conditions)
+
+    real = models.config.guidance.apply(predict_real, conditions, negative)
+    fake = predict_x0(scores.fake, conditions)
+    scale = jnp.mean(jnp.abs(x - real), axis=(1, 2, 3, 4), keepdims=True)
+    return jnp.nan_to_num((fake - real) / scale)
 
 
 @typechecked
@@ -121,69 +203,13 @@ def matching_loss(
     x: Float[Array, "b f h w c"], gradient: Float[Array, "b f h w c"]
 ) -> Float[Array, ""]:
     """Eq. (4): its value, and its gradient by x without the cancellation of x − (x − grad) in float32."""
-    value, surrogate = (
-        0.5 * jnp.mean(jnp.square(gradient)),
-        jnp.mean(x * jax.lax.stop_gradient(gradient)),
-    )
+    value = 0.5 * jnp.mean(jnp.square(gradient))
+    # The surrogate has eq. (4)'s gradient by x, grad/size(x), but another value.
+    surrogate = jnp.mean(x * jax.lax.stop_gradient(gradient))
     return surrogate + jax.lax.stop_gradient(value - surrogate)
 
 
-def clamped_time(networks: Networks, entry: Int[Array, "b"]) -> Float[Array, "b"]:
+def clamped_time(models: DmdModels, entry: Int[Array, "b"]) -> Float[Array, "b"]:
     """Eq. (1): the network sees the clamped t itself, σ is the nearest table entry's."""
-    d = networks.distillation
-    return jnp.clip(jnp.asarray(networks.schedule.times)[entry], d.least_time, d.most_time)
-
-
-def generator_loss(
-    networks: Networks,
-    student: Params,
-    fake: Params,
-    real: Params,
-    conditions: Conditions,
-    negative_text: Float[Array, "1 l e"],
-    draws: Draws,
-    last: Array,
-) -> tuple[Array, tuple[dict[str, Array], Rollout]]:
-    """(loss, (metrics, the rollout)); the gradient goes to the student only."""
-    conditions = draws.dropped.apply(conditions)
-    made = rollout(
-        networks.student,
-        student,
-        conditions,
-        draws.rollout,
-        last,
-        networks.steps,
-        networks.schedule,
-    )
-    t = clamped_time(networks, draws.time)
-    x_t = networks.schedule.add_noise(made.x_0, draws.noise, t)
-    scores = jax.lax.stop_gradient((fake, real))
-    gradient = kl_gradient(networks, *scores, conditions, negative_text, made.x_0, x_t, t)
-    x = replay(networks.student, student, conditions, made, last, networks.steps)
-    return matching_loss(x, gradient), ({"kl_gradient": jnp.mean(jnp.abs(gradient))}, made)
-
-
-def critic_loss(
-    networks: Networks,
-    student: Params,
-    fake: Params,
-    conditions: Conditions,
-    draws: Draws,
-    last: Array,
-) -> tuple[Array, Rollout]:
-    """Eq. (5), and the rollout; the gradient goes to the fake score only."""
-    conditions = draws.dropped.apply(conditions)
-    made = rollout(
-        networks.student,
-        student,
-        conditions,
-        draws.rollout,
-        last,
-        networks.steps,
-        networks.schedule,
-    )
-    t = clamped_time(networks, draws.time)
-    errors = velocity_error(
-        networks.critic, networks.schedule, fake, conditions, made.x_0, draws.noise, t
-    )
-    return jnp.mean(errors), made
+    t = jnp.asarray(models.schedule.times)[entry]
+    return jnp.clip(t, models.config.least_time, models.config.most_time)

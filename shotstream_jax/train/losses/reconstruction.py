@@ -1,28 +1,31 @@
-"""The autoencoder's loss (spec page 4): a video through a sampled latent and back.
+"""The autoencoder's loss (docs/method.md, section 4): a video through a sampled latent and back.
 
-    x̂ = D(μ + σ·ε),  (μ, log σ²) = E(x),  ε ~ N(0, 1)                                                   (1)
+    x̂ = D(μ + σ·ε),  (μ, log σ²) = E(x),  ε ~ N(0, 1)                                             (1)
     loss = Σ w·|x̂ − x| / Σ w + edges·Σ w·(|∂y(x̂ − x)| + |∂x(x̂ − x)|) / Σ w
-           + kl·mean(½·(μ² + σ² − 1 − log σ²))                                                          (2)
+           + kl·mean(½·(μ² + σ² − 1 − log σ²))                                                    (2)
 
-A video's first frame makes a latent frame by itself, each later latent frame stands for T pixel frames: so the first
-one weighs T times as much in w. With crops that start anywhere that trains frames that are encoded alone, as every
-context frame is. Characters are a tenth of the picture and all that the stories are about: their boxes weigh more.
-Encoding and decoding in two pieces, the first latent frame and the rest, equals the stream (tests/vae/stream_test).
+A video's first frame makes a latent frame by itself, each later latent frame stands for T pixel
+frames: so the first one weighs T times as much in w. With pieces that begin anywhere in a shot this
+also trains frames that are encoded alone, as every context frame is. Characters are a tenth of the
+picture and all that the stories are about: their boxes weigh more.
+
+Encoding and decoding in two pieces, the first latent frame and the rest, equals the stream
+(tests/vae/stream_test).
 """
 
 import dataclasses
+from typing import Any
 
 import jax.numpy as jnp
 
 from shotstream_jax.core.errors import InputError
-from shotstream_jax.core.typing import Array, Float, Int, typechecked
-from shotstream_jax.model import Params
+from shotstream_jax.core.typing import Array, Float, Int, Params, typechecked
 from shotstream_jax.vae.model import VAE
 
 
 @dataclasses.dataclass(frozen=True)
-class Reconstruction:
-    """Weights in eq. (2). characters: a character's pixels weigh 1 + so much."""
+class ReconstructionConfig:
+    """Weights in eq. (2). characters: a character's pixels weigh 1 + characters."""
 
     edges: float = 1.0
     kl: float = 1e-4
@@ -37,14 +40,23 @@ class Reconstruction:
 def reconstruct(
     vae: VAE, params: Params, pixels: Float[Array, "b p y x 3"], noise: Float[Array, "b f h w c"]
 ) -> tuple[Float[Array, "b p y x 3"], Float[Array, "b f h w c"], Float[Array, "b f h w c"]]:
-    """Eq. (1): x̂ (not clipped), μ and log σ². vae: with latents that are not normalised (VAEConfig.raw)."""
-    piece = lambda x, method, stream, first: vae.apply(  # noqa: E731
-        {"params": params, **stream}, x, first=first, method=method, mutable=["stream"]
-    )
-    head, stream = piece(pixels[:, :1], "posterior", {}, True)
-    rest, _ = piece(pixels[:, 1:], "posterior", stream, False)
-    mean, log_variance = jnp.split(jnp.concatenate([head, rest], axis=1), 2, axis=-1)
-    frames, _ = piece(mean + jnp.exp(log_variance / 2) * noise, "decode", {}, True)
+    """Eq. (1): x̂ (not clipped), μ and log σ².
+
+    vae: with latents that are not normalised (VAEConfig.raw).
+    """
+
+    def apply(x: Array, method: str, stream: dict[str, Any], first: bool) -> tuple[Array, Any]:
+        variables = {"params": params, **stream}
+        return vae.apply(variables, x, first=first, method=method, mutable=["stream"])
+
+    # Encode the first frame, which is a latent frame of its own, and then the rest.
+    head, stream = apply(pixels[:, :1], "posterior", {}, True)
+    rest, _ = apply(pixels[:, 1:], "posterior", stream, False)
+    moments = jnp.concatenate([head, rest], axis=1)  # [b, f, h, w, 2·c]
+    mean, log_variance = jnp.split(moments, 2, axis=-1)
+    # Decode a sample.
+    latents = mean + jnp.exp(log_variance / 2) * noise
+    frames, _ = apply(latents, "decode", {}, True)
     return frames, mean, log_variance
 
 
@@ -52,13 +64,22 @@ def reconstruct(
 def pixel_weights(
     boxes: Int[Array, "b p parts 4"], height: int, width: int, time: int, characters: float
 ) -> Float[Array, "b p y x 1"]:
-    """w of eq. (2). boxes: left, top, right, bottom in pixels, the last two not included."""
-    left, top, right, bottom = (boxes[..., i, None] for i in range(4))
-    rows, columns = jnp.arange(height)[None, None, None], jnp.arange(width)[None, None, None]
-    inside_y, inside_x = (top <= rows) & (rows < bottom), (left <= columns) & (columns < right)
-    inside = jnp.any(inside_y[..., :, None] & inside_x[..., None, :], axis=2)
-    frames = jnp.where(jnp.arange(boxes.shape[1]) == 0, float(time), 1.0)[None, :, None, None]
-    return (frames * (1 + characters * inside))[..., None]
+    """w of eq. (2).
+
+    boxes: left, top, right, bottom in pixels; right and bottom are not included.
+    time: pixel frames of a latent frame.
+    """
+    left, top, right, bottom = (boxes[..., i, None] for i in range(4))  # [b, p, parts, 1] each
+    rows = jnp.arange(height)[None, None, None]
+    columns = jnp.arange(width)[None, None, None]
+    inside_rows = (top <= rows) & (rows < bottom)  # [b, p, parts, y]
+    inside_columns = (left <= columns) & (columns < right)  # [b, p, parts, x]
+    inside_box = inside_rows[..., :, None] & inside_columns[..., None, :]
+    is_character = jnp.any(inside_box, axis=2)  # [b, p, y, x]
+    is_first = jnp.arange(boxes.shape[1]) == 0
+    of_frames = jnp.where(is_first, float(time), 1.0)[None, :, None, None]
+    weights = of_frames * (1 + characters * is_character)
+    return weights[..., None]
 
 
 @typechecked
@@ -70,9 +91,9 @@ def reconstruction_error(
 ) -> Float[Array, ""]:
     """The first line of eq. (2)."""
     error = made - pixels
-    along_y = _mean(jnp.diff(error, axis=2), weights[:, :, 1:])
-    along_x = _mean(jnp.diff(error, axis=3), weights[:, :, :, 1:])
-    return _mean(error, weights) + edges * (along_y + along_x)
+    along_y = _weighted_mean(jnp.diff(error, axis=2), weights[:, :, 1:])
+    along_x = _weighted_mean(jnp.diff(error, axis=3), weights[:, :, :, 1:])
+    return _weighted_mean(error, weights) + edges * (along_y + along_x)
 
 
 @typechecked
@@ -89,10 +110,11 @@ def psnr(
     pixels: Float[Array, "b p y x 3"],
     weights: Float[Array, "b p y x 1"],
 ) -> Float[Array, ""]:
-    """Peak signal to noise ratio in dB of pictures in [−1, 1], over what weighs."""
+    """Peak signal-to-noise ratio in dB of pictures in [−1, 1], weighted."""
     square = jnp.square((jnp.clip(made, -1, 1) - pixels) / 2)
-    return -10 * jnp.log10(_mean(square, weights))
+    return -10 * jnp.log10(_weighted_mean(square, weights))
 
 
-def _mean(values: Array, weights: Array) -> Array:
+def _weighted_mean(values: Array, weights: Array) -> Array:
+    """The weighted mean of absolute values."""
     return jnp.sum(jnp.abs(values) * weights) / (jnp.sum(weights) * values.shape[-1])

@@ -1,8 +1,9 @@
-"""Self-forcing (spec page 4): the student makes a shot as it will in inference, and learns from what it made.
+"""Self-forcing (docs/method.md, section 4): the student makes a shot as in inference, and learns from what it made.
 
-Chunk by chunk with both caches, by the steps of the live stream, but all chunks stop at one denoising step that was
-drawn: the x₀ predicted there is the chunk's sample. Before the clean pass puts it into the local cache it is noised
-with the table's lowest σ. Only that last prediction of each chunk carries gradient and caches never do, so
+Chunk by chunk with both caches, by the steps of the live stream, but all chunks stop at one denoising
+step that was drawn: the x₀ predicted there is the chunk's sample. Before the clean pass puts it into
+the local cache it is noised with the table's lowest σ. Only that last prediction of each chunk carries
+gradient and caches never do, so
 
     ∇ Σ_chunks loss(chunk) = ∇ of one pass over all chunks, given the stopped caches            (1)
 
@@ -15,18 +16,22 @@ import flax
 import jax
 import jax.numpy as jnp
 
-from shotstream_jax.core.typing import Array, Float, Int, typechecked
+from shotstream_jax.core.typing import Array, Float, Int, Params, typechecked
 from shotstream_jax.dit.conditions import Conditions
 from shotstream_jax.dit.student import Student
 from shotstream_jax.flow.schedule import FewSteps, Schedule, lift
 from shotstream_jax.generate.shot import commit, denoise_steps, prefill
 from shotstream_jax.memory.cache import KV, Caches
-from shotstream_jax.model import Params
+from shotstream_jax.nn.apply import apply
 
 
 @flax.struct.dataclass
 class Rollout:
-    """x_0: the sample; x_t: what its last pass saw. past: the keys and values of the context and of every chunk."""
+    """A shot that the student has made.
+
+    x_0: the sample. x_t: what its last pass saw.
+    past: keys and values [layers, b, n, (C + f)·tokens, k] of the context and of every chunk, in order.
+    """
 
     x_0: Float[Array, "b f h w c"]
     x_t: Float[Array, "b f h w c"]
@@ -45,37 +50,48 @@ def rollout(
 ) -> Rollout:
     """Makes a shot; nothing in the result carries gradient.
 
-    noise of a chunk: entry 0 is the start, entry i is mixed in before step i, and the last is for the commit.
+    noise: of each chunk, entry 0 is the start, entry i is mixed in before step i, and the last one is
+      for the commit.
     last: the step at which all chunks stop.
     """
     params, conditions = jax.lax.stop_gradient((params, conditions))
     b, chunks, _, _, height, width, _ = noise.shape
-    ids = conditions.shot_ids(student.memory.chunk)
-    caches = student.init_caches(b, height, width)
-    caches = prefill(
-        student, params, conditions.context, conditions.context_ids(), conditions.text, caches
-    )
-    tokens = math.prod(student.cfg.grid(height, width))
-    evicts = chunks * student.memory.chunk > student.memory.window
+    memory = student.memory
+    tokens = math.prod(student.cfg.grid(height, width))  # of a frame
+    # A ring that is shorter than the shot overwrites its early chunks: then each chunk's keys and
+    # values are also collected on the way.
+    evicts = chunks * memory.chunk > memory.window
 
-    def chunk(caches: Caches, noise: Array) -> tuple[Caches, tuple[Array, Array, KV | None]]:
+    # 1. The context and the captions go into fresh caches.
+    caches = student.init_caches(b, height, width)
+    context_ids = conditions.context_ids()
+    caches = prefill(student, params, conditions.context, context_ids, conditions.text, caches)
+
+    # 2. Chunk by chunk: denoise up to step `last`, noise the sample a little, commit it.
+    ids = conditions.shot_ids(memory.chunk)
+
+    def make_chunk(caches: Caches, noise: Array) -> tuple[Caches, tuple[Array, Array, KV | None]]:
         x_0, x_t, caches = denoise_steps(student, params, noise[:-1], ids, caches, steps, last)
-        slot = student.memory.slot(caches.fill)[0] * tokens
+        slot = memory.slot(caches.fill)[0] * tokens
         committed = schedule.add_noise(x_0, noise[-1], jnp.zeros(b))
         caches = commit(student, params, committed, ids, caches)
-        # A ring would have lost the early chunks by the end.
-        own = _part(caches.frames, slot, student.memory.chunk * tokens) if evicts else None
+        own = _part(caches.frames, slot, memory.chunk * tokens) if evicts else None
         return caches, (x_0, x_t, own)
 
-    caches, (x_0, x_t, own) = jax.lax.scan(chunk, caches, jnp.moveaxis(noise, 0, 2))
-    context = student.memory.context * tokens
-    if evicts:
-        past = jax.tree.map(
-            lambda a, o: jnp.concatenate([a[..., :context, :], _in_order(o)], 3), caches.frames, own
+    by_chunk = jnp.moveaxis(noise, 0, 2)  # [chunks, draws, b, cf, h, w, c]
+    caches, (x_0, x_t, own) = jax.lax.scan(make_chunk, caches, by_chunk)
+
+    # 3. The keys and values of the context and of all chunks, in order.
+    context = memory.context * tokens
+    if own is not None:
+        past = KV(
+            keys=_context_and_chunks(caches.frames.keys, own.keys, context),
+            values=_context_and_chunks(caches.frames.values, own.values, context),
         )
     else:
-        past = _part(caches.frames, 0, context + chunks * student.memory.chunk * tokens)
-    return jax.lax.stop_gradient(Rollout(_joined(x_0), _joined(x_t), past))
+        past = _part(caches.frames, 0, context + chunks * memory.chunk * tokens)
+    made = Rollout(_join_chunks(x_0), _join_chunks(x_t), past)
+    return jax.lax.stop_gradient(made)
 
 
 @typechecked
@@ -88,25 +104,43 @@ def replay(
     steps: FewSteps,
 ) -> Float[Array, "b f h w c"]:
     """The rollout's x₀ as a function of the parameters, eq. (1)."""
-    t, sigma = (jnp.asarray(column)[last] for column in steps.table)
-    frames, b = made.x_t.shape[1], made.x_t.shape[0]
+    times, sigmas = steps.table
+    t = jnp.asarray(times)[last]
+    sigma = jnp.asarray(sigmas)[last]
+    b, frames = made.x_t.shape[:2]
     ids = conditions.shot_ids(frames)
-    variables = {"params": params}
-    v = student.apply(
-        variables, made.x_t, jnp.full(b, t), ids, conditions.text, made.past, method="replay"
+    v = apply(
+        student,
+        params,
+        made.x_t,
+        jnp.full(b, t),
+        ids,
+        conditions.text,
+        made.past,
+        method="replay",
     )
     return made.x_t - lift(sigma, v) * v
 
 
 def _part(kv: KV, start: int | Array, length: int) -> KV:
-    return jax.tree.map(lambda a: jax.lax.dynamic_slice_in_dim(a, start, length, axis=3), kv)
+    """Some tokens of keys and values [layers, b, n, s, k]."""
+
+    def take(a: Array) -> Array:
+        return jax.lax.dynamic_slice_in_dim(a, start, length, axis=3)
+
+    return KV(take(kv.keys), take(kv.values))
 
 
-def _in_order(chunks: Array) -> Array:
-    """[chunks, layers, b, n, s, k] → [layers, b, n, chunks·s, k]."""
-    return jnp.concatenate(list(chunks), axis=3)
+def _context_and_chunks(cached: Array, chunks: Array, context: int) -> Array:
+    """The context's tokens of a cache, then the collected chunks: [layers, b, n, s, k].
+
+    chunks: [chunks, layers, b, n, tokens of a chunk, k]. context: tokens.
+    """
+    in_order = jnp.concatenate(list(chunks), axis=3)
+    return jnp.concatenate([cached[..., :context, :], in_order], axis=3)
 
 
-def _joined(chunks: Array) -> Array:
+def _join_chunks(chunks: Array) -> Array:
     """[chunks, b, f, …] → [b, chunks·f, …]."""
-    return jnp.moveaxis(chunks, 0, 1).reshape(chunks.shape[1], -1, *chunks.shape[3:])
+    by_story = jnp.moveaxis(chunks, 0, 1)
+    return by_story.reshape(by_story.shape[0], -1, *by_story.shape[3:])

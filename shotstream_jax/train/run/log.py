@@ -17,75 +17,98 @@ from shotstream_jax.train.step import Metrics
 
 
 class Log:
-    """Collects steps' metrics on the devices and fetches them together, so that steps need not wait for each other."""
+    """Collects metrics on the devices and fetches them together, so that steps need not wait."""
 
-    def __init__(self, workdir: pathlib.Path, first: int, steps: int, main: bool):
-        self._path, self._main = workdir / "metrics.jsonl", main
+    def __init__(self, workdir: pathlib.Path, first: int, steps: int, is_main: bool):
+        """first: the next step. steps: of the run. is_main: whether this process writes."""
+        self._path = workdir / "metrics.jsonl"
+        self._is_main = is_main
         self._waiting: list[tuple[int, Metrics]] = []
-        self._since, self._steps, self._flops = time.perf_counter(), 0, 0.0
-        if main:
+        if is_main:
             cut_back(self._path, first)
-            self._board = SummaryWriter(
-                str(workdir / "tensorboard"), purge_step=first, flush_secs=10
-            )
-        self._bar = tqdm(total=steps, initial=first, unit="step", disable=not main)
+            folder = str(workdir / "tensorboard")
+            self._board = SummaryWriter(folder, purge_step=first, flush_secs=10)
+        self._bar = tqdm(total=steps, initial=first, unit="step", disable=not is_main)
+        self.restart_clock()
+
+    def restart_clock(self) -> None:
+        """Starts to measure speed anew: what went before was not training."""
+        self._since = time.perf_counter()
+        self._steps = 0
+        self._flops = 0.0
 
     def add(self, step: int, metrics: Metrics, flops: float) -> None:
+        """Keeps a step's metrics. flops: floating-point operations of the step."""
         self._waiting.append((step, metrics))
-        self._steps, self._flops = self._steps + 1, self._flops + flops
+        self._steps += 1
+        self._flops += flops
 
     def flush(self, tokens: int, peak: float | None) -> None:
-        """Fetches and writes all that waits. tokens: of a step; peak: FLOP/s of all devices.
+        """Fetches and writes all that waits.
 
-        Raises InputError at the first metric that is not finite, after everything up to it is written.
+        Args:
+          tokens: of a step.
+          peak: FLOP/s that all devices could reach, if it is known.
+
+        Raises:
+          InputError: at the first metric that is not finite, after everything up to it is written.
         """
         if not self._waiting:
             return
-        rows = [
-            {"step": step} | {k: float(v) for k, v in m.items()}
-            for step, m in jax.device_get(self._waiting)
-        ]
+        rows = []
+        for step, metrics in jax.device_get(self._waiting):
+            row: dict[str, Any] = {"step": step}
+            for name, value in metrics.items():
+                row[name] = float(value)
+            rows.append(row)
+        last = rows[-1]
         seconds = (time.perf_counter() - self._since) / self._steps
         rate = self._flops / self._steps / seconds
-        rows[-1] |= {"seconds": seconds, "tokens_per_s": tokens / seconds, "tflops": rate / 1e12}
-        if peak:
-            rows[-1]["mfu"] = rate / peak
-        rows[-1] |= memory()
+        last["seconds"] = seconds
+        last["tokens_per_s"] = tokens / seconds
+        last["tflops"] = rate / 1e12
+        if peak is not None:
+            last["mfu"] = rate / peak
+        last.update(peak_memory())
         self.write(rows)
-        self._bar.update(rows[-1]["step"] + 1 - self._bar.n)
-        losses = {
-            name: f"{value:.4g}"
-            for row in rows
-            for name, value in row.items()
-            if name.endswith("loss")
-        }
-        self._bar.set_postfix(losses, refresh=False)
+        self._show(rows)
         self._waiting = []
-        self.resume()
+        self.restart_clock()
         for row in rows:
-            if bad := sorted(name for name, value in row.items() if not np.isfinite(value)):
+            bad = sorted(name for name, value in row.items() if not np.isfinite(value))
+            if bad:
                 raise InputError(
-                    f"step {row['step']}: {', '.join(bad)} not finite; stopped, nothing of it is saved"
+                    f"step {row['step']}: {', '.join(bad)} not finite; "
+                    "stopped, nothing of it is saved"
                 )
 
-    def resume(self) -> None:
-        """Starts the clock anew: what went before was no training."""
-        self._since, self._steps, self._flops = time.perf_counter(), 0, 0.0
-
     def write(self, rows: list[dict[str, Any]]) -> None:
-        if not self._main:
+        """Writes rows, each with its step and its metrics."""
+        if not self._is_main:
             return
         with self._path.open("a") as file:
-            file.writelines(json.dumps(row) + "\n" for row in rows)
+            for row in rows:
+                file.write(json.dumps(row) + "\n")
         for row in rows:
             for name, value in row.items():
                 if name != "step":
                     self._board.add_scalar(name, value, row["step"])
 
     def close(self) -> None:
+        """Ends the bar and TensorBoard's file."""
         self._bar.close()
-        if self._main:
+        if self._is_main:
             self._board.close()
+
+    def _show(self, rows: list[dict[str, Any]]) -> None:
+        """The bar, with the newest value of each loss."""
+        losses = {}
+        for row in rows:
+            for name, value in row.items():
+                if name.endswith("loss"):
+                    losses[name] = f"{value:.4g}"
+        self._bar.update(rows[-1]["step"] + 1 - self._bar.n)
+        self._bar.set_postfix(losses, refresh=False)
 
 
 def cut_back(path: pathlib.Path, first: int) -> None:
@@ -101,12 +124,12 @@ def cut_back(path: pathlib.Path, first: int) -> None:
             row = json.loads(line)
         except ValueError:
             continue
-        if first and row["step"] < first:
+        if first > 0 and row["step"] < first:
             kept.append(line + "\n")
     write_whole(path, "".join(kept).encode())
 
 
-def memory() -> dict[str, float]:
+def peak_memory() -> dict[str, float]:
     """Peak memory in MB: of the first device where it tells, of the process otherwise."""
     stats = jax.local_devices()[0].memory_stats()
     if stats and "peak_bytes_in_use" in stats:

@@ -1,203 +1,260 @@
 """The loop that runs a stage: data in, steps, and what must be kept if the machine goes away at any moment."""
 
+import contextlib
 import functools
 import itertools
-import math
 import pathlib
 import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import jax
 import numpy as np
 from absl import logging
 from jax.experimental import multihost_utils
 
-from shotstream_jax.checkpoint.load import save_parts
+from shotstream_jax.checkpoint.save import save_parts
 from shotstream_jax.core.devices import device_peak
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.sharding import batch_sharding
+from shotstream_jax.core.typing import Array, Params
 from shotstream_jax.data.batches import Batches, local_rows
-from shotstream_jax.train.recipe import Recipe
-from shotstream_jax.train.run import start as begin
+from shotstream_jax.train.network import Checkpoints
+from shotstream_jax.train.recipe import TrainRecipe
 from shotstream_jax.train.run import workdir as folder
 from shotstream_jax.train.run.log import Log
 from shotstream_jax.train.run.snapshots import Snapshots
-from shotstream_jax.train.setup import Frozen, State, to_devices
-from shotstream_jax.train.stage import Data, Stage
+from shotstream_jax.train.run.start import new_run, resumed_run
+from shotstream_jax.train.setup import to_devices
+from shotstream_jax.train.stages.stage import Fixed, Pictures, Stage, State, TrainingData
+from shotstream_jax.vae import codec
+
+_SHOWN = 4  # stories of a sample video
 
 
 class Run:
-    """A stage in its workdir. `train` returns when all steps are done, or after a snapshot when asked to stop."""
+    """A stage in its workdir."""
 
-    def __init__(self, recipe: Recipe, stage: Stage, dataset: Data, workdir: pathlib.Path):
-        self.recipe, self.stage, self.dataset, self.workdir = recipe, stage, dataset, workdir
-        self.main = jax.process_index() == 0
+    def __init__(
+        self,
+        recipe: TrainRecipe,
+        stage: Stage,
+        data: TrainingData,
+        checkpoints: Checkpoints,
+        workdir: pathlib.Path,
+    ):
+        """Opens the data and the workdir; trains nothing yet. Raises InputError if they do not fit."""
+        self.recipe = recipe
+        self.stage = stage
+        self.data = data
+        self.checkpoints = checkpoints
+        self.workdir = workdir
+        self.is_main = jax.process_index() == 0
         self.description = folder.describe(recipe, stage.setup.preset)
-        source = stage.source(dataset)
-        run, mesh = recipe.run, stage.setup.mesh
-        rows = local_rows(batch_sharding(mesh, 1), run.batch)
-        load = functools.partial(stage.load, dataset)
-        threads = recipe.data.workers
-        deal = functools.partial(
-            Batches, load=load, size=run.batch, rows=rows, seed=run.seed, workers=threads
+
+        # Batches to train on, and batches that are held out.
+        source = stage.source(data, checkpoints.start)
+        run = recipe.run
+        make_batches = functools.partial(
+            Batches,
+            load=source.load,
+            size=run.batch,
+            rows=local_rows(batch_sharding(stage.setup.mesh, 1), run.batch),
+            seed=run.seed,
+            workers=recipe.data.workers,
         )
-        self.batches = deal(source.train)
-        self.held_out = deal(source.held_out) if source.held_out else None
-        if self.held_out is None and run.held_out_every:
+        self.fps = source.fps
+        self.batches = make_batches(source.train)
+        self.held_out: Batches | None = None
+        if source.held_out:
+            self.held_out = make_batches(source.held_out)
+        elif run.held_out_every:
             raise InputError(
                 "no sample is held out: raise data.held_out, or set run.held_out_every=0"
             )
-        self.fps = source.fps
-        left_out = "".join(f", {count} {what}" for what, count in source.left_out.items() if count)
+        left_out = ""
+        for what, count in source.left_out.items():
+            if count:
+                left_out += f", {count} {what}"
         logging.info(
             "%d to train on, %d held out%s", len(source.train), len(source.held_out), left_out
         )
-        folder.claim(workdir, self.description, self.main)
+
+        folder.claim(workdir, self.description, self.is_main)
         self.snapshots = Snapshots(workdir / "checkpoints", run.keep_last, run.keep_every)
 
     def train(self) -> None:
-        run = self.recipe.run
-        with jax.set_mesh(self.stage.setup.mesh), _sigterm() as asked:
-            state, frozen, first = self._start()
-            if first >= run.steps:
-                logging.info("all %d steps are done", run.steps)
-            log = Log(self.workdir, first, run.steps, self.main)
+        """Returns when all steps are done, or after a snapshot when asked to stop (SIGTERM)."""
+        steps = self.recipe.run.steps
+        with jax.set_mesh(self.stage.setup.mesh), _sigterm() as signals:
+            state, fixed, first = self._start()
+            if first >= steps:
+                logging.info("all %d steps are done", steps)
+            log = Log(self.workdir, first, steps, self.is_main)
             try:
-                state = self._steps(state, frozen, first, log, asked)
+                self._run_steps(state, fixed, first, log, signals)
             finally:
                 log.close()
                 self.snapshots.close()
 
-    def _steps(self, state: State, frozen: Frozen, first: int, log: Log, asked: list[int]) -> State:
-        run, stage = self.recipe.run, self.stage
-        if run.held_out_every and first == 0:  # what the stage starts from, as step −1
-            log.write([{"step": -1} | self._held_out_loss(state, frozen)])
-            log.resume()
-        at, rows = -1, {}
+    def _start(self) -> tuple[State, Fixed, int]:
+        """State, fixed arrays and the first step: of a new run, or from the newest snapshot."""
+        number = self.snapshots.latest
+        if number is None:
+            state, fixed = new_run(self.recipe.start, self.checkpoints, self.stage, self.data)
+            return state, fixed, 0
+        abstract, fixed = resumed_run(self.checkpoints, self.stage, self.data)
+        state = self.snapshots.restore(number, abstract)
+        expected = self.batches.state(self.stage.batch_index(number))
+        if self.snapshots.meta(number)["data"] != expected:
+            raise InputError(
+                f"checkpoint {number} of {self.workdir} is at another place in the data: "
+                "use another --workdir"
+            )
+        logging.info("going on after step %d", number)
+        return state, fixed, number
+
+    def _run_steps(
+        self, state: State, fixed: Fixed, first: int, log: Log, signals: list[int]
+    ) -> None:
+        run = self.recipe.run
+        stage = self.stage
+        if run.held_out_every and first == 0:
+            # What the stage starts from, as step −1.
+            log.write([{"step": -1} | self._held_out_losses(state, fixed)])
+            log.restart_clock()
+        batch_index = -1
+        batch: Any = None
         for i in range(first, run.steps):
-            if stage.batch_index(i) != at:
-                at = stage.batch_index(i)
-                rows = to_devices(stage.setup.mesh, self.batches.at(at), run.batch)
-            state, metrics = stage.step(i, state, frozen, rows)
+            # 1. The step's batch; several steps may share one.
+            if stage.batch_index(i) != batch_index:
+                batch_index = stage.batch_index(i)
+                batch = self._global_batch(self.batches, batch_index)
+
+            # 2. One optimiser step.
+            state, metrics = stage.step(i, state, fixed, batch)
             log.add(i, metrics, stage.flops(i))
-            done, stop = i + 1, _must_stop(asked, i + 1)
-            due = lambda every: every and (done % every == 0 or done == run.steps)  # noqa: B023, E731
-            if stop or due(run.log_every) or due(run.save_every):
-                log.flush(self._tokens, self._peak)
-            if due(run.held_out_every):
-                log.write([{"step": i} | self._held_out_loss(state, frozen)])
-                log.resume()
-            if due(run.sample_every):
-                self._sample(state, frozen, done)
-                log.resume()
-            if stop or due(run.save_every):
+
+            # 3. What is due after it: log, held-out losses, samples, a snapshot.
+            done = i + 1
+            must_stop = _must_stop(signals, done)
+            saves = must_stop or self._is_due(run.save_every, done)
+            if saves or self._is_due(run.log_every, done):
+                log.flush(self._tokens_per_step(), _peak_flops())
+            if self._is_due(run.held_out_every, done):
+                log.write([{"step": i} | self._held_out_losses(state, fixed)])
+                log.restart_clock()
+            if self._is_due(run.sample_every, done):
+                self._write_sample(state, fixed, done)
+                log.restart_clock()
+            if saves:
                 self._save(done, state)
-                log.resume()
-            if stop:
+                log.restart_clock()
+            if must_stop:
                 logging.info(
                     "asked to stop: saved after step %d; the same command goes on from there", done
                 )
-                return state
-        self._finish(state, frozen)
-        return state
+                return
+        self._write_model(state, fixed)
 
-    def _start(self) -> tuple[State, Frozen, int]:
-        """A fresh state, or the newest snapshot's."""
-        state, frozen = begin.fresh_state(self.recipe, self.stage, self.dataset)
-        number = self.snapshots.latest
-        if number is None:
-            return state, frozen, 0
-        abstract = jax.tree.map(
-            lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=a.sharding), state
-        )
-        del state
-        state = self.snapshots.restore(number, abstract)
-        meta = self.snapshots.meta(number)
-        if meta["data"] != self.batches.state(self.stage.batch_index(number)):
-            raise InputError(
-                f"checkpoint {number} of {self.workdir} is elsewhere in the data: use another --workdir"
-            )
-        logging.info("going on after step %d", number)
-        return state, frozen, number
+    def _is_due(self, every: int, done: int) -> bool:
+        """Whether something that happens every so many steps (0: never), and at the end, is due."""
+        if every == 0:
+            return False
+        return done % every == 0 or done == self.recipe.run.steps
+
+    def _global_batch(self, batches: Batches, index: int) -> Any:
+        """A batch on the devices."""
+        rows = batches.at(index)
+        return to_devices(self.stage.setup.mesh, rows, self.recipe.run.batch)
 
     def _save(self, done: int, state: State) -> None:
-        index = self.stage.batch_index(done)
-        meta = {
-            "step": done,
-            "seed": self.recipe.run.seed,
-            "data": self.batches.state(index),
-        } | self.description
-        self.snapshots.save(done, state, meta)
+        """A snapshot after so many steps."""
+        place = self.batches.state(self.stage.batch_index(done))
+        facts = {"step": done, "seed": self.recipe.run.seed, "data": place}
+        self.snapshots.save(done, state, facts | self.description)
 
-    def _held_out_loss(self, state: State, frozen: Frozen) -> dict[str, float]:
-        found = []
-        for n in range(self.recipe.run.held_out_batches):
-            rows = to_devices(self.stage.setup.mesh, self.held_out.at(n), self.recipe.run.batch)
-            found.append(self.stage.held_out(state, frozen, rows, n))
-        means = jax.tree.map(lambda *values: float(np.mean(jax.device_get(values))), *found)
-        return {f"held_out/{name}": value for name, value in means.items()}
+    def _held_out_losses(self, state: State, fixed: Fixed) -> dict[str, float]:
+        """Means over the first batches that are held out."""
+        assert self.held_out is not None
+        found: dict[str, list[float]] = {}
+        for number in range(self.recipe.run.held_out_batches):
+            batch = self._global_batch(self.held_out, number)
+            metrics = self.stage.held_out(state, fixed, batch, number)
+            for name, value in jax.device_get(metrics).items():
+                found.setdefault(name, []).append(value)
+        return {f"held_out/{name}": float(np.mean(values)) for name, values in found.items()}
 
-    def _sample(self, state: State, frozen: Frozen, done: int) -> None:
-        """Writes a video of the first stories of a fixed batch."""
-        setup, source = self.stage.setup, self.held_out or self.batches
-        rows = to_devices(setup.mesh, source.at(0), self.recipe.run.batch)
-        frames = [folder.gather(shot) for shot in self.stage.sample(state, frozen, rows)]
-        if self.main:
-            path = folder.write_samples(
-                self.workdir, done, np.concatenate(frames, axis=1), self.fps
-            )
+    def _write_sample(self, state: State, fixed: Fixed, done: int) -> None:
+        """A video of the first stories of a fixed batch."""
+        batch = self._global_batch(self.held_out or self.batches, 0)
+        shots = self.stage.sample(state, fixed, batch, self._decode)
+        frames = [folder.gather(shot) for shot in shots]
+        if self.is_main:
+            video = np.concatenate(frames, axis=1)
+            path = folder.write_samples(self.workdir, done, video, self.fps)
             logging.info("sample: %s", path)
 
-    def _finish(self, state: State, frozen: Frozen) -> None:
-        """Writes the networks that the stage is for, and the rest of what it started from, as a checkpoint folder."""
+    def _decode(self, latents: Array) -> Pictures:
+        """Some stories' latents as pictures, by the checkpoint's autoencoder."""
+        params, decode = self._decoder
+        return decode(params, latents[:_SHOWN])
+
+    @functools.cached_property
+    def _decoder(self) -> tuple[Params, Callable[[Params, Array], Pictures]]:
+        setup = self.stage.setup
+        params = self.checkpoints.start.load_params("vae", mesh=setup.mesh)
+
+        def decode(params: Params, latents: Array) -> Pictures:
+            return codec.to_uint8(codec.decode(setup.vae, params, latents))
+
+        return params, jax.jit(decode, out_shardings=setup.whole)
+
+    def _write_model(self, state: State, fixed: Fixed) -> None:
+        """WORKDIR/model: what was trained, and the rest of what the run started from."""
         self.snapshots.wait()
-        trained = {}
-        for name in self.stage.results:
-            network = self.stage.networks.moving[name]
-            whole = jax.jit(network.averaged)(state[name], frozen[name])
-            trained[network.origin.part] = jax.tree.map(
-                lambda a: a.astype(np.float32), folder.gather(whole)
-            )
-        batches = (
-            to_devices(self.stage.setup.mesh, self.batches.at(n), self.recipe.run.batch)
-            for n in itertools.count()
-        )
-        sizes = self.stage.sizes(trained, batches)
-        if self.main:
-            save_parts(trained, sizes, self.recipe.start.checkpoint, self.workdir / "model")
+        parts = jax.jit(self.stage.trained_parts)(state, fixed)
+        trained = {part: folder.gather(params) for part, params in parts.items()}
+        batches = (self._global_batch(self.batches, number) for number in itertools.count())
+        preset = self.stage.trained_preset(trained, batches)
+        if self.is_main:
+            save_parts(trained, preset, self.checkpoints.start, self.workdir / "model")
             logging.info("%s: done", self.workdir / "model")
         if jax.process_count() > 1:
             multihost_utils.sync_global_devices("model written")
 
-    @property
-    def _tokens(self) -> int:
+    def _tokens_per_step(self) -> int:
+        """Tokens of the target shots of a batch."""
         setup = self.stage.setup
-        return setup.run.batch * setup.frames * math.prod(setup.preset.dit.grid(*setup.grid))
-
-    @property
-    def _peak(self) -> float | None:
-        peak = device_peak(jax.devices()[0])
-        return peak.flops * len(jax.devices()) if peak else None
+        return setup.run.batch * setup.frames * setup.frame_tokens
 
 
-@contextmanager
+def _peak_flops() -> float | None:
+    """FLOP/s that all devices together could reach, where the data sheet is known."""
+    peak = device_peak(jax.devices()[0])
+    if peak is None:
+        return None
+    return peak.flops * len(jax.devices())
+
+
+@contextlib.contextmanager
 def _sigterm() -> Iterator[list[int]]:
-    """A list that a SIGTERM (preemption) fills. Among processes JAX's own service catches it, and agrees on a step."""
-    asked: list[int] = []
+    """A list that a SIGTERM (preemption) fills.
+
+    Among several processes JAX's own service catches the signal, and agrees on a step.
+    """
+    signals: list[int] = []
     if jax.process_count() > 1:
-        yield asked
+        yield signals
         return
-    before = signal.signal(signal.SIGTERM, lambda number, _: asked.append(number))
+    before = signal.signal(signal.SIGTERM, lambda number, _: signals.append(number))
     try:
-        yield asked
+        yield signals
     finally:
         signal.signal(signal.SIGTERM, before)
 
 
-def _must_stop(asked: list[int], step: int) -> bool:
-    return (
-        multihost_utils.reached_preemption_sync_point(step)
-        if jax.process_count() > 1
-        else bool(asked)
-    )
+def _must_stop(signals: list[int], step: int) -> bool:
+    if jax.process_count() > 1:
+        return multihost_utils.reached_preemption_sync_point(step)
+    return bool(signals)

@@ -9,43 +9,44 @@ from shotstream_jax.core.errors import InputError
 
 
 class Snapshots:
-    """Numbered snapshots {state: a pytree of arrays, meta: JSON} in a folder.
-
-    keep_last, keep_every: the newest N stay, and those whose number is a multiple of M (0: none).
-    """
+    """Numbered snapshots {state: a pytree of arrays, meta: JSON} in a folder."""
 
     def __init__(self, folder: pathlib.Path, keep_last: int, keep_every: int = 0):
+        """Keeps the newest `keep_last`, and those whose number is a multiple of `keep_every` (0: none)."""
         options = ocp.CheckpointManagerOptions(
             max_to_keep=keep_last,
             keep_period=keep_every or None,
             cleanup_tmp_directories=True,
-            single_host_load_and_broadcast=True,  # a network file system may show another process an older listing
+            # A network file system may show another process an older listing.
+            single_host_load_and_broadcast=True,
         )
         self._manager = ocp.CheckpointManager(folder.absolute(), options=options)
 
     @property
     def latest(self) -> int | None:
-        """The number of the newest one."""
+        """The number of the newest one; None if there is none."""
         return self._manager.latest_step()
-
-    @property
-    def numbers(self) -> list[int]:
-        return sorted(self._manager.all_steps())
 
     def save(self, number: int, state: Any, meta: dict[str, Any]) -> None:
         """Copies the arrays off their devices, and writes them in the background."""
-        items = ocp.args.Composite(state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave(meta))
+        items = ocp.args.Composite(
+            state=ocp.args.StandardSave(state),
+            meta=ocp.args.JsonSave(meta),
+        )
         self._manager.save(number, args=items, force=True)
 
     def meta(self, number: int) -> dict[str, Any]:
-        return self._manager.restore(number, args=ocp.args.Composite(meta=ocp.args.JsonRestore()))[
-            "meta"
-        ]
+        """The facts that were saved with a snapshot."""
+        items = ocp.args.Composite(meta=ocp.args.JsonRestore())
+        return self._manager.restore(number, args=items)["meta"]
 
     def restore(self, number: int, abstract: Any) -> Any:
-        """The arrays, each where `abstract` (shapes with shardings) says. Raises InputError if they do not fit."""
+        """The arrays, each where `abstract` (shapes with shardings) says.
+
+        Raises InputError if they do not fit.
+        """
+        items = ocp.args.Composite(state=ocp.args.StandardRestore(abstract))
         try:
-            items = ocp.args.Composite(state=ocp.args.StandardRestore(abstract))
             return self._manager.restore(number, args=items)["state"]
         except (ValueError, KeyError, TypeError) as error:
             reason = " ".join(str(error).split())[:200]
@@ -58,4 +59,5 @@ class Snapshots:
         self._manager.wait_until_finished()
 
     def close(self) -> None:
+        """Waits, and ends the writing in the background."""
         self._manager.close()

@@ -1,88 +1,107 @@
-"""How a run starts: weights onto the mesh, a state around them, and what an earlier run of the same workdir left."""
+"""How a run starts: weights onto the mesh, a state around them, or the state of an earlier run of the same workdir."""
 
 import functools
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from shotstream_jax.checkpoint.load import load_tokenizer, load_weights
-from shotstream_jax.core.sharding import param_shardings, with_shardings
+from shotstream_jax.core.sharding import param_shardings
+from shotstream_jax.core.typing import Float, Int, Params
 from shotstream_jax.data.records import Dataset
-from shotstream_jax.model import PARTS, Params, abstract_params, init_part
-from shotstream_jax.text.tokenizer import PAD, tokenize
-from shotstream_jax.train.recipe import Recipe
-from shotstream_jax.train.setup import Frozen, Origin, Setup, State
-from shotstream_jax.train.stage import Data, Stage
+from shotstream_jax.model import PARTS, abstract_params, init_part
+from shotstream_jax.presets import Preset
+from shotstream_jax.text.tokenizer import PAD, Tokenizer, tokenize
+from shotstream_jax.train.network import Checkpoints, Origin, Weights
+from shotstream_jax.train.recipe import StartConfig
+from shotstream_jax.train.setup import Setup, shardings_of
+from shotstream_jax.train.stages.stage import (
+    Fixed,
+    Stage,
+    State,
+    TrainingData,
+    abstract_start,
+)
 
 
-def fresh_state(recipe: Recipe, stage: Stage, dataset: Data) -> tuple[State, Frozen]:
-    """State and frozen parameters before the first step, sharded; the mesh must be set."""
-    setup, networks = stage.setup, stage.networks
-    loaded = {origin: _weights(recipe, setup, origin) for origin in networks.origins}
-    abstract = networks.abstract(setup)
-    places = jax.tree.map(lambda a: a.sharding, abstract)
-    state, frozen = jax.jit(functools.partial(networks.start, setup), out_shardings=places)(loaded)
-    if "negative" in stage.needs():
-        frozen["negative"] = jax.device_put(negative_text(setup, dataset), setup.whole)
-    if "negative_ids" in stage.needs():
-        frozen["negative_ids"] = jax.device_put(negative_ids(recipe, setup, dataset), setup.whole)
-    if "vae" in stage.needs():
-        frozen["vae"] = load_weights(recipe.start.checkpoint, "vae", mesh=setup.mesh)
-    return state | jax.tree.map(_zeros, stage.extras()), frozen
+def new_run(
+    start: StartConfig, checkpoints: Checkpoints, stage: Stage, data: TrainingData
+) -> tuple[State, Fixed]:
+    """State and fixed arrays before the first step, sharded; the mesh must be set."""
+    weights = {}
+    for origin in stage.origins:
+        weights[origin] = _load(start, checkpoints, stage, origin)
+    abstract_state, _ = abstract_start(stage)
+    initial_state = jax.jit(stage.initial_state, out_shardings=shardings_of(abstract_state))
+    return initial_state(weights), _fixed(checkpoints, stage, data, weights)
 
 
-def abstract_state(stage: Stage) -> State:
-    """The shapes and places of the state, as a checkpoint is restored."""
-    return stage.networks.abstract(stage.setup)[0] | stage.extras()
+def resumed_run(checkpoints: Checkpoints, stage: Stage, data: TrainingData) -> tuple[State, Fixed]:
+    """The shapes of the state, for a snapshot to be restored into, and the fixed arrays.
+
+    Weights that the snapshot has in it are not loaded.
+    """
+    weights = {}
+    for origin in stage.fixed_origins:
+        weights[origin] = checkpoints.of(origin).load_params(origin.part, mesh=stage.setup.mesh)
+    abstract_state, _ = abstract_start(stage)
+    return abstract_state, _fixed(checkpoints, stage, data, weights)
 
 
-def abstract_frozen(stage: Stage) -> Frozen:
-    """Shapes and places of what the steps only read."""
-    setup, frozen = stage.setup, stage.networks.abstract(stage.setup)[1]
-    if "vae" in stage.needs():
-        vae = abstract_params(setup.preset, "vae")
-        frozen["vae"] = with_shardings(vae, param_shardings(setup.mesh, "vae", vae))
-    if "negative" in stage.needs():
-        shape = (1, setup.preset.dit.text_len, setup.preset.dit.text_dim)
-        frozen["negative"] = jax.ShapeDtypeStruct(shape, jnp.float32, sharding=setup.whole)
-    if "negative_ids" in stage.needs():
-        shape = (1, setup.preset.dit.text_len)
-        frozen["negative_ids"] = jax.ShapeDtypeStruct(shape, jnp.int32, sharding=setup.whole)
-    return frozen
+def _fixed(checkpoints: Checkpoints, stage: Stage, data: TrainingData, weights: Weights) -> Fixed:
+    """What the steps only read."""
+    needed = {origin: weights[origin] for origin in stage.fixed_origins}
+    _, abstract_fixed = abstract_start(stage)
+    make = jax.jit(stage.fixed, out_shardings=shardings_of(abstract_fixed))
+    return make(needed, _negative(checkpoints, stage, data))
 
 
-def negative_text(setup: Setup, dataset: Dataset) -> np.ndarray:
-    """The negative prompt's embedding [1, l, e], zero-padded."""
-    text = np.zeros((1, setup.preset.dit.text_len, setup.preset.dit.text_dim), np.float32)
-    text[0, : len(dataset.negative)] = dataset.negative
-    return text
+def _negative(checkpoints: Checkpoints, stage: Stage, data: TrainingData) -> np.ndarray | None:
+    """What the stage needs of the negative prompt."""
+    preset = stage.setup.preset
+    if stage.negative == "none":
+        return None
+    assert isinstance(data, Dataset)
+    if stage.negative == "tokens":
+        return negative_tokens(preset, checkpoints.start.tokenizer(), data)
+    return negative_embedding(preset, data)
 
 
-def negative_ids(recipe: Recipe, setup: Setup, dataset: Dataset) -> np.ndarray:
-    """The negative prompt's tokens [1, l]; none at all of an empty one, whose embedding is zeros."""
-    prompt, length = dataset.settings.negative_prompt, setup.preset.dit.text_len
-    tokenizer = load_tokenizer(setup.preset, recipe.start.checkpoint)
-    return (
-        tokenize(tokenizer, prompt, length).ids[None]
-        if prompt
-        else np.full((1, length), PAD, np.int32)
-    )
+def negative_embedding(preset: Preset, dataset: Dataset) -> Float[np.ndarray, "1 l e"]:
+    """The embedding of the data set's negative prompt, zero-padded."""
+    padded = np.zeros((1, preset.dit.text_len, preset.dit.text_dim), np.float32)
+    padded[0, : len(dataset.negative)] = dataset.negative
+    return padded
 
 
-def _weights(recipe: Recipe, setup: Setup, origin: Origin) -> Params:
-    """Of a checkpoint, or fresh ones in their place."""
-    if origin.checkpoint == "teacher":
-        return load_weights(recipe.teacher, origin.part, mesh=setup.mesh)
-    if not recipe.start.scratch:
-        return load_weights(recipe.start.checkpoint, origin.part, mesh=setup.mesh)
-    places = param_shardings(setup.mesh, origin.part, abstract_params(setup.preset, origin.part))
-    init = functools.partial(init_part, setup.preset, origin.part)
-    return jax.jit(
-        lambda: init(setup.key("init", PARTS.index(origin.part))), out_shardings=places
-    )()
+def negative_tokens(
+    preset: Preset, tokenizer: Tokenizer, dataset: Dataset
+) -> Int[np.ndarray, "1 l"]:
+    """The tokens of the negative prompt; none at all of an empty one, whose embedding is zeros."""
+    prompt = dataset.settings.negative_prompt
+    length = preset.dit.text_len
+    if not prompt:
+        return np.full((1, length), PAD, np.int32)
+    tokens = tokenize(tokenizer, prompt, length)
+    return tokens.ids[None]
 
 
-def _zeros(like: jax.ShapeDtypeStruct) -> Any:
-    return jax.jit(lambda: jnp.zeros(like.shape, like.dtype), out_shardings=like.sharding)()
+def _load(start: StartConfig, checkpoints: Checkpoints, stage: Stage, origin: Origin) -> Params:
+    """The weights of a checkpoint, or fresh ones in their place, on the mesh."""
+    # Fresh values are for what is trained from nothing, not for what the steps only read.
+    is_trained = origin.checkpoint == "start" and origin not in stage.fixed_origins
+    if start.scratch and is_trained:
+        return _fresh(stage.setup, origin.part)
+    return checkpoints.of(origin).load_params(origin.part, mesh=stage.setup.mesh)
+
+
+def _fresh(setup: Setup, part: str) -> Params:
+    """Fresh parameters of a part, made where they lie."""
+    abstract = abstract_params(setup.preset, part)
+    shardings = param_shardings(setup.mesh, part, abstract)
+    init = functools.partial(init_part, setup.preset, part)
+
+    def make() -> Any:
+        return init(setup.key("init", PARTS.index(part)))
+
+    return jax.jit(make, out_shardings=shardings)()

@@ -1,4 +1,4 @@
-"""A run's folder: its config, checked when the run goes on; its snapshots; sample videos; and what it is for.
+"""A run's folder: its config, checked when the run goes on; its snapshots; sample videos; and its result.
 
 config.json       the recipe and the model's sizes
 checkpoints/      snapshots (train/run/snapshots), named by the number of steps that they have behind them
@@ -9,20 +9,23 @@ model/            when the run is done: a checkpoint folder for generate, conver
 import dataclasses
 import json
 import pathlib
+from collections.abc import Iterator
 from typing import Any
 
 import jax
 import numpy as np
 from absl import logging
+from jax.experimental import multihost_utils
 
 from shotstream_jax.core.errors import InputError
-from shotstream_jax.core.files import write_whole
-from shotstream_jax.core.typing import Array
+from shotstream_jax.core.files import write_json
+from shotstream_jax.core.typing import Array, UInt8
 from shotstream_jax.media.video import VideoWriter
 from shotstream_jax.presets import Preset
+from shotstream_jax.train.recipe import TrainRecipe
 
 # What a run may change when it goes on; all else decides what its state and its data are.
-_FREE = (
+_FREE_SECTIONS = (
     "optim",
     "critic",
     "mesh",
@@ -33,69 +36,83 @@ _FREE = (
     "loss",
     "clip",
     "measured",
+    "sampler",
 )
-_FREE += ("sampler_steps", "guidance", "context_guidance")
+_FREE_FIELDS = ("data.workers", "data.path")
 _FIXED_IN_RUN = ("batch", "seed")
 
+Change = tuple[str, Any, Any]  # field, old value, new value
 
-def describe(recipe: Any, preset: Preset) -> dict[str, Any]:
+
+def describe(recipe: TrainRecipe, preset: Preset) -> dict[str, Any]:
     """The recipe and the sizes as JSON has them."""
-    return json.loads(
-        json.dumps({"recipe": dataclasses.asdict(recipe), "sizes": dataclasses.asdict(preset)})
-    )
+    values = {"recipe": dataclasses.asdict(recipe), "sizes": dataclasses.asdict(preset)}
+    return json.loads(json.dumps(values))
 
 
-def claim(workdir: pathlib.Path, description: dict[str, Any], main: bool) -> None:
+def claim(workdir: pathlib.Path, description: dict[str, Any], is_main: bool) -> None:
     """Writes config.json, or checks that the run in the folder can go on with this recipe."""
     path = workdir / "config.json"
     if path.exists():
-        try:
-            there = json.loads(path.read_text())
-            changed = list(_changes(there["recipe"], description["recipe"])) + list(
-                _changes(there["sizes"], description["sizes"], "model")
-            )
-        except (ValueError, KeyError, TypeError, OSError) as error:
-            raise InputError(f"{path} is damaged ({error}): use another --workdir") from None
-        refused = [change for change in changed if not _free(change[0])]
+        changed = _read_changes(path, description)
+        refused = [change for change in changed if not _is_free(change[0])]
         if refused:
             what = ", ".join(f"{name} was {old!r}, is {new!r}" for name, old, new in refused[:4])
             raise InputError(
-                f"{workdir} holds a run of another recipe: {what}; use another --workdir, or change it back"
+                f"{workdir} holds a run of another recipe: {what}; "
+                "use another --workdir, or change it back"
             )
         for name, old, new in changed:
             logging.warning("%s was %r, is %r from here on", name, old, new)
-    if main:
+    if is_main:
         try:
             workdir.mkdir(parents=True, exist_ok=True)
-            write_whole(path, (json.dumps(description, indent=1) + "\n").encode())
+            write_json(path, description)
         except OSError as error:
             raise InputError(
                 f"cannot write {workdir}: {error.strerror}; choose another --workdir"
             ) from None
 
 
-def _changes(old: Any, new: Any, name: str = "") -> Any:
-    """(field, old value, new value) of all leaves that differ."""
+def _read_changes(path: pathlib.Path, description: dict[str, Any]) -> list[Change]:
+    """What differs from the run in the folder."""
+    try:
+        there = json.loads(path.read_text())
+        changed = list(_changes(there["recipe"], description["recipe"]))
+        changed += _changes(there["sizes"], description["sizes"], "model")
+    except (ValueError, KeyError, TypeError, OSError) as error:
+        raise InputError(f"{path} is damaged ({error}): use another --workdir") from None
+    return changed
+
+
+def _changes(old: Any, new: Any, name: str = "") -> Iterator[Change]:
+    """All leaves that differ."""
     if isinstance(old, dict) and isinstance(new, dict):
         for key in sorted(set(old) | set(new)):
-            yield from _changes(old.get(key), new.get(key), f"{name}.{key}" if name else key)
+            inner = f"{name}.{key}" if name else key
+            yield from _changes(old.get(key), new.get(key), inner)
     elif old != new:
         yield name, old, new
 
 
-def _free(field: str) -> bool:
-    top, _, rest = field.partition(".")
-    if top == "run":
+def _is_free(field: str) -> bool:
+    section, _, rest = field.partition(".")
+    if section == "run":
         return rest not in _FIXED_IN_RUN
-    return top in _FREE or field in ("data.workers", "data.path")
+    return section in _FREE_SECTIONS or field in _FREE_FIELDS
 
 
-def write_samples(workdir: pathlib.Path, step: int, videos: np.ndarray, fps: int) -> pathlib.Path:
-    """samples/step_….mp4: the stories of a batch side by side. videos [b, p, y, x, 3] uint8."""
+def write_samples(
+    workdir: pathlib.Path, step: int, videos: UInt8[np.ndarray, "b p y x 3"], fps: int
+) -> pathlib.Path:
+    """Writes samples/step_….mp4: the stories of a batch side by side."""
     path = workdir / "samples" / f"step_{step:06d}.mp4"
-    tiled = np.concatenate(list(videos), axis=2)
+    tiled = np.concatenate(list(videos), axis=2)  # [p, y, b·x, 3]
+    # H.264 wants even sizes.
+    height = tiled.shape[1] // 2 * 2
+    width = tiled.shape[2] // 2 * 2
     with VideoWriter(path, fps) as writer:
-        writer.write(tiled[:, : tiled.shape[1] // 2 * 2, : tiled.shape[2] // 2 * 2])
+        writer.write(tiled[:, :height, :width])
     return path
 
 
@@ -105,6 +122,6 @@ def gather(tree: Any) -> Any:
     def whole(a: Array) -> np.ndarray:
         if a.is_fully_addressable:
             return np.asarray(a)
-        return np.asarray(jax.experimental.multihost_utils.process_allgather(a, tiled=True))
+        return np.asarray(multihost_utils.process_allgather(a, tiled=True))
 
     return jax.tree.map(whole, tree)

@@ -1,21 +1,19 @@
-"""The autoencoder's training as the loop runs it, on shots of the drawn world; the loss is in reconstruction."""
+"""Before all stages: the autoencoder, on shots of the drawn world. The loss is in train/losses/reconstruction."""
 
 import dataclasses
 import functools
 import itertools
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
 
+import flax
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from shotstream_jax.aot.compile import Program
+from shotstream_jax.checkpoint.checkpoint import Checkpoint
 from shotstream_jax.core import rng
-from shotstream_jax.core.sharding import batch_sharding
-from shotstream_jax.core.typing import Array, PRNGKey
-from shotstream_jax.data.batches import Row
-from shotstream_jax.model import Params
+from shotstream_jax.core.typing import Array, Float, Int, Params, UInt8
 from shotstream_jax.presets import Preset
 from shotstream_jax.train.losses.reconstruction import (
     divergence,
@@ -24,137 +22,278 @@ from shotstream_jax.train.losses.reconstruction import (
     reconstruct,
     reconstruction_error,
 )
+from shotstream_jax.train.network import Network, Origin, Weights
 from shotstream_jax.train.recipe import AutoencoderRecipe
-from shotstream_jax.train.setup import Frozen, State
-from shotstream_jax.train.stage import Source
+from shotstream_jax.train.setup import Setup, abstract_batch
+from shotstream_jax.train.stages.stage import Pictures, Source, compiled, compiled_step
+from shotstream_jax.train.state import TrainState
 from shotstream_jax.train.step import Metrics, normal_rows
-from shotstream_jax.train.supervised import Supervised
 from shotstream_jax.vae import codec
 from shotstream_jax.vae.model import VAE
-from shotstream_jax.world.render import MOST_PARTS
-from shotstream_jax.world.shots import World
+from shotstream_jax.world.render import MAX_ROLES
+from shotstream_jax.world.shots import DrawnShot, World
 
-Clip = tuple[Array, Array]  # pixels [b, p, y, x, 3] in [−1, 1] and boxes [b, p, parts, 4]
+VAE_PART = Origin("start", "vae")
 _SHOWN = 6  # shots of a sample video
 
 
-class AutoencoderStage(Supervised):
-    result, part = "autoencoder", "vae"
+@flax.struct.dataclass
+class AutoencoderState:
+    """What changes."""
+
+    autoencoder: TrainState
+
+
+@flax.struct.dataclass
+class AutoencoderFixed:
+    """What the steps only read: nothing, as all parameters move."""
+
+    autoencoder: Params
+
+
+@flax.struct.dataclass
+class Piece:
+    """Pieces of shots that begin anywhere, in [−1, 1], and the boxes of what is in them."""
+
+    pixels: Float[Array, "b p y x 3"]
+    boxes: Int[Array, "b p parts 4"]
+
+
+@dataclasses.dataclass(frozen=True)
+class AutoencoderStage:
+    """The autoencoder's training. Batches are DrawnShot of whole shots."""
+
     recipe: AutoencoderRecipe
+    setup: Setup
+
+    @property
+    def autoencoder(self) -> Network:
+        """The encoder and the decoder."""
+        return self.setup.network(VAE_PART, self.recipe.trained, self.recipe.optim)
 
     @functools.cached_property
     def vae(self) -> VAE:
+        """The module, with latents that are not normalised."""
         return VAE(self.setup.preset.vae.raw, self.setup.dtype)
 
-    def source(self, dataset: World) -> Source:
-        return Source(dataset.train, dataset.held_out, self.setup.preset.video.fps, {})
+    @property
+    def origins(self) -> tuple[Origin, ...]:
+        """The weights that a new run begins with."""
+        return (VAE_PART,)
 
-    def load(self, dataset: World, item: Row) -> Row:
-        return item
-
-    def needs(self) -> tuple[str, ...]:
+    @property
+    def fixed_origins(self) -> tuple[Origin, ...]:
+        """The weights that `fixed` is made of: none."""
         return ()
 
-    def draw(self, key: PRNGKey, rows: dict[str, Array]) -> tuple[Clip, Array]:
-        """A piece of every shot that begins anywhere, and the noise of its latents."""
-        b, frames = rows["pixels"].shape[:2]
-        length = self.setup.preset.vae.pixel_frames(self.recipe.clip)
-        first = jax.random.randint(rng.stream(key, "first"), (b,), 0, frames - length + 1)
-        cut = jax.vmap(lambda a, i: jax.lax.dynamic_slice_in_dim(a, i, length))
-        clip = codec.from_uint8(cut(rows["pixels"], first)), cut(rows["boxes"], first)
-        return clip, normal_rows(
-            rng.stream(key, "noise"), (b, self.recipe.clip, *self.setup.latent)
-        )
+    @property
+    def negative(self) -> str:
+        """There are no prompts."""
+        return "none"
 
-    def loss(self, params: Params, batch: Clip, draws: Array) -> Array:
-        (pixels, boxes), cfg = batch, self.recipe.loss
-        made, mean, log_variance = reconstruct(self.vae, params, pixels, draws)
-        weights = self._weights(boxes, self.setup.preset.vae.time, cfg.characters)
-        return reconstruction_error(made, pixels, weights, cfg.edges) + cfg.kl * divergence(
-            mean, log_variance
-        )
+    def initial_state(self, weights: Weights) -> AutoencoderState:
+        """The state before the first step."""
+        key = self.setup.key("adapter", 0)
+        return AutoencoderState(self.autoencoder.initial_state(weights, key))
 
-    @functools.cached_property
-    def _loss(self) -> Any:
-        """Of the training's kind; and how good whole shots come back, and frames by themselves, from their μ."""
+    def fixed(self, weights: Weights, negative: Array | None) -> AutoencoderFixed:
+        """What the steps only read."""
+        return AutoencoderFixed(self.autoencoder.frozen(weights))
 
-        @jax.jit
-        def measure(state: State, frozen: Frozen, rows: dict[str, Array], number: Array) -> Metrics:
-            params = self.params(state, frozen)
-            found = {
-                "loss": self.loss(params, *self.draw(self.setup.key("held_out", number), rows))
-            }
-            pixels, boxes = codec.from_uint8(rows["pixels"]), rows["boxes"]
-            alone = pixels[:, -1:]
-            for name, video, box in (("psnr", pixels, boxes), ("psnr_alone", alone, boxes[:, -1:])):
-                made, ones = self._round_trip(params, video), jnp.ones((*video.shape[:-1], 1))
-                found |= {name: psnr(made, video, ones)}
-                found |= {
-                    f"{name}_characters": psnr(made, video, self._weights(box, 1, 1.0) - ones)
-                }
-            return found
+    def shardings(
+        self, state: AutoencoderState, fixed: AutoencoderFixed
+    ) -> tuple[AutoencoderState, AutoencoderFixed]:
+        """Where all arrays lie."""
+        mesh = self.setup.mesh
+        moving = self.autoencoder.state_shardings(mesh, state.autoencoder)
+        return AutoencoderState(moving), AutoencoderFixed({})
 
-        return measure
+    def source(self, data: World, start: Checkpoint) -> Source:
+        """Shots, drawn when they are asked for."""
 
-    def sample(self, state: State, frozen: Frozen, rows: dict[str, Array]) -> list[Array]:
-        """The originals, and what comes back of them under each."""
-        return [self._sample(state, frozen, rows["pixels"][:_SHOWN])]
+        def load(shot: DrawnShot) -> DrawnShot:
+            return shot
 
-    @functools.cached_property
-    def _sample(self) -> Any:
-        def make(state: State, frozen: Frozen, pixels: Array) -> Array:
-            made = self._round_trip(self.params(state, frozen), codec.from_uint8(pixels))
-            return jnp.concatenate([pixels, codec.to_uint8(made)], axis=2)
+        return Source(data.train, data.held_out, load, self.setup.preset.video.fps, {})
 
-        return jax.jit(make, out_shardings=self.setup.whole)
+    def batch_index(self, step: int) -> int:
+        """A batch a step."""
+        return step
 
-    def sizes(self, trained: Params, batches: Iterator[dict[str, Array]]) -> Preset:
-        """With the mean and standard deviation of the latents of shots and of frames alone, each half of the weight."""
-        found = [
-            jax.device_get(self._moments(trained["vae"], rows["pixels"]))
-            for rows in itertools.islice(batches, self.recipe.measured)
-        ]
-        first, second = np.mean(np.asarray(found, np.float64), axis=0)
-        mean, std = (tuple(np.round(a, 4).tolist()) for a in (first, np.sqrt(second - first**2)))
+    def step(
+        self, i: int, state: AutoencoderState, fixed: AutoencoderFixed, batch: DrawnShot
+    ) -> tuple[AutoencoderState, Metrics]:
+        """One optimiser step."""
+        return compiled_step(train_step, self)(state, fixed, batch, np.int32(i))
+
+    def held_out(
+        self, state: AutoencoderState, fixed: AutoencoderFixed, batch: DrawnShot, number: int
+    ) -> Metrics:
+        """The loss, and how well whole shots and single frames come back."""
+        return compiled(held_out_metrics, self)(state, fixed, batch, np.int32(number))
+
+    def sample(
+        self,
+        state: AutoencoderState,
+        fixed: AutoencoderFixed,
+        batch: DrawnShot,
+        decode: Callable[[Array], Pictures],
+    ) -> list[Pictures]:
+        """The originals, and under each what comes back of it."""
+        first = jax.tree.map(lambda a: a[:_SHOWN], batch)
+        return [compiled(originals_and_copies, self)(state, fixed, first)]
+
+    def trained_parts(self, state: AutoencoderState, fixed: AutoencoderFixed) -> dict[str, Params]:
+        """The autoencoder."""
+        return {"vae": self.autoencoder.averaged_params(state.autoencoder, fixed.autoencoder)}
+
+    def trained_preset(self, trained: dict[str, Params], batches: Iterator[DrawnShot]) -> Preset:
+        """With the mean and standard deviation of the latents, by channel.
+
+        Latents of shots and latents of single frames each count half.
+        """
+        moments = []
+        for batch in itertools.islice(batches, self.recipe.measured):
+            found = compiled(latent_moments, self)(trained["vae"], batch.pixels)
+            moments.append(jax.device_get(found))
+        first, second = np.mean(np.asarray(moments, np.float64), axis=0)
+        mean = tuple(np.round(first, 4).tolist())
+        std = tuple(np.round(np.sqrt(second - first**2), 4).tolist())
         preset = self.setup.preset
         return dataclasses.replace(preset, vae=dataclasses.replace(preset.vae, mean=mean, std=std))
 
-    @functools.cached_property
-    def _moments(self) -> Any:
-        """Means of the latents and of their squares, over a batch."""
-
-        def moments(params: Params, pixels: Array) -> tuple[Array, Array]:
-            video = codec.from_uint8(pixels)
-            one = lambda frame: codec.encode_frame(self.vae, params, frame)  # noqa: E731
-            both = (
-                codec.encode(self.vae, params, video),
-                jax.lax.map(one, jnp.moveaxis(video, 1, 0)),
-            )
-            mean = lambda power: sum(jnp.mean(z**power, axis=(0, 1, 2, 3)) for z in both) / 2  # noqa: E731
-            return mean(1), mean(2)
-
-        return jax.jit(moments, out_shardings=self.setup.whole)
-
-    def _round_trip(self, params: Params, video: Array) -> Array:
-        return codec.decode(self.vae, params, codec.encode(self.vae, params, video))
-
-    def _weights(self, boxes: Array, time: int, characters: float) -> Array:
-        video = self.setup.preset.video
-        return pixel_weights(boxes, video.height, video.width, time, characters)
-
     def flops(self, i: int) -> float:
-        return 0.0  # no formula
+        """There is no formula for the convolutions."""
+        return 0.0
 
-    def programs(self, state: State, frozen: Frozen) -> Iterator[Program]:
-        b, video = self.setup.run.batch, self.setup.preset.video
+    def programs(self, state: AutoencoderState, fixed: AutoencoderFixed) -> Iterator[Program]:
+        """The one step."""
+        video = self.setup.preset.video
         frames = self.setup.preset.vae.pixel_frames(self.setup.frames)
-        shapes = {
-            "pixels": ((b, frames, video.height, video.width, 3), jnp.uint8),
-            "boxes": ((b, frames, MOST_PARTS, 4), jnp.int32),
-        }
-        place = lambda shape: batch_sharding(self.setup.mesh, len(shape))  # noqa: E731
-        rows = {
-            name: jax.ShapeDtypeStruct(s, dtype, sharding=place(s))
-            for name, (s, dtype) in shapes.items()
-        }
-        yield Program("step", self._train, (state, frozen, rows, np.int32(0)), self.flops(0))
+        pixels = (frames, video.height, video.width, 3)
+        boxes = (frames, MAX_ROLES, 4)
+        batch = DrawnShot(
+            pixels=abstract_batch(self.setup, pixels, jnp.uint8),
+            boxes=abstract_batch(self.setup, boxes, jnp.int32),
+        )
+        arguments = (state, fixed, batch, np.int32(0))
+        yield Program("step", compiled_step(train_step, self), arguments, self.flops(0))
+
+
+def train_step(
+    stage: AutoencoderStage,
+    state: AutoencoderState,
+    fixed: AutoencoderFixed,
+    batch: DrawnShot,
+    i: Array,
+) -> tuple[AutoencoderState, Metrics]:
+    """One optimiser step on the reconstruction of pieces of shots."""
+    rows = draw_pieces(stage, batch, stage.setup.key("train", i))
+
+    def loss(moves: Params, rows: tuple[Piece, Array]) -> tuple[Array, tuple[Metrics, None]]:
+        params = stage.autoencoder.params(moves, fixed.autoencoder)
+        return autoencoder_loss(stage, params, *rows), ({}, None)
+
+    pieces = stage.recipe.run.accumulate
+    moving, metrics, _ = stage.autoencoder.step(state.autoencoder, rows, loss, pieces)
+    return AutoencoderState(moving), metrics
+
+
+def draw_pieces(
+    stage: AutoencoderStage, batch: DrawnShot, key: Array
+) -> tuple[Piece, Float[Array, "b f h w c"]]:
+    """A piece of every shot that begins anywhere, and the noise of its latents."""
+    setup = stage.setup
+    b, frames = batch.pixels.shape[:2]
+    length = setup.preset.vae.pixel_frames(stage.recipe.clip)
+    first = jax.random.randint(rng.stream(key, "first"), (b,), 0, frames - length + 1)
+
+    def cut(row: Array, start: Array) -> Array:
+        return jax.lax.dynamic_slice_in_dim(row, start, length)
+
+    pixels = codec.from_uint8(jax.vmap(cut)(batch.pixels, first))
+    boxes = jax.vmap(cut)(batch.boxes, first)
+    noise_shape = (b, stage.recipe.clip, *setup.latent_shape)
+    noise = normal_rows(rng.stream(key, "noise"), noise_shape)
+    return Piece(pixels, boxes), noise
+
+
+def autoencoder_loss(
+    stage: AutoencoderStage, params: Params, piece: Piece, noise: Array
+) -> Float[Array, ""]:
+    """The reconstruction loss."""
+    cfg = stage.recipe.loss
+    made, mean, log_variance = reconstruct(stage.vae, params, piece.pixels, noise)
+    time = stage.setup.preset.vae.time
+    weights = _weights(stage, piece.boxes, time, cfg.characters)
+    error = reconstruction_error(made, piece.pixels, weights, cfg.edges)
+    return error + cfg.kl * divergence(mean, log_variance)
+
+
+def held_out_metrics(
+    stage: AutoencoderStage,
+    state: AutoencoderState,
+    fixed: AutoencoderFixed,
+    batch: DrawnShot,
+    number: Array,
+) -> Metrics:
+    """The training loss; and in dB how well shots come back, and their last frames by themselves.
+
+    …_characters counts the characters' boxes only. Latents are means here, no samples.
+    """
+    params = stage.autoencoder.params(state.autoencoder.moves, fixed.autoencoder)
+    rows = draw_pieces(stage, batch, stage.setup.key("held_out", number))
+    metrics = {"loss": autoencoder_loss(stage, params, *rows)}
+    pixels = codec.from_uint8(batch.pixels)
+    whole = Piece(pixels, batch.boxes)
+    alone = Piece(pixels[:, -1:], batch.boxes[:, -1:])
+    for name, video in (("psnr", whole), ("psnr_alone", alone)):
+        made = _round_trip(stage, params, video.pixels)
+        everywhere = jnp.ones((*video.pixels.shape[:-1], 1))
+        characters = _weights(stage, video.boxes, 1, 1.0) - everywhere
+        metrics[name] = psnr(made, video.pixels, everywhere)
+        metrics[f"{name}_characters"] = psnr(made, video.pixels, characters)
+    return metrics
+
+
+def originals_and_copies(
+    stage: AutoencoderStage,
+    state: AutoencoderState,
+    fixed: AutoencoderFixed,
+    batch: DrawnShot,
+) -> UInt8[Array, "b p y2 x 3"]:
+    """Shots, and under each what comes back of it."""
+    params = stage.autoencoder.params(state.autoencoder.moves, fixed.autoencoder)
+    made = _round_trip(stage, params, codec.from_uint8(batch.pixels))
+    both = jnp.concatenate([batch.pixels, codec.to_uint8(made)], axis=2)
+    return jax.lax.with_sharding_constraint(both, stage.setup.whole)
+
+
+def latent_moments(
+    stage: AutoencoderStage, params: Params, pixels: UInt8[Array, "b p y x 3"]
+) -> tuple[Float[Array, "c"], Float[Array, "c"]]:
+    """The means of a batch's latents and of their squares, by channel."""
+    video = codec.from_uint8(pixels)
+
+    def encode_alone(frame: Array) -> Array:
+        return codec.encode_frame(stage.vae, params, frame)
+
+    shots = codec.encode(stage.vae, params, video)  # [b, f, h, w, c]
+    frames = jax.lax.map(encode_alone, jnp.moveaxis(video, 1, 0))  # [p, b, h, w, c]
+
+    def mean_power(power: int) -> Array:
+        of_shots = jnp.mean(shots**power, axis=(0, 1, 2, 3))
+        of_frames = jnp.mean(frames**power, axis=(0, 1, 2, 3))
+        return jax.lax.with_sharding_constraint((of_shots + of_frames) / 2, stage.setup.whole)
+
+    return mean_power(1), mean_power(2)
+
+
+def _round_trip(stage: AutoencoderStage, params: Params, video: Array) -> Array:
+    return codec.decode(stage.vae, params, codec.encode(stage.vae, params, video))
+
+
+def _weights(stage: AutoencoderStage, boxes: Array, time: int, characters: float) -> Array:
+    """The weight of each pixel, [b, p, y, x, 1]."""
+    video = stage.setup.preset.video
+    return pixel_weights(boxes, video.height, video.width, time, characters)

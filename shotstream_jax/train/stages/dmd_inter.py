@@ -1,251 +1,384 @@
-"""Stage 4 as the loop runs it: distribution matching between shots, on a history that the student made itself.
+"""Stage 4: distribution matching between shots, on a history that the student has made itself.
 
-A batch of stories is walked shot by shot, one optimiser step a shot: step i is shot i mod S of story i // S. The
-rollout of that very step becomes history: `extend_story` decodes it and encodes the frames that later shots can ask
-for, each by itself. Which ones, and which are a shot's context, the host decides by the rule of inference
-(memory/select).
+A batch of stories is walked shot by shot, one optimiser step a shot: step i is shot i mod S of story
+i // S. The shot that a step's rollout makes becomes history: `extend_history` decodes it and encodes
+the frames that later shots can ask for, each by itself. Which frames these are, and which are a shot's
+context, is planned on the host by the rule of inference (memory/plan).
 """
 
+import dataclasses
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
+import flax
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from shotstream_jax.aot.compile import Program
+from shotstream_jax.checkpoint.checkpoint import Checkpoint
 from shotstream_jax.core.errors import InputError
-from shotstream_jax.core.sharding import batch_sharding
-from shotstream_jax.core.typing import Array, Float, Int, typechecked
-from shotstream_jax.data.batches import Row, embeddings, held_out_clips, story_row
+from shotstream_jax.core.sharding import batch_sharding, param_shardings
+from shotstream_jax.core.typing import Array, Float, Int, Leaf, Params, typechecked
 from shotstream_jax.data.records import Dataset
+from shotstream_jax.data.rows import captions_row, embedding_reader
+from shotstream_jax.data.samples import held_out_clips
 from shotstream_jax.dit.conditions import Conditions
 from shotstream_jax.memory.cache import FrameIds
-from shotstream_jax.memory.select import candidates, select_context
-from shotstream_jax.model import Params
-from shotstream_jax.train.generation import make_shot
+from shotstream_jax.memory.plan import EMPTY, ShotPlan, plan_shot
+from shotstream_jax.memory.select import candidates, shot_intervals
+from shotstream_jax.presets import Preset
+from shotstream_jax.train.network import Origin, Weights
 from shotstream_jax.train.recipe import DmdRecipe
-from shotstream_jax.train.setup import Frozen, Setup, State, jit_step
-from shotstream_jax.train.stage import Source, clips_source
-from shotstream_jax.train.stages.dmd_intra import Distillation
+from shotstream_jax.train.setup import Setup, abstract_batch
+from shotstream_jax.train.stages.dmd import Distillation, DmdFixed, DmdState
+from shotstream_jax.train.stages.samples import sample_student
+from shotstream_jax.train.stages.stage import Pictures, Source, compiled, compiled_step
 from shotstream_jax.train.step import Metrics
 from shotstream_jax.vae import codec
 from shotstream_jax.vae.model import VAE
 
+VAE_PART = Origin("start", "vae")
+History = Float[Array, "b shots kept h w c"]
+Captions = Float[Array, "b shots l e"]
 
-class Plan(NamedTuple):
-    """Shot k of a story, as the host sees it. Plain numbers, the same for all stories of a batch.
 
-    shot, entry [C]: where the context frames lie in the story's memory. phase, caption [C + 1]: ids of the context
-    frames and, last, of the shot. slots [C + 1]: the shot whose caption is in each text slot, −1 for none.
-    keep [K]: the frames of this shot that later ones can ask for (the last one repeated up to K). number: k.
+@flax.struct.dataclass
+class StoryState:
+    """What changes: the networks, and the latents of the stories' shots so far that are kept."""
+
+    networks: DmdState
+    history: History
+
+
+@flax.struct.dataclass
+class StoryFixed:
+    """What the steps only read. vae: the autoencoder's parameters, float32."""
+
+    networks: DmdFixed
+    vae: Params
+
+
+class StepPlan(NamedTuple):
+    """What the host knows of a shot, the same for all stories of a batch.
+
+    shot: its conditions (memory/plan).
+    entry [C]: where in the history of its shot each context frame lies.
+    keep [K]: the frames of this shot that later ones can ask for, counted in the shot; the last one is
+      repeated up to K.
     """
 
-    shot: np.ndarray
+    shot: ShotPlan
     entry: np.ndarray
-    phase: np.ndarray
-    caption: np.ndarray
-    slots: np.ndarray
     keep: np.ndarray
-    number: np.ndarray
 
 
-def kept_frames(shots: int, length: int, budget: int) -> list[np.ndarray]:
-    """Of every shot of a story, the frames (counted in the shot) that later shots can ask for."""
-    # The rule rounds frame numbers of the whole story, half to even.
-    return [candidates(k, k * length, length, budget) - k * length for k in range(shots)]
+def plan_story(shots: int, length: int, budget: int) -> list[StepPlan]:
+    """The plans of all shots of a story.
 
-
-def plan_shot(number: int, kept: list[np.ndarray], length: int, budget: int) -> Plan:
-    """The plan of shot `number`; every shot has `length` pixel frames."""
-    first = max(0, number - budget)
-    if number:
-        pick = select_context([length] * number, budget)
-        frames = pick.frames - pick.shots * length
-        entry = [
-            int(np.flatnonzero(kept[s] == f)[0]) for s, f in zip(pick.shots, frames, strict=True)
-        ]
-        shot, phase = pick.shots, np.append(pick.shots, number)
-        caption = phase - first
-    else:  # zero latents of shot 0, and the shot is shot 1
-        shot = entry = np.zeros(budget)
-        phase, caption = np.append(np.zeros(budget), 1), np.zeros(budget + 1)
-    slots = np.full(budget + 1, -1)
-    slots[: number - first + 1] = np.arange(first, number + 1)
-    keep = np.resize(kept[number], max(map(len, kept)))
-    keep[len(kept[number]) :] = kept[number][-1]
-    return Plan(
-        *(np.asarray(a, np.int32) for a in (shot, entry, phase, caption, slots, keep, number))
-    )
+    shots: how many. length: pixel frames of each. budget: the number C of context frames.
+    """
+    intervals = shot_intervals([length] * shots)
+    # The frames that are kept of each shot, counted in the shot.
+    kept = []
+    for number, (first, _) in enumerate(intervals):
+        kept.append(candidates(number, first, length, budget) - first)
+    most = max(len(frames) for frames in kept)
+    plans = []
+    for number in range(shots):
+        shot = plan_shot(intervals[:number], budget)
+        entry = np.zeros(budget, np.int32)
+        if number > 0:
+            for i, (source, frame) in enumerate(zip(shot.shots, shot.frames, strict=True)):
+                in_shot = frame - intervals[source][0]
+                entry[i] = np.flatnonzero(kept[source] == in_shot)[0]
+        keep = np.full(most, kept[number][-1], np.int32)
+        keep[: len(kept[number])] = kept[number]
+        plans.append(StepPlan(shot, entry, keep))
+    return plans
 
 
 @typechecked
-def story_conditions(
-    story: Float[Array, "b shots kept h w c"], text: Float[Array, "b shots l e"], plan: Plan
-) -> Conditions:
-    """A shot's conditions from the story so far."""
-    b = story.shape[0]
-    context = story[:, plan.shot, plan.entry] * (plan.number > 0)
-    there = (jnp.asarray(plan.slots) >= 0).astype(text.dtype)[None, :, None, None]
-    rows = lambda ids: jnp.broadcast_to(jnp.asarray(ids)[None], (b, len(ids)))  # noqa: E731
-    return Conditions(
-        context, FrameIds(rows(plan.phase), rows(plan.caption)), text[:, plan.slots] * there
-    )
+def story_conditions(history: History, captions: Captions, plan: StepPlan) -> Conditions:
+    """A shot's conditions from the stories so far."""
+    batch = history.shape[0]
+    shot = plan.shot
+    # The context frames, [b, C, h, w, c]; zeros before the first shot.
+    context = history[:, shot.shots, plan.entry] * (shot.number > 0)
+    # The captions in their slots, [b, C + 1, l, e]; zeros in empty ones.
+    is_filled = jnp.asarray(shot.slots) != EMPTY
+    text = captions[:, shot.slots] * is_filled.astype(captions.dtype)[None, :, None, None]
+
+    def for_each_story(ids: Array | np.ndarray) -> Array:
+        return jnp.broadcast_to(jnp.asarray(ids)[None], (batch, len(ids)))
+
+    ids = FrameIds(for_each_story(shot.phase), for_each_story(shot.caption))
+    return Conditions(context, ids, text)
 
 
 @typechecked
-def extend_story(
+def extend_history(
     vae: VAE,
     params: Params,
-    story: Float[Array, "b shots kept h w c"],
+    history: History,
     latents: Float[Array, "b f h w c"],
     keep: Int[Array, "kept"] | np.ndarray,
     number: Int[Array, ""] | np.ndarray,
-) -> Float[Array, "b shots kept h w c"]:
-    """The story with one shot more: its frames `keep`, decoded and encoded, each by itself."""
-    frames = jnp.moveaxis(codec.decode(vae, params, latents)[:, keep], 1, 0)
-    encoded = jax.lax.map(lambda frame: codec.encode_frame(vae, params, frame), frames)
-    return jax.lax.dynamic_update_index_in_dim(story, jnp.moveaxis(encoded, 0, 1), number, axis=1)
+) -> History:
+    """The history with shot `number`: its frames `keep`, decoded and encoded, each by itself."""
+    frames = codec.decode(vae, params, latents)[:, keep]  # [b, kept, y, x, 3]
+
+    def encode(frame: Array) -> Array:
+        return codec.encode_frame(vae, params, frame)
+
+    encoded = jax.lax.map(encode, jnp.moveaxis(frames, 1, 0))  # [kept, b, h, w, c]
+    of_shot = jnp.moveaxis(encoded, 0, 1)
+    return jax.lax.dynamic_update_index_in_dim(history, of_shot, number, axis=1)
 
 
-class InterStage(Distillation):
-    results = ("student",)
+@dataclasses.dataclass(frozen=True)
+class InterStage:
+    """Stage 4. Batches are the captions of stories [b, shots, l, e]; pictures are not used."""
 
-    def __init__(self, recipe: DmdRecipe, setup: Setup):
-        super().__init__(recipe, setup)
-        length, budget = setup.preset.vae.pixel_frames(setup.frames), setup.preset.memory.context
-        kept = kept_frames(recipe.shots, length, budget)
-        self._plans = [plan_shot(k, kept, length, budget) for k in range(recipe.shots)]
-        self._kept = len(self._plans[0].keep)
+    recipe: DmdRecipe
+    setup: Setup
 
-    def source(self, dataset: Dataset) -> Source:
-        """Clips with enough captions; their pictures are not used."""
-        long = [i for i, clip in enumerate(dataset.clips) if len(clip.shots) >= self.recipe.shots]
-        held = held_out_clips(dataset, self.recipe.data.held_out)
-        train = [i for i in long if i not in held]
+    @functools.cached_property
+    def distillation(self) -> Distillation:
+        """The networks and their steps."""
+        return Distillation(self.recipe, self.setup)
+
+    @functools.cached_property
+    def plans(self) -> list[StepPlan]:
+        """What each shot of a story is conditioned on, and what is kept of it."""
+        preset = self.setup.preset
+        length = preset.vae.pixel_frames(self.setup.frames)
+        return plan_story(self.recipe.shots, length, preset.memory.context)
+
+    @property
+    def history_shape(self) -> tuple[int, ...]:
+        """Of the history: (b, shots, kept, h, w, c)."""
+        kept = len(self.plans[0].keep)
+        return (self.setup.run.batch, self.recipe.shots, kept, *self.setup.latent_shape)
+
+    @property
+    def origins(self) -> tuple[Origin, ...]:
+        """The weights that a new run begins with."""
+        return (*self.distillation.origins, VAE_PART)
+
+    @property
+    def fixed_origins(self) -> tuple[Origin, ...]:
+        """The weights that `fixed` is made of."""
+        return (*self.distillation.fixed_origins, VAE_PART)
+
+    @property
+    def negative(self) -> str:
+        """The real score is guided away from the negative prompt."""
+        return "embedding"
+
+    def initial_state(self, weights: Weights) -> StoryState:
+        """The state before the first step."""
+        networks = self.distillation.initial_state(weights)
+        return StoryState(networks, jnp.zeros(self.history_shape))
+
+    def fixed(self, weights: Weights, negative: Array | None) -> StoryFixed:
+        """What the steps only read."""
+        return StoryFixed(self.distillation.fixed(weights, negative), weights[VAE_PART])
+
+    def shardings(self, state: StoryState, fixed: StoryFixed) -> tuple[StoryState, StoryFixed]:
+        """Where all arrays lie."""
+        mesh = self.setup.mesh
+        networks, frozen = self.distillation.shardings(state.networks, fixed.networks)
+        history: Leaf = batch_sharding(mesh, len(self.history_shape))
+        vae = param_shardings(mesh, "vae", fixed.vae)
+        return StoryState(networks, history), StoryFixed(frozen, vae)
+
+    def source(self, data: Dataset, start: Checkpoint) -> Source:
+        """Clips with enough captions."""
+        shots = self.recipe.shots
+        held_out_numbers = held_out_clips(data, self.recipe.data.held_out)
+        train = []
+        held_out = []
+        longest = 0
+        too_short = 0
+        for number, clip in enumerate(data.clips):
+            longest = max(longest, len(clip.shots))
+            if len(clip.shots) < shots:
+                too_short += 1
+            elif number in held_out_numbers:
+                held_out.append(number)
+            else:
+                train.append(number)
         if not train:
-            most = max(len(clip.shots) for clip in dataset.clips)
             raise InputError(
-                f"{dataset.folder} has no story of {self.recipe.shots} shots to train on (the longest has {most}): "
-                "lower shots, or add clips"
+                f"{data.folder} has no story of {shots} shots to train on "
+                f"(the longest has {longest}): lower shots, or add clips"
             )
-        return clips_source(
-            dataset, train, [i for i in long if i in held], len(dataset.clips) - len(long)
-        )
+        read_caption = embedding_reader(self.setup.preset.dit.text_len)
 
-    def load(self, dataset: Dataset, item: int) -> Row:
-        return story_row(
-            dataset, item, self.recipe.shots, embeddings(self.setup.preset.dit.text_len)
-        )
+        def load(clip: int) -> np.ndarray:
+            return captions_row(data, clip, shots, read_caption)
 
-    def extras(self) -> State:
-        shape = (self.setup.run.batch, self.recipe.shots, self._kept, *self.setup.latent)
-        return {
-            "story": jax.ShapeDtypeStruct(
-                shape, jnp.float32, sharding=batch_sharding(self.setup.mesh, len(shape))
-            )
-        }
-
-    def needs(self) -> tuple[str, ...]:
-        return ("negative", "vae")
+        left_out = {"too short for the recipe": too_short, "broken clips": len(data.broken)}
+        return Source(train, held_out, load, data.settings.fps, left_out)
 
     def batch_index(self, step: int) -> int:
+        """A batch of stories lasts as many steps as they have shots."""
         return step // self.recipe.shots
 
     def step(
-        self, i: int, state: State, frozen: Frozen, rows: dict[str, Array]
-    ) -> tuple[State, Metrics]:
-        plan = self._plans[i % self.recipe.shots]
-        run = self._generator if self.recipe.distillation.trains_generator(i) else self._critic
-        state, metrics, made = run(state, frozen, rows, np.int32(i), plan)
-        return state | {
-            "story": self._extend(state["story"], frozen["vae"], made, plan.keep, plan.number)
-        }, metrics
-
-    @functools.cached_property
-    def _generator(self) -> Any:
-        return self._jitted(self.generator)
-
-    @functools.cached_property
-    def _critic(self) -> Any:
-        return self._jitted(self.critic)
-
-    def _jitted(self, step: Any) -> Any:
-        def train(
-            state: State, frozen: Frozen, rows: dict[str, Array], i: Array, plan: Plan
-        ) -> tuple[State, Metrics, Array]:
-            conditions = story_conditions(state["story"], rows["text"], plan)
-            return step(state, frozen, conditions, self.setup.key("train", i))
-
-        return jit_step(train, self.networks.abstract(self.setup)[0] | self.extras(), outputs=2)
-
-    @functools.cached_property
-    def _extend(self) -> Any:
-        def extend(story: Array, params: Params, made: Array, keep: Array, number: Array) -> Array:
-            return extend_story(self.setup.vae, params, story, made, keep, number)
-
-        return jax.jit(extend, donate_argnums=0, out_shardings=self.extras()["story"].sharding)
+        self, i: int, state: StoryState, fixed: StoryFixed, batch: Captions
+    ) -> tuple[StoryState, Metrics]:
+        """One optimiser step, of the student or of the fake score, on the stories' next shot."""
+        plan = self.plans[i % self.recipe.shots]
+        is_generator = self.recipe.distillation.trains_generator(i)
+        step = generator_step if is_generator else critic_step
+        state, metrics, made = compiled_step(step, self, outputs=2)(
+            state, fixed, batch, np.int32(i), plan
+        )
+        history = self._extend(state.history, fixed, made, plan)
+        return StoryState(state.networks, history), metrics
 
     def held_out(
-        self, state: State, frozen: Frozen, rows: dict[str, Array], number: int
+        self, state: StoryState, fixed: StoryFixed, batch: Captions, number: int
     ) -> Metrics:
-        """Means over the shots of the stories, walked."""
-        story, found = self._empty_story(), []
-        for k, plan in enumerate(self._plans):
-            metrics, made = self._losses(
-                state, frozen, story, rows, np.int32(number * len(self._plans) + k), plan
+        """Means over the shots of the stories, each on a history made with the current student."""
+        history = self._empty_history()
+        found = []
+        for k, plan in enumerate(self.plans):
+            draw = np.int32(number * len(self.plans) + k)
+            metrics, made = compiled(held_out_losses, self)(
+                state.networks, fixed, history, batch, draw, plan
             )
-            story = self._extend(story, frozen["vae"], made, plan.keep, plan.number)
+            history = self._extend(history, fixed, made, plan)
             found.append(metrics)
         return jax.tree.map(lambda *values: sum(values) / len(values), *found)
 
-    @functools.cached_property
-    def _losses(self) -> Any:
-        @jax.jit
-        def losses(
-            state: State, frozen: Frozen, story: Array, rows: Any, number: Array, plan: Plan
-        ) -> Any:
-            conditions = story_conditions(story, rows["text"], plan)
-            return self.losses(state, frozen, conditions, self.setup.key("held_out", number))
-
-        return losses
-
-    def sample(self, state: State, frozen: Frozen, rows: dict[str, Array]) -> list[Array]:
-        story, shots = self._empty_story(), []
-        for plan in self._plans:
-            made = self._sample(state, frozen, story, rows, plan)
-            shots.append(self.show(made))
-            story = self._extend(story, frozen["vae"], made, plan.keep, plan.number)
+    def sample(
+        self,
+        state: StoryState,
+        fixed: StoryFixed,
+        batch: Captions,
+        decode: Callable[[Array], Pictures],
+    ) -> list[Pictures]:
+        """All shots of the batch's stories as the student makes them."""
+        history = self._empty_history()
+        shots = []
+        for plan in self.plans:
+            made = compiled(sample_latents, self)(state.networks, fixed, history, batch, plan)
+            shots.append(decode(made))
+            history = self._extend(history, fixed, made, plan)
         return shots
 
-    @functools.cached_property
-    def _sample(self) -> Any:
-        @jax.jit
-        def make(
-            state: State, frozen: Frozen, story: Array, rows: dict[str, Array], plan: Plan
-        ) -> Array:
-            conditions = story_conditions(story, rows["text"], plan)
-            student = self.params("student", state, frozen)
-            return make_shot(self.setup, student, conditions, self.setup.key("sample", plan.number))
+    def trained_parts(self, state: StoryState, fixed: StoryFixed) -> dict[str, Params]:
+        """The student."""
+        return self.distillation.trained_parts(state.networks, fixed.networks)
 
-        return make
+    def trained_preset(self, trained: dict[str, Params], batches: Iterator[Any]) -> Preset:
+        """The sizes stay."""
+        return self.setup.preset
 
-    def _empty_story(self) -> Array:
-        story = self.extras()["story"]
-        return jax.jit(lambda: jnp.zeros(story.shape, story.dtype), out_shardings=story.sharding)()
+    def flops(self, i: int) -> float:
+        """Of the student's or the fake score's step."""
+        return self.distillation.flops(self.recipe.distillation.trains_generator(i))
 
-    def programs(self, state: State, frozen: Frozen) -> Iterator[Program]:
-        preset, b = self.setup.preset, self.setup.run.batch
-        shape = (b, self.recipe.shots, preset.dit.text_len, preset.dit.text_dim)
-        place = batch_sharding(self.setup.mesh, len(shape))
-        rows = {"text": jax.ShapeDtypeStruct(shape, self.setup.dtype, sharding=place)}
-        plan = self._plans[-1]
-        arguments = (state, frozen, rows, np.int32(0), plan)
-        yield Program("generator", self._generator, arguments, self.cost(generator=True))
-        yield Program("critic", self._critic, arguments, self.cost(generator=False))
-        made = jax.ShapeDtypeStruct(
-            self.setup.target, jnp.float32, sharding=batch_sharding(self.setup.mesh, 5)
-        )
-        arguments = (state["story"], frozen["vae"], made, plan.keep, plan.number)
-        yield Program("extend_story", self._extend, arguments, 0.0)
+    def programs(self, state: StoryState, fixed: StoryFixed) -> Iterator[Program]:
+        """Both kinds of steps, and the making of history."""
+        setup = self.setup
+        cfg = setup.preset.dit
+        captions = (self.recipe.shots, cfg.text_len, cfg.text_dim)
+        batch = abstract_batch(setup, captions, setup.dtype)
+        plan = self.plans[-1]
+        step_arguments = (state, fixed, batch, np.int32(0), plan)
+        generator = compiled_step(generator_step, self, outputs=2)
+        critic = compiled_step(critic_step, self, outputs=2)
+        yield Program("generator", generator, step_arguments, self.distillation.flops(True))
+        yield Program("critic", critic, step_arguments, self.distillation.flops(False))
+        made = abstract_batch(setup, setup.target_shape[1:], jnp.float32)
+        arguments = (state.history, fixed.vae, made, plan.keep, plan.shot.number)
+        yield Program("extend_history", compiled_extension(self), arguments, 0.0)
+
+    def _extend(self, history: History, fixed: StoryFixed, made: Array, plan: StepPlan) -> History:
+        extend = compiled_extension(self)
+        return extend(history, fixed.vae, made, plan.keep, plan.shot.number)
+
+    def _empty_history(self) -> History:
+        sharding = batch_sharding(self.setup.mesh, len(self.history_shape))
+        make = functools.partial(jnp.zeros, self.history_shape)
+        return jax.jit(make, out_shardings=sharding)()
+
+
+@functools.cache
+def compiled_extension(stage: InterStage) -> Any:
+    """extend_history(history, …), compiled once for a stage; the history is donated."""
+
+    def extend(history: History, vae: Params, made: Array, keep: Array, number: Array) -> History:
+        return extend_history(stage.setup.vae, vae, history, made, keep, number)
+
+    sharding = batch_sharding(stage.setup.mesh, len(stage.history_shape))
+    return jax.jit(extend, donate_argnums=0, out_shardings=sharding)
+
+
+def generator_step(
+    stage: InterStage,
+    state: StoryState,
+    fixed: StoryFixed,
+    batch: Captions,
+    i: Array,
+    plan: StepPlan,
+) -> tuple[StoryState, Metrics, Float[Array, "b f h w c"]]:
+    """One optimiser step of the student. Returns the shots that it made, too."""
+    conditions = story_conditions(state.history, batch, plan)
+    key = stage.setup.key("train", i)
+    networks, metrics, made = stage.distillation.generator_step(
+        state.networks, fixed.networks, conditions, key
+    )
+    return StoryState(networks, state.history), metrics, made
+
+
+def critic_step(
+    stage: InterStage,
+    state: StoryState,
+    fixed: StoryFixed,
+    batch: Captions,
+    i: Array,
+    plan: StepPlan,
+) -> tuple[StoryState, Metrics, Float[Array, "b f h w c"]]:
+    """One optimiser step of the fake score. Returns the shots that the student made, too."""
+    conditions = story_conditions(state.history, batch, plan)
+    key = stage.setup.key("train", i)
+    networks, metrics, made = stage.distillation.critic_step(
+        state.networks, fixed.networks, conditions, key
+    )
+    return StoryState(networks, state.history), metrics, made
+
+
+def held_out_losses(
+    stage: InterStage,
+    networks: DmdState,
+    fixed: StoryFixed,
+    history: History,
+    batch: Captions,
+    number: Array,
+    plan: StepPlan,
+) -> tuple[Metrics, Float[Array, "b f h w c"]]:
+    """Both losses of one shot, and the shots that the student made."""
+    conditions = story_conditions(history, batch, plan)
+    key = stage.setup.key("held_out", number)
+    return stage.distillation.losses(networks, fixed.networks, conditions, key)
+
+
+def sample_latents(
+    stage: InterStage,
+    networks: DmdState,
+    fixed: StoryFixed,
+    history: History,
+    batch: Captions,
+    plan: StepPlan,
+) -> Float[Array, "b f h w c"]:
+    """One shot of each story by the student."""
+    conditions = story_conditions(history, batch, plan)
+    params = stage.distillation.student_params(networks, fixed.networks)
+    key = stage.setup.key("sample", plan.shot.number)
+    return sample_student(stage.setup, params, conditions, key)

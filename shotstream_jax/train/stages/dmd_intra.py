@@ -1,201 +1,161 @@
-"""Stage 3 as the loop runs it: distribution matching within a shot, on the true earlier shots."""
+"""Stage 3: distribution matching within a shot, on the true earlier shots."""
 
+import dataclasses
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
-import jax
 import numpy as np
 
 from shotstream_jax.aot.compile import Program
-from shotstream_jax.core.typing import Array
-from shotstream_jax.data.batches import Row, embeddings, target_row
+from shotstream_jax.checkpoint.checkpoint import Checkpoint
+from shotstream_jax.core.typing import Array, Float, Params
 from shotstream_jax.data.records import Dataset
+from shotstream_jax.data.rows import embedding_reader, target_row
+from shotstream_jax.data.samples import Sample
 from shotstream_jax.dit.conditions import Conditions
-from shotstream_jax.train import flops
-from shotstream_jax.train.base import BaseStage
-from shotstream_jax.train.generation import make_shot
-from shotstream_jax.train.losses import dmd
+from shotstream_jax.presets import Preset
+from shotstream_jax.train.network import Origin, Weights
 from shotstream_jax.train.recipe import DmdRecipe
-from shotstream_jax.train.setup import (
-    Frozen,
-    Network,
-    Networks,
-    Origin,
-    Setup,
-    State,
-    abstract_rows,
-    conditions_of,
-    jit_step,
+from shotstream_jax.train.setup import Setup, abstract_conditions
+from shotstream_jax.train.stages.dmd import Distillation, DmdFixed, DmdState
+from shotstream_jax.train.stages.samples import sample_student
+from shotstream_jax.train.stages.stage import (
+    Pictures,
+    Source,
+    compiled,
+    compiled_step,
+    shots_source,
 )
-from shotstream_jax.train.stage import Source, shots_source
 from shotstream_jax.train.step import Metrics
 
 
-class Distillation(BaseStage):
-    """The two steps of distribution matching, and the networks that they move: common to stages 3 and 4."""
+@dataclasses.dataclass(frozen=True)
+class IntraStage:
+    """Stage 3. Batches are the conditions of real shots: the student makes the shots itself."""
 
-    def __init__(self, recipe: DmdRecipe, setup: Setup):
-        super().__init__(recipe, setup)
-        self.networks = Networks(
-            {
-                "student": Network(recipe.trained, recipe.optim, Origin("start", "dit")),
-                "fake": Network(recipe.fake, recipe.critic, Origin("teacher", "dit")),
-            },
-            {"real": Origin("teacher", "dit")},
-        )
-        self.modules = dmd.Networks(
-            setup.student, setup.teacher, setup.steps, setup.schedule, recipe.distillation
-        )
+    recipe: DmdRecipe
+    setup: Setup
 
-    def params(self, name: str, state: State, frozen: Frozen) -> Any:
-        return self.networks.moving[name].params(state[name], frozen[name], self.setup.dtype)
+    @functools.cached_property
+    def distillation(self) -> Distillation:
+        """The networks and their steps."""
+        return Distillation(self.recipe, self.setup)
 
-    def generator(
-        self, state: State, frozen: Frozen, conditions: Conditions, key: Array
-    ) -> tuple[State, Metrics, Any]:
-        """One step of the student. Returns the rollout too."""
-        draws, last = dmd.draw(key, self.modules, self.setup.target, self.recipe.dropout)
-        fake = self.params("fake", state, frozen)
+    @property
+    def origins(self) -> tuple[Origin, ...]:
+        """The weights that a new run begins with."""
+        return self.distillation.origins
 
-        def loss(moves: Any, rows: Any) -> Any:
-            student = self.params(
-                "student", state | {"student": state["student"].replace(moves=moves)}, frozen
-            )
-            scores = (fake, frozen["real"])
-            value, (metrics, made) = dmd.generator_loss(
-                self.modules, student, *scores, rows[0], frozen["negative"], rows[1], last
-            )
-            return value, (metrics, made.x_0)
+    @property
+    def fixed_origins(self) -> tuple[Origin, ...]:
+        """The weights that `fixed` is made of."""
+        return self.distillation.fixed_origins
 
-        return self._update("student", "generator", state, (conditions, draws), loss)
+    @property
+    def negative(self) -> str:
+        """The real score is guided away from the negative prompt."""
+        return "embedding"
 
-    def critic(
-        self, state: State, frozen: Frozen, conditions: Conditions, key: Array
-    ) -> tuple[State, Metrics, Any]:
-        """One step of the fake score, on a rollout of the student."""
-        draws, last = dmd.draw(key, self.modules, self.setup.target, self.recipe.dropout)
-        student = self.params("student", state, frozen)
+    def initial_state(self, weights: Weights) -> DmdState:
+        """The state before the first step."""
+        return self.distillation.initial_state(weights)
 
-        def loss(moves: Any, rows: Any) -> Any:
-            fake = self.params("fake", state | {"fake": state["fake"].replace(moves=moves)}, frozen)
-            value, made = dmd.critic_loss(self.modules, student, fake, *rows, last)
-            return value, ({}, made.x_0)
+    def fixed(self, weights: Weights, negative: Array | None) -> DmdFixed:
+        """What the steps only read."""
+        return self.distillation.fixed(weights, negative)
 
-        return self._update("fake", "critic", state, (conditions, draws), loss)
+    def shardings(self, state: DmdState, fixed: DmdFixed) -> tuple[DmdState, DmdFixed]:
+        """Where all arrays lie."""
+        return self.distillation.shardings(state, fixed)
 
-    def _update(
-        self, network: str, prefix: str, state: State, rows: Any, loss: Any
-    ) -> tuple[State, Metrics, Any]:
-        pieces = self.recipe.run.accumulate
-        new, metrics, made = self.networks.moving[network].step(state[network], rows, loss, pieces)
-        return (
-            state | {network: new},
-            {f"{prefix}/{name}": value for name, value in metrics.items()},
-            made,
-        )
+    def source(self, data: Dataset, start: Checkpoint) -> Source:
+        """The conditions of target shots."""
+        read_caption = embedding_reader(self.setup.preset.dit.text_len)
 
-    def losses(
-        self, state: State, frozen: Frozen, conditions: Conditions, key: Array
-    ) -> tuple[Metrics, Array]:
-        """Both losses without a step, and the rollout's sample."""
-        draws, last = dmd.draw(key, self.modules, self.setup.target, self.recipe.dropout)
-        student, fake = self.params("student", state, frozen), self.params("fake", state, frozen)
-        generator, (_, made) = dmd.generator_loss(
-            self.modules, student, fake, frozen["real"], conditions, frozen["negative"], draws, last
-        )
-        critic, _ = dmd.critic_loss(self.modules, student, fake, conditions, draws, last)
-        return {"generator/loss": generator, "critic/loss": critic}, made.x_0
+        def load(sample: Sample) -> Conditions:
+            return target_row(data, sample, self.recipe.data, read_caption).conditions
 
-    def flops(self, i: int) -> float:
-        return self.cost(self.recipe.distillation.trains_generator(i))
-
-    def cost(self, generator: bool) -> float:
-        """FLOPs of a generator's or a critic's step."""
-        setup, cfg, memory = self.setup, self.setup.preset.dit, self.setup.preset.memory
-        tokens = int(np.prod(cfg.grid(*setup.grid)))
-        made = flops.rollout(cfg, memory, setup.frames, tokens, len(setup.steps.nominal))
-        score = flops.teacher_pass(cfg, memory, setup.frames, tokens, memory.captions)
-        if generator:
-            text = memory.captions * cfg.layers * cfg.text_len * 4 * cfg.dim**2
-            replay = flops.chunk_passes(cfg, memory, setup.frames, tokens) + text
-            return setup.run.batch * (made + 3 * score + 3 * replay)
-        return setup.run.batch * (made + 3 * score)
-
-
-class IntraStage(Distillation):
-    results = ("student",)
-
-    def source(self, dataset: Dataset) -> Source:
-        return shots_source(dataset, self.recipe.data)
-
-    def load(self, dataset: Dataset, item: Any) -> Row:
-        """The target itself is not used: the student makes its own."""
-        row = target_row(
-            dataset, item, self.recipe.data, embeddings(self.setup.preset.dit.text_len)
-        )
-        return {name: array for name, array in row.items() if name != "target"}
-
-    def extras(self) -> State:
-        return {}
-
-    def needs(self) -> tuple[str, ...]:
-        return ("negative",)
+        return shots_source(data, self.recipe.data, load)
 
     def batch_index(self, step: int) -> int:
+        """A batch a step."""
         return step
 
     def step(
-        self, i: int, state: State, frozen: Frozen, rows: dict[str, Array]
-    ) -> tuple[State, Metrics]:
-        run = self._generator if self.recipe.distillation.trains_generator(i) else self._critic
-        return run(state, frozen, rows, np.int32(i))
+        self, i: int, state: DmdState, fixed: DmdFixed, batch: Conditions
+    ) -> tuple[DmdState, Metrics]:
+        """One optimiser step, of the student or of the fake score."""
+        is_generator = self.recipe.distillation.trains_generator(i)
+        step = generator_step if is_generator else critic_step
+        return compiled_step(step, self)(state, fixed, batch, np.int32(i))
 
-    @functools.cached_property
-    def _generator(self) -> Any:
-        return self._jitted(self.generator)
+    def held_out(self, state: DmdState, fixed: DmdFixed, batch: Conditions, number: int) -> Metrics:
+        """Both losses on a batch that is never trained on."""
+        return compiled(held_out_losses, self)(state, fixed, batch, np.int32(number))
 
-    @functools.cached_property
-    def _critic(self) -> Any:
-        return self._jitted(self.critic)
+    def sample(
+        self,
+        state: DmdState,
+        fixed: DmdFixed,
+        batch: Conditions,
+        decode: Callable[[Array], Pictures],
+    ) -> list[Pictures]:
+        """The batch's shots as the student makes them."""
+        return [decode(compiled(sample_latents, self)(state, fixed, batch))]
 
-    def _jitted(self, step: Any) -> Any:
-        def train(
-            state: State, frozen: Frozen, rows: dict[str, Array], i: Array
-        ) -> tuple[State, Metrics]:
-            return step(state, frozen, conditions_of(rows), self.setup.key("train", i))[:2]
+    def trained_parts(self, state: DmdState, fixed: DmdFixed) -> dict[str, Params]:
+        """The student."""
+        return self.distillation.trained_parts(state, fixed)
 
-        return jit_step(train, self.networks.abstract(self.setup)[0], outputs=1)
+    def trained_preset(self, trained: dict[str, Params], batches: Iterator[Any]) -> Preset:
+        """The sizes stay."""
+        return self.setup.preset
 
-    def held_out(
-        self, state: State, frozen: Frozen, rows: dict[str, Array], number: int
-    ) -> Metrics:
-        return self._losses(state, frozen, rows, np.int32(number))
+    def flops(self, i: int) -> float:
+        """Of the student's or the fake score's step."""
+        return self.distillation.flops(self.recipe.distillation.trains_generator(i))
 
-    @functools.cached_property
-    def _losses(self) -> Any:
-        @jax.jit
-        def losses(state: State, frozen: Frozen, rows: dict[str, Array], number: Array) -> Metrics:
-            return self.losses(
-                state, frozen, conditions_of(rows), self.setup.key("held_out", number)
-            )[0]
+    def programs(self, state: DmdState, fixed: DmdFixed) -> Iterator[Program]:
+        """Both kinds of steps."""
+        batch = abstract_conditions(self.setup, self.setup.preset.memory.captions)
+        arguments = (state, fixed, batch, np.int32(0))
+        generator = compiled_step(generator_step, self)
+        critic = compiled_step(critic_step, self)
+        yield Program("generator", generator, arguments, self.distillation.flops(True))
+        yield Program("critic", critic, arguments, self.distillation.flops(False))
 
-        return losses
 
-    def sample(self, state: State, frozen: Frozen, rows: dict[str, Array]) -> list[Array]:
-        return [self.show(self._sample(state, frozen, rows))]
+def generator_step(
+    stage: IntraStage, state: DmdState, fixed: DmdFixed, batch: Conditions, i: Array
+) -> tuple[DmdState, Metrics]:
+    """One optimiser step of the student."""
+    key = stage.setup.key("train", i)
+    state, metrics, _ = stage.distillation.generator_step(state, fixed, batch, key)
+    return state, metrics
 
-    @functools.cached_property
-    def _sample(self) -> Any:
-        @jax.jit
-        def make(state: State, frozen: Frozen, rows: dict[str, Array]) -> Array:
-            student = self.params("student", state, frozen)
-            return make_shot(self.setup, student, conditions_of(rows), self.setup.key("sample"))
 
-        return make
+def critic_step(
+    stage: IntraStage, state: DmdState, fixed: DmdFixed, batch: Conditions, i: Array
+) -> tuple[DmdState, Metrics]:
+    """One optimiser step of the fake score."""
+    key = stage.setup.key("train", i)
+    state, metrics, _ = stage.distillation.critic_step(state, fixed, batch, key)
+    return state, metrics
 
-    def programs(self, state: State, frozen: Frozen) -> Iterator[Program]:
-        rows = abstract_rows(self.setup, self.setup.preset.memory.captions, target=False)
-        arguments = (state, frozen, rows, np.int32(0))
-        yield Program("generator", self._generator, arguments, self.cost(generator=True))
-        yield Program("critic", self._critic, arguments, self.cost(generator=False))
+
+def held_out_losses(
+    stage: IntraStage, state: DmdState, fixed: DmdFixed, batch: Conditions, number: Array
+) -> Metrics:
+    """Both losses, with draws that depend on the batch's number only."""
+    key = stage.setup.key("held_out", number)
+    metrics, _ = stage.distillation.losses(state, fixed, batch, key)
+    return metrics
+
+
+def sample_latents(
+    stage: IntraStage, state: DmdState, fixed: DmdFixed, batch: Conditions
+) -> Float[Array, "b f h w c"]:
+    """The batch's shots by the student."""
+    params = stage.distillation.student_params(state, fixed)
+    return sample_student(stage.setup, params, batch, stage.setup.key("sample"))

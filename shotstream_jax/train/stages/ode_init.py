@@ -1,91 +1,228 @@
-"""Stage 2 as the loop runs it: the loss is in ode_regression, the pairs are made by ode_pairs."""
+"""Stage 2: causal initialisation. The loss is in train/losses/ode_regression, the pairs are made by train/ode_pairs."""
 
-import functools
-from collections.abc import Iterator
+import dataclasses
+from collections.abc import Callable, Iterator
 from typing import Any
 
-import jax
+import flax
 import jax.numpy as jnp
 import numpy as np
 
 from shotstream_jax.aot.compile import Program
-from shotstream_jax.core.sharding import batch_sharding
-from shotstream_jax.core.typing import Array, PRNGKey
-from shotstream_jax.data.batches import Row, condition_row, embeddings, held_out_clips
+from shotstream_jax.checkpoint.checkpoint import Checkpoint
+from shotstream_jax.core.typing import Array, Float, Leaf, Params
 from shotstream_jax.data.pairs import open_pairs
 from shotstream_jax.data.records import Dataset
-from shotstream_jax.model import Params
-from shotstream_jax.train import flops
-from shotstream_jax.train.generation import make_shot
-from shotstream_jax.train.losses.ode_regression import Draws, PairBatch, draw, regression_loss
+from shotstream_jax.data.rows import condition_row, embedding_reader
+from shotstream_jax.data.samples import held_out_clips
+from shotstream_jax.presets import Preset
+from shotstream_jax.train.flops import chunks_flops, prefill_flops
+from shotstream_jax.train.losses.ode_regression import (
+    PairBatch,
+    RegressionDraws,
+    draw_regression,
+    regression_loss,
+)
+from shotstream_jax.train.network import Network, Origin, Weights
 from shotstream_jax.train.recipe import OdeRecipe
-from shotstream_jax.train.setup import Frozen, State, abstract_rows, conditions_of
-from shotstream_jax.train.stage import Source, clips_source
-from shotstream_jax.train.supervised import Supervised
+from shotstream_jax.train.setup import Setup, abstract_batch, abstract_conditions
+from shotstream_jax.train.stages.samples import sample_student
+from shotstream_jax.train.stages.stage import Pictures, Source, compiled, compiled_step
+from shotstream_jax.train.state import TrainState
+from shotstream_jax.train.step import Metrics
+
+DIT = Origin("start", "dit")
 
 
-class OdeInitStage(Supervised):
-    result = "student"
+@flax.struct.dataclass
+class StudentState:
+    """What changes."""
+
+    student: TrainState
+
+
+@flax.struct.dataclass
+class StudentFixed:
+    """What the steps only read: the student's parameters that do not move."""
+
+    student: Params
+
+
+@dataclasses.dataclass(frozen=True)
+class OdeInitStage:
+    """Stage 2."""
+
     recipe: OdeRecipe
-
-    def source(self, dataset: Dataset) -> Source:
-        """Items are the numbers of the pairs."""
-        self._pairs = open_pairs(self.recipe.pairs.path, dataset, self._kept)
-        held = held_out_clips(dataset, self.recipe.data.held_out)
-        parts: dict[bool, list[int]] = {False: [], True: []}
-        for i, (clip, _) in enumerate(self._pairs.samples):
-            parts[int(clip) in held].append(i)
-        return clips_source(dataset, parts[False], parts[True], 0)
-
-    def load(self, dataset: Dataset, item: int) -> Row:
-        clip, shot = self._pairs.samples[item]
-        texts = embeddings(self.setup.preset.dit.text_len)
-        conditions = condition_row(
-            dataset.record(int(clip)), int(shot), dataset.settings.context, texts
-        )
-        return {"trajectory": self._pairs.read(item)} | conditions
+    setup: Setup
 
     @property
-    def _kept(self) -> tuple[int, ...]:
-        """A trajectory's shape."""
-        return (len(self.setup.steps.nominal) + 1, self.setup.frames, *self.setup.latent)
+    def student(self) -> Network:
+        """The causal student; it begins with the teacher's weights."""
+        return self.setup.network(DIT, self.recipe.trained, self.recipe.optim)
 
-    def needs(self) -> tuple[str, ...]:
-        return ()
+    @property
+    def origins(self) -> tuple[Origin, ...]:
+        """The weights that a new run begins with."""
+        return (DIT,)
 
-    def draw(self, key: PRNGKey, rows: dict[str, Array]) -> tuple[PairBatch, Draws]:
-        batch = PairBatch(rows["trajectory"], conditions_of(rows))
-        return batch, draw(key, batch, self.setup.preset.memory.chunk, self.recipe.dropout)
+    @property
+    def fixed_origins(self) -> tuple[Origin, ...]:
+        """The weights that `fixed` is made of."""
+        return (DIT,) if self.student.has_frozen else ()
 
-    def loss(self, params: Params, batch: PairBatch, draws: Draws) -> Array:
-        setup = self.setup
-        return regression_loss(setup.student, setup.steps, setup.schedule, params, batch, draws)
+    @property
+    def negative(self) -> str:
+        """The negative prompt is not used: the pairs have it in them."""
+        return "none"
 
-    @functools.cached_property
-    def _sample(self) -> Any:
-        @jax.jit
-        def make(state: State, frozen: Frozen, rows: dict[str, Array]) -> Array:
-            return make_shot(
-                self.setup,
-                self.params(state, frozen),
-                conditions_of(rows),
-                self.setup.key("sample"),
-            )
+    @property
+    def trajectory_shape(self) -> tuple[int, ...]:
+        """Of one trajectory: (kept, f, h, w, c)."""
+        kept = len(self.setup.steps.nominal) + 1
+        return (kept, self.setup.frames, *self.setup.latent_shape)
 
-        return make
+    def initial_state(self, weights: Weights) -> StudentState:
+        """The state before the first step."""
+        return StudentState(self.student.initial_state(weights, self.setup.key("adapter", 0)))
+
+    def fixed(self, weights: Weights, negative: Array | None) -> StudentFixed:
+        """What the steps only read."""
+        return StudentFixed(self.student.frozen(weights))
+
+    def shardings(
+        self, state: StudentState, fixed: StudentFixed
+    ) -> tuple[StudentState, StudentFixed]:
+        """Where all arrays lie."""
+        mesh = self.setup.mesh
+        moving = self.student.state_shardings(mesh, state.student)
+        frozen = self.student.frozen_shardings(mesh, fixed.student)
+        return StudentState(moving), StudentFixed(frozen)
+
+    def source(self, data: Dataset, start: Checkpoint) -> Source:
+        """The pairs, by their numbers."""
+        pairs = open_pairs(self.recipe.pairs.path, data, self.trajectory_shape)
+        held_out_numbers = held_out_clips(data, self.recipe.data.held_out)
+        train = []
+        held_out = []
+        for number, (clip, _) in enumerate(pairs.samples):
+            if int(clip) in held_out_numbers:
+                held_out.append(number)
+            else:
+                train.append(number)
+        read_caption = embedding_reader(self.setup.preset.dit.text_len)
+
+        def load(number: int) -> PairBatch:
+            clip, shot = pairs.samples[number]
+            record = data.record(int(clip))
+            context = data.settings.context
+            conditions = condition_row(record, int(shot), context, read_caption)
+            trajectory: Leaf = pairs.read(number)
+            return PairBatch(trajectory, conditions)
+
+        left_out = {"broken clips": len(data.broken)}
+        return Source(train, held_out, load, data.settings.fps, left_out)
+
+    def batch_index(self, step: int) -> int:
+        """A batch a step."""
+        return step
+
+    def step(
+        self, i: int, state: StudentState, fixed: StudentFixed, batch: PairBatch
+    ) -> tuple[StudentState, Metrics]:
+        """One optimiser step."""
+        return compiled_step(train_step, self)(state, fixed, batch, np.int32(i))
+
+    def held_out(
+        self, state: StudentState, fixed: StudentFixed, batch: PairBatch, number: int
+    ) -> Metrics:
+        """The loss on a batch that is never trained on."""
+        return compiled(held_out_loss, self)(state, fixed, batch, np.int32(number))
+
+    def sample(
+        self,
+        state: StudentState,
+        fixed: StudentFixed,
+        batch: PairBatch,
+        decode: Callable[[Array], Pictures],
+    ) -> list[Pictures]:
+        """The pairs' shots as the student makes them."""
+        return [decode(compiled(sample_latents, self)(state, fixed, batch))]
+
+    def trained_parts(self, state: StudentState, fixed: StudentFixed) -> dict[str, Params]:
+        """The student."""
+        return {"dit": self.student.averaged_params(state.student, fixed.student)}
+
+    def trained_preset(self, trained: dict[str, Params], batches: Iterator[Any]) -> Preset:
+        """The sizes stay."""
+        return self.setup.preset
 
     def flops(self, i: int) -> float:
-        setup, cfg, memory = self.setup, self.setup.preset.dit, self.setup.preset.memory
-        tokens = int(np.prod(cfg.grid(*setup.grid)))
-        context = flops.forward(
-            cfg, memory.context * tokens, memory.context * tokens, memory.captions
-        )
-        forward = context + flops.chunk_passes(cfg, memory, setup.frames, tokens)
+        """Forward, and twice as much backward."""
+        setup = self.setup
+        cfg = setup.preset.dit
+        memory = setup.preset.memory
+        tokens = setup.frame_tokens
+        forward = prefill_flops(cfg, memory, tokens)
+        forward += chunks_flops(cfg, memory, setup.frames, tokens)
         return setup.run.batch * 3 * forward
 
-    def programs(self, state: State, frozen: Frozen) -> Iterator[Program]:
-        rows = abstract_rows(self.setup, self.setup.preset.memory.captions, target=False)
-        shape = (self.setup.run.batch, *self._kept)
-        place = batch_sharding(self.setup.mesh, len(shape))
-        rows["trajectory"] = jax.ShapeDtypeStruct(shape, jnp.float32, sharding=place)
-        yield Program("step", self._train, (state, frozen, rows, np.int32(0)), self.flops(0))
+    def programs(self, state: StudentState, fixed: StudentFixed) -> Iterator[Program]:
+        """The one step."""
+        setup = self.setup
+        batch = PairBatch(
+            trajectory=abstract_batch(setup, self.trajectory_shape, jnp.float32),
+            conditions=abstract_conditions(setup, setup.preset.memory.captions),
+        )
+        arguments = (state, fixed, batch, np.int32(0))
+        yield Program("step", compiled_step(train_step, self), arguments, self.flops(0))
+
+
+def train_step(
+    stage: OdeInitStage, state: StudentState, fixed: StudentFixed, batch: PairBatch, i: Array
+) -> tuple[StudentState, Metrics]:
+    """One optimiser step on the regression of x₀."""
+    draws = _draw(stage, batch, "train", i)
+
+    def loss(moves: Params, rows: tuple[PairBatch, RegressionDraws]) -> Any:
+        params = stage.student.params(moves, fixed.student)
+        return student_loss(stage, params, *rows), ({}, None)
+
+    pieces = stage.recipe.run.accumulate
+    student, metrics, _ = stage.student.step(state.student, (batch, draws), loss, pieces)
+    return StudentState(student), metrics
+
+
+def held_out_loss(
+    stage: OdeInitStage,
+    state: StudentState,
+    fixed: StudentFixed,
+    batch: PairBatch,
+    number: Array,
+) -> Metrics:
+    """The same loss, with draws that depend on the batch's number only."""
+    params = stage.student.params(state.student.moves, fixed.student)
+    draws = _draw(stage, batch, "held_out", number)
+    return {"loss": student_loss(stage, params, batch, draws)}
+
+
+def sample_latents(
+    stage: OdeInitStage, state: StudentState, fixed: StudentFixed, batch: PairBatch
+) -> Float[Array, "b f h w c"]:
+    """The pairs' shots by the student, from other noise than the trajectories'."""
+    params = stage.student.params(state.student.moves, fixed.student)
+    key = stage.setup.key("sample")
+    return sample_student(stage.setup, params, batch.conditions, key)
+
+
+def student_loss(
+    stage: OdeInitStage, params: Params, batch: PairBatch, draws: RegressionDraws
+) -> Float[Array, ""]:
+    """The regression loss of a batch."""
+    setup = stage.setup
+    return regression_loss(setup.student, setup.steps, setup.schedule, params, batch, draws)
+
+
+def _draw(stage: OdeInitStage, batch: PairBatch, name: str, number: Array) -> RegressionDraws:
+    key = stage.setup.key(name, number)
+    chunk = stage.setup.preset.memory.chunk
+    return draw_regression(key, batch, chunk, stage.recipe.dropout)

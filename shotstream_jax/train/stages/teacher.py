@@ -1,173 +1,360 @@
-"""Stage 1 as the loop runs it: the losses are in flow_matching."""
+"""Stage 1: the next-shot teacher, alone or with its text encoder. The loss is in train/losses/flow_matching."""
 
 import dataclasses
-import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
-import jax
+import flax
 import jax.numpy as jnp
 import numpy as np
 
 from shotstream_jax.aot.compile import Program
-from shotstream_jax.checkpoint.load import load_tokenizer
+from shotstream_jax.checkpoint.checkpoint import Checkpoint
 from shotstream_jax.core.errors import InputError
-from shotstream_jax.core.sharding import batch_sharding
-from shotstream_jax.core.typing import Array, Float, Int, PRNGKey
-from shotstream_jax.data.batches import Row, Texts, embeddings, target_row, token_ids
+from shotstream_jax.core.typing import Array, Float, Int, Params
 from shotstream_jax.data.records import Dataset
+from shotstream_jax.data.rows import (
+    CaptionReader,
+    ShotBatch,
+    embedding_reader,
+    target_row,
+    token_reader,
+)
+from shotstream_jax.data.samples import Sample
+from shotstream_jax.dit.conditions import Conditions
 from shotstream_jax.flow.schedule import Schedule
-from shotstream_jax.flow.solver import sample
-from shotstream_jax.model import Params
+from shotstream_jax.generate.sampler import sample_shot
+from shotstream_jax.nn.apply import apply
+from shotstream_jax.presets import Preset
 from shotstream_jax.text.tokenizer import PAD
 from shotstream_jax.text.umt5 import UMT5
-from shotstream_jax.train import flops
-from shotstream_jax.train.losses.flow_matching import (
-    Draws,
-    Guidance,
-    draw,
-    flow_loss,
-    guided_velocity,
-)
+from shotstream_jax.train.flops import backward_flops, teacher_flops
+from shotstream_jax.train.losses.flow_matching import FlowDraws, draw_flow, flow_loss
+from shotstream_jax.train.network import Network, Origin, Weights
 from shotstream_jax.train.recipe import TeacherRecipe
-from shotstream_jax.train.setup import (
-    Frozen,
-    Network,
-    Networks,
-    Origin,
-    Setup,
-    State,
-    abstract_rows,
-    batch_of,
+from shotstream_jax.train.setup import Setup, abstract_batch, abstract_conditions
+from shotstream_jax.train.stages.stage import (
+    Pictures,
+    Source,
+    compiled,
+    compiled_step,
+    shots_source,
 )
-from shotstream_jax.train.stage import Source, shots_source
-from shotstream_jax.train.state import Trained
-from shotstream_jax.train.step import normal_rows
-from shotstream_jax.train.supervised import Supervised
+from shotstream_jax.train.state import Trained, TrainState, update
+from shotstream_jax.train.step import Metrics, batch_gradients, normal_rows
+
+DIT = Origin("start", "dit")
+TEXT = Origin("start", "text")
 
 
-def embed_slots(
-    encoder: UMT5, params: Params, ids: Int[Array, "b slots l"]
-) -> Float[Array, "b slots l e"]:
-    """The embedding of each slot's tokens; a slot without tokens has zeros."""
-    rows = ids.reshape(-1, ids.shape[-1])
-    text = encoder.apply({"params": params}, rows, jnp.sum(rows != PAD, axis=-1))
-    return text.reshape(*ids.shape, -1)
+@flax.struct.dataclass
+class TeacherState:
+    """What changes. text: None where the text encoder is frozen."""
+
+    teacher: TrainState
+    text: TrainState | None
 
 
-class TeacherStage(Supervised):
-    """The transformer alone, or with its text encoder (recipe.text_lr): then rows have tokens where embeddings were."""
+@flax.struct.dataclass
+class TeacherFixed:
+    """What the steps only read.
 
-    result = "teacher"
+    teacher: the transformer's parameters that do not move.
+    negative: the negative prompt's embedding [1, l, e]; its token ids [1, l] where the text encoder is
+      in training.
+    """
+
+    teacher: Params
+    negative: Array
+
+
+@flax.struct.dataclass
+class TeacherParams:
+    """Parameters in the types that a pass computes with. text: None where it is frozen."""
+
+    teacher: Params
+    text: Params | None
+
+
+@dataclasses.dataclass(frozen=True)
+class TeacherStage:
+    """Stage 1. With recipe.text_lr the rows have tokens where embeddings were, and both networks learn."""
+
     recipe: TeacherRecipe
-
-    def __init__(self, recipe: TeacherRecipe, setup: Setup):
-        super().__init__(recipe, setup)
-        if self._reads:
-            optim = dataclasses.replace(recipe.optim, lr=recipe.text_lr)
-            text = Network(Trained(ema=recipe.trained.ema), optim, Origin("start", "text"))
-            self.networks = Networks({self.result: self.network, "text": text})
+    setup: Setup
 
     @property
-    def _reads(self) -> bool:
+    def trains_text(self) -> bool:
+        """Whether the text encoder learns too."""
         return self.recipe.text_lr > 0
 
     @property
-    def _masked(self) -> bool:
+    def uses_masks(self) -> bool:
+        """Whether errors weigh more where a mask is white."""
         return self.recipe.mask_weight > 0
 
-    def source(self, dataset: Dataset) -> Source:
-        if self._masked and not dataset.record(0).masks:
+    @property
+    def teacher(self) -> Network:
+        """The transformer."""
+        return self.setup.network(DIT, self.recipe.trained, self.recipe.optim)
+
+    @property
+    def text(self) -> Network:
+        """The text encoder, as it is trained with the transformer: all of it, at a rate of its own."""
+        optim = dataclasses.replace(self.recipe.optim, lr=self.recipe.text_lr)
+        return self.setup.network(TEXT, Trained(ema=self.recipe.trained.ema), optim)
+
+    @property
+    def origins(self) -> tuple[Origin, ...]:
+        """The weights that a new run begins with."""
+        return (DIT, TEXT) if self.trains_text else (DIT,)
+
+    @property
+    def fixed_origins(self) -> tuple[Origin, ...]:
+        """The weights that `fixed` is made of."""
+        return (DIT,) if self.teacher.has_frozen else ()
+
+    @property
+    def negative(self) -> str:
+        """What is needed of the negative prompt."""
+        return "tokens" if self.trains_text else "embedding"
+
+    @property
+    def caption_slots(self) -> int:
+        """Captions of a row."""
+        only_target = self.recipe.data.captions == "target"
+        return 1 if only_target else self.setup.preset.memory.captions
+
+    def initial_state(self, weights: Weights) -> TeacherState:
+        """The state before the first step."""
+        teacher = self.teacher.initial_state(weights, self.setup.key("adapter", 0))
+        text = None
+        if self.trains_text:
+            text = self.text.initial_state(weights, self.setup.key("adapter", 1))
+        return TeacherState(teacher, text)
+
+    def fixed(self, weights: Weights, negative: Array | None) -> TeacherFixed:
+        """What the steps only read."""
+        assert negative is not None
+        return TeacherFixed(self.teacher.frozen(weights), negative)
+
+    def shardings(
+        self, state: TeacherState, fixed: TeacherFixed
+    ) -> tuple[TeacherState, TeacherFixed]:
+        """Where all arrays lie."""
+        mesh = self.setup.mesh
+        text = None
+        if state.text is not None:
+            text = self.text.state_shardings(mesh, state.text)
+        state = TeacherState(self.teacher.state_shardings(mesh, state.teacher), text)
+        frozen = self.teacher.frozen_shardings(mesh, fixed.teacher)
+        return state, TeacherFixed(frozen, self.setup.whole)
+
+    def source(self, data: Dataset, start: Checkpoint) -> Source:
+        """Target shots with their conditions."""
+        if self.uses_masks and not data.record(0).masks:
             raise InputError(
-                f"mask_weight {self.recipe.mask_weight}: {self.recipe.data.path} has no masks; precompute a table with "
-                "a column mask_path, or set mask_weight=0"
+                f"mask_weight {self.recipe.mask_weight}: {self.recipe.data.path} has no masks; "
+                "precompute a table with a column mask_path, or set mask_weight=0"
             )
-        return shots_source(dataset, self.recipe.data)
+        read_caption = self._caption_reader(start)
 
-    def load(self, dataset: Dataset, item: Any) -> Row:
-        return target_row(dataset, item, self.recipe.data, self._texts, self._masked)
+        def load(sample: Sample) -> ShotBatch:
+            return target_row(data, sample, self.recipe.data, read_caption, self.uses_masks)
 
-    @functools.cached_property
-    def _texts(self) -> Texts:
-        preset = self.setup.preset
-        if not self._reads:
-            return embeddings(preset.dit.text_len)
-        return token_ids(load_tokenizer(preset, self.recipe.start.checkpoint), preset.dit.text_len)
+        return shots_source(data, self.recipe.data, load)
 
-    def needs(self) -> tuple[str, ...]:
-        return ("negative_ids",) if self._reads else ("negative",)
+    def _caption_reader(self, start: Checkpoint) -> CaptionReader:
+        length = self.setup.preset.dit.text_len
+        if self.trains_text:
+            return token_reader(start.tokenizer(), length)
+        return embedding_reader(length)
 
-    def draw(self, key: PRNGKey, rows: dict[str, Array]) -> tuple[dict[str, Array], Draws]:
-        return rows, draw(key, rows["target"].shape, self.setup.schedule, self.recipe.dropout)
+    def batch_index(self, step: int) -> int:
+        """A batch a step."""
+        return step
 
-    def params(self, state: State, frozen: Frozen) -> Params:
-        """Of each network, by its name."""
-        moving, dtype = self.networks.moving, self.setup.dtype
-        return {
-            name: network.params(state[name], frozen[name], dtype)
-            for name, network in moving.items()
-        }
+    def step(
+        self, i: int, state: TeacherState, fixed: TeacherFixed, batch: ShotBatch
+    ) -> tuple[TeacherState, Metrics]:
+        """One optimiser step."""
+        return compiled_step(train_step, self)(state, fixed, batch, np.int32(i))
 
-    def loss(self, params: Params, batch: dict[str, Array], draws: Draws) -> Array:
-        rows, setup = self._embedded(params, batch), self.setup
-        w = 1 + self.recipe.mask_weight * rows["mask"] if self._masked else None
-        network, time_weight = params[self.result], self.recipe.time_weight
-        return flow_loss(
-            setup.teacher, setup.schedule, network, batch_of(rows), draws, w, time_weight
-        )
+    def held_out(
+        self, state: TeacherState, fixed: TeacherFixed, batch: ShotBatch, number: int
+    ) -> Metrics:
+        """The loss on a batch that is never trained on."""
+        return compiled(held_out_loss, self)(state, fixed, batch, np.int32(number))
 
-    def _embedded(self, params: Params, rows: dict[str, Array]) -> dict[str, Array]:
-        return rows | {"text": self._embed(params, rows["text"])} if self._reads else rows
+    def sample(
+        self,
+        state: TeacherState,
+        fixed: TeacherFixed,
+        batch: ShotBatch,
+        decode: Callable[[Array], Pictures],
+    ) -> list[Pictures]:
+        """The batch's shots by the teacher's sampler."""
+        return [decode(compiled(sample_latents, self)(state, fixed, batch))]
 
-    def _embed(self, params: Params, ids: Int[Array, "b slots l"]) -> Float[Array, "b slots l e"]:
-        """By the text encoder in training."""
-        return embed_slots(self.setup.text, params["text"], ids)
+    def trained_parts(self, state: TeacherState, fixed: TeacherFixed) -> dict[str, Params]:
+        """The transformer, and the text encoder if it was trained."""
+        parts = {"dit": self.teacher.averaged_params(state.teacher, fixed.teacher)}
+        if state.text is not None:
+            parts["text"] = self.text.averaged_params(state.text, {})
+        return parts
 
-    def _negative(self, params: Params, frozen: Frozen) -> Float[Array, "1 l e"]:
-        return (
-            self._embed(params, frozen["negative_ids"][None])[0]
-            if self._reads
-            else frozen["negative"]
-        )
-
-    @functools.cached_property
-    def _sample(self) -> Any:
-        setup = self.setup
-        schedule = Schedule(self.recipe.sampler_steps, setup.schedule.shift)
-        guidance = Guidance.of_sampler(self.recipe.guidance, self.recipe.context_guidance)
-
-        @jax.jit
-        def make(state: State, frozen: Frozen, rows: dict[str, Array]) -> Array:
-            params = self.params(state, frozen)
-            batch, negative = batch_of(self._embedded(params, rows)), self._negative(params, frozen)
-            velocity = guided_velocity(
-                setup.teacher, params[self.result], batch.conditions, negative, guidance
-            )
-            noise = normal_rows(setup.key("sample"), batch.target.shape)
-            return sample(velocity, noise, schedule)[0]
-
-        return make
+    def trained_preset(self, trained: dict[str, Params], batches: Iterator[Any]) -> Preset:
+        """The sizes stay."""
+        return self.setup.preset
 
     def flops(self, i: int) -> float:
         """Of the transformer; a text encoder in training is small beside it."""
-        setup, cfg = self.setup, self.setup.preset.dit
-        tokens, slots = int(np.prod(cfg.grid(*setup.grid))), self._slots
-        forward = flops.teacher_pass(cfg, setup.preset.memory, setup.frames, tokens, slots)
+        setup = self.setup
+        cfg = setup.preset.dit
+        tokens = setup.frame_tokens
+        forward = teacher_flops(cfg, setup.preset.memory, setup.frames, tokens, self.caption_slots)
         total = (setup.preset.memory.context + setup.frames) * tokens
-        return setup.run.batch * (
-            forward + flops.backward(cfg, total, forward, self.recipe.trained.what)
-        )
+        backward = backward_flops(cfg, total, forward, self.recipe.trained.what)
+        return setup.run.batch * (forward + backward)
 
-    @property
-    def _slots(self) -> int:
-        return 1 if self.recipe.data.captions == "target" else self.setup.preset.memory.captions
+    def programs(self, state: TeacherState, fixed: TeacherFixed) -> Iterator[Program]:
+        """The one step."""
+        setup = self.setup
+        shot = (setup.frames, *setup.latent_shape)
+        conditions = abstract_conditions(setup, self.caption_slots)
+        if self.trains_text:
+            tokens = (self.caption_slots, setup.preset.dit.text_len)
+            text = abstract_batch(setup, tokens, jnp.int32)
+            conditions = dataclasses.replace(conditions, text=text)
+        mask = None
+        if self.uses_masks:
+            mask = abstract_batch(setup, shot[:-1], jnp.float32)
+        batch = ShotBatch(abstract_batch(setup, shot, jnp.float32), conditions, mask)
+        arguments = (state, fixed, batch, np.int32(0))
+        yield Program("step", compiled_step(train_step, self), arguments, self.flops(0))
 
-    def programs(self, state: State, frozen: Frozen) -> Iterator[Program]:
-        rows = abstract_rows(self.setup, self._slots)
-        if self._reads:
-            shape, sharding = rows["text"].shape[:-1], batch_sharding(self.setup.mesh, 3)
-            rows["text"] = jax.ShapeDtypeStruct(shape, jnp.int32, sharding=sharding)
-        if self._masked:
-            shape, sharding = rows["target"].shape[:-1], batch_sharding(self.setup.mesh, 4)
-            rows["mask"] = jax.ShapeDtypeStruct(shape, jnp.float32, sharding=sharding)
-        yield Program("step", self._train, (state, frozen, rows, np.int32(0)), self.flops(0))
+
+def train_step(
+    stage: TeacherStage, state: TeacherState, fixed: TeacherFixed, batch: ShotBatch, i: Array
+) -> tuple[TeacherState, Metrics]:
+    """One optimiser step on the flow-matching loss, of the transformer and perhaps the text encoder."""
+    draws = _draw(stage, batch, "train", i)
+
+    # 1. The gradient by all that moves, over micro-batches.
+    def loss(moves: dict[str, Params], rows: tuple[ShotBatch, FlowDraws]) -> Any:
+        params = _params(stage, moves["teacher"], moves.get("text"), fixed)
+        return teacher_loss(stage, params, *rows), ({}, None)
+
+    moves = {"teacher": state.teacher.moves}
+    if state.text is not None:
+        moves["text"] = state.text.moves
+    pieces = stage.recipe.run.accumulate
+    grads, metrics, _ = batch_gradients(loss, moves, (batch, draws), pieces)
+
+    # 2. An update of each network, with a gradient clip of its own.
+    network = stage.teacher
+    teacher, norm = update(state.teacher, grads["teacher"], network.optimizer, network.trained.ema)
+    metrics["grad_norm"] = norm
+    text = None
+    if state.text is not None:
+        network = stage.text
+        text, norm = update(state.text, grads["text"], network.optimizer, network.trained.ema)
+        metrics["text/grad_norm"] = norm
+    return TeacherState(teacher, text), metrics
+
+
+def held_out_loss(
+    stage: TeacherStage,
+    state: TeacherState,
+    fixed: TeacherFixed,
+    batch: ShotBatch,
+    number: Array,
+) -> Metrics:
+    """The same loss with the current parameters, and draws that depend on the batch's number only."""
+    params = _current_params(stage, state, fixed)
+    draws = _draw(stage, batch, "held_out", number)
+    return {"loss": teacher_loss(stage, params, batch, draws)}
+
+
+def sample_latents(
+    stage: TeacherStage, state: TeacherState, fixed: TeacherFixed, batch: ShotBatch
+) -> Float[Array, "b f h w c"]:
+    """The batch's shots by the guided sampler."""
+    setup = stage.setup
+    sampler = stage.recipe.sampler
+    params = _current_params(stage, state, fixed)
+    conditions = embed_captions(setup.text, params.text, batch.conditions)
+    negative = fixed.negative
+    if params.text is not None:
+        negative = embed_tokens(setup.text, params.text, negative[None])[0]
+    return sample_shot(
+        setup.teacher,
+        Schedule(sampler.steps, setup.schedule.shift),
+        params.teacher,
+        conditions,
+        negative,
+        normal_rows(setup.key("sample"), batch.target.shape),
+        sampler.guidance,
+    )
+
+
+def teacher_loss(
+    stage: TeacherStage, params: TeacherParams, batch: ShotBatch, draws: FlowDraws
+) -> Float[Array, ""]:
+    """The flow-matching loss of a batch."""
+    setup = stage.setup
+    weights = None
+    if batch.mask is not None:
+        weights = 1 + stage.recipe.mask_weight * batch.mask
+    return flow_loss(
+        setup.teacher,
+        setup.schedule,
+        params.teacher,
+        batch.target,
+        embed_captions(setup.text, params.text, batch.conditions),
+        draws,
+        weights,
+        stage.recipe.time_weight,
+    )
+
+
+def embed_captions(encoder: UMT5, params: Params | None, conditions: Conditions) -> Conditions:
+    """Conditions whose token ids a text encoder in training has embedded.
+
+    params: of the text encoder; None where it is frozen, and the captions are embedded already.
+    """
+    if params is None:
+        return conditions
+    text = embed_tokens(encoder, params, conditions.text)
+    return dataclasses.replace(conditions, text=text)
+
+
+def embed_tokens(
+    encoder: UMT5, params: Params, ids: Int[Array, "b slots l"]
+) -> Float[Array, "b slots l e"]:
+    """The embedding of each slot's tokens; a slot without tokens has zeros."""
+    rows = ids.reshape(-1, ids.shape[-1])  # [b·slots, l]
+    lengths = jnp.sum(rows != PAD, axis=-1)
+    embeddings = apply(encoder, params, rows, lengths)
+    return embeddings.reshape(*ids.shape, -1)
+
+
+def _draw(stage: TeacherStage, batch: ShotBatch, name: str, number: Array) -> FlowDraws:
+    setup = stage.setup
+    key = setup.key(name, number)
+    return draw_flow(key, batch.target.shape, setup.schedule, stage.recipe.dropout)
+
+
+def _current_params(stage: TeacherStage, state: TeacherState, fixed: TeacherFixed) -> TeacherParams:
+    text_moves = None if state.text is None else state.text.moves
+    return _params(stage, state.teacher.moves, text_moves, fixed)
+
+
+def _params(
+    stage: TeacherStage, teacher_moves: Params, text_moves: Params | None, fixed: TeacherFixed
+) -> TeacherParams:
+    teacher = stage.teacher.params(teacher_moves, fixed.teacher)
+    text = None
+    if text_moves is not None:
+        text = stage.text.params(text_moves, {})
+    return TeacherParams(teacher, text)

@@ -1,0 +1,158 @@
+"""A checkpoint: a name or a folder, opened once; its weights are read when they are asked for."""
+
+import dataclasses
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import flax
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh, Sharding
+
+from shotstream_jax.checkpoint.arrays import StoredArray, place_array
+from shotstream_jax.checkpoint.folder import read_config
+from shotstream_jax.checkpoint.parts import ParamPath, find_part, open_part
+from shotstream_jax.core.errors import InputError
+from shotstream_jax.core.sharding import param_shardings
+from shotstream_jax.model import PARTS, Params, abstract_params, param_dtype
+from shotstream_jax.presets import PRESETS, Preset, preset_from_dict
+from shotstream_jax.text.tokenizer import ByteTokenizer, FileTokenizer, Tokenizer
+
+SHIPPED = ("tiny", "tiny-teacher")
+WEIGHTS = pathlib.Path(__file__).parents[1] / "weights"  # has a folder for each shipped model
+
+
+@dataclasses.dataclass(frozen=True)
+class StoredPart:
+    """Where a part of a checkpoint lies, and its entry in that folder's config.json."""
+
+    place: pathlib.Path
+    entry: Mapping[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint whose config.json has been read; `open_checkpoint` makes one.
+
+    name: as the caller gave it. parts: the parts that it has, by "dit", "vae" and "text"; what a
+    shipped model lacks is the part of `tiny`. vocabulary: the file of its tokeniser, which models
+    that read bytes do not have.
+    """
+
+    name: str
+    preset: Preset
+    parts: Mapping[str, StoredPart]
+    vocabulary: pathlib.Path
+
+    @property
+    def missing(self) -> list[str]:
+        """The parts that it lacks."""
+        return [part for part in PARTS if part not in self.parts]
+
+    def tokenizer(self) -> Tokenizer:
+        """Its tokeniser. Raises InputError if tokenizer.json is missing or damaged."""
+        if self.preset.byte_tokens:
+            return ByteTokenizer()
+        return FileTokenizer(self.vocabulary)
+
+    def stored_arrays(self, part: str) -> dict[ParamPath, StoredArray]:
+        """One part's parameters by path, not read yet.
+
+        Raises InputError if the checkpoint lacks the part or a parameter, or if a shape is not the
+        preset's.
+        """
+        return self._open_arrays(part, abstract_params(self.preset, part))
+
+    def load_params(
+        self, part: str, dtype: jnp.dtype = jnp.float32, mesh: Mesh | None = None
+    ) -> Params:
+        """One part's parameters: matrices in `dtype`, the rest in float32 (model.param_dtype).
+
+        mesh: each parameter goes where the rules of core/sharding put it, and each device reads its
+        own slice only; without a mesh all go to the first device. Raises InputError as
+        `stored_arrays` does.
+        """
+        # All arrays are opened and checked before the first is read.
+        abstract = abstract_params(self.preset, part)
+        arrays = self._open_arrays(part, abstract)
+        flat, tree = jax.tree.flatten_with_path(abstract)
+
+        # In the order of the tree's leaves; None is the first device.
+        shardings: list[Sharding | None] = [None] * len(flat)
+        if mesh:
+            shardings = jax.tree.leaves(param_shardings(mesh, part, abstract))
+
+        leaves = []
+        for (keys, _), sharding in zip(flat, shardings, strict=True):
+            path = tuple(key.key for key in keys)
+            leaf_dtype = param_dtype(keys, dtype)
+            leaves.append(place_array(arrays[path], leaf_dtype, sharding))
+        return jax.tree.unflatten(tree, leaves)
+
+    def _open_arrays(self, part: str, abstract: Params) -> dict[ParamPath, StoredArray]:
+        """The stored arrays of the parameters in `abstract`, whose shapes they must have."""
+        if part not in self.parts:
+            raise InputError(f"{self.name} lacks its {part} part: import it with that part")
+        place = self.parts[part].place
+        expected = flax.traverse_util.flatten_dict(abstract)
+        arrays = open_part(place, expected)
+        for path, stored in arrays.items():
+            shape = expected[path].shape
+            if stored.shape != shape:
+                name = "/".join(path)
+                raise InputError(
+                    f"{place}: {name} has shape {stored.shape}, expected {shape}: convert it again"
+                )
+        return arrays
+
+
+def open_checkpoint(checkpoint: str | pathlib.Path | Checkpoint) -> Checkpoint:
+    """Opens a checkpoint folder, or a shipped model by its name.
+
+    Its config.json is read, and no weights. A checkpoint that is open already is returned as it is.
+    Raises InputError if there is no such checkpoint.
+    """
+    if isinstance(checkpoint, Checkpoint):
+        return checkpoint
+    folder = _find_folder(checkpoint)
+    config = read_config(folder)
+    parts = _stored_parts(folder, config)
+    # A shipped model is stored without the parts that it shares with the first one.
+    first = WEIGHTS / SHIPPED[0]
+    if folder.parent == WEIGHTS and folder != first:
+        parts = _stored_parts(first, read_config(first)) | parts
+    # The tokeniser belongs to the text encoder, so it lies beside it.
+    home = parts["text"].place.parent if "text" in parts else folder
+    return Checkpoint(
+        name=str(checkpoint),
+        preset=preset_from_dict(config["sizes"]),
+        parts=parts,
+        vocabulary=home / "tokenizer.json",
+    )
+
+
+def _find_folder(checkpoint: str | pathlib.Path) -> pathlib.Path:
+    """A checkpoint's folder, by its path or the name of a shipped model."""
+    # A folder goes before a shipped model of the same name.
+    if pathlib.Path(checkpoint).is_dir():
+        return pathlib.Path(checkpoint)
+    if str(checkpoint) in SHIPPED:
+        return WEIGHTS / str(checkpoint)
+    # A preset's name is a likely mistake.
+    if str(checkpoint) in PRESETS:
+        raise InputError(
+            f"no weights of {checkpoint} are shipped: give the folder of a checkpoint of that size"
+        )
+    raise InputError(
+        f"checkpoint {checkpoint} is neither a folder nor one of the shipped models: "
+        f"{', '.join(SHIPPED)}"
+    )
+
+
+def _stored_parts(folder: pathlib.Path, config: Mapping[str, Any]) -> dict[str, StoredPart]:
+    """The parts that a folder has by itself."""
+    parts = {}
+    for part, entry in config["parts"].items():
+        parts[part] = StoredPart(find_part(folder, part), entry)
+    return parts

@@ -1,0 +1,99 @@
+"""A model, or what a training run has trained, → a checkpoint folder."""
+
+import os
+import pathlib
+import shutil
+from typing import Any
+
+from shotstream_jax.checkpoint.checkpoint import Checkpoint, StoredPart, open_checkpoint
+from shotstream_jax.checkpoint.folder import finish_folder, part_entry, start_folder
+from shotstream_jax.checkpoint.parts import part_of_tree, write_part
+from shotstream_jax.core.errors import InputError
+from shotstream_jax.model import PARTS, Model, Params
+from shotstream_jax.nn.quantize import is_quantized
+from shotstream_jax.presets import Preset
+from shotstream_jax.text.tokenizer import FileTokenizer, Tokenizer
+
+
+def save(model: Model, folder: str | pathlib.Path, storage: str = "folder") -> None:
+    """Writes a checkpoint folder that `load` accepts. It gets its name only when it is complete.
+
+    storage: "folder" or "file" (checkpoint/parts). Raises InputError if the folder exists, or if
+    the weights are quantized.
+    """
+    folder = pathlib.Path(folder)
+    if is_quantized(model.params["dit"]):
+        raise InputError(
+            "the model's weights are rounded to 8 bits: load it with quantize='none' to save it"
+        )
+    # All is written under another name, which finish_folder changes.
+    partial = start_folder(folder)
+    entries = {}
+    for part in PARTS:
+        entries[part] = _write_tree(partial, part, model.params[part], storage)
+    _copy_tokenizer(model.tokenizer, partial)
+    finish_folder(partial, folder, model.preset, entries)
+
+
+def save_parts(
+    trained: Params,
+    preset: Preset,
+    checkpoint: str | pathlib.Path | Checkpoint,
+    folder: pathlib.Path,
+) -> None:
+    """Writes a checkpoint folder with trained parts and the other parts of their start.
+
+    checkpoint: the one that the training started from. trained: numpy arrays, e.g. {"dit": …}.
+    preset: the sizes to write; the shapes of all parameters are those of the checkpoint. An older
+    folder of this name is replaced as a whole.
+    """
+    start = open_checkpoint(checkpoint)
+    # The new folder is complete before the old one is removed.
+    new = folder.with_name(folder.name + ".new")
+    shutil.rmtree(new, ignore_errors=True)
+    partial = start_folder(new)
+    # Trained parts are written; the others are taken over as they are stored.
+    entries: dict[str, Any] = {}
+    for part in PARTS:
+        if part in trained:
+            entries[part] = _write_tree(partial, part, trained[part], "folder")
+        elif part in start.parts:
+            _copy_part(start.parts[part], partial)
+            entries[part] = start.parts[part].entry
+    _copy_tokenizer(start.tokenizer(), partial)
+    finish_folder(partial, new, preset, entries)
+    shutil.rmtree(folder, ignore_errors=True)
+    new.replace(folder)
+
+
+def _write_tree(folder: pathlib.Path, name: str, params: Params, storage: str) -> dict[str, Any]:
+    """Stores a part that is in memory. Returns its entry for config.json."""
+    part = part_of_tree(params)
+
+    def no_progress(_: int) -> None:
+        """A tree in memory is written without a progress bar."""
+
+    write_part(folder, name, part, storage, no_progress)
+    return part_entry(part)
+
+
+def _copy_part(part: StoredPart, folder: pathlib.Path) -> None:
+    """Nobody writes into a checkpoint's arrays, so the copies can share the disk's blocks."""
+    target = folder / part.place.name
+    if part.place.is_dir():
+        shutil.copytree(part.place, target, copy_function=_link)
+    else:
+        _link(str(part.place), str(target))
+
+
+def _link(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:
+        # Another disk, or one without hard links.
+        shutil.copy2(source, target)
+
+
+def _copy_tokenizer(tokenizer: Tokenizer, folder: pathlib.Path) -> None:
+    if isinstance(tokenizer, FileTokenizer):
+        shutil.copy(tokenizer.path, folder / "tokenizer.json")
