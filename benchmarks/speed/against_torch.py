@@ -98,7 +98,7 @@ def main(argv: Sequence[str]) -> None:
     height, width = map(int, args.size.split("x"))
     grid = (height // preset.vae.space, width // preset.vae.space)
     params = random_params(preset, 0)
-    cli.say(
+    cli.print_line(
         f"{cores} cores, jax {jax.__version__}, torch {torch.__version__}; "
         f"{args.size}, {args.layers} layers"
     )
@@ -117,7 +117,7 @@ def compare(name: str, pair: Pair, args: argparse.Namespace) -> None:
             f"{name}: the results differ by {difference:.1e}: this is not the same mathematics"
         )
     mine, other = timed_in_turn([ours, theirs], args.seconds)
-    cli.say(
+    cli.print_line(
         f"{name:5} {dtype:9} ours {1e3 * mine.median:8.0f} ms   "
         f"torch {1e3 * other.median:8.0f} ms   ratio {mine.median / other.median:.2f}   "
         f"({mine.calls} calls each, difference {difference:.0e})"
@@ -207,9 +207,9 @@ def vae_pair(preset: Preset, params: Params, grid: tuple[int, int], dtype: str) 
     vae = VAE(preset.vae)
     weights = jax.tree.map(jnp.asarray, params["vae"])
     z = normal(0, (1, preset.memory.chunk, *grid, preset.vae.channels))
-    stream, _, _ = shot.decode_first(vae, weights, z)
+    stream, _, _ = shot.decode_first_chunk(vae, weights, z)
     for _ in range(2):
-        stream, _, _ = shot.decode_next(vae, weights, z, stream)
+        stream, _, _ = shot.decode_next_chunk(vae, weights, z, stream)
     peer = Decode(params["vae"], jax.tree.map(np.array, stream), preset.vae)
     z_torch = to_torch(z[0])
 

@@ -27,7 +27,7 @@ from benchmarks.output import print_json
 from shotstream_jax import cli
 from shotstream_jax.convert import public
 from shotstream_jax.convert.checkpoints import write_public
-from shotstream_jax.convert.rules import Lazy, State, state_bytes
+from shotstream_jax.convert.names import Lazy, State, state_bytes
 from shotstream_jax.convert.tables import part_table
 from shotstream_jax.presets import Preset, find_preset
 

@@ -99,11 +99,11 @@ def main(argv: Sequence[str]) -> None:
     use_persistent_cache()
     subject = make_subject(args)
     grid = "×".join(map(str, subject.grid))
-    cli.say(
+    cli.print_line(
         f"{jax.devices()[0].device_kind}, jax {jax.__version__}: "
         f"{args.preset}, {subject.preset.dit.layers} layers, {grid} latents"
     )
-    cli.say(
+    cli.print_line(
         f"{'matmuls':18}{'chunk 1':>11}{'PSNR':>10}{'chunk 2':>11}{'PSNR':>10}"
         f"{'blocks':>12}{'a chunk':>11}"
     )
@@ -150,8 +150,8 @@ def run_format(subject: Subject, dtype: str, quantize: str) -> Result:
     second = make_chunk(1)
     # Back to the shot's beginning, for the calls that are timed.
     caches = dataclasses.replace(caches, fill=jnp.zeros_like(caches.fill))
-    stream, first_frames, _ = shot.decode_first(vae, subject.params["vae"], first)
-    _, second_frames, _ = shot.decode_next(vae, subject.params["vae"], second, stream)
+    stream, first_frames, _ = shot.decode_first_chunk(vae, subject.params["vae"], first)
+    _, second_frames, _ = shot.decode_next_chunk(vae, subject.params["vae"], second, stream)
     return Result(
         latents=[np.asarray(first), np.asarray(second)],
         frames=[np.asarray(first_frames), np.asarray(second_frames)],
@@ -195,7 +195,7 @@ def print_format(name: str, found: list[tuple[float, float]], size: int, seconds
     cells = ""
     for error, psnr in found:
         cells += f"{100 * error:>9.2f} %{psnr:>7.1f} dB"
-    cli.say(f"{name:18}{cells}{size / 2**20:>9.1f} MB{1e3 * seconds:>8.0f} ms")
+    cli.print_line(f"{name:18}{cells}{size / 2**20:>9.1f} MB{1e3 * seconds:>8.0f} ms")
 
 
 if __name__ == "__main__":
