@@ -1,8 +1,8 @@
 """Rows → batches, in an order that depends on nothing but the seed (grain).
 
-Global batch i is the rows i·B … i·B + B − 1 of an endless shuffle; a process loads the rows that its
-devices hold. So the position in the data is one number, the next global batch, and a run may go on with
-another number of processes or devices: it sees the same batches.
+Global batch i is the rows i·B … i·B + B − 1 of an endless shuffle; a process loads the rows that
+its devices hold. So the position in the data is one number, the next global batch, and a run may go
+on with another number of processes or devices: it sees the same batches.
 """
 
 from collections.abc import Callable

@@ -1,7 +1,7 @@
 """One row of a batch: a target shot and its conditions, from a clip's record.
 
-Rows have the types of batches (dit/conditions.Conditions, ShotBatch), without the batch dimension; data/batches
-stacks them.
+Rows have the types of batches (dit/conditions.Conditions, ShotBatch), without the batch dimension;
+data/batches stacks them.
 """
 
 from collections.abc import Callable

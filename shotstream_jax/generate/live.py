@@ -1,11 +1,11 @@
-"""A shot in the making, as a value: what it is conditioned on, and what has become of its chunks so far.
+"""A shot in the making, as a value: its conditions, and what has become of its chunks so far.
 
     begin_shot → for each chunk: the transformer makes its latents, add_chunk → finished_story
 
 The transformer's side is the caller's: the live stream makes chunks with the student's cached steps
-(generate/stream), a teacher samples a whole shot at once (generate/teacher_stories). Everything else
-about a story is here: prompts, conditions, decoding, and the context frames that later shots can ask
-for. Nothing here waits for a device.
+(generate/stream), a teacher samples a whole shot at once (generate/teacher_stories). Everything
+else about a story is here: prompts, conditions, decoding, and the context frames that later shots
+can ask for. Nothing here waits for a device.
 """
 
 import dataclasses

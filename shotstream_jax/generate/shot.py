@@ -1,10 +1,10 @@
-"""The compiled steps of one shot (docs/method.md, section 3), pure functions of (parameters, state, noise).
+"""The compiled steps of one shot (docs/method.md, section 3), pure functions of their arguments.
 
     prefill → for each chunk: chunk_step → decode at once → commit (but for the last chunk)
 
 No step's program depends on the shot, the chunk or the prompt. Only decoding has two variants: a
-shot's first latent frame gives one pixel frame, every later one gives several. The live generator and
-the scan below call the same steps.
+shot's first latent frame gives one pixel frame, every later one gives several. The live generator
+and the scan below call the same steps.
 """
 
 import functools
@@ -56,7 +56,9 @@ def chunk_step(
     caches: Caches,
     steps: FewSteps,
 ) -> tuple[Float[Array, "b f h w c"], Caches]:
-    """Makes a chunk: at each step predict x₀, then add fresh noise up to the next t; the last x₀ stays.
+    """Makes a chunk: each step predicts x₀ and adds fresh noise up to the next t.
+
+    The last prediction stays.
 
     noise: entry 0 is the start, entry i is mixed in before step i.
     """
@@ -128,7 +130,7 @@ def generate_latents(
     caches: Caches,
     steps: FewSteps,
 ) -> Float[Array, "b frames h w c"]:
-    """A whole shot's latents in one program, after prefill: a scan over the steps of the live stream."""
+    """A whole shot's latents in one program, after prefill: a scan over the stream's steps."""
 
     def chunk(caches: Caches, noise: Array) -> tuple[Caches, Array]:
         """One chunk, denoised and committed."""

@@ -1,10 +1,10 @@
-"""A story's memory between shots: a bounded, immutable value, and the folder that it can be kept in.
+"""A story's memory between shots: a bounded, immutable value, and the folder that keeps it.
 
-A live story holds its last C shots: captions, and the latents of the frames that later shots can ask
-for. With the seed, the model and the format this is all that the next shot depends on.
+A live story holds its last C shots: captions, and the latents of the frames that later shots can
+ask for. With the seed, the model and the format this is all that the next shot depends on.
 
-On disk a story only grows: story.json, and one small record for each shot. One can go back to any shot
-(`Story.load(folder, at=n)`), or continue it differently in another folder (`Story.fork`).
+On disk a story only grows: story.json, and one small record for each shot. One can go back to any
+shot (`Story.load(folder, at=n)`), or continue it differently in another folder (`Story.fork`).
 """
 
 import dataclasses
@@ -145,7 +145,8 @@ class Story:
     def save(self, folder: str | pathlib.Path) -> None:
         """Appends what the folder lacks. Save after every shot to be able to go back to every shot.
 
-        Raises InputError if the folder holds another story, or another version of one of these shots.
+        Raises InputError if the folder holds another story, or another version of one of these
+        shots.
         """
         folder = pathlib.Path(folder)
         try:
@@ -287,7 +288,7 @@ def _read_head(folder: pathlib.Path) -> dict[str, Any]:
 
 
 def _read_record(folder: pathlib.Path, number: int, context: int) -> ShotRecord:
-    """A shot's record, checked: it is the file's shot, and has every frame that can be asked for."""
+    """A shot's record, checked: it is that shot's, and has every frame that can be asked for."""
     path = _record_path(folder, number)
     try:
         with np.load(path, allow_pickle=False) as data:

@@ -1,4 +1,4 @@
-"""Floating-point operations of the model's passes, counted by formula: 2·m·n·k for a matmul, nothing for the rest.
+"""Floating-point operations of the model's passes, by formula: 2·m·n·k for a matmul.
 
 Recomputation (remat) does not count: these are the operations that the mathematics needs.
 """

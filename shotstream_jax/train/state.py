@@ -1,4 +1,4 @@
-"""A network in training: the parameters that move, those that do not, the optimiser's state, an average."""
+"""A network in training: what moves, what stays, the optimiser's state, an average."""
 
 import dataclasses
 from typing import Any

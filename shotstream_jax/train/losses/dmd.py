@@ -1,5 +1,6 @@
-"""Stages 3 and 4, distribution matching (docs/method.md, section 4): two scores tell the student where its
-samples should move.
+"""Stages 3 and 4: distribution matching (docs/method.md, section 4).
+
+Two scores tell the student where its samples should move:
 
     x_t  = noised sample x, one t a story, clamped to [20, 980]                              (1)
     fake = x₀ by the fake score         real = guided x₀ by the teacher (generate/sampler)   (2)
@@ -80,7 +81,7 @@ class DmdDraws:
 def draw_dmd(
     key: PRNGKey, models: DmdModels, shape: tuple[int, ...], dropout: Dropout
 ) -> tuple[DmdDraws, Int[Array, ""]]:
-    """Draws for a batch of shots of shape [b, f, h, w, c], and the step at which all of them stop."""
+    """Draws for a batch of shots [b, f, h, w, c], and the step at which all of them stop."""
     batch, frames, *latent = shape
     chunk = models.student.memory.chunk
     steps = len(models.steps.nominal)
@@ -207,7 +208,10 @@ def kl_gradient(
 def matching_loss(
     x: Float[Array, "b f h w c"], gradient: Float[Array, "b f h w c"]
 ) -> Float[Array, ""]:
-    """Eq. (4): its value, and its gradient by x without the cancellation of x − (x − grad) in float32."""
+    """Eq.
+
+    (4): its value, and its gradient by x without the cancellation of x − (x − grad) in float32.
+    """
     value = 0.5 * jnp.mean(jnp.square(gradient))
     # The surrogate has eq. (4)'s gradient by x, grad/size(x), but another value.
     surrogate = jnp.mean(x * jax.lax.stop_gradient(gradient))

@@ -1,4 +1,4 @@
-"""Stage 1, the next-shot teacher (docs/method.md, section 4): flow matching on a shot, given its clean context.
+"""Stage 1: flow matching on a shot, given its clean context (docs/method.md, section 4).
 
     loss = weight(t)·Σ w·(v̂ − (ε − x₀))² / Σ w over the shot's frames        (1)
 

@@ -1,8 +1,8 @@
-"""Stage 2, causal initialisation (docs/method.md, section 4): the student learns the teacher's trajectories.
+"""Stage 2: the student learns the teacher's trajectories (docs/method.md, section 4).
 
 A trajectory has the teacher's inputs at the student's four times, and the x₀ that they lead to. For
-every chunk one of the five is drawn (the fifth is x₀ itself, at t = 0); the student sees all chunks in
-its whole-sequence form and predicts x₀:
+every chunk one of the five is drawn (the fifth is x₀ itself, at t = 0); the student sees all chunks
+in its whole-sequence form and predicts x₀:
 
     loss = mean((x̂₀ − x₀)²) over the frames with t > 0                         (1)
 """
@@ -22,7 +22,10 @@ from shotstream_jax.nn.apply import apply
 
 @flax.struct.dataclass
 class PairBatch:
-    """Trajectories with their conditions. trajectory: the inputs of the student's steps, then x₀."""
+    """Trajectories with their conditions.
+
+    Trajectory: the inputs of the student's steps, then x₀.
+    """
 
     trajectory: Float[Array, "b kept f h w c"]
     conditions: Conditions

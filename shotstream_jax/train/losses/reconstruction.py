@@ -1,8 +1,8 @@
 """The autoencoder's loss (docs/method.md, section 4): a video through a sampled latent and back.
 
-    x̂ = D(μ + σ·ε),  (μ, log σ²) = E(x),  ε ~ N(0, 1)                                             (1)
+    x̂ = D(μ + σ·ε),  (μ, log σ²) = E(x),  ε ~ N(0, 1)                                     (1)
     loss = Σ w·|x̂ − x| / Σ w + edges·Σ w·(|∂y(x̂ − x)| + |∂x(x̂ − x)|) / Σ w
-           + kl·mean(½·(μ² + σ² − 1 − log σ²))                                                    (2)
+           + kl·mean(½·(μ² + σ² − 1 − log σ²))                                            (2)
 
 A video's first frame makes a latent frame by itself, each later latent frame stands for T pixel
 frames: so the first one weighs T times as much in w. With pieces that begin anywhere in a shot this

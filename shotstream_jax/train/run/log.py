@@ -1,4 +1,7 @@
-"""What a run says of itself: metrics.jsonl (a line a step), TensorBoard, and a progress bar. Process 0 only."""
+"""What a run says of itself: metrics.jsonl, TensorBoard and a progress bar; process 0 only.
+
+Process 0 only.
+"""
 
 import json
 import pathlib
@@ -115,7 +118,8 @@ class Log:
 
 
 def cut_back(path: pathlib.Path, first: int) -> None:
-    """Drops the lines of steps that the restored state has not made, and a line that was not finished.
+    """Drops the lines of steps that the restored state has not made, and a line that was not
+    finished.
 
     first: the next step. A run that begins anew, at 0, measures its start (step −1) once more.
     """

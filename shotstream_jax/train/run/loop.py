@@ -1,4 +1,4 @@
-"""The loop that runs a stage: data in, steps, and what must be kept if the machine goes away at any moment."""
+"""The loop that runs a stage: data in, steps, and what must survive the end of the machine."""
 
 import contextlib
 import functools
@@ -43,7 +43,10 @@ class Run:
         checkpoints: Checkpoints,
         workdir: pathlib.Path,
     ):
-        """Opens the data and the workdir; trains nothing yet. Raises InputError if they do not fit."""
+        """Opens the data and the workdir; trains nothing yet.
+
+        Raises InputError if they do not fit.
+        """
         self.recipe = recipe
         self.stage = stage
         self.data = data

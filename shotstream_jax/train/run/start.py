@@ -1,4 +1,4 @@
-"""How a run starts: weights onto the mesh, a state around them, or the state of an earlier run of the same workdir."""
+"""How a run starts: weights onto the mesh, and a new state or an earlier run's."""
 
 import functools
 from typing import Any

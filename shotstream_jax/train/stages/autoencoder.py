@@ -1,4 +1,7 @@
-"""Before all stages: the autoencoder, on shots of the drawn world. The loss is in train/losses/reconstruction."""
+"""Before all stages: the autoencoder, on shots of the drawn world.
+
+The loss is in train/losses/reconstruction.
+"""
 
 import dataclasses
 import functools

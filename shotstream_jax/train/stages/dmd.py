@@ -1,7 +1,7 @@
-"""Distribution matching as stages 3 and 4 share it: student, fake score and real score, and a step of either.
+"""Distribution matching as stages 3 and 4 share it: the networks, and a step of either kind.
 
-The losses are in train/losses/dmd. A step takes the conditions of a batch of shots; stage 3 has them
-from data (dmd_intra), stage 4 from what the student has made itself (dmd_inter).
+The losses are in train/losses/dmd. A step takes the conditions of a batch of shots; stage 3 has
+them from data (dmd_intra), stage 4 from what the student has made itself (dmd_inter).
 """
 
 import dataclasses

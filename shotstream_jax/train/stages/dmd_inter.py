@@ -1,9 +1,9 @@
 """Stage 4: distribution matching between shots, on a history that the student has made itself.
 
-A batch of stories is walked shot by shot, one optimiser step a shot: step i is shot i mod S of story
-i // S. The shot that a step's rollout makes becomes history: `extend_history` decodes it and encodes
-the frames that later shots can ask for, each by itself. Which frames these are, and which are a shot's
-context, is planned on the host by the rule of inference (memory/plan).
+A batch of stories is walked shot by shot, one optimiser step a shot: step i is shot i mod S of
+story i // S. The shot that a step's rollout makes becomes history: `extend_history` decodes it and
+encodes the frames that later shots can ask for, each by itself. Which frames these are, and which
+are a shot's context, is planned on the host by the rule of inference (memory/plan).
 """
 
 import dataclasses
@@ -65,8 +65,8 @@ class StepPlan(NamedTuple):
 
     shot: its conditions (memory/plan).
     entry [C]: where in the history of its shot each context frame lies.
-    keep [K]: the frames of this shot that later ones can ask for, counted in the shot; the last one is
-      repeated up to K.
+    keep [K]: the frames of this shot that later ones can ask for, counted in the shot; the last one
+      is repeated up to K.
     """
 
     shot: ShotPlan

@@ -1,4 +1,7 @@
-"""Stage 2: causal initialisation. The loss is in train/losses/ode_regression, the pairs are made by train/ode_pairs."""
+"""Stage 2: causal initialisation.
+
+The loss is in train/losses/ode_regression, the pairs are made by train/ode_pairs.
+"""
 
 import dataclasses
 from collections.abc import Callable, Iterator

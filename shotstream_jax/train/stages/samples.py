@@ -1,4 +1,4 @@
-"""Shots made by the student in training, for sample videos: the live stream's steps on a whole batch."""
+"""Shots by the student in training: the live stream's steps on a whole batch."""
 
 import jax.numpy as jnp
 

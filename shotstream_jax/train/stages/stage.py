@@ -1,7 +1,7 @@
 """What the loop asks of a stage (train/run/loop), and how a stage's steps are compiled.
 
-A stage is a value: its recipe and its setup. What changes is its state, a dataclass of arrays; what its
-steps only read is `fixed`, another. So a step is a function
+A stage is a value: its recipe and its setup. What changes is its state, a dataclass of arrays; what
+its steps only read is `fixed`, another. So a step is a function
 
     (stage, state, fixed, batch, number of the step) → (new state, metrics)
 
