@@ -16,7 +16,7 @@ from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.typing import Int, typechecked
 from shotstream_jax.world.places import SIDES, VARIANTS
 from shotstream_jax.world.plot import SUBSETS
-from shotstream_jax.world.story import Story
+from shotstream_jax.world.story import WorldStory
 from shotstream_jax.world.wear import ACCENTS
 
 # The answer about a character that is not in the shot.
@@ -74,7 +74,7 @@ class Labels:
 @typechecked
 def shot_truth(
     labels: Labels,
-    story: Story,
+    story: WorldStory,
     number: int,
     boxes: Int[np.ndarray, "p parts 4"],
     height: int,
