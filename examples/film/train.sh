@@ -25,5 +25,5 @@ rm -f $OUT/student.pt
 $PY -m shotstream_jax.convert export $OUT/dmd_inter/model --out $OUT/student.pt
 $PY -m shotstream_jax.generate --checkpoint $OUT/dmd_inter/model --story examples/film/shots_1_to_3.json \
     --config.video.shot_frames=6 --out $OUT/story.mp4 --report $OUT/story.json
-$PY benchmarks/losses.py $OUT/teacher $OUT/ode_init $OUT/dmd_intra $OUT/dmd_inter
+$PY -m benchmarks.quality.losses $OUT/teacher $OUT/ode_init $OUT/dmd_intra $OUT/dmd_inter
 say "done: $OUT/story.mp4"

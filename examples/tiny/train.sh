@@ -43,5 +43,5 @@ if [ ! -f "$OUT/story.mp4" ]; then
     $PY -m shotstream_jax.generate --checkpoint "$OUT/dmd_inter/model" --story examples/tiny/story.json \
         --out "$OUT/story.mp4" --report "$OUT/story.json"
 fi
-$PY benchmarks/losses.py "$OUT"/{autoencoder,teacher,teacher_memory,ode_init,dmd_intra,dmd_inter}
+$PY -m benchmarks.quality.losses "$OUT"/{autoencoder,teacher,teacher_memory,ode_init,dmd_intra,dmd_inter}
 say "done: $OUT/dmd_inter/model, $OUT/story.mp4"

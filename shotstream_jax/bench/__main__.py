@@ -41,13 +41,14 @@ from shotstream_jax.core.files import write_whole
 from shotstream_jax.core.sharding import part_mesh
 from shotstream_jax.nn import attention, quantize
 from shotstream_jax.presets import PRESETS, Preset, VideoFormat, find_preset
-from shotstream_jax.train.__main__ import STAGES, read_recipe
+from shotstream_jax.train.build import read_recipe
+from shotstream_jax.train.recipe import RECIPES
 
 
 def parser() -> cli.Parser:
     """The options of this command."""
     p = cli.make_parser("shotstream_jax.bench", __doc__)
-    choices = [*PARTS, "stream", *STAGES]
+    choices = [*PARTS, "stream", *RECIPES]
     p.add_argument(
         "--preset",
         default="tiny",
@@ -168,8 +169,8 @@ def measured_rows(
     rates: Roofline,
 ) -> Iterator[Row]:
     """A row for every measurement: the stream's first, then training."""
-    streaming = [name for name in parts if name not in STAGES]
-    training = [name for name in parts if name in STAGES]
+    streaming = [name for name in parts if name not in RECIPES]
+    training = [name for name in parts if name in RECIPES]
     if streaming:
         # The model is made in a function of its own: the training steps need its memory.
         yield from streaming_rows(args, streaming, preset, video, mesh, rates)
@@ -239,12 +240,12 @@ def stream_row(subject: BenchSubject, seconds: float) -> Row:
 
 def chosen_parts(args: argparse.Namespace) -> list[str]:
     """The names of --parts; without it all that there are. Raises InputError for an unknown one."""
-    known = list(aot.COMPILED) if args.aot else [*PARTS, "stream", *STAGES]
+    known = list(aot.COMPILED) if args.aot else [*PARTS, "stream", *RECIPES]
     chosen = args.parts.split(",") if args.parts else known
     unknown = [name for name in chosen if name not in known]
     if unknown:
         raise InputError(f"--parts {','.join(unknown)}: there are {', '.join(known)}")
-    training = [name for name in chosen if name in STAGES]
+    training = [name for name in chosen if name in RECIPES]
     if args.quantize != "none" and training:
         raise InputError(
             f"--quantize {args.quantize} is for streaming: "

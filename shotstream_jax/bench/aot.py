@@ -193,25 +193,27 @@ def _print_subject(subject: BenchSubject, slice_name: str, budget: float | None)
     size = f"{video.height}×{video.width}, {video.shot_frames} latent frames a shot"
     stories = f"{subject.batch} stories, {_dtype_name(subject)}"
     devices = f"{mesh.size} devices of {budget or '?'} GiB"
-    cli.say(f"{subject.model.preset.name}, {size}, {stories}; {slice_name}: {devices}, {lengths}")
-    cli.say(f"{HEAD}{'at least':>14}")
+    cli.print_line(
+        f"{subject.model.preset.name}, {size}, {stories}; {slice_name}: {devices}, {lengths}"
+    )
+    cli.print_line(f"{HEAD}{'at least':>14}")
 
 
 def _print_program(program: BoundProgram) -> None:
     """A program's two lines of the table."""
     part, compiled, bound = program
-    cli.say(f"{compiled.line}{1e3 * bound.seconds:>11.1f} ms")
+    cli.print_line(f"{compiled.line}{1e3 * bound.seconds:>11.1f} ms")
     terms = []
     for name, seconds in dataclasses.asdict(bound).items():
         terms.append(f"{name} {1e3 * seconds:.1f}")
-    cli.say(f"    {part.variant}; by {bound.by} ({', '.join(terms)} ms); {compiled.sent}")
+    cli.print_line(f"    {part.variant}; by {bound.by} ({', '.join(terms)} ms); {compiled.sent}")
 
 
 def _print_stream(stream: StreamBound, budget: float | None) -> None:
     """The two lines under the table. budget: GiB a device."""
     resident = f"{stream.resident / GIB:.2f} of {budget or '?'} GiB"
-    cli.say(f"all parts on every device: {resident}")
-    cli.say(
+    cli.print_line(f"all parts on every device: {resident}")
+    cli.print_line(
         "estimate, an upper bound (data-sheet rates, nothing lost): "
         f"{stream.frames_per_s:.1f} frames/s at a shot's end, "
         f"first frames after {stream.first_frames_s:.2f} s"

@@ -96,7 +96,7 @@ class BenchSubject(NamedTuple):
 
     @property
     def model_ways(self) -> int:
-        """Over how many devices the transformer's tokens and heads, or pictures' rows, are split."""
+        """Over how many devices tokens and heads, or the rows of pictures, are split."""
         return self.ways("data", "sequence", "tensor")
 
     def make(self, f: Callable[[], Any], dims: Any) -> Any:
@@ -186,7 +186,7 @@ def prefill_parts(subject: BenchSubject) -> Iterator[BenchPart]:
     memory = model.preset.memory
     # Every context token sees all of them, and the captions' keys are made anew.
     tokens = memory.context * subject.tokens
-    count = subject.batch * flops.forward(model.preset.dit, tokens, tokens, memory.captions)
+    count = subject.batch * flops.forward_flops(model.preset.dit, tokens, tokens, memory.captions)
     arguments = (
         model.student,
         model.params["dit"],
@@ -293,7 +293,7 @@ def vae_parts(subject: BenchSubject) -> Iterator[BenchPart]:
     yield BenchPart(
         "decode",
         "a shot's first chunk",
-        _counted("decode_first", shot.decode_first, vae, params, z),
+        _counted("decode_first", shot.decode_first_chunk, vae, params, z),
         frames=first_frames,
         ways=subject.model_ways,
     )
@@ -301,7 +301,7 @@ def vae_parts(subject: BenchSubject) -> Iterator[BenchPart]:
     yield BenchPart(
         "decode",
         "a later chunk",
-        _counted("decode_next", shot.decode_next, vae, params, z, stream),
+        _counted("decode_next", shot.decode_next_chunk, vae, params, z, stream),
         frames=_chunk_frames(subject),
         carried=(3, lambda result: result[0]),
         ways=subject.model_ways,
@@ -311,7 +311,7 @@ def vae_parts(subject: BenchSubject) -> Iterator[BenchPart]:
     yield BenchPart(
         "encode",
         "a context frame",
-        _counted("encode_frame", shot.encode_frame, vae, params, frame),
+        _counted("encode_frame", shot.encode_context_frame, vae, params, frame),
         ways=subject.model_ways,
     )
 
@@ -319,7 +319,7 @@ def vae_parts(subject: BenchSubject) -> Iterator[BenchPart]:
 def _decoder_state(subject: BenchSubject, z: Array) -> Any:
     """The decoder's state behind a first chunk, all zeros."""
     # Only the shapes are taken from a first decoding; the first call that is timed overwrites it.
-    decode = functools.partial(shot.decode_first, subject.model.vae)
+    decode = functools.partial(shot.decode_first_chunk, subject.model.vae)
     shapes, _, _ = jax.eval_shape(decode, subject.model.params["vae"], z)
 
     def zeros() -> Any:
@@ -380,7 +380,7 @@ def _pass_flops(subject: BenchSubject, fill: int) -> float:
     # Frames that a chunk sees: the context, and the window up to itself.
     seen = memory.context + min(fill + memory.chunk, memory.window)
     queries = memory.chunk * subject.tokens
-    return subject.batch * flops.forward(preset.dit, queries, seen * subject.tokens, 0)
+    return subject.batch * flops.forward_flops(preset.dit, queries, seen * subject.tokens, 0)
 
 
 PARTS = {

@@ -11,7 +11,7 @@ Row = dict[str, Any]
 def print_head(about: Row) -> None:
     """What is measured, on which device, what that device reaches, and the names of the columns."""
     versions = about["versions"]
-    cli.say(
+    cli.print_line(
         f"{about['device']}, {about['devices']} device(s), {about['cores']} cores; "
         f"jax {versions['jax']}"
     )
@@ -19,14 +19,14 @@ def print_head(about: Row) -> None:
     kind = about["dtype"]
     if about["quantize"] != "none":
         kind = f"{kind} and {about['quantize']}"
-    cli.say(
+    cli.print_line(
         f"{about['preset']}, {size}, {about['batch']} stories, {kind}; "
         f"attention: {about['attention']}"
     )
     matmul = f"a large matmul: {about['matmul_tflops']:.3g} TFLOP/s"
     copy = f"a large copy: {about['copy_gb_s']:.3g} GB/s"
-    cli.say(f"{matmul}; {copy}\n")
-    cli.say(
+    cli.print_line(f"{matmul}; {copy}\n")
+    cli.print_line(
         f"{'part':16}"
         f"{'':28}"
         f"{'ms':>10}"
@@ -45,11 +45,11 @@ def print_row(row: Row) -> None:
     if row["part"] == "stream":
         cold = f"{row['first_frames_cold_s']:.2f} s cold"
         warm = f"{row['first_frames_warm_s']:.3f} s warm"
-        cli.say(f"{name}{f'first frames after {cold}, {warm}':>49}{rate:>10.1f}")
+        cli.print_line(f"{name}{f'first frames after {cold}, {warm}':>49}{rate:>10.1f}")
     else:
         share = f"{100 * row['of_matmul']:.0f} %"
         frames = f"{rate:.1f}" if rate else ""
-        cli.say(
+        cli.print_line(
             f"{name}"
             f"{row['ms']:>10.4g}"
             f"{row['first_s']:>9.2f}"

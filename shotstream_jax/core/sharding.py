@@ -145,6 +145,7 @@ def param_shardings(mesh: Mesh, part: str, abstract: Any) -> Any:
     """A NamedSharding for every parameter of a part ("dit", "vae", "text"), in the tree's shape."""
 
     def sharding(path: Sequence[Any], leaf: Any) -> NamedSharding:
+        """Where one parameter lies."""
         return NamedSharding(mesh, _spec(mesh, RULES[part], _name(path), leaf.shape))
 
     return jax.tree_util.tree_map_with_path(sharding, abstract)
@@ -194,6 +195,7 @@ def with_shardings(shapes: Any, shardings: Any) -> Any:
     """A tree of ShapeDtypeStructs with the shardings of another tree."""
 
     def place(shape: Any, sharding: NamedSharding) -> jax.ShapeDtypeStruct:
+        """One shape with its sharding."""
         return jax.ShapeDtypeStruct(shape.shape, shape.dtype, sharding=sharding)
 
     return jax.tree.map(place, shapes, shardings)

@@ -1,17 +1,25 @@
 """Rows → batches, in an order that depends on nothing but the seed (grain).
 
-Global batch i is the rows i·B … i·B + B − 1 of an endless shuffle; a process loads the rows that its
-devices hold. So the position in the data is one number, the next global batch, and a run may go on with
-another number of processes or devices: it sees the same batches.
+Global batch i is the rows i·B … i·B + B − 1 of an endless shuffle; a process loads the rows that
+its devices hold. So the position in the data is one number, the next global batch, and a run may go
+on with another number of processes or devices: it sees the same batches.
 """
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Protocol
 
 import grain
 import jax
 
 from shotstream_jax.core.errors import InputError
+
+
+class RandomAccess(Protocol):
+    """Samples that are read by their numbers."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Any: ...
 
 
 class Batches:
@@ -22,7 +30,7 @@ class Batches:
 
     def __init__(
         self,
-        samples: Sequence[Any],
+        samples: RandomAccess,
         load: Callable[[Any], Any],
         *,
         size: int,
@@ -40,7 +48,7 @@ class Batches:
           seed: of the shuffle.
           workers: reading threads.
         """
-        shuffled = grain.MapDataset.source(_ListSource(samples)).seed(seed).shuffle().repeat()
+        shuffled = grain.MapDataset.source(samples).seed(seed).shuffle().repeat()
         loaded = shuffled.map(load)
         # A process's rows are every n-th group of `local` rows, n = size / local.
         local = rows.stop - rows.start
@@ -55,6 +63,7 @@ class Batches:
         """This process's rows of global batch `index`, stacked."""
         if index == self._index:
             return self._batch
+        # In order the reader has the next batch ready already.
         if index != self._index + 1:
             self._reader.set_state(self.state(index))
         self._batch = next(self._reader)
@@ -66,24 +75,12 @@ class Batches:
         return {"next_index": index}
 
 
-class _ListSource:
-    """A list as a grain source."""
-
-    def __init__(self, items: Sequence[Any]):
-        self._items = items
-
-    def __len__(self) -> int:
-        return len(self._items)
-
-    def __getitem__(self, index: int) -> Any:
-        return self._items[index]
-
-
 def local_rows(sharding: jax.sharding.Sharding, size: int) -> slice:
     """The rows of a global batch that this process's devices hold: one range, as long everywhere.
 
     Raises InputError if the rows do not lie together.
     """
+    # The ranges of rows of this process's devices; several devices may hold the same range.
     ranges = set()
     for index in sharding.addressable_devices_indices_map((size,)).values():
         assert index is not None

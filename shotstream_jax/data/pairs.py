@@ -1,7 +1,7 @@
-"""The folder of ODE pairs: trajectories of the teacher, one tensorstore array, and what each belongs to.
+"""The folder of ODE pairs: trajectories of the teacher, and the shot that each belongs to.
 
-settings.json     what they are made with, and the sample [clip, shot] of the data set that each belongs to
-trajectory/       [count, kept, f, h, w, c] float16: the inputs at the student's times, then x₀; a chunk a pair
+settings.json     what they are made with, and the sample [clip, shot] that each belongs to
+trajectory/       [count, kept, f, h, w, c] float16: inputs at the student's times, then x₀
 batch-00000.json  this batch of pairs is written; so an interrupted run goes on with the next one
 pairs.json        all are; written last
 """
@@ -13,9 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from shotstream_jax.checkpoint.arrays import StoredArray, create_array, open_array
+from shotstream_jax.checkpoint.arrays import ZarrArray, create_array, open_array
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.files import write_whole
+from shotstream_jax.core.typing import Float
 from shotstream_jax.data.records import Dataset
 
 NAME = "trajectory"
@@ -23,13 +24,13 @@ NAME = "trajectory"
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Pairs:
-    """samples [count, 2]: the clip and the shot of each."""
+    """A complete folder. samples [count, 2]: the clip and the shot of each pair."""
 
     samples: np.ndarray
-    store: StoredArray
+    store: ZarrArray
 
-    def read(self, number: int) -> np.ndarray:
-        """One trajectory [kept, f, h, w, c] float32."""
+    def read(self, number: int) -> Float[np.ndarray, "kept f h w c"]:
+        """One trajectory."""
         return self.store.read(number).astype(np.float32)
 
 
@@ -38,11 +39,13 @@ def claim_pairs(folder: pathlib.Path, settings: dict[str, Any], shape: tuple[int
     path = folder / "settings.json"
     if path.exists():
         there = _read(path)
-        if different := sorted(name for name in settings if there.get(name) != settings[name]):
+        different = sorted(name for name in settings if there.get(name) != settings[name])
+        if different:
             name = different[0]
             raise InputError(
-                f"{folder} was made with other settings: {', '.join(different)} ({name} was {there.get(name)!r:.60}, "
-                f"is {settings[name]!r:.60}); choose another pairs.path, or remove this one"
+                f"{folder} was made with other settings: {', '.join(different)} "
+                f"({name} was {there.get(name)!r:.60}, is {settings[name]!r:.60}); "
+                "choose another pairs.path, or remove this one"
             )
         return
     try:
@@ -54,18 +57,25 @@ def claim_pairs(folder: pathlib.Path, settings: dict[str, Any], shape: tuple[int
 
 
 def open_pairs(folder: str | pathlib.Path, dataset: Dataset, shape: tuple[int, ...]) -> Pairs:
-    """All pairs of a complete folder. Raises InputError if it is not complete, or made from other data or sizes."""
+    """All pairs of a complete folder.
+
+    shape: of one trajectory. Raises InputError if the folder is not complete, or made from other
+    data or sizes.
+    """
     folder = pathlib.Path(folder)
     if not (folder / "pairs.json").exists():
         raise InputError(
-            f"{folder} has no complete set of pairs: run python -m shotstream_jax.train.ode_pairs first"
+            f"{folder} has no complete set of pairs: "
+            "run shotstream ode-pairs (python -m shotstream_jax.train.ode_pairs) first"
         )
-    settings, store = _read(folder / "settings.json"), open_array(folder, NAME)
+    settings = _read(folder / "settings.json")
+    store = open_array(folder, NAME)
     if settings.get("clips_sha256") != dataset.settings.clips_sha256:
         raise InputError(
-            f"the pairs of {folder} were made from other clips than {dataset.folder}: make them again"
+            f"the pairs of {folder} were made from other clips than {dataset.folder}: "
+            "make them again"
         )
-    if tuple(store.shape[1:]) != shape:
+    if store.shape[1:] != shape:
         raise InputError(
             f"the pairs of {folder} have shape {store.shape[1:]}, the recipe asks for {shape}"
         )
@@ -73,14 +83,17 @@ def open_pairs(folder: str | pathlib.Path, dataset: Dataset, shape: tuple[int, .
 
 
 def batch_done(folder: pathlib.Path, batch: int) -> bool:
+    """Whether a batch of pairs is written."""
     return _batch_file(folder, batch).exists()
 
 
 def mark_batch(folder: pathlib.Path, batch: int) -> None:
+    """Says that a batch of pairs is written."""
     write_whole(_batch_file(folder, batch), b"{}\n")
 
 
 def finish_pairs(folder: pathlib.Path, count: int) -> None:
+    """Says that all pairs are written."""
     write_whole(folder / "pairs.json", (json.dumps({"count": count}) + "\n").encode())
 
 

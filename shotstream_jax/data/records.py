@@ -3,10 +3,11 @@
     settings.json                          what the folder is made with; written first
     negative.npz                           text [l, e]: the negative prompt's embedding
     shard-00000-of-00004.array_record      one record a clip, read at random
-    shard-00000-of-00004.json              the shard's clips; written after it, so the shard is done when this exists
-    dataset.json                           the settings and all shards; written last, so the folder is complete with it
+    shard-00000-of-00004.json              the shard's clips; written when the shard is complete
+    dataset.json                           settings and all shards; written when all are complete
 
-Every file has its name only when it is whole, so runs may share a folder as long as they share no shard.
+Every file has its name only when it is whole, so runs may share a folder as long as they share no
+shard.
 """
 
 import contextlib
@@ -38,10 +39,12 @@ class ClipRecord:
 
     shots [m, 2]: [first, stop) frames of the video, cut as the clip is (clips.cut_clip).
     targets [f, h, w, c] float16: normalised latents of the shot's target frames; any f ≥ 1.
-    frames [n]: numbers in the video of the frames that any later shot can ask for (memory.select.candidates).
+    frames [n]: numbers in the video of the frames that any later shot can ask for
+      (memory.select.candidates).
     context [n, h, w, c] float16: the latent of each of those, encoded by itself.
     text [l, e]: the valid rows of the prompt's embedding, in the type that the encoder ran in.
-    masks [f, h, w] float16: how much of each cell of a target matters more, 0 … 1; no entries if no table says.
+    masks [f, h, w] float16: how much of each cell of a target matters more, 0 … 1; no entries if no
+      table says.
     """
 
     name: str
@@ -58,24 +61,32 @@ class ClipRecord:
 def pack(record: ClipRecord) -> bytes:
     """A record as bytes; the same record gives the same bytes."""
     fields = {field.name: getattr(record, field.name) for field in dataclasses.fields(record)}
-    return msgpack_serialize(fields | {"captions": list(record.captions)})
+    fields["captions"] = list(record.captions)
+    return msgpack_serialize(fields)
 
 
 def unpack(data: bytes) -> ClipRecord:
-    """The inverse of `pack`. Raises InputError if the bytes are no record."""
+    """The inverse of `pack`. Raises InputError if the bytes are not a record."""
     try:
         fields = msgpack_restore(data)
-        record = ClipRecord(**fields | {"captions": tuple(fields["captions"])})
-        lists = (record.captions, record.targets, record.frames, record.context, record.text)
-        if any(
-            len(entries) != len(record.shots) for entries in (*lists, record.masks or record.text)
-        ):
-            raise ValueError("its lists differ in length")
+        fields["captions"] = tuple(fields["captions"])
+        record = ClipRecord(**fields)
+        _check_lengths(record)
     except (ValueError, TypeError, KeyError) as error:
         raise InputError(
             f"a clip's record is damaged or of another format ({error}): precompute it again"
         ) from None
     return record
+
+
+def _check_lengths(record: ClipRecord) -> None:
+    """Every list has an entry a shot; there may be no masks at all."""
+    lists = [record.captions, record.targets, record.frames, record.context, record.text]
+    if record.masks:
+        lists.append(record.masks)
+    for entries in lists:
+        if len(entries) != len(record.shots):
+            raise ValueError("its lists differ in length")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,14 +136,18 @@ class Settings:
                 raise InputError(f"{name} must be {kind.__name__}, not {getattr(self, name)!r:.40}")
 
     @property
-    def shards(self) -> tuple[str, ...]:
+    def shards(self) -> list[str]:
         """The shards' names, without their suffixes."""
-        return tuple(f"shard-{s:05d}-of-{self.shard_count:05d}" for s in range(self.shard_count))
+        count = self.shard_count
+        return [f"shard-{number:05d}-of-{count:05d}" for number in range(count)]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Dataset:
-    """A complete folder. negative [l, e] float32. clips: in the order of `record`."""
+    """A complete folder.
+
+    negative [l, e]: the negative prompt's embedding, float32. clips: in the order of `record`.
+    """
 
     folder: pathlib.Path
     settings: Settings
@@ -145,20 +160,24 @@ class Dataset:
         return len(self.clips)
 
     def record(self, i: int) -> ClipRecord:
-        """Clip number i, read from disk. Raises InputError if there is none, or if it is damaged."""
+        """Clip number i, read from disk.
+
+        Raises InputError if there is none, or if it is damaged.
+        """
         if not 0 <= i < len(self):
             raise InputError(f"{self.folder} has clips 0 to {len(self) - 1}, not {i}")
+        info = self.clips[i]
         try:
             record = unpack(self.source[i])
         except (RuntimeError, ValueError, IndexError, OSError) as error:
-            reason = f"clip {self.clips[i].name} of {self.folder} cannot be read ({error})"
-            raise InputError(f"{reason}: remove its shard's .json and precompute again") from None
-        if (record.name, tuple(map(len, record.targets))) != (
-            self.clips[i].name,
-            self.clips[i].shots,
-        ):
             raise InputError(
-                f"{self.folder}: clip {i} is {record.name}, not what dataset.json says: precompute again"
+                f"clip {info.name} of {self.folder} cannot be read ({error}): "
+                "remove its shard's .json and precompute again"
+            ) from None
+        if _info_of(record) != info:
+            raise InputError(
+                f"{self.folder}: clip {i} is {record.name}, not what dataset.json says: "
+                "precompute again"
             )
         return record
 
@@ -166,8 +185,8 @@ class Dataset:
 def check_made_by(settings: Settings, checkpoint: str, checksums: Mapping[str, str]) -> None:
     """Raises InputError if a run would read a data set that other encoders have made than its own.
 
-    checkpoint: the run's, by name. checksums: of those of its parts that matter to the run, by "text"
-    and "vae" (checkpoint/checksum). A data set that does not know what made it is accepted.
+    checkpoint: the run's, by name. checksums: of those of its parts that matter to the run, by
+    "text" and "vae" (checkpoint/checksum). A data set that does not know what made it is accepted.
     """
     encoders = (
         ("text", "text encoder", settings.text_sha256, "embed its prompts again (--latents-from)"),
@@ -186,14 +205,13 @@ def check_made_by(settings: Settings, checkpoint: str, checksums: Mapping[str, s
 def claim_folder(folder: pathlib.Path, settings: Settings) -> None:
     """Writes settings.json, or refuses a folder that was made with others."""
     path = folder / "settings.json"
+    wanted = dataclasses.asdict(settings)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if not path.exists():
-            _write_shared(path, _json(dataclasses.asdict(settings)))
+            _write_shared(path, _json(wanted))
         there = json.loads(path.read_text("utf-8"))
-        different = [
-            name for name, value in dataclasses.asdict(settings).items() if there.get(name) != value
-        ]
+        different = [name for name in wanted if there.get(name) != wanted[name]]
     except (ValueError, AttributeError):
         raise InputError(f"{path} is damaged: choose another folder, or remove this one") from None
     except OSError as error:
@@ -201,39 +219,44 @@ def claim_folder(folder: pathlib.Path, settings: Settings) -> None:
     if different:
         name = different[0]
         raise InputError(
-            f"{folder} was made with other settings: {', '.join(different)} ({name} was {there.get(name)!r:.60}, "
-            f"is {getattr(settings, name)!r:.60}); choose another folder, or remove this one"
+            f"{folder} was made with other settings: {', '.join(different)} "
+            f"({name} was {there.get(name)!r:.60}, is {wanted[name]!r:.60}); "
+            "choose another folder, or remove this one"
         )
 
 
 def shard_done(folder: pathlib.Path, shard: str) -> bool:
+    """Whether a shard is complete."""
     return (folder / f"{shard}.json").exists()
 
 
 def write_shard(folder: pathlib.Path, shard: str, results: Iterable[ClipRecord | Broken]) -> None:
-    """Writes a shard as its clips come, and then its index. A shard whose clips are all broken has no records."""
-    clips: list[ClipInfo] = []
-    broken: list[Broken] = []
+    """Writes a shard as its clips come, and then its index.
+
+    A shard whose clips are all broken has no records.
+    """
+    clips = []
+    broken = []
     path = folder / f"{shard}.array_record"
     with whole(path) as partial:
         with _writing(path):
-            writer = ArrayRecordWriter(
-                str(partial), "group_size:1"
-            )  # no two clips in one block: random access
+            # No two clips in one block: they are read at random.
+            writer = ArrayRecordWriter(str(partial), "group_size:1")
         for result in results:
             if isinstance(result, Broken):
-                broken.append(result)
+                broken.append(dataclasses.asdict(result))
                 continue
             with _writing(path):
                 writer.write(pack(result))
-            clips.append(ClipInfo(result.name, tuple(map(len, result.targets))))
+            clips.append(dataclasses.asdict(_info_of(result)))
         with _writing(path):
             writer.close()
-    index = {
-        "clips": [dataclasses.asdict(c) for c in clips],
-        "broken": [dataclasses.asdict(b) for b in broken],
-    }
-    write_whole(folder / f"{shard}.json", _json(index))
+    write_whole(folder / f"{shard}.json", _json({"clips": clips, "broken": broken}))
+
+
+def _info_of(record: ClipRecord) -> ClipInfo:
+    lengths = tuple(len(target) for target in record.targets)
+    return ClipInfo(record.name, lengths)
 
 
 def write_negative(folder: pathlib.Path, text: np.ndarray) -> None:
@@ -244,82 +267,105 @@ def write_negative(folder: pathlib.Path, text: np.ndarray) -> None:
 
 
 def finish_dataset(folder: pathlib.Path, settings: Settings) -> bool:
-    """Writes dataset.json if all shards are there; says whether. Raises InputError if every clip is broken."""
-    if not all(shard_done(folder, shard) for shard in settings.shards):
-        return False
-    indices = [_read_json(folder / f"{shard}.json") for shard in settings.shards]
-    broken = [entry for index in indices for entry in index["broken"]]
-    if not any(index["clips"] for index in indices):
+    """Writes dataset.json if all shards are there; says whether.
+
+    Raises InputError if every clip is broken.
+    """
+    # The shards' own indices, put together.
+    shards = []
+    broken = []
+    clips = 0
+    for shard in settings.shards:
+        if not shard_done(folder, shard):
+            return False
+        index = _read_json(folder / f"{shard}.json")
+        shards.append({"file": f"{shard}.array_record", "clips": index["clips"]})
+        broken += index["broken"]
+        clips += len(index["clips"])
+    if clips == 0:
         raise InputError(
-            f"all {len(broken)} clips are broken, the first one as {broken[0]['reason']}; repair them, remove {folder} "
-            "and start again"
+            f"all {len(broken)} clips are broken, the first one as {broken[0]['reason']}; "
+            f"repair them, remove {folder} and start again"
         )
-    shards = [
-        {"file": f"{shard}.array_record", "clips": index["clips"]}
-        for shard, index in zip(settings.shards, indices, strict=True)
-    ]
-    _write_shared(
-        folder / "dataset.json",
-        _json(dataclasses.asdict(settings) | {"shards": shards, "broken": broken}),
-    )
+    content = dataclasses.asdict(settings) | {"shards": shards, "broken": broken}
+    _write_shared(folder / "dataset.json", _json(content))
     return True
 
 
 def open_dataset(folder: str | pathlib.Path) -> Dataset:
-    """A folder that precompute has completed. Raises InputError if it is missing, incomplete, damaged or too old."""
+    """A folder that precompute has completed.
+
+    Raises InputError if it is missing, incomplete, damaged or too old.
+    """
     folder = pathlib.Path(folder)
     path = folder / "dataset.json"
     if not path.exists():
-        what = "is not complete" if (folder / "settings.json").exists() else "is no data set"
+        begun = (folder / "settings.json").exists()
+        what = "is not complete" if begun else "is not a data set"
         raise InputError(
             f"{folder} {what}: it has no dataset.json; run precompute with --out {folder}"
         )
-    meta = _read_json(path)
-    if meta.get("format") != FORMAT_VERSION:
+    content = _read_json(path)
+    if content.get("format") != FORMAT_VERSION:
         raise InputError(
-            f"{folder} has format {meta.get('format')}, this version reads {FORMAT_VERSION}: precompute again"
+            f"{folder} has format {content.get('format')}, this version reads {FORMAT_VERSION}: "
+            "precompute again"
         )
     try:
-        # A field that an older folder lacks takes its default; Settings refuses if it has none.
-        known = [field.name for field in dataclasses.fields(Settings) if field.name in meta]
-        settings = Settings(**{name: meta[name] for name in known})
-        clips = tuple(
-            ClipInfo(c["name"], tuple(c["shots"]))
-            for shard in meta["shards"]
-            for c in shard["clips"]
-        )
-        broken = tuple(Broken(**entry) for entry in meta["broken"])
-        files = [folder / shard["file"] for shard in meta["shards"]]
-        with np.load(folder / "negative.npz", allow_pickle=False) as data:
-            negative = data["text"]
-        if missing := [file.name for file in files if not file.exists()]:
-            raise InputError(f"it lacks {', '.join(missing)}")
-        source = ArrayRecordDataSource([str(file) for file in files])
-        if len(source) != len(clips):
-            raise InputError(f"its shards hold {len(source)} clips, dataset.json says {len(clips)}")
-    except (
-        OSError,
-        ValueError,
-        TypeError,
-        KeyError,
-        RuntimeError,
-        EOFError,
-        zipfile.BadZipFile,
-    ) as error:
+        return _open_content(folder, content)
+    except _DAMAGE as error:
         raise InputError(
             f"{folder} is damaged ({error}): take another copy, or precompute again"
         ) from None
-    return Dataset(folder, settings, negative, clips, broken, source)
+
+
+# All that a folder with missing or changed files raises.
+_DAMAGE = (
+    OSError,
+    ValueError,
+    TypeError,
+    KeyError,
+    RuntimeError,
+    EOFError,
+    zipfile.BadZipFile,
+)
+
+
+def _open_content(folder: pathlib.Path, content: dict[str, Any]) -> Dataset:
+    """A data set from what its dataset.json says.
+
+    Raises one of _DAMAGE if the files differ from it.
+    """
+    # A field that an older folder lacks takes its default; Settings refuses if it has none.
+    known = [field.name for field in dataclasses.fields(Settings) if field.name in content]
+    settings = Settings(**{name: content[name] for name in known})
+    clips = []
+    files = []
+    for shard in content["shards"]:
+        files.append(folder / shard["file"])
+        for clip in shard["clips"]:
+            clips.append(ClipInfo(clip["name"], tuple(clip["shots"])))
+    broken = tuple(Broken(**entry) for entry in content["broken"])
+    with np.load(folder / "negative.npz", allow_pickle=False) as data:
+        negative = data["text"]
+    missing = [file.name for file in files if not file.exists()]
+    if missing:
+        raise InputError(f"it lacks {', '.join(missing)}")
+    source = ArrayRecordDataSource([str(file) for file in files])
+    if len(source) != len(clips):
+        raise InputError(f"its shards hold {len(source)} clips, dataset.json says {len(clips)}")
+    return Dataset(folder, settings, negative, tuple(clips), broken, source)
 
 
 def shard_entries(dataset: Dataset, shard: int) -> Iterator[int | Broken]:
     """What a shard holds: the numbers of its clips, then its broken ones."""
-    indices = [
-        _read_json(dataset.folder / f"{name}.json") for name in dataset.settings.shards[: shard + 1]
-    ]
-    first, count = sum(len(index["clips"]) for index in indices[:-1]), len(indices[-1]["clips"])
-    yield from range(first, first + count)
-    yield from (Broken(**entry) for entry in indices[-1]["broken"])
+    first = 0
+    for name in dataset.settings.shards[:shard]:
+        first += len(_read_json(dataset.folder / f"{name}.json")["clips"])
+    index = _read_json(dataset.folder / f"{dataset.settings.shards[shard]}.json")
+    yield from range(first, first + len(index["clips"]))
+    for entry in index["broken"]:
+        yield Broken(**entry)
 
 
 @contextlib.contextmanager
@@ -339,14 +385,17 @@ def _read_json(path: pathlib.Path) -> dict[str, Any]:
     try:
         value = json.loads(path.read_text("utf-8"))
         if not isinstance(value, dict):
-            raise ValueError("it is no object")
+            raise ValueError("it is not an object")
     except (OSError, ValueError) as error:
         raise InputError(f"{path} is damaged ({error}): remove it and precompute again") from None
     return value
 
 
 def _write_shared(path: pathlib.Path, data: bytes) -> None:
-    """A whole file that several runs may write at the same time (the same bytes): each under a name of its own."""
+    """A whole file that several runs may write at the same time.
+
+    All write the same bytes, each under a name of its own.
+    """
     partial = path.with_name(f"{path.name}.{uuid.uuid4().hex}.partial")
     partial.write_bytes(data)
     os.replace(partial, path)

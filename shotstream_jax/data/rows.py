@@ -1,7 +1,7 @@
 """One row of a batch: a target shot and its conditions, from a clip's record.
 
-Rows have the types of batches (dit/conditions.Conditions, ShotBatch), without the batch dimension; data/batches
-stacks them.
+Rows have the types of batches (dit/conditions.Conditions, ShotBatch), without the batch dimension;
+data/batches stacks them.
 """
 
 from collections.abc import Callable
@@ -9,7 +9,7 @@ from collections.abc import Callable
 import flax
 import numpy as np
 
-from shotstream_jax.core.typing import AnyArray, Float, Leaf
+from shotstream_jax.core.typing import Array, Float, Leaf
 from shotstream_jax.data.records import ClipRecord, Dataset
 from shotstream_jax.data.samples import DataConfig, Sample
 from shotstream_jax.dit.conditions import Conditions
@@ -30,15 +30,16 @@ class ShotBatch:
     mask: how much each cell of them matters beyond 1, 0 … 1; None where masks are not used.
     """
 
-    target: Float[AnyArray, "b f h w c"]
+    target: Float[Array, "b f h w c"]
     conditions: Conditions
-    mask: Float[AnyArray, "b f h w"] | None = None
+    mask: Float[Array, "b f h w"] | None = None
 
 
 def embedding_reader(length: int) -> CaptionReader:
     """Reads a prompt's embedding as it is stored, zero-padded to [length, e]."""
 
     def read(record: ClipRecord, shot: int) -> np.ndarray:
+        """A shot's caption for its slot."""
         embedding = record.text[shot]
         padded = np.zeros((length, embedding.shape[1]), embedding.dtype)
         padded[: len(embedding)] = embedding[:length]
@@ -51,6 +52,7 @@ def token_reader(tokenizer: Tokenizer, length: int) -> CaptionReader:
     """Reads a prompt's token ids [length], for a text encoder that is in training."""
 
     def read(record: ClipRecord, shot: int) -> np.ndarray:
+        """A shot's caption for its slot."""
         prompt = shot_prompt(record.global_caption, shot, record.captions[shot])
         return tokenize(tokenizer, prompt, length).ids
 
@@ -66,7 +68,7 @@ def target_row(
 ) -> ShotBatch:
     """One target shot and its conditions; its mask, if asked for."""
     record = dataset.record(sample.clip)
-    target = record.targets[sample.shot][: cfg.frames].astype(np.float32)
+    target: Leaf = record.targets[sample.shot][: cfg.frames].astype(np.float32)
     conditions = condition_row(record, sample.shot, dataset.settings.context, read_caption)
     if cfg.captions == "target":
         # All frames read the target's caption, in the one slot that is left.
@@ -75,7 +77,7 @@ def target_row(
         conditions = _numpy_conditions(
             conditions.context, conditions.ids.phase, slots, caption[None]
         )
-    mask = None
+    mask: Leaf = None
     if with_mask:
         mask = record.masks[sample.shot][: cfg.frames].astype(np.float32)
     return ShotBatch(target, conditions, mask)
@@ -88,6 +90,7 @@ def condition_row(
 
     budget: the number C of context frames.
     """
+    # Which frames, phases and captions: the plan of inference.
     earlier = [(int(first), int(stop)) for first, stop in record.shots[:shot]]
     plan = plan_shot(earlier, budget)
     # Context latents, [C, h, w, c]; zeros before a first shot.

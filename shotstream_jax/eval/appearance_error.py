@@ -171,7 +171,7 @@ def make_target(encoders: Encoders, film: Film) -> AppearanceTarget:
     read_caption = embedding_reader(encoders.preset.dit.text_len)
     conditions = condition_row(record, len(shots) - 1, budget, read_caption)
     other_conditions = dataclasses.replace(conditions, context=recoloured_context)
-    target = latents.astype(np.float32)
+    target: Leaf = latents.astype(np.float32)
     # The hats of the target, at the latents' resolution.
     hats = clothing_mask(film, other)[first:stop]  # [p, y, x]
     mask = latent_mask(hats, latents.shape[:3], encoders.preset.vae.time)

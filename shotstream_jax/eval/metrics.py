@@ -300,7 +300,7 @@ def drift(values: np.ndarray) -> float:
 
 
 @dataclasses.dataclass(frozen=True)
-class Interval:
+class ConfidenceInterval:
     """A statistic, the bounds of its 95 % interval, and the number of its values."""
 
     value: float
@@ -314,7 +314,7 @@ def bootstrap(
     values: Float[np.ndarray, "stories shots"],
     statistic: Callable[[np.ndarray], float] = finite_mean,
     draws: int = 1000,
-) -> Interval:
+) -> ConfidenceInterval:
     """A statistic with its percentile bootstrap interval. NaN bounds if no draw gives a number.
 
     Whole stories are drawn with replacement, because the shots of one story are not independent.
@@ -334,4 +334,4 @@ def bootstrap(
         low, high = np.quantile(finite, [0.025, 0.975]).tolist()
     # How much was judged.
     count = int(np.isfinite(values).sum())
-    return Interval(statistic(values), low, high, count)
+    return ConfidenceInterval(statistic(values), low, high, count)

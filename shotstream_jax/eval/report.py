@@ -86,7 +86,7 @@ def summarise(figures: Sequence[metrics.Figures], chances: dict[str, float]) -> 
     return summary
 
 
-def _bounds(interval: metrics.Interval) -> dict[str, float]:
+def _bounds(interval: metrics.ConfidenceInterval) -> dict[str, float]:
     return {"mean": interval.value, "low": interval.low, "high": interval.high}
 
 

@@ -211,7 +211,8 @@ def job_from_latents(
     made_for = dataset.settings.preset
     if made_for != checkpoint.preset.name:
         raise InputError(
-            f"{args.latents_from} was made for {made_for}, {recipe.checkpoint} is {checkpoint.preset.name}"
+            f"{args.latents_from} was made for {made_for}, "
+            f"{recipe.checkpoint} is {checkpoint.preset.name}"
         )
     # What the text encoder decides is new, the autoencoder's part stays.
     settings = dataclasses.replace(

@@ -1,10 +1,11 @@
 """What a recipe needs on a TPU slice, found without the slice (aot/compile compiles).
 
-  python -m shotstream_jax.train --config dmd_intra:wan-1.3b --aot v5p:2x2x2 --config.mesh.sequence=2
+  python -m shotstream_jax.train --config dmd_intra:wan-1.3b --aot v5p:2x2x2
+  --config.mesh.sequence=2
 
-The sizes are those of the preset after the colon of --config. What is told: whether it fits, memory a
-device, the model's FLOPs by formula (train/flops) and the collectives (aot/hlo). How long a step takes
-is not known before one runs.
+The sizes are those of the preset after the colon of --config. What is told: whether it fits, memory
+a device, the model's FLOPs by formula (train/flops) and the collectives (aot/hlo). How long a step
+takes is not known before one runs.
 """
 
 import dataclasses
@@ -41,24 +42,24 @@ def report_training(
     stage = make_stage(recipe, preset, mesh, data=None)
     split = " ".join(f"{axis}={n}" for axis, n in mesh.shape.items() if n > 1)
     run = recipe.run
-    cli.say(
+    cli.print_line(
         f"{recipe.stage}, {preset.name}, {run.batch} stories a step in {run.accumulate} pieces, "
         f"{run.dtype}, remat {run.remat}; {slice_name}: {len(devices)} devices, "
         f"{split or 'no split'}"
     )
-    cli.say(HEAD)
+    cli.print_line(HEAD)
     # Shapes first: under a mesh of devices that are not there nothing can be computed.
     programs = list(stage.programs(*abstract_start(stage)))
     with jax.set_mesh(mesh):
         made = [_compile(program) for program in programs]
     memory = HBM.get(devices[0].device_kind)
-    cli.say(
+    cli.print_line(
         f"a device has {memory or '?'} GiB; collectives are what one device receives in one run "
         "of the program"
     )
     unknown = max(compiled.collectives.unknown_loops for compiled in made)
     if unknown:
-        cli.say(
+        cli.print_line(
             f"{unknown} loop(s) end on a drawn number (the rollout's denoising steps, 1 to 4): "
             "their bodies count once"
         )
@@ -76,6 +77,6 @@ def report_training(
 def _compile(program: Program) -> Compiled:
     """Compiles a program, and prints its lines of the report."""
     made = compile_program(program, REMEDY)
-    cli.say(made.line)
-    cli.say(f"    {made.sent}")
+    cli.print_line(made.line)
+    cli.print_line(f"    {made.sent}")
     return made

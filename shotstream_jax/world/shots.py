@@ -6,7 +6,7 @@ from typing import NamedTuple
 import flax
 
 from shotstream_jax.core.errors import InputError
-from shotstream_jax.core.typing import AnyArray, Int, UInt8
+from shotstream_jax.core.typing import Array, Int, Leaf, UInt8
 from shotstream_jax.world.plot import WorldConfig
 from shotstream_jax.world.render import render_shot
 from shotstream_jax.world.source import WorldSource
@@ -53,10 +53,10 @@ class WorldData:
 
 @flax.struct.dataclass
 class DrawnShot:
-    """A shot's pictures and the boxes of the characters in them (render.Film); or a batch of shots."""
+    """A shot's pictures and the boxes of its characters, as in render.Film; or a batch of shots."""
 
-    pixels: UInt8[AnyArray, "*b p y x 3"]
-    boxes: Int[AnyArray, "*b p roles 4"]
+    pixels: UInt8[Array, "*b p y x 3"]
+    boxes: Int[Array, "*b p roles 4"]
 
 
 class World(NamedTuple):
@@ -95,5 +95,7 @@ class WorldShots:
         # Only the one shot is drawn.
         story = self.source.story(index)
         number = index % len(story.shots)
+        pixels: Leaf
+        boxes: Leaf
         pixels, boxes = render_shot(story, number, self.source.height, self.source.width)
         return DrawnShot(pixels, boxes)

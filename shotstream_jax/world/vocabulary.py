@@ -38,7 +38,7 @@ def main(argv: Sequence[str]) -> None:
         write_whole(path, tokenizer.to_str(pretty=True).encode())
     except OSError as error:
         raise InputError(f"cannot write {path}: {error.strerror}; choose another place") from None
-    cli.say(f"{path}: {tokenizer.get_vocab_size()} of {SIZE} ids")
+    cli.print_line(f"{path}: {tokenizer.get_vocab_size()} of {SIZE} ids")
 
 
 def world_prompts(stories: int) -> Iterator[str]:

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from shotstream_jax.core.errors import InputError
-from shotstream_jax.data.clips import COLUMNS, cut_clip, labels, read_clips, target_frames
+from shotstream_jax.data.clips import COLUMNS, cut_clip, read_clips, target_frames
+from tests.data.frame_labels import labels
 
 HEADER = ",".join(COLUMNS)
 GOOD = '2,s.json,v.mp4,"[[0, 9], [9, 20]]"'
@@ -68,8 +69,8 @@ def test_gaps_only_if_allowed(table):
         ("2,s.json", "row 2: video_path is empty"),
         ("2,s.json,v.mp4,[[0, 9], [9, 20]]", "row 2 has more cells than the header"),
         ('x,s.json,v.mp4,"[[0, 9], [9, 20]]"', "shot_num_from_caption 'x' must be a whole number"),
-        ('2,s.json,v.mp4,"[[0, 9], [9, 20]"', "is no list"),
-        ('2,s.json,v.mp4,"open(1)"', "is no list"),
+        ('2,s.json,v.mp4,"[[0, 9], [9, 20]"', "is not a list"),
+        ('2,s.json,v.mp4,"open(1)"', "is not a list"),
         ("2,s.json,v.mp4,7", "must be a list of intervals"),
         ("2,s.json,v.mp4,[]", "must be a list of intervals"),
         ('2,s.json,v.mp4,"[[0, 9], [9]]"', r"shot 2 is \[9\]: write two whole numbers"),

@@ -114,7 +114,7 @@ def test_a_folder(folder):
 
 
 def test_what_is_not_whole_is_refused(folder, tmp_path):
-    with pytest.raises(InputError, match="is no data set"):
+    with pytest.raises(InputError, match="is not a data set"):
         open_dataset(folder / "nowhere")
     meta = json.loads((folder / "dataset.json").read_text())
     shard = folder / f"{SETTINGS.shards[1]}.array_record"

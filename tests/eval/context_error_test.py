@@ -6,7 +6,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from shotstream_jax.checkpoint.checkpoint import open_checkpoint
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.data.rows import embedding_reader
 from shotstream_jax.eval import context_error, teacher_error

@@ -5,8 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from shotstream_jax.data.clips import cut_clip, labels, target_frames
+from shotstream_jax.data.clips import cut_clip, target_frames
 from shotstream_jax.memory.select import select_context, shot_intervals
+from tests.data.frame_labels import labels
 from tests.parity.reference import ROOT
 
 DATA = json.loads((ROOT / "g08_context_selection.json").read_text())

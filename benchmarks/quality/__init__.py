@@ -1,0 +1,1 @@
+"""How good the results of training are."""

@@ -1,0 +1,1 @@
+"""Whether it holds when it runs for long or is interrupted."""
