@@ -42,7 +42,6 @@ SLOW = (
     "eval/appearance_error_test",
     "eval/main_test",
     "eval/probe_test",
-    "eval/teacher_test",
     "eval/words_error_test",
     "generate",
     "install_test",

@@ -14,10 +14,10 @@ import numpy as np
 
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.typing import Int, typechecked
+from shotstream_jax.world.clothing import ACCENTS
 from shotstream_jax.world.places import SIDES, VARIANTS
 from shotstream_jax.world.plot import SUBSETS
 from shotstream_jax.world.story import WorldStory
-from shotstream_jax.world.wear import ACCENTS
 
 # The answer about a character that is not in the shot.
 ABSENT = -1

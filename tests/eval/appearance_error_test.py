@@ -8,9 +8,9 @@ import pytest
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.eval import appearance_error
 from shotstream_jax.precompute.encode import load_encoders
+from shotstream_jax.world.clothing_mask import clothing_mask, recolour_clothing
 from shotstream_jax.world.plot import WorldConfig
 from shotstream_jax.world.source import WorldSource
-from shotstream_jax.world.worn import recoloured, worn
 from tests.train.material import make_checkpoint
 
 

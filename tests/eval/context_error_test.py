@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from shotstream_jax.checkpoint.checkpoint import open_checkpoint
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.data.rows import embedding_reader
 from shotstream_jax.eval import context_error, teacher_error
@@ -64,5 +65,5 @@ def test_mistakes(options, tmp_path):
         context_error.main([*options, "--clips=3", f"--out={tmp_path / 'a.json'}"])
     with pytest.raises(InputError, match="was made for test, the checkpoint is tiny"):
         context_error.main(["--checkpoint=tiny", options[1], f"--out={tmp_path / 'a.json'}"])
-    with pytest.raises(InputError, match="is no data set"):
+    with pytest.raises(InputError, match="is not a data set"):
         context_error.main([options[0], f"--data={tmp_path}", f"--out={tmp_path / 'a.json'}"])
