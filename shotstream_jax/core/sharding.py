@@ -136,6 +136,7 @@ def part_mesh(shape: Mapping[str, int], devices: Sequence[jax.Device] | None = N
         split = [f"{axis}={length}" for axis, length in shape.items() if length != 1]
         axes = ", ".join(split)
         raise InputError(f"a mesh of {axes} needs {wanted} devices, there are {len(devices)}")
+    # Negative: an axis of -1 takes all that there are.
     if wanted >= 0:
         devices = devices[:wanted]
     return make_mesh(shape, devices)
@@ -145,6 +146,7 @@ def param_shardings(mesh: Mesh, part: str, abstract: Any) -> Any:
     """A NamedSharding for every parameter of a part ("dit", "vae", "text"), in the tree's shape."""
 
     def sharding(path: Sequence[Any], leaf: Any) -> NamedSharding:
+        """Where one parameter lies."""
         return NamedSharding(mesh, _spec(mesh, RULES[part], _name(path), leaf.shape))
 
     return jax.tree_util.tree_map_with_path(sharding, abstract)
@@ -168,6 +170,7 @@ def on_own_part(f: Callable[..., jax.Array], *arrays: jax.Array, dims: Sequence[
     mesh = jax.sharding.get_abstract_mesh()
     if mesh.empty:
         return f(*arrays)
+    # Every device's part of each array, as the mesh splits it.
     specs = []
     for letters, array in zip(dims, arrays, strict=True):
         specs.append(activation_spec(mesh, letters, array.shape))
@@ -186,6 +189,7 @@ def activation_spec(mesh: Mesh | AbstractMesh, dims: str, shape: Sequence[int]) 
         raise ValueError(
             f"dimensions {dims!r} do not describe shape {tuple(shape)}; letters: {known}"
         )
+    # What each letter may be split over; a size that does not divide is left whole.
     axes = [ACTIVATIONS[letter] for letter in letters]
     return _fitting_spec(mesh, axes, shape)
 
@@ -194,6 +198,7 @@ def with_shardings(shapes: Any, shardings: Any) -> Any:
     """A tree of ShapeDtypeStructs with the shardings of another tree."""
 
     def place(shape: Any, sharding: NamedSharding) -> jax.ShapeDtypeStruct:
+        """One shape with its sharding."""
         return jax.ShapeDtypeStruct(shape.shape, shape.dtype, sharding=sharding)
 
     return jax.tree.map(place, shapes, shardings)
@@ -236,6 +241,7 @@ def _name(path: Sequence[Any]) -> str:
 
 def _spec(mesh: Mesh, rules: Rules, name: str, shape: tuple[int, ...]) -> PartitionSpec:
     """Where a parameter lies. A rule without axes stands for parameters that are not split."""
+    # A wrong rule is a bug: it would split the wrong dimension.
     axes = match_rule(rules, name)
     if axes and len(axes) != len(shape):
         raise ValueError(
