@@ -37,8 +37,8 @@ lint: env            ## ruff, and its formatting
 types: env           ## mypy
 	$(PY) -m mypy
 
-parity: env          ## the reference's recorded numbers; rewrites the table in README.md
-	$(PY) -m pytest -n 2 --dist loadfile tests/parity --parity-table README.md
+parity: env          ## the reference's recorded numbers; rewrites the table in docs/results.md
+	$(PY) -m pytest -n 2 --dist loadfile tests/parity --parity-table docs/results.md
 
 wheel: env           ## the wheel and the source distribution → out/dist
 	rm -rf build

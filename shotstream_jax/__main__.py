@@ -68,6 +68,7 @@ recipes by name:
 def main(argv: Sequence[str] | None = None) -> NoReturn:
     """Runs the command that the first word names; exits with its code."""
     words = list(sys.argv[1:] if argv is None else argv)
+    # A known command gets all further words, --help among them.
     if words and words[0] in COMMANDS:
         run_command(words[0], words[1:])
     sys.argv = [cli.PROGRAM, *words]
@@ -91,6 +92,7 @@ def help_or_version(words: Sequence[str]) -> None:
     if words[0] in ("-V", "--version"):
         cli.print_line(f"shotstream {shotstream_jax.__version__}")
         return
+    # A slip of the keyboard gets a suggestion, anything else the list.
     similar = difflib.get_close_matches(words[0], COMMANDS, n=1)
     hint = f"did you mean {similar[0]}?" if similar else f"there are {', '.join(COMMANDS)}"
     raise InputError(f"no command is called {words[0]!r}; {hint} (shotstream --help)")

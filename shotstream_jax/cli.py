@@ -65,6 +65,7 @@ class Parser(argparse.ArgumentParser):
         """The options, with the recipe's overrides as `overrides`, and the recipe."""
         args, rest = self.parse_known_args(argv)
         args.overrides = self._overrides(rest)
+        # An empty word is mostly a shell variable that is not set.
         for name, value in vars(args).items():
             if value == "" and name != "global_caption":
                 self.error(f"--{name.replace('_', '-')} is empty")
@@ -72,6 +73,7 @@ class Parser(argparse.ArgumentParser):
 
     def _overrides(self, words: Sequence[str]) -> list[str]:
         """The words of overrides, written `--config.x=1` or `--config.x 1`; others are refused."""
+        # Without "=" the word after a field's name is its value.
         value_follows = False
         for word in words:
             is_field = word.startswith("--config.")
@@ -101,6 +103,7 @@ def make_parser(module: str, description: str | None) -> Parser:
 def recipe_names() -> list[str]:
     """The shipped recipes: the files in configs/ that have a get_config()."""
     names = []
+    # Read, not imported: the list is part of every help and error.
     for file in sorted(_recipe_folder().glob("*.py")):
         if "def get_config(" in file.read_text():
             names.append(file.stem)
@@ -117,6 +120,7 @@ def load_config(name: str, overrides: Sequence[str] = ()) -> ConfigDict:
     recipe, colon, argument = name.partition(":")
     _check_there(recipe)
     arguments = [argument] if colon else []
+    # Flags of absl's own that hold nothing but this recipe.
     values = flags.FlagValues()
     argv = ["", *overrides]  # absl expects a program's name first
     try:
@@ -141,6 +145,7 @@ def build(cls: type[T], section: ConfigDict, name: str) -> T:
     values = {}
     for field, value in section.items():
         kind: Any = kinds[field]
+        # A section becomes the dataclass that its field is declared as.
         is_nested = dataclasses.is_dataclass(kind) and isinstance(value, ConfigDict)
         if is_nested:
             value = build(kind, value, f"{name}.{field}")
@@ -223,6 +228,7 @@ def _check_names(cls: type[Any], section: ConfigDict, name: str) -> None:
         has_factory = field.default_factory is not dataclasses.MISSING
         if field.default is dataclasses.MISSING and not has_factory:
             required.add(field.name)
+    # Wrong is what is given without being known, and what is required without being given.
     given = set(section)
     wrong = sorted((given - known) | (required - given))
     if wrong:
@@ -232,6 +238,7 @@ def _check_names(cls: type[Any], section: ConfigDict, name: str) -> None:
 
 def _reason(error: BaseException) -> str:
     """The last line of an error, without the quotes and escapes that nested reprs have left."""
+    # Nested reprs: escaped line breaks and quotes, quotes around the whole.
     text = str(error).replace("\\n", " ").replace("\\", "").strip("\"' \n")
     lines = text.splitlines()
     if not lines:

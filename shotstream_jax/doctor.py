@@ -23,10 +23,12 @@ from shotstream_jax import cli
 if TYPE_CHECKING:  # jax is imported only when it is needed: --help must be fast
     import jax
 
+# docs/install.md has the whole table.
 TESTED_JAX = "0.10.2 to 0.12.0"
 GIB = 2**30
 MIB = 2**20
 
+# Those whose versions matter most when something fails.
 PACKAGES = (
     "jax",
     "jaxlib",
@@ -110,6 +112,7 @@ def report_lines(findings: Sequence[Finding]) -> list[str]:
     lines: list[str] = []
     section = ""
     for finding in findings:
+        # A new section has its name on a line of its own, after an empty line.
         if finding.section != section:
             section = finding.section
             lines += ["", section] if lines else [section]
@@ -160,6 +163,7 @@ def examine_devices() -> list[Finding]:
     """What jax computes on, and accelerators that it does not see."""
     devices = find_devices()
     found = []
+    # What jax computes on.
     if isinstance(devices, str):
         remedy = f"unset JAX_PLATFORMS={os.environ.get('JAX_PLATFORMS', '')}"
         found.append(Finding("devices", "jax", f"none: {devices}", remedy))
@@ -169,6 +173,7 @@ def examine_devices() -> list[Finding]:
         kinds = sorted({f"{device.platform}: {device.device_kind}" for device in devices})
         value = f"{len(devices)} × {', '.join(kinds)}{device_memory(devices[0])}"
         found.append(Finding("devices", "jax", value))
+    # What is there besides: usually the plug-in of jax is missing.
     if has_nvidia_gpu() and "gpu" not in seen:
         value = "an NVIDIA GPU that jax does not use"
         found.append(Finding("devices", "gpu", value, install_command(EXTRAS["gpu"])))
@@ -182,6 +187,7 @@ def find_devices() -> "list[jax.Device] | str":
     """jax's devices, or why there are none."""
     import jax
 
+    # With JAX_PLATFORMS naming what is not there, jax fails an assertion or raises.
     try:
         return jax.devices()
     except (RuntimeError, AssertionError) as error:
@@ -217,34 +223,28 @@ def examine_computing() -> list[Finding]:
     from shotstream_jax.presets import PRESETS
 
     found = []
+    # Each preset with the type that its recipe has.
     for preset, dtype in (("tiny", "float32"), ("wan-1.3b", "bfloat16")):
         head_dim = PRESETS[preset].dit.dim // PRESETS[preset].dit.heads
-        form = attention_form(head_dim, dtype)
-        found.append(Finding("computing", f"attention of {preset}", f"{form} ({dtype})"))
+        form = chosen_attention(head_dim, dtype, devices[0].platform)
+        found.append(Finding("computing", f"attention of {preset}", form))
     found.append(Finding("computing", "matmul precision", matmul_precision(devices[0])))
     for narrow in ("int8", "fp8"):
         found.append(Finding("computing", f"quantize={narrow}", narrow_units(narrow, devices[0])))
     return found
 
 
-def attention_form(head_dim: int, dtype: str) -> str:
-    """The name of the form of attention that nn/attention takes for such heads on this machine."""
+def chosen_attention(head_dim: int, dtype: str, platform: str) -> str:
+    """The name of the form of attention that would be used for heads of this width and type."""
     import jax
 
-    from shotstream_jax.nn import attention, kernels, splash
+    from shotstream_jax.nn.attention import FORM_VARIABLE, attention_form
 
-    forced = os.environ.get(attention.FORM_VARIABLE)
-    if forced:
-        return f"{forced}, by {attention.FORM_VARIABLE}"
-    backend = jax.default_backend()
-    queries: Any = jax.ShapeDtypeStruct((1, 1, 1, 1, head_dim), dtype)
-    if backend == "cpu":
-        return "tiled"
-    if backend == "tpu" and splash.fits(head_dim):
-        return "splash"
-    if backend == "gpu" and kernels.cudnn_fits(queries):
-        return "cudnn"
-    return "exact"
+    # Only width and type matter: [b, n, f, t, k].
+    queries = jax.ShapeDtypeStruct((1, 1, 1, 1, head_dim), dtype)
+    form = attention_form(queries, platform)
+    forced = f", by {FORM_VARIABLE}" if os.environ.get(FORM_VARIABLE) else ""
+    return f"{form} ({dtype}){forced}"
 
 
 def matmul_precision(device: "jax.Device") -> str:
@@ -283,6 +283,7 @@ def examine_storage() -> list[Finding]:
 
     cache = cache_dir()
     home = existing_parent(cache)
+    # The folder is made when the first program is compiled; before that its parent counts.
     cache_value = f"{cache}, {folder_size(cache) / MIB:.0f} MB"
     remedy = ""
     if not os.access(home, os.W_OK):
@@ -329,6 +330,7 @@ def available_memory() -> int | None:
         lines = pathlib.Path("/proc/meminfo").read_text().splitlines()
     except OSError:
         return None
+    # A line is "MemAvailable:   123456 kB".
     for line in lines:
         if line.startswith("MemAvailable:"):
             return int(line.split()[1]) * 1024
@@ -345,6 +347,7 @@ def examine_extras() -> list[Finding]:
     """Optional parts, present or missing."""
     found = []
     for name, extra in EXTRAS.items():
+        # Looked for, not imported: an import of torch takes seconds.
         missing = []
         for module in extra.modules:
             if importlib.util.find_spec(module) is None:
@@ -363,6 +366,7 @@ def install_command(extra: Extra) -> str:
     """A pip command that works wherever this package came from; jax keeps its version."""
     if not extra.install:
         return ""
+    # jax's plug-ins must have the very version of jax.
     if extra.install.startswith("jax["):
         return f"pip install '{extra.install}=={installed_version('jax')}'"
     return f"pip install {extra.install}"

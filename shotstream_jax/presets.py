@@ -182,13 +182,13 @@ def preset_from_dict(sizes: dict[str, Any]) -> Preset:
 
     Raises InputError, which names what does not fit, if a size is missing, unknown or impossible.
     """
-    kinds = typing.get_type_hints(Preset)  # dataclasses of ours, and plain types
+    kinds = typing.get_type_hints(Preset)
     try:
         fields: dict[str, Any] = {}
         for name, value in sizes.items():
-            kind: Any = kinds[name]
-            if dataclasses.is_dataclass(kind):
-                fields[name] = kind(**_lists_as_tuples(value))
+            is_part = dataclasses.is_dataclass(kinds[name])
+            if is_part:
+                fields[name] = kinds[name](**_lists_as_tuples(value))
             else:
                 fields[name] = value
         return Preset(**fields)

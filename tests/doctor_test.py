@@ -58,9 +58,13 @@ def test_extras_are_those_of_the_package():
 
 @pytest.mark.parametrize("width, dtype", [(32, "float32"), (128, "bfloat16")])
 def test_attention_is_the_one_that_the_models_use(monkeypatch, width, dtype):
-    assert doctor.attention_form(width, dtype) == "tiled"
+    assert doctor.chosen_attention(width, dtype, "cpu") == f"tiled ({dtype})"
+    form = "splash" if width == 128 else "exact"
+    assert doctor.chosen_attention(width, dtype, "tpu") == f"{form} ({dtype})"
     monkeypatch.setenv(attention.FORM_VARIABLE, "exact")
-    assert doctor.attention_form(width, dtype).startswith("exact, by ")
+    assert (
+        doctor.chosen_attention(width, dtype, "cpu") == f"exact ({dtype}), by SHOTSTREAM_ATTENTION"
+    )
 
 
 def test_an_accelerator_that_jax_does_not_use_has_a_remedy(monkeypatch):

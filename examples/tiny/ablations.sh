@@ -53,4 +53,4 @@ if [ -n "${RETRAIN:-}" ]; then
 fi
 
 $PY -m shotstream_jax.eval.compare "$SCORES"/*.json
-$PY -m shotstream_jax.eval.compare "$LONG"/*.json --figures who,look,layout --chart "$SCORES/by_shot.png"
+$PY -m shotstream_jax.eval.compare "$LONG"/*.json --figures who,appearance,layout --chart "$SCORES/by_shot.png"

@@ -171,7 +171,7 @@ def _runs(computations: dict[str, _Computation], entry: str) -> Counter[str]:
     runs: Counter[str] = Counter()
 
     def run(name: str, times: int) -> None:
-        """Counts a computation and, through it, all that it calls."""
+        """Counts a computation and all that it calls."""
         runs[name] += times
         for called in computations[name].calls:
             run(called, times)

@@ -81,7 +81,11 @@ def place_array(
 
     def read_piece(index: tuple[slice, ...] | None) -> np.ndarray:
         """One device's slice, in the type that it gets there."""
-        piece = stored.read(... if index is None else index)
+        # None stands for the whole array.
+        if index is None:
+            piece = stored.read()
+        else:
+            piece = stored.read(index)
         return piece.astype(dtype, copy=False)
 
     return jax.make_array_from_callback(stored.shape, sharding, read_piece)
@@ -197,7 +201,10 @@ def _zarr_spec(folder: pathlib.Path, name: str) -> dict[str, Any]:
     place = folder.absolute() / name
     return {
         "driver": "zarr3",
-        "kvstore": {"driver": "file", "path": str(place)},
+        "kvstore": {
+            "driver": "file",
+            "path": str(place),
+        },
         "fill_missing_data_reads": False,
         "store_data_equal_to_fill_value": True,
     }
@@ -205,7 +212,8 @@ def _zarr_spec(folder: pathlib.Path, name: str) -> dict[str, Any]:
 
 def _short(error: ValueError) -> str:
     """The end of tensorstore's long message, on one line."""
-    return " ".join(str(error).split())[-160:]
+    words = str(error).split()
+    return " ".join(words)[-160:]
 
 
 # Arrays in a .safetensors file.
@@ -256,14 +264,15 @@ def open_file_arrays(path: pathlib.Path) -> dict[str, FileArray]:
         raise InputError(f"there is no weight file {path}") from None
     except (safetensors.SafetensorError, OSError) as error:
         raise _unreadable(path, error) from None
+    # Weights are floats: whatever else there is, the file holds something else.
     if unknown:
-        raise InputError(
-            f"{path} has types other than {', '.join(_TYPES)}: {', '.join(unknown[:10])}"
-        )
+        known = ", ".join(_TYPES)
+        raise InputError(f"{path} has types other than {known}: {', '.join(unknown[:10])}")
     return arrays
 
 
 def _unreadable(path: pathlib.Path, error: Exception) -> InputError:
+    """For a public file as for a stored part."""
     return InputError(f"{path} is unreadable or truncated ({error}): fetch or convert it again")
 
 
@@ -312,12 +321,16 @@ class FileWriter:
         text += b" " * (-len(text) % 8)
         self._data_start = 8 + len(text)
         self._file: BinaryIO = path.open("wb")
-        self._file.write(struct.pack("<Q", len(text)) + text)
+        self._file.write(struct.pack("<Q", len(text)))
+        self._file.write(text)
 
     def write(self, name: str, array: np.ndarray, layer: int | None = None) -> None:
         """Writes an array, or one layer of a stacked array. Raises OSError."""
         spec = self._specs[name]
-        shape = spec.shape if layer is None else spec.shape[1:]
+        shape = spec.shape
+        # A layer of a stacked array [layers, …].
+        if layer is not None:
+            shape = shape[1:]
         if array.shape != shape or array.dtype != spec.dtype:
             raise ValueError(f"{name} is {array.dtype}{array.shape} for {spec.dtype}{shape}")
         # Layers lie one after another, since they are the first axis.

@@ -52,6 +52,7 @@ class Checkpoint:
 
     def tokenizer(self) -> Tokenizer:
         """Its tokeniser. Raises InputError if tokenizer.json is missing or damaged."""
+        # Bytes need no vocabulary.
         if self.preset.byte_tokens:
             return ByteTokenizer()
         return FileTokenizer(self.vocabulary)
@@ -83,6 +84,7 @@ class Checkpoint:
         if mesh:
             shardings = jax.tree.leaves(param_shardings(mesh, part, abstract))
 
+        # Matrices in the given type, the rest in float32.
         leaves = []
         for (keys, _), sharding in zip(flat, shardings, strict=True):
             path = tuple(key.key for key in keys)
@@ -123,7 +125,9 @@ def open_checkpoint(checkpoint: str | pathlib.Path | Checkpoint) -> Checkpoint:
     if folder.parent == WEIGHTS and folder != first:
         parts = _stored_parts(first, read_config(first)) | parts
     # The tokeniser belongs to the text encoder, so it lies beside it.
-    home = parts["text"].place.parent if "text" in parts else folder
+    home = folder
+    if "text" in parts:
+        home = parts["text"].place.parent
     return Checkpoint(
         name=str(checkpoint),
         preset=preset_from_dict(config["sizes"]),

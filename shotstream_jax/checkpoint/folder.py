@@ -82,6 +82,7 @@ def finish_folder(
 
 def part_entry(part: PartToWrite) -> dict[str, Any]:
     """What config.json tells of a part: its types and where it is from."""
+    # The public file, if it is from one.
     source = None
     if part.source:
         source = {"file": part.source.name, "sha256": file_hash(part.source)}
@@ -100,13 +101,15 @@ def read_config(folder: pathlib.Path) -> dict[str, Any]:
     Raises InputError if the folder is not a checkpoint, or one of another format version.
     """
     path = folder / "config.json"
+    # Whatever is wrong with the file is one of two messages.
     try:
         config = json.loads(path.read_text("utf-8"))
         version = config["format"]
         _check_fields(config)
     except FileNotFoundError:
         raise InputError(
-            f"{folder} is not a checkpoint: it has no config.json (convert import makes one)"
+            f"{folder} is not a checkpoint: it has no config.json "
+            "(shotstream convert import makes one)"
         ) from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise InputError(

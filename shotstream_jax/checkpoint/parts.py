@@ -92,7 +92,10 @@ def part_of_tree(params: Params) -> PartToWrite:
 def find_part(folder: pathlib.Path, part: str) -> pathlib.Path:
     """Where a checkpoint folder has a part: in one file, or in a folder."""
     file = folder / f"{part}.safetensors"
-    return file if file.is_file() else folder / part
+    if file.is_file():
+        return file
+    # If it has neither, opening the folder's arrays says so.
+    return folder / part
 
 
 def open_part(place: pathlib.Path, paths: Iterable[ParamPath]) -> dict[ParamPath, StoredArray]:
@@ -143,7 +146,7 @@ def _open_writer(
             yield write_to_file
         return
 
-    # Empty arrays for all parameters, filled piece by piece.
+    # The other storage: empty arrays for all parameters, filled piece by piece.
     arrays = {}
     for path, spec in specs.items():
         arrays[path] = create_array(
@@ -156,7 +159,10 @@ def _open_writer(
 
     def write_to_folder(piece: Piece) -> None:
         """Writes to the parameter's array, or to one layer of it."""
-        index = ... if piece.layer is None else piece.layer
-        arrays[piece.path].write(piece.array, index)
+        array = arrays[piece.path]
+        if piece.layer is None:
+            array.write(piece.array)
+        else:
+            array.write(piece.array, piece.layer)
 
     yield write_to_folder

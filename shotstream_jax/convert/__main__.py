@@ -1,11 +1,11 @@
 """Public checkpoints into JAX and back, one tensor at a time.
 
-  python -m shotstream_jax.convert import --wan Wan2.1-T2V-1.3B --out ckpt/wan
-  python -m shotstream_jax.convert import --shotstream shotstream_merged.pt --out ckpt/shotstream
-  python -m shotstream_jax.convert inspect ckpt/shotstream
-  python -m shotstream_jax.convert export ckpt/shotstream --part dit --out shotstream.pt
-  python -m shotstream_jax.convert copy ckpt/shotstream --dtype same --storage file --out ckpt/files
-  python -m shotstream_jax.convert merge-lora base.pt --lora lora.pt --alpha 256 --out merged.pt
+  shotstream convert import --wan Wan2.1-T2V-1.3B --out ckpt/wan
+  shotstream convert import --shotstream shotstream_merged.pt --out ckpt/shotstream
+  shotstream convert inspect ckpt/shotstream
+  shotstream convert export ckpt/shotstream --part dit --out shotstream.pt
+  shotstream convert copy ckpt/shotstream --dtype same --storage file --out ckpt/files
+  shotstream convert merge-lora base.pt --lora lora.pt --alpha 256 --out merged.pt
 
 `import` reads .safetensors (also sharded, by its index), .pt and .pth files, without PyTorch, and
 the …-Diffusers layout. Nothing in a file is ever executed. An interrupted import or export leaves
@@ -197,7 +197,7 @@ def run_import(args: argparse.Namespace) -> None:
         key=args.key,
     )
     with _bar(plan.nbytes) as progress:
-        checkpoints.write_folder(plan, progress)
+        checkpoints.write_plan(plan, progress)
     logging.info("%s: %s of %s", args.out, ", ".join(sources), plan.preset.name)
 
 
@@ -263,7 +263,7 @@ def run_copy(args: argparse.Namespace) -> None:
         checkpoint, args.out, _TYPES[args.dtype], parts, args.shot_phase
     )
     with _bar(plan.nbytes) as progress:
-        checkpoints.write_folder(plan, progress, args.storage)
+        checkpoints.write_plan(plan, progress, args.storage)
     logging.info("%s: %s, types: %s", args.out, ", ".join(parts), args.dtype)
 
 

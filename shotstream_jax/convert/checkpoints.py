@@ -189,7 +189,7 @@ def _cast_part(arrays: Mapping[ParamPath, StoredArray], dtype: np.dtype | None) 
     return PartToWrite(specs, pieces)
 
 
-def write_folder(plan: FolderPlan, progress: Progress, storage: str = "folder") -> None:
+def write_plan(plan: FolderPlan, progress: Progress, storage: str = "folder") -> None:
     """Writes a planned checkpoint folder, which has its name only when it is whole.
 
     storage: of its parts (checkpoint/parts). Raises InputError if the disk refuses it.

@@ -1,7 +1,7 @@
 """One row of a batch: a target shot and its conditions, from a clip's record.
 
-Rows have the types of batches (dit/conditions.Conditions, ShotBatch), without the batch dimension; data/batches
-stacks them.
+Rows have the types of batches (dit/conditions.Conditions, ShotBatch), without the batch dimension;
+data/batches stacks them.
 """
 
 from collections.abc import Callable
@@ -39,6 +39,7 @@ def embedding_reader(length: int) -> CaptionReader:
     """Reads a prompt's embedding as it is stored, zero-padded to [length, e]."""
 
     def read(record: ClipRecord, shot: int) -> np.ndarray:
+        """A shot's caption for its slot."""
         embedding = record.text[shot]
         padded = np.zeros((length, embedding.shape[1]), embedding.dtype)
         padded[: len(embedding)] = embedding[:length]
@@ -51,6 +52,7 @@ def token_reader(tokenizer: Tokenizer, length: int) -> CaptionReader:
     """Reads a prompt's token ids [length], for a text encoder that is in training."""
 
     def read(record: ClipRecord, shot: int) -> np.ndarray:
+        """A shot's caption for its slot."""
         prompt = shot_prompt(record.global_caption, shot, record.captions[shot])
         return tokenize(tokenizer, prompt, length).ids
 
@@ -88,6 +90,7 @@ def condition_row(
 
     budget: the number C of context frames.
     """
+    # Which frames, phases and captions: the plan of inference.
     earlier = [(int(first), int(stop)) for first, stop in record.shots[:shot]]
     plan = plan_shot(earlier, budget)
     # Context latents, [C, h, w, c]; zeros before a first shot.

@@ -2,41 +2,50 @@
 
   python -m shotstream_jax.eval --config configs/tiny.py --stories 100 --shots 5 --out out/eval.json
   … --config.checkpoint=out/tiny/dmd_inter/model --sheet out/eval.png
-  … --config.checkpoint=tiny-teacher --source teacher --guidance 2 --context-guidance 3    by a teacher's sampler
+  … --config.checkpoint=tiny-teacher --source teacher --guidance 2 --context-guidance 3
+                                  by a teacher's sampler
   … --source reconstructed        drawn, and through the checkpoint's autoencoder: the ceiling
   … --source rendered             drawn: what the probe and the cut detector themselves get wrong
-  … --context other               shots are given what another take of the story has left behind (none: nothing,
-                                  first: first frames only)
-  … --shots 20                    long stories; `drift` is the last shot's figure less the second one's
+  … --context other               later shots see the earlier shots of another take of the story
+                                  (none: no earlier shots, first: their first frames only)
+  … --shots 20                    long stories; `drift` is the last shot's figure less the
+                                  second one's
 
 The stories are of the world's `test` split. docs/eval.md says what each number means.
 """
 
 import dataclasses
-import json
 import pathlib
 from argparse import Namespace
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
 from shotstream_jax import cli
-from shotstream_jax.checkpoint.checkpoint import open_checkpoint
+from shotstream_jax.checkpoint.checkpoint import Checkpoint, open_checkpoint
 from shotstream_jax.checkpoint.load import load
 from shotstream_jax.core.compilation import use_persistent_cache
 from shotstream_jax.core.errors import InputError
-from shotstream_jax.core.files import check_writable, write_whole
+from shotstream_jax.core.files import check_writable
 from shotstream_jax.eval import sources
-from shotstream_jax.eval.cuts import check_installed
-from shotstream_jax.eval.files import SHIPPED, Format, format_of, load_probe
+from shotstream_jax.eval.cuts import check_scenedetect
 from shotstream_jax.eval.labels import Labels, shot_truth
+from shotstream_jax.eval.metrics import chance_levels
+from shotstream_jax.eval.probe_files import SHIPPED, ShotFormat, load_probe, shot_format_of
 from shotstream_jax.eval.reading import Reader, oracle_scores
-from shotstream_jax.eval.report import Judged, as_json, chances, judge, summarise, table
-from shotstream_jax.generate.__main__ import Recipe
+from shotstream_jax.eval.report import (
+    ScoredStory,
+    score_story,
+    summarise,
+    summary_table,
+    write_results,
+)
+from shotstream_jax.generate.__main__ import StreamRecipe
+from shotstream_jax.generate.sampler import Guidance, SamplerConfig
 from shotstream_jax.media.pictures import write_png
 from shotstream_jax.presets import VideoFormat
-from shotstream_jax.train.losses.flow_matching import Guidance
 from shotstream_jax.vae.model import VAE
 from shotstream_jax.world.plot import SUBSETS, WorldConfig
 from shotstream_jax.world.render import MAX_ROLES, Film, render_shot
@@ -44,25 +53,46 @@ from shotstream_jax.world.sheet import contact_sheet
 from shotstream_jax.world.source import WorldSource
 from shotstream_jax.world.story import SPLITS
 
-GENERATED, TEACHER, RECONSTRUCTED, RENDERED = "generated", "teacher", "reconstructed", "rendered"
-GIVEN = {"own": lambda memory: memory, "first": sources.first_frames, "none": sources.nothing}
-OTHER = "other"
-SAMPLER = {  # the teacher's options: usual values, what they say
-    "guidance": (6.0, "away from no prompt; 1 for none"),
-    "context_guidance": (0.0, "away from no earlier shots; 0 for none"),
-    "sampler_steps": (50, "from noise to picture"),
+# The choices of --source.
+GENERATED = "generated"
+TEACHER = "teacher"
+RECONSTRUCTED = "reconstructed"
+RENDERED = "rendered"
+
+# The choices of --context: those that change the story's history, and another take of the story.
+HISTORIES = {
+    "own": sources.keep_history,
+    "first": sources.keep_first_frames,
+    "none": sources.drop_history,
 }
-SHOWN = 3  # stories on the sheet
+OTHER_TAKE = "other"
+
+# The options that go with --source teacher, and their defaults.
+SAMPLER_DEFAULTS = {"guidance": 6.0, "context_guidance": 0.0, "sampler_steps": 50}
+
+# Stories on the sheet, moments of each shot, and pixels for a pixel.
+SHEET_STORIES = 3
+SHEET_COLUMNS = 7
+SHEET_SCALE = 3
 
 
 def parser() -> cli.Parser:
+    """The command's options."""
     p = cli.make_parser("shotstream_jax.eval", __doc__)
     p.add_recipe()
     p.add_argument(
-        "--stories", type=int, default=100, metavar="N", help="how many (default: %(default)s)"
+        "--stories",
+        type=int,
+        default=100,
+        metavar="N",
+        help="how many (default: %(default)s)",
     )
     p.add_argument(
-        "--shots", type=int, default=5, metavar="N", help="of each story (default: %(default)s)"
+        "--shots",
+        type=int,
+        default=5,
+        metavar="N",
+        help="of each story (default: %(default)s)",
     )
     p.add_argument(
         "--source",
@@ -72,16 +102,11 @@ def parser() -> cli.Parser:
     )
     p.add_argument(
         "--context",
-        choices=[*GIVEN, OTHER],
+        choices=[*HISTORIES, OTHER_TAKE],
         default="own",
-        help="what shots are given of earlier ones",
+        help="the earlier shots that a shot sees",
     )
-    of_teacher = p.add_argument_group("the teacher's sampler, with --source teacher")
-    for name, (usual, says) in SAMPLER.items():
-        metavar = "N" if isinstance(usual, int) else "W"
-        of_teacher.add_argument(
-            _flag(name), type=type(usual), metavar=metavar, help=f"{says} (default: {usual})"
-        )
+    _add_sampler_options(p)
     p.add_argument(
         "--subset",
         choices=list(SUBSETS),
@@ -102,7 +127,10 @@ def parser() -> cli.Parser:
         help="(default: the shipped one)",
     )
     p.add_argument(
-        "--out", default="out/eval.json", metavar="FILE.json", help="(default: %(default)s)"
+        "--out",
+        default="out/eval.json",
+        metavar="FILE.json",
+        help="(default: %(default)s)",
     )
     p.add_argument(
         "--sheet", metavar="FILE.png", help="a picture of the first stories: shots as rows"
@@ -110,126 +138,223 @@ def parser() -> cli.Parser:
     return p
 
 
+def _add_sampler_options(p: cli.Parser) -> None:
+    """The teacher's options. They default to None, so that it is known which were given."""
+    group = p.add_argument_group("the teacher's sampler, with --source teacher")
+    group.add_argument(
+        "--guidance",
+        type=float,
+        metavar="W",
+        help=f"away from no prompt; 1 for none (default: {SAMPLER_DEFAULTS['guidance']})",
+    )
+    group.add_argument(
+        "--context-guidance",
+        type=float,
+        metavar="W",
+        help="away from no earlier shots; 0 for none "
+        f"(default: {SAMPLER_DEFAULTS['context_guidance']})",
+    )
+    group.add_argument(
+        "--sampler-steps",
+        type=int,
+        metavar="N",
+        help=f"from noise to picture (default: {SAMPLER_DEFAULTS['sampler_steps']})",
+    )
+
+
 def main(argv: Sequence[str]) -> None:
+    """Makes and scores the stories, writes the figures, and prints a table."""
     # Whatever can be refused is refused before anything is computed.
     args, config = parser().parse(argv)
-    recipe = cli.build(Recipe, config, "config")
+    recipe = cli.build(StreamRecipe, config, "config")
+    check_options(args)
+    set_sampler_defaults(args)
+    check_scenedetect()
+    out = check_writable(args.out, ".json")
+    sheet = check_writable(args.sheet, ".png") if args.sheet else None
+    checkpoint = open_checkpoint(recipe.checkpoint)
+    shot_format = shot_format_of(checkpoint.preset, recipe.video, args.subset)
+    probe = load_probe(pathlib.Path(args.probe), shot_format)
+    reader = Reader(Labels(args.subset), probe)
+    world = WorldConfig(
+        args.subset,
+        shot_format.fps,
+        (args.shots,),
+        (shot_format.frames,),
+    )
+    drawn = WorldSource(
+        world,
+        shot_format.height,
+        shot_format.width,
+        args.stories,
+        split=SPLITS[1],
+    )
+
+    # The work: the stories, and the same ones through the autoencoder where that is a ceiling.
+    use_persistent_cache()
+    source, ceiling_source = make_sources(args, recipe, checkpoint, shot_format)
+    stories = score_stories(reader, drawn, source, args.source, sheet)
+    ceiling = None
+    if ceiling_source:
+        ceiling = score_stories(reader, drawn, ceiling_source, RECONSTRUCTED, None)
+    write_scores(args, recipe, reader, stories, ceiling, out)
+
+
+def check_options(args: Namespace) -> None:
+    """Raises InputError if options do not go together."""
     if args.stories < 2:
         raise InputError(f"--stories {args.stories}: chance and intervals need 2 or more")
     if args.context != "own" and args.source != GENERATED:
         raise InputError(f"--context goes with --source {GENERATED}")
-    complete_sampler(args)
-    check_installed()
-    out = check_writable(args.out, ".json")
-    sheet = check_writable(args.sheet, ".png") if args.sheet else None
-    form = format_of(open_checkpoint(recipe.checkpoint).preset, recipe.video, args.subset)
-    reader = Reader(Labels(args.subset), load_probe(pathlib.Path(args.probe), form))
-    world = WorldConfig(args.subset, form.fps, (args.shots,), (form.frames,))
-    drawn = WorldSource(world, form.height, form.width, args.stories, split=SPLITS[1])
-    use_persistent_cache()
-    source, ceiling = make_sources(args, recipe, form)
-    judged = judge_all(reader, drawn, source, args.source, sheet)
-    above = judge_all(reader, drawn, ceiling, RECONSTRUCTED, None) if ceiling else []
-    write(args, recipe, reader, judged, above, out)
 
 
-def complete_sampler(args: Namespace) -> None:
-    """Its usual values in place of those that were not given; none goes with another source."""
-    for name, (usual, _) in SAMPLER.items():
+def set_sampler_defaults(args: Namespace) -> None:
+    """Fills in the sampler's options that were not given.
+
+    Raises InputError if one is given with another source.
+    """
+    # None stands for an option that was not given.
+    for name, default in SAMPLER_DEFAULTS.items():
         if getattr(args, name) is None:
-            setattr(args, name, usual)
+            setattr(args, name, default)
         elif args.source != TEACHER:
-            raise InputError(f"{_flag(name)} goes with --source {TEACHER}")
+            option = f"--{name.replace('_', '-')}"
+            raise InputError(f"{option} goes with --source {TEACHER}")
     if args.sampler_steps < 1:
-        raise InputError(f"--sampler-steps {args.sampler_steps} < 1")
-
-
-def _flag(name: str) -> str:
-    return f"--{name.replace('_', '-')}"
+        raise InputError(f"--sampler-steps {args.sampler_steps} must be at least 1")
 
 
 def make_sources(
-    args: Namespace, recipe: Recipe, form: Format
-) -> tuple[sources.Source, sources.Source | None]:
-    """What is scored, and for generated pictures the ceiling: the same stories through the autoencoder."""
+    args: Namespace,
+    recipe: StreamRecipe,
+    checkpoint: Checkpoint,
+    shot_format: ShotFormat,
+) -> tuple[sources.ShotSource, sources.ShotSource | None]:
+    """What is scored, and the ceiling of generated pictures: through the autoencoder."""
+    # Drawn stories need no model.
     if args.source == RENDERED:
-        return sources.rendered(form), None
+        return sources.rendered_source(shot_format), None
     if args.source == RECONSTRUCTED:
-        checkpoint = open_checkpoint(recipe.checkpoint)
         vae = VAE(checkpoint.preset.vae)
-        return sources.reconstructed(form, vae, checkpoint.load_params("vae")), None
-    model = load(recipe.checkpoint, recipe.dtype, quantize=recipe.quantize)
+        params = checkpoint.load_params("vae")
+        return sources.reconstructed_source(shot_format, vae, params), None
+    # Generated ones do.
+    model = load(checkpoint, recipe.dtype, quantize=recipe.quantize)
     if args.source == TEACHER:
-        guidance = Guidance.of_sampler(args.guidance, args.context_guidance)
-        made = sources.taught(model, recipe.video, args.seed, guidance, args.sampler_steps)
-    elif args.context == OTHER:
-        made = sources.from_another_take(model, recipe.video, args.seed)
+        # The option counts as samplers do, 1 for none; Guidance counts from 0.
+        guidance = Guidance(text=args.guidance - 1, context=args.context_guidance)
+        sampler = SamplerConfig(args.sampler_steps, guidance)
+        source = sources.teacher_source(model, recipe.video, args.seed, sampler)
+    elif args.context == OTHER_TAKE:
+        source = sources.other_take_source(model, recipe.video, args.seed)
     else:
-        made = sources.generated(model, recipe.video, args.seed, GIVEN[args.context])
-    return made, sources.reconstructed(form, model.vae, model.params["vae"])
+        history = HISTORIES[args.context]
+        source = sources.generated_source(model, recipe.video, args.seed, history)
+    return source, sources.reconstructed_source(shot_format, model.vae, model.params["vae"])
 
 
-def judge_all(
+def score_stories(
     reader: Reader,
     drawn: WorldSource,
-    source: sources.Source,
+    source: sources.ShotSource,
     name: str,
     sheet: pathlib.Path | None,
-) -> list[Judged]:
-    """Every story of a source; the first ones are shown."""
-    judged, films = [], []
+) -> list[ScoredStory]:
+    """Scores every story as the source makes it.
+
+    name: for the progress bar. sheet: where to show the first stories.
+    """
+    # Stories one by one: their pictures are not kept, but for those of the sheet.
+    scored = []
+    films = []
     for index in tqdm(range(len(drawn)), unit="story", desc=name):
         story = drawn.story(index)
         shots = source(index, story)
-        judged.append(judge(reader, story, shots))
-        if sheet and index < SHOWN:
+        scored.append(score_story(reader, story, shots))
+        if sheet and index < SHEET_STORIES:
             frames = np.concatenate(list(shots))
-            films.append(Film(story, frames, np.zeros((len(frames), MAX_ROLES, 4), np.int32)))
+            no_boxes = np.zeros((len(frames), MAX_ROLES, 4), np.int32)
+            films.append(Film(story, frames, no_boxes))
     if sheet:
-        write_png(sheet, contact_sheet(films, columns=7, enlarge=3))
-    return judged
+        write_png(sheet, contact_sheet(films, columns=SHEET_COLUMNS, enlarge=SHEET_SCALE))
+    return scored
 
 
-def write(
+def write_scores(
     args: Namespace,
-    recipe: Recipe,
+    recipe: StreamRecipe,
     reader: Reader,
-    judged: list[Judged],
-    above: list[Judged],
+    stories: list[ScoredStory],
+    ceiling: list[ScoredStory] | None,
     out: pathlib.Path,
 ) -> None:
-    """The file and the table."""
-    labels = reader.labels
-    summary = summarise([j.figures for j in judged], chances(labels, judged))
-    ceiling = summarise([j.figures for j in above], {}) if above else None
-    settings = {k: v for k, v in vars(args).items() if k != "overrides"} | {
-        "recipe": dataclasses.asdict(recipe)
+    """Writes the figures and prints the table.
+
+    ceiling: the same stories through the autoencoder, if they were scored.
+    """
+    # Means and intervals, with the level of chance.
+    readings_and_shots = []
+    for scored in stories:
+        readings_and_shots.append((scored.readings, scored.story.shots))
+    chances = chance_levels(reader.labels, readings_and_shots)
+    summary = summarise([scored.figures for scored in stories], chances)
+    ceiling_summary = None
+    if ceiling:
+        ceiling_summary = summarise([scored.figures for scored in ceiling], {})
+
+    # What the figures were made with.
+    settings = dict(vars(args))
+    del settings["overrides"]  # the recipe below has them
+    settings["recipe"] = dataclasses.asdict(recipe)
+    results: dict[str, Any] = {
+        "settings": settings,
+        "figures": summary,
+        "ceiling": ceiling_summary,
     }
-    result = {"settings": settings, "figures": summary, "ceiling": ceiling}
-    if drawn := above or (judged if args.source in (RECONSTRUCTED, RENDERED) else []):
-        result["oracle"] = oracle(reader, drawn, recipe.video)
-    result["stories"] = [
-        {"global_caption": j.story.script.global_caption, "captions": j.story.script.shots}
-        | j.figures
-        for j in judged
-    ]
-    out.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(out, (json.dumps(as_json(result), indent=1) + "\n").encode())
-    for line in table(summary, ceiling):
-        cli.say(line)
-    cli.say(f"{out}: {args.stories} stories of {args.shots} shots, {args.source}")
+    # The truth is known of drawn stories only.
+    if ceiling:
+        results["oracle"] = score_readings(reader, ceiling, recipe.video)
+    elif args.source in (RECONSTRUCTED, RENDERED):
+        results["oracle"] = score_readings(reader, stories, recipe.video)
+    results["stories"] = [_story_results(scored) for scored in stories]
+
+    # A file for programs, a table for people.
+    write_results(out, results)
+    for line in summary_table(summary, ceiling_summary):
+        cli.print_line(line)
+    cli.print_line(f"{out}: {args.stories} stories of {args.shots} shots, {args.source}")
 
 
-def oracle(reader: Reader, judged: list[Judged], video: VideoFormat) -> dict[str, float]:
-    """How much of what was drawn is read rightly."""
+def _story_results(scored: ScoredStory) -> dict[str, Any]:
+    """A story's captions and figures."""
+    script = scored.story.script
+    captions = {"global_caption": script.global_caption, "captions": script.shots}
+    return captions | scored.figures
+
+
+def score_readings(
+    reader: Reader,
+    drawn: list[ScoredStory],
+    video: VideoFormat,
+) -> dict[str, float]:
+    """How much of what was drawn the probe reads rightly."""
+    # All shots of all stories, in order.
+    readings = []
     truths = []
-    for story, *_ in judged:
-        for number in range(len(story.shots)):
-            _, boxes = render_shot(story, number, video.height, video.width)
-            truths.append(
-                shot_truth(reader.labels, story, number, boxes, video.height, video.width)
+    for scored in drawn:
+        readings += scored.readings
+        for number in range(len(scored.story.shots)):
+            _, boxes = render_shot(scored.story, number, video.height, video.width)
+            truth = shot_truth(
+                reader.labels,
+                scored.story,
+                number,
+                boxes,
+                video.height,
+                video.width,
             )
-    return oracle_scores(reader.labels, [reading for j in judged for reading in j.readings], truths)
+            truths.append(truth)
+    return oracle_scores(reader.labels, readings, truths)
 
 
 if __name__ == "__main__":

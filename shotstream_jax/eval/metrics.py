@@ -1,20 +1,24 @@
-"""From the probe's readings of a story's shots, and what was told, to figures a shot. NaN: nothing to be judged there.
+"""Figures of each shot of a story: what was read in it, against its caption and earlier shots.
 
-    adherence       who     1 if the characters that are read are those that were told, all and no others
-                    where   1 if the place is the told one
-                    action  share of the told characters that are there and do what was told
-                    camera  share of distance and move that are as told (where a subset has a choice)
-    between shots   look    share of the told characters that are there, and were there before, whose accent and pattern
-                            are those of their first appearance, as they were read then
-                    layout  1 if the landmark's side and variant and the items are those of the place's first appearance
-    within a shot   steady  share of the frames whose answers are those of the shot
+    adherence
+        who         1 if the characters read are exactly those of the caption
+        where       1 if the place is the caption's
+        action      share of the caption's characters that are visible and do what it says
+        camera      share of distance and move that are the caption's (where a subset has a choice)
+    between shots
+        appearance  share of the caption's characters, visible here and in an earlier shot, whose
+                    accent and pattern are those read at their first appearance
+        layout      1 if the landmark's side and variant and the items are those read when the place
+                    was first shown
+    within a shot
+        steady      share of the frames whose answers are those of the whole shot
 
-What is not there is not judged by `look`, so a model gains nothing by showing nobody: `who` falls.
+NaN marks what cannot be judged in a shot. A character that is not visible is not judged by
+`appearance`, so a model gains nothing by showing nobody: `who` falls.
 """
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
 
 import numpy as np
 
@@ -23,165 +27,281 @@ from shotstream_jax.eval.labels import Labels
 from shotstream_jax.eval.reading import Reading
 from shotstream_jax.world.plot import Shot
 
+# Name of a figure → its values, [shots].
 Figures = dict[str, np.ndarray]
 
 
 @dataclasses.dataclass(frozen=True)
-class Memory:
-    """What was read at first appearances. looks: of a character; layouts: of a place; both by number."""
+class FirstAppearances:
+    """What was read where a character or a place was first shown: numbers of the choices.
 
-    looks: dict[int, tuple[int, ...]] = dataclasses.field(default_factory=dict)
+    appearances: character → accent and pattern. layouts: place → side, variant and items.
+    """
+
+    appearances: dict[int, tuple[int, ...]] = dataclasses.field(default_factory=dict)
     layouts: dict[int, tuple[int, ...]] = dataclasses.field(default_factory=dict)
 
-    def after(self, labels: Labels, reading: Reading, shot: Shot) -> "Memory":
-        """With what a shot shows for the first time."""
-        looks = {n: look_of(labels, reading, n) for n in seen(labels, reading, shot)}
-        place = int(reading.shot["place"])
-        layouts = {place: layout_of(labels, reading)} if place == told_place(labels, shot) else {}
-        return Memory(looks | self.looks, layouts | self.layouts)
+    def after(
+        self,
+        labels: Labels,
+        reading: Reading,
+        shot: Shot,
+    ) -> "FirstAppearances":
+        """The same with what this shot shows for the first time."""
+        # Characters that the caption does not name are not remembered: they may be misread.
+        appearances = {}
+        for character in visible_characters(labels, reading, shot):
+            appearances[character] = appearance_of(labels, reading, character)
+        layouts = {}
+        if shows_the_right_place(labels, reading, shot):
+            layouts[int(reading.shot["place"])] = layout_of(labels, reading)
+        # On the right of `|`: what is known already is not replaced.
+        return FirstAppearances(appearances | self.appearances, layouts | self.layouts)
 
 
-def told_people(labels: Labels, shot: Shot) -> dict[int, int]:
-    """The told characters and what each does."""
-    return {
-        labels.characters.index(part.name): labels.actions.index(part.action) for part in shot.roles
-    }
+def expected_actions(labels: Labels, shot: Shot) -> dict[int, int]:
+    """What the caption's characters do: number of the character → number of the action."""
+    actions = {}
+    for role in shot.roles:
+        character = labels.characters.index(role.name)
+        actions[character] = labels.actions.index(role.action)
+    return actions
 
 
-def told_place(labels: Labels, shot: Shot) -> int:
-    return labels.of_place["place"].index(shot.place)
+def visible_characters(
+    labels: Labels,
+    reading: Reading,
+    shot: Shot,
+) -> list[int]:
+    """The caption's characters that are read in the shot."""
+    visible = []
+    for character in expected_actions(labels, shot):
+        if reading.who[character]:
+            visible.append(character)
+    return visible
 
 
-def seen(labels: Labels, reading: Reading, shot: Shot) -> list[int]:
-    """The told characters that are there."""
-    return [n for n in told_people(labels, shot) if reading.who[n]]
+def shows_the_right_place(
+    labels: Labels,
+    reading: Reading,
+    shot: Shot,
+) -> bool:
+    """Whether the place read is the caption's."""
+    expected = labels.place_choices["place"].index(shot.place)
+    return int(reading.shot["place"]) == expected
 
 
-def look_of(labels: Labels, reading: Reading, n: int) -> tuple[int, ...]:
-    return tuple(int(reading.shot[name][n]) for name in labels.of_characters)
+def appearance_of(
+    labels: Labels,
+    reading: Reading,
+    character: int,
+) -> tuple[int, ...]:
+    """A character's accent and pattern, as read in the whole shot."""
+    answers = []
+    for name in labels.character_choices:
+        of_all_characters = reading.shot[name]
+        answers.append(int(of_all_characters[character]))
+    return tuple(answers)
 
 
 def layout_of(labels: Labels, reading: Reading) -> tuple[int, ...]:
-    return tuple(int(reading.shot[name]) for name in labels.of_place if name != "place")
+    """The landmark's side and variant and the items, as read in the whole shot."""
+    answers = []
+    for name in labels.place_choices:
+        if name != "place":
+            answers.append(int(reading.shot[name]))
+    return tuple(answers)
 
 
 @typechecked
-def memories(labels: Labels, readings: Sequence[Reading], shots: Sequence[Shot]) -> list[Memory]:
-    """What a story has shown before each of its shots, and at its end."""
-    known = [Memory()]
+def first_appearances(
+    labels: Labels,
+    readings: Sequence[Reading],
+    shots: Sequence[Shot],
+) -> list[FirstAppearances]:
+    """What a story has shown before each of its shots, and at its end [shots + 1]."""
+    known = [FirstAppearances()]
     for reading, shot in zip(readings, shots, strict=True):
         known.append(known[-1].after(labels, reading, shot))
     return known
 
 
 @typechecked
-def adherence(labels: Labels, readings: Sequence[Reading], told: Sequence[Shot]) -> Figures:
-    """who, where, action, camera of each shot. A told story that is shorter is told again from its start."""
-    found: dict[str, list[float]] = {"who": [], "where": [], "action": [], "camera": []}
-    cameras = {name: choices for name, choices in labels.of_camera.items() if len(choices) > 1}
-    for number, reading in enumerate(readings):
-        shot = told[number % len(told)]
-        people = told_people(labels, shot)
-        found["who"].append(set(np.flatnonzero(reading.who)) == set(people))
-        found["where"].append(reading.shot["place"] == told_place(labels, shot))
-        found["action"].append(
-            np.mean([reading.who[n] and reading.shot["action"][n] == a for n, a in people.items()])
-        )
-        right = [
-            choices[reading.shot[name]] == getattr(shot.camera, name)
-            for name, choices in cameras.items()
-        ]
-        found["camera"].append(np.mean(right) if right else np.nan)
-    return {name: np.asarray(values, np.float64) for name, values in found.items()}
-
-
-@typechecked
-def kept(
-    labels: Labels, readings: Sequence[Reading], shots: Sequence[Shot], known: Sequence[Memory]
+def adherence(
+    labels: Labels,
+    readings: Sequence[Reading],
+    shots: Sequence[Shot],
 ) -> Figures:
-    """look and layout of each shot, against what was known before it."""
-    look, layout = np.full((2, len(readings)), np.nan)
-    for i, (reading, shot, memory) in enumerate(zip(readings, shots, known, strict=True)):
-        again = [n for n in seen(labels, reading, shot) if n in memory.looks]
-        if again:
-            look[i] = np.mean([look_of(labels, reading, n) == memory.looks[n] for n in again])
-        place = int(reading.shot["place"])
-        if place == told_place(labels, shot) and place in memory.layouts:
-            layout[i] = layout_of(labels, reading) == memory.layouts[place]
-    return {"look": look, "layout": layout}
+    """who, where, action and camera of each shot.
+
+    shots: what the captions ask for. If they are fewer than the readings, they are repeated from
+    the first one.
+    """
+    figures: dict[str, list[float]] = {"who": [], "where": [], "action": [], "camera": []}
+    for number, reading in enumerate(readings):
+        shot = shots[number % len(shots)]
+        # Who and where: all right or wrong.
+        expected = expected_actions(labels, shot)
+        visible = set(np.flatnonzero(reading.who))
+        figures["who"].append(visible == set(expected))
+        figures["where"].append(shows_the_right_place(labels, reading, shot))
+        # Actions: a share of the caption's characters.
+        right_actions = []
+        for character, action in expected.items():
+            acts = reading.shot["action"][character] == action
+            right_actions.append(bool(reading.who[character] and acts))
+        figures["action"].append(float(np.mean(right_actions)))
+        figures["camera"].append(_camera_share(labels, reading, shot))
+    return {name: np.asarray(values, np.float64) for name, values in figures.items()}
+
+
+def _camera_share(
+    labels: Labels,
+    reading: Reading,
+    shot: Shot,
+) -> float:
+    """Share of the camera's answers that are the caption's; NaN if there is no choice."""
+    # Where there is no choice, nothing can be right or wrong.
+    right = []
+    for name, choices in labels.camera_choices.items():
+        if len(choices) > 1:
+            expected = getattr(shot.camera, name)
+            right.append(choices[reading.shot[name]] == expected)
+    if not right:
+        return np.nan
+    return float(np.mean(right))
 
 
 @typechecked
-def steady(labels: Labels, readings: Sequence[Reading]) -> Float[np.ndarray, "shots"]:
-    """Share of each shot's frames in which everything that frames are asked is answered as for the shot."""
-    return np.asarray([_steady_frames(labels, reading).mean() for reading in readings])
+def persistence(
+    labels: Labels,
+    readings: Sequence[Reading],
+    shots: Sequence[Shot],
+    known: Sequence[FirstAppearances],
+) -> Figures:
+    """appearance and layout of each shot, against what was known before it."""
+    appearance = np.full(len(readings), np.nan)
+    layout = np.full(len(readings), np.nan)
+    for i, (reading, shot, before) in enumerate(zip(readings, shots, known, strict=True)):
+        # A character is judged where it is visible again.
+        kept = []
+        for character in visible_characters(labels, reading, shot):
+            if character in before.appearances:
+                now = appearance_of(labels, reading, character)
+                kept.append(now == before.appearances[character])
+        if kept:
+            appearance[i] = np.mean(kept)
+        # A layout is judged where the caption's place is shown again.
+        place = int(reading.shot["place"])
+        if shows_the_right_place(labels, reading, shot) and place in before.layouts:
+            layout[i] = layout_of(labels, reading) == before.layouts[place]
+    return {"appearance": appearance, "layout": layout}
+
+
+@typechecked
+def steadiness(labels: Labels, readings: Sequence[Reading]) -> Float[np.ndarray, "shots"]:
+    """Share of each shot's frames in which every question is answered as for the shot."""
+    shares = []
+    for reading in readings:
+        shares.append(_steady_frames(labels, reading).mean())
+    return np.asarray(shares)
 
 
 def _steady_frames(labels: Labels, reading: Reading) -> Bool[np.ndarray, "p"]:
+    """Which frames have all answers of the shot."""
     who = reading.who
-    alike = ((reading.present > 0.5) == who).all(axis=-1)
-    for name in labels.of_characters:
-        alike &= (reading.frames[name] == reading.shot[name])[:, who].all(axis=-1)
-    for name in labels.of_place:
-        alike &= reading.frames[name] == reading.shot[name]
-    return alike
+    # The same characters are visible, …
+    steady = ((reading.present > 0.5) == who).all(axis=-1)
+    # … each looks as in the whole shot (only those that are in it are compared), …
+    for name in labels.character_choices:
+        same = reading.frames[name] == reading.shot[name]  # [p, n]
+        steady &= same[:, who].all(axis=-1)
+    # … and so does the place.
+    for name in labels.place_choices:
+        steady &= reading.frames[name] == reading.shot[name]
+    return steady
 
 
 @typechecked
-def story_figures(labels: Labels, readings: Sequence[Reading], shots: Sequence[Shot]) -> Figures:
+def story_figures(
+    labels: Labels,
+    readings: Sequence[Reading],
+    shots: Sequence[Shot],
+) -> Figures:
     """All figures of a story, [shots] each."""
-    known = memories(labels, readings, shots)[:-1]
-    return (
-        adherence(labels, readings, shots)
-        | kept(labels, readings, shots, known)
-        | {"steady": steady(labels, readings)}
-    )
+    known_before = first_appearances(labels, readings, shots)[:-1]
+    figures = adherence(labels, readings, shots)
+    figures |= persistence(labels, readings, shots, known_before)
+    figures["steady"] = steadiness(labels, readings)
+    return figures
 
 
 @typechecked
-def by_company(figures: Figures, shots: Sequence[Shot]) -> Figures:
-    """who and look again, of the shots with one character, and of those with two."""
+def by_number_of_characters(figures: Figures, shots: Sequence[Shot]) -> Figures:
+    """who and appearance of the shots with one character (`who_of_one`, …) and with two."""
     count = np.array([len(shot.roles) for shot in shots])
+    # Elsewhere NaN: not judged.
+    of_one = count == 1
+    of_two = count == 2
     found = {}
-    for name in ("who", "look"):
-        for number, word in ((1, "one"), (2, "two")):
-            found[f"{name}_of_{word}"] = np.where(count == number, figures[name], np.nan)
+    for name in ("who", "appearance"):
+        found[f"{name}_of_one"] = np.where(of_one, figures[name], np.nan)
+        found[f"{name}_of_two"] = np.where(of_two, figures[name], np.nan)
     return found
 
 
 @typechecked
-def chance(
+def chance_levels(
     labels: Labels, stories: Sequence[tuple[Sequence[Reading], Sequence[Shot]]]
 ) -> dict[str, float]:
-    """What the figures would be if a story's pictures had nothing to do with the story: judged by every other one's.
+    """What the figures would be if pictures had nothing to do with their story.
 
-    Of look and layout: against the first appearances of another story. A model that gives everyone the same hat keeps
-    it always, but no more often than by this chance. NaN where no two stories can be compared.
+    Each story's readings are judged by the captions of every other story.
+    appearance and layout are judged against the first appearances of another story. A model that
+    gives everyone the same hat always keeps it, but no more often than by this chance. NaN where no
+    two stories can be compared.
     """
-    ends = [memories(labels, readings, shots)[-1] for readings, shots in stories]
+    # What each story has shown in the end.
+    known_at_end = []
+    for readings, shots in stories:
+        known_at_end.append(first_appearances(labels, readings, shots)[-1])
+    # Each story's readings, judged by each other story.
     found: dict[str, list[np.ndarray]] = {}
     for i, (readings, shots) in enumerate(stories):
-        for j, (_, told) in enumerate(stories):
-            if i != j:
-                other = kept(labels, readings, shots, [ends[j]] * len(shots))
-                for name, values in (adherence(labels, readings, told) | other).items():
-                    found.setdefault(name, []).append(values)
-    return {name: mean(np.concatenate(values)) for name, values in found.items()}
+        for j, (_, other_shots) in enumerate(stories):
+            if i == j:
+                continue
+            figures = adherence(labels, readings, other_shots)
+            figures |= persistence(
+                labels,
+                readings,
+                shots,
+                [known_at_end[j]] * len(shots),
+            )
+            for name, values in figures.items():
+                found.setdefault(name, []).append(values)
+    return {name: finite_mean(np.concatenate(values)) for name, values in found.items()}
 
 
-def mean(values: np.ndarray) -> float:
-    """Of all that is not NaN; NaN if there is nothing."""
-    there = values[np.isfinite(values)]
-    return float(there.mean()) if there.size else np.nan
+def finite_mean(values: np.ndarray) -> float:
+    """Mean of all that is not NaN; NaN if there is nothing else."""
+    finite = values[np.isfinite(values)]
+    if not finite.size:
+        return np.nan
+    return float(finite.mean())
 
 
 def drift(values: np.ndarray) -> float:
-    """[stories, shots] → the last shot's mean less the second one's, the first in which something can be kept."""
-    return mean(values[:, -1]) - mean(values[:, 1])
+    """The last shot's mean less the second one's, of values [stories, shots].
+
+    The second shot is the first that can keep anything.
+    """
+    return finite_mean(values[:, -1]) - finite_mean(values[:, 1])
 
 
-class Interval(NamedTuple):
-    """A statistic, where 95 % of the resampled ones lie, and how many values it is of."""
+@dataclasses.dataclass(frozen=True)
+class ConfidenceInterval:
+    """A statistic, the bounds of its 95 % interval, and the number of its values."""
 
     value: float
     low: float
@@ -192,14 +312,26 @@ class Interval(NamedTuple):
 @typechecked
 def bootstrap(
     values: Float[np.ndarray, "stories shots"],
-    statistic: Callable[[np.ndarray], float] = mean,
+    statistic: Callable[[np.ndarray], float] = finite_mean,
     draws: int = 1000,
-) -> Interval:
-    """A statistic of stories. Whole stories are drawn again, for the shots of one are not independent."""
+) -> ConfidenceInterval:
+    """A statistic with its percentile bootstrap interval. NaN bounds if no draw gives a number.
+
+    Whole stories are drawn with replacement, because the shots of one story are not independent.
+    """
+    # The statistic of as many stories, drawn with replacement.
     rng = np.random.default_rng(0)
-    drawn = np.array(
-        [statistic(values[rng.integers(len(values), size=len(values))]) for _ in range(draws)]
-    )
-    drawn = drawn[np.isfinite(drawn)]
-    low, high = np.quantile(drawn, [0.025, 0.975]).tolist() if len(drawn) else (np.nan, np.nan)
-    return Interval(statistic(values), low, high, int(np.isfinite(values).sum()))
+    resampled = []
+    for _ in range(draws):
+        chosen = rng.integers(len(values), size=len(values))
+        resampled.append(statistic(values[chosen]))
+    # Its middle 95 %.
+    finite = np.array(resampled)
+    finite = finite[np.isfinite(finite)]
+    low = np.nan
+    high = np.nan
+    if len(finite):
+        low, high = np.quantile(finite, [0.025, 0.975]).tolist()
+    # How much was judged.
+    count = int(np.isfinite(values).sum())
+    return ConfidenceInterval(statistic(values), low, high, count)

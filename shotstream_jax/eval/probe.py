@@ -1,18 +1,22 @@
-"""The probe: a small network that reads a shot of the drawn world. It was shown rendered pictures only.
+"""The probe: a small network that reads a shot of the drawn world, trained on rendered pictures.
 
-A trunk of strided convolutions turns each frame into cells. Every character, and the place, looks at the cells with an
-attention map of its own; what it sees, and where, is the evidence from which a frame's questions are answered. Actions
-and the camera take the evidence of all frames.
+A trunk of strided convolutions turns each frame into cells. Every character, and the place, has an
+attention map of its own over the cells; what it attends to, and where, is the evidence from which a
+frame's questions are answered. Actions and the camera take the evidence of all frames.
 """
 
 import flax.linen as nn
 import jax.numpy as jnp
 
-from shotstream_jax.core.typing import Array, Float, typechecked
+from shotstream_jax.core.typing import Array, Float, Params, typechecked
 from shotstream_jax.eval.labels import Labels
 
-_LAYERS = ((32, 4, 2), (64, 3, 2), (80, 3, 1))  # width, size, stride
-_EVIDENCE, _SPAN = 64, 5
+# The trunk's convolutions: (width, kernel size, stride).
+_LAYERS = ((32, 4, 2), (64, 3, 2), (80, 3, 1))
+
+# Width of the evidence, and frames that a convolution over time spans.
+_EVIDENCE = 64
+_SPAN = 5
 
 
 class Probe(nn.Module):
@@ -25,63 +29,123 @@ class Probe(nn.Module):
     def __call__(self, pixels: Float[Array, "b p y x 3"]) -> dict[str, Array]:
         """pixels in [−1, 1], each side at least 8.
 
-        present [b, p, n] (one logit) · box [b, p, n, 4] · accent, pattern [b, p, n, choices] · action [b, n, choices]
-        place, side, items [b, p, choices] · variant [b, p, places, choices], of each place the landmark could be of ·
-        distance, move [b, choices] · attention [b, p, n, rows, columns] of cells, for training
+        present              [b, p, n], one logit
+        box                  [b, p, n, 4]
+        accent, pattern      [b, p, n, choices]
+        action               [b, n, choices]
+        place, side, items   [b, p, choices]
+        variant              [b, p, places, choices], of each place the landmark could be of
+        distance, move       [b, choices]
+        attention            [b, p, n, rows, columns] of cells, for training
         """
-        labels, people = self.labels, len(self.labels.characters)
+        people = len(self.labels.characters)
         cells = self._trunk(pixels)
-        seen, at, attention = self._look(cells, people + 1)
-        own, scene = seen[:, :, :people], seen[:, :, people]
-        answers = {
-            "attention": attention[:, :, :people],
-            "present": nn.Dense(1, name="present")(own)[..., 0],
-        }
-        answers["box"] = nn.Dense(4, name="box")(own) + jnp.tile(at[:, :, :people], 2)
-        for name, choices in labels.of_characters.items():
-            answers[name] = nn.Dense(len(choices), name=name)(own)
-        for name, choices in labels.of_place.items():
-            ways = len(labels.of_place["place"]) if name == "variant" else 1
-            given = nn.Dense(ways * len(choices), name=name)(scene)
-            answers[name] = given.reshape(*given.shape[:2], ways, -1) if ways > 1 else given
-        over_time = jnp.moveaxis(jnp.concatenate([own, at[:, :, :people]], axis=-1), 1, 2)
-        answers["action"] = nn.Dense(len(labels.actions), name="action")(
-            _over_time(over_time, "action")
-        )
-        moving = _over_time(scene, "camera")
-        return answers | {
-            name: nn.Dense(len(choices), name=name)(moving)
-            for name, choices in labels.of_camera.items()
-        }
+        # The characters ask first, the place last.
+        evidence, centre, attention = self._attend(cells, people + 1)
+        of_characters = evidence[:, :, :people]  # [b, p, n, d]
+        of_place = evidence[:, :, people]  # [b, p, d]
+        character_centre = centre[:, :, :people]  # [b, p, n, 2]
+
+        answers = {"attention": attention[:, :, :people]}
+        answers |= self._character_answers(of_characters, character_centre)
+        answers |= self._place_answers(of_place)
+
+        # Actions are seen in how a character's evidence and place change, the camera in how the
+        # place's evidence does.
+        moving = jnp.concatenate([of_characters, character_centre], axis=-1)
+        moving = jnp.moveaxis(moving, 1, 2)  # [b, n, p, d + 2]
+        action_head = nn.Dense(len(self.labels.actions), name="action")
+        action_evidence = _summarise_over_time(moving, "action")  # [b, n, d]
+        answers["action"] = action_head(action_evidence)
+        camera_evidence = _summarise_over_time(of_place, "camera")  # [b, d]
+        for name, choices in self.labels.camera_choices.items():
+            head = nn.Dense(len(choices), name=name)
+            answers[name] = head(camera_evidence)
+        return answers
 
     def _trunk(self, pixels: Array) -> Array:
         """Cells [b, p, rows, columns, c], one for 4×4 pixels."""
-        b, p, *_ = pixels.shape
-        h = pixels.reshape(b * p, *pixels.shape[2:])
+        # Frames are convolved one by one: time joins the batch for that.
+        b, p, y, x, colours = pixels.shape
+        h = pixels.reshape(b * p, y, x, colours)
         for i, (width, size, stride) in enumerate(_LAYERS):
-            h = nn.relu(nn.Conv(width, (size, size), stride, name=f"conv{i}")(h))
-        return nn.LayerNorm(name="norm")(h.reshape(b, p, *h.shape[1:]))
+            convolution = nn.Conv(width, (size, size), stride, name=f"conv{i}")
+            h = nn.relu(convolution(h))
+        cells = h.reshape(b, p, *h.shape[1:])
+        return nn.LayerNorm(name="norm")(cells)
 
-    def _look(self, cells: Array, count: int) -> tuple[Array, Array, Array]:
-        """For each of those who ask: evidence [b, p, n, c], the middle of where it was found, and the attention."""
-        attention = nn.softmax(nn.Dense(count, name="attention")(cells), axis=(2, 3))
-        seen = jnp.einsum("bpyxn,bpyxc->bpnc", attention, cells)
-        at = jnp.einsum("bpyxn,yxu->bpnu", attention, cell_centres(*cells.shape[2:4]))
-        who = self.param("who", nn.initializers.normal(0.5), (count, _EVIDENCE))
-        evidence = nn.relu(
-            nn.Dense(_EVIDENCE, name="evidence")(jnp.concatenate([seen, at], -1)) + who[None, None]
-        )
-        return evidence, at, jnp.moveaxis(attention, -1, 2)
+    def _attend(self, cells: Array, count: int) -> tuple[Array, Array, Array]:
+        """What each of `count` askers attends to.
+
+        Returns the evidence [b, p, n, d], the centre of the attention [b, p, n, 2], and the
+        attention [b, p, n, rows, columns], which sums to 1 over the cells.
+        """
+        logits = nn.Dense(count, name="attention")(cells)  # [b, p, rows, columns, n]
+        attention = nn.softmax(logits, axis=(2, 3))
+
+        # Means over the cells, weighted by the attention: of what is there, and of where it is.
+        rows, columns = cells.shape[2:4]
+        positions = cell_centres(rows, columns)
+        attended = jnp.einsum("bpyxn,bpyxc->bpnc", attention, cells)
+        centre = jnp.einsum("bpyxn,yxu->bpnu", attention, positions)
+
+        # One linear map for all askers, and a learned offset for each.
+        seen = jnp.concatenate([attended, centre], axis=-1)
+        offset = self.param("who", nn.initializers.normal(0.5), (count, _EVIDENCE))
+        mapped = nn.Dense(_EVIDENCE, name="evidence")(seen)
+        evidence = nn.relu(mapped + offset[None, None])
+        return evidence, centre, jnp.moveaxis(attention, -1, 2)
+
+    def _character_answers(self, evidence: Array, centre: Array) -> dict[str, Array]:
+        """present, box and the characters' questions, of each frame."""
+        present = nn.Dense(1, name="present")(evidence)  # [b, p, n, 1]
+        answers = {"present": present[..., 0]}
+        # A box is learned as what its corners are away from the centre of attention.
+        corners = nn.Dense(4, name="box")(evidence)
+        answers["box"] = corners + jnp.tile(centre, 2)
+        for name, choices in self.labels.character_choices.items():
+            head = nn.Dense(len(choices), name=name)
+            answers[name] = head(evidence)
+        return answers
+
+    def _place_answers(self, evidence: Array) -> dict[str, Array]:
+        """The place's questions, of each frame."""
+        answers = {}
+        places = len(self.labels.place_choices["place"])
+        for name, choices in self.labels.place_choices.items():
+            if name == "variant":
+                # Each place has a landmark of its own, so the variant is asked for every place.
+                head = nn.Dense(places * len(choices), name=name)
+                logits = head(evidence)  # [b, p, places · choices]
+                b, p, _ = logits.shape
+                answers[name] = logits.reshape(b, p, places, len(choices))
+            else:
+                head = nn.Dense(len(choices), name=name)
+                answers[name] = head(evidence)
+        return answers
+
+
+def probe_answers(
+    probe: Probe,
+    params: Params,
+    pixels: Array,
+) -> dict[str, Array]:
+    """The answers of a probe with these parameters about pixels [b, p, y, x, 3] in [−1, 1]."""
+    answers = probe.apply({"params": params}, pixels)
+    assert isinstance(answers, dict)
+    return answers
 
 
 def cell_centres(rows: int, columns: int) -> Array:
-    """[rows, columns, 2]: how far to the right and down, from 0 to 1."""
-    u, v = (jnp.arange(columns) + 0.5) / columns, (jnp.arange(rows) + 0.5) / rows
-    return jnp.stack(jnp.meshgrid(u, v), axis=-1)
+    """[rows, columns, 2]: how far each cell's centre lies to the right and down, from 0 to 1."""
+    right = (jnp.arange(columns) + 0.5) / columns
+    down = (jnp.arange(rows) + 0.5) / rows
+    return jnp.stack(jnp.meshgrid(right, down), axis=-1)
 
 
-def _over_time(evidence: Array, name: str) -> Array:
-    """[…, p, c] → […, c]"""
+def _summarise_over_time(evidence: Array, name: str) -> Array:
+    """Two convolutions over time and a mean: […, p, d] → […, d]."""
     for i in range(2):
-        evidence = nn.relu(nn.Conv(_EVIDENCE, (_SPAN,), name=f"{name}_time{i}")(evidence))
+        convolution = nn.Conv(_EVIDENCE, (_SPAN,), name=f"{name}_time{i}")
+        evidence = nn.relu(convolution(evidence))
     return evidence.mean(axis=-2)

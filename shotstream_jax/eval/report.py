@@ -1,25 +1,29 @@
-"""Judged stories → figures with intervals, a table, and JSON."""
+"""Scored stories → figures with intervals, a table, and JSON."""
 
 import dataclasses
+import pathlib
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from shotstream_jax.core.typing import typechecked
+from shotstream_jax.core.files import write_json
+from shotstream_jax.core.typing import UInt8, typechecked
 from shotstream_jax.eval import metrics
 from shotstream_jax.eval.cuts import find_cuts, shot_cut_accuracy
-from shotstream_jax.eval.labels import Labels
 from shotstream_jax.eval.pictures import within_and_between
 from shotstream_jax.eval.reading import Reader, Reading
-from shotstream_jax.eval.sources import Shots
 from shotstream_jax.world.story import WorldStory
 
+# Name of a figure → its mean, interval and so on, as `summarise` gives them.
 Summary = dict[str, dict[str, Any]]
 
+# In tables, where there is no value.
+NO_VALUE = "–"
 
-class Judged(NamedTuple):
-    """A story, what was read in it, and its figures, [shots] each; sca and its like have one value."""
+
+class ScoredStory(NamedTuple):
+    """A story, what was read in its shots, and its figures, [shots] each (sca: [1])."""
 
     story: WorldStory
     readings: list[Reading]
@@ -27,92 +31,125 @@ class Judged(NamedTuple):
 
 
 @typechecked
-def judge(reader: Reader, story: WorldStory, shots: Shots) -> Judged:
+def score_story(
+    reader: Reader,
+    story: WorldStory,
+    shots: UInt8[np.ndarray, "shots p y x 3"],
+) -> ScoredStory:
     """All figures of a story's pictures."""
+    # What needs the probe: adherence, persistence, steadiness.
     readings = reader.read(shots)
     figures = metrics.story_figures(reader.labels, readings, story.shots)
-    figures |= metrics.by_company(figures, story.shots) | within_and_between(list(shots))
-    return Judged(story, readings, figures | {"sca": cut_figure(shots)})
+    figures |= metrics.by_number_of_characters(figures, story.shots)
+    # What needs no model.
+    figures |= within_and_between(list(shots))
+    figures["sca"] = cut_accuracy(list(shots))
+    return ScoredStory(story, readings, figures)
 
 
-def cut_figure(shots: Sequence[np.ndarray]) -> np.ndarray:
-    """SCA of a story's shots, one after the other; [1]."""
-    frames = np.concatenate(list(shots))
-    told = np.cumsum([len(shot) for shot in shots])[:-1].tolist()
-    return np.array([shot_cut_accuracy(told, find_cuts(frames), len(frames))])
+def cut_accuracy(shots: Sequence[np.ndarray]) -> np.ndarray:
+    """SCA of a story's shots [p, y, x, 3], shown one after the other; [1]."""
+    # Where the cuts should be, and where they are.
+    frames = np.concatenate(shots)
+    ends = np.cumsum([len(shot) for shot in shots])
+    expected_cuts = ends[:-1].tolist()  # a cut's frame is the first of the next shot
+    found_cuts = find_cuts(frames)
+    accuracy = shot_cut_accuracy(expected_cuts, found_cuts, len(frames))
+    return np.array([accuracy])
 
 
 @typechecked
 def summarise(figures: Sequence[metrics.Figures], chances: dict[str, float]) -> Summary:
-    """figures: of stories with one number of shots. chances: of those that have one.
+    """Figures of many stories with the same number of shots → means and 95 % intervals.
 
-    Of each figure: mean, low, high (95 %), count (values that it is of), by_shot, drift (last shot less second, with
-    its interval) and chance. Figures of which nothing can be judged are left out.
+    chances: the level of chance of those figures that have one.
+
+    Of each figure: mean, low, high (95 %), count (values that it is of), by_shot, drift (last shot
+    less second, with its interval) and chance. Figures of which nothing can be judged are left out.
     """
     summary: Summary = {}
     for name in figures[0]:
-        values = np.stack([story[name] for story in figures])
-        whole = metrics.bootstrap(values)
-        if whole.count:
-            summary[name] = {
-                "mean": whole.value,
-                "low": whole.low,
-                "high": whole.high,
-                "count": whole.count,
-            }
-            if name in chances:
-                summary[name]["chance"] = chances[name]
-            if values.shape[1] > 2:
-                change = metrics.bootstrap(values, metrics.drift)
-                summary[name]["by_shot"] = [metrics.mean(column) for column in values.T]
-                summary[name]["drift"] = {
-                    "mean": change.value,
-                    "low": change.low,
-                    "high": change.high,
-                }
+        values = np.stack([story[name] for story in figures])  # [stories, shots]
+        overall = metrics.bootstrap(values)
+        if not overall.count:
+            continue
+        # Of all shots together.
+        entry: dict[str, Any] = _bounds(overall)
+        entry["count"] = overall.count
+        if name in chances:
+            entry["chance"] = chances[name]
+        # With two shots there is one value at most, the second's; sca has one value a story.
+        if values.shape[1] > 2:
+            entry["by_shot"] = list(map(metrics.finite_mean, values.T))
+            entry["drift"] = _bounds(metrics.bootstrap(values, metrics.drift))
+        summary[name] = entry
     return summary
 
 
-def chances(labels: Labels, judged: Sequence[Judged]) -> dict[str, float]:
-    return metrics.chance(labels, [(j.readings, j.story.shots) for j in judged])
+def _bounds(interval: metrics.ConfidenceInterval) -> dict[str, float]:
+    return {"mean": interval.value, "low": interval.low, "high": interval.high}
 
 
-def table(summary: Summary, ceiling: Summary | None = None) -> list[str]:
-    """Lines for people."""
-    heads = ("figure", "mean", "95 %", "chance", "ceiling", "drift", "95 %")
-    rows = [heads]
+def summary_table(summary: Summary, ceiling: Summary | None = None) -> list[str]:
+    """Lines with aligned columns: a row for each figure, below the head."""
+    head = ("figure", "mean", "95 %", "chance", "ceiling", "drift", "95 %")
+    rows = [head]
     for name, found in summary.items():
+        # Not every figure has a drift or a ceiling: these cells stay empty.
         drift = found.get("drift", {})
-        best = (ceiling or {}).get(name, {})
-        values = (
-            found["mean"],
-            found,
-            found.get("chance"),
-            best.get("mean"),
-            drift.get("mean"),
-            drift,
+        best: dict[str, Any] = {}
+        if ceiling:
+            best = ceiling.get(name, {})
+        row = (
+            name,
+            _number(found["mean"]),
+            _range(found),
+            _number(found.get("chance")),
+            _number(best.get("mean")),
+            _number(drift.get("mean")),
+            _range(drift),
         )
-        rows.append((name, *map(_cell, values)))
-    widths = [max(len(row[i]) for row in rows) for i in range(len(heads))]
-    return [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    ]
+        rows.append(row)
+    return _aligned(rows)
 
 
-def _cell(value: Any) -> str:
-    if isinstance(value, dict):
-        return (
-            f"{value['low']:.3f} to {value['high']:.3f}"
-            if np.isfinite(value.get("low", np.nan))
-            else "–"
-        )
-    return "–" if value is None or not np.isfinite(value) else f"{value:.3f}"
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Rows as lines, each column as wide as its longest cell."""
+    # Columns first, …
+    widths = []
+    for column in zip(*rows, strict=True):
+        widths.append(max(map(len, column)))
+    # … then rows.
+    lines = []
+    for row in rows:
+        cells = []
+        for cell, width in zip(row, widths, strict=True):
+            cells.append(cell.ljust(width))
+        lines.append("  ".join(cells).rstrip())
+    return lines
+
+
+def _number(value: float | None) -> str:
+    if value is None or not np.isfinite(value):
+        return NO_VALUE
+    return f"{value:.3f}"
+
+
+def _range(found: dict[str, float]) -> str:
+    if not np.isfinite(found.get("low", np.nan)):
+        return NO_VALUE
+    return f"{found['low']:.3f} to {found['high']:.3f}"
+
+
+def write_results(path: pathlib.Path, results: Any) -> None:
+    """Writes results as JSON, and the folder if there is none yet. Raises OSError."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(path, as_json(results))
 
 
 def as_json(value: Any) -> Any:
-    """Plain lists and numbers; what could not be judged is null."""
-    if dataclasses.is_dataclass(value):
+    """Plain dicts, lists and numbers; what could not be judged (NaN) becomes null."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return as_json(dataclasses.asdict(value))
     if isinstance(value, dict):
         return {str(key): as_json(item) for key, item in value.items()}

@@ -1,9 +1,10 @@
-"""Train the probe on rendered shots that are drawn as they are needed, made a little worse; no model is involved.
+"""Train the probe on rendered shots, drawn as they are needed and augmented; no model is involved.
 
-  python -m shotstream_jax.eval.train_probe --subset simple --out shotstream_jax/weights/tiny/probe.safetensors
+  python -m shotstream_jax.eval.train_probe --subset simple \\
+      --out shotstream_jax/weights/tiny/probe.safetensors
 
-Pictures have the recipe's format. Beside the weights a .json: the subset, the format, and the share of right answers on
-shots of the `test` split.
+Pictures have the recipe's format. Beside the weights a .json: the subset, the format, and the share
+of right answers on shots of the `test` split.
 """
 
 import functools
@@ -24,15 +25,14 @@ from shotstream_jax.core import rng
 from shotstream_jax.core.compilation import use_persistent_cache
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.files import check_writable
-from shotstream_jax.core.typing import Array, Float, typechecked
-from shotstream_jax.data.batches import Batches, Row
-from shotstream_jax.eval.disturb import disturb
-from shotstream_jax.eval.files import Format, format_of, save_probe
+from shotstream_jax.core.typing import Array, Float, Params, PRNGKey, typechecked
+from shotstream_jax.data.batches import Batches
+from shotstream_jax.eval.augment import augment
 from shotstream_jax.eval.labels import Labels, shot_truth
-from shotstream_jax.eval.probe import Probe, cell_centres
-from shotstream_jax.eval.reading import AT_ONCE, Reader, oracle_scores
-from shotstream_jax.generate.__main__ import Recipe
-from shotstream_jax.model import Params
+from shotstream_jax.eval.probe import Probe, cell_centres, probe_answers
+from shotstream_jax.eval.probe_files import ShotFormat, save_probe, shot_format_of
+from shotstream_jax.eval.reading import BATCH_SIZE, Reader, oracle_scores
+from shotstream_jax.generate.__main__ import StreamRecipe
 from shotstream_jax.train.optim import OptimConfig, make_optimizer
 from shotstream_jax.vae.codec import from_uint8
 from shotstream_jax.world.plot import SUBSETS, WorldConfig
@@ -40,12 +40,27 @@ from shotstream_jax.world.render import render_shot
 from shotstream_jax.world.source import WorldSource
 from shotstream_jax.world.story import SPLITS
 
-STORIES, WORKERS, LOGGED = 1_000_000, 2, 100
-VIEWS = 2  # steps that a batch is good for, each with other disturbances
-BOX = 5.0  # weight of the boxes' error, which is small in shares of the picture
+# Stories to draw training shots from, and threads that draw them.
+STORIES = 1_000_000
+WORKERS = 2
+
+# Steps for which a batch is used, each with another augmentation: drawing takes longer than a step.
+STEPS_PER_BATCH = 2
+
+# Steps from one logged line to the next.
+LOG_EVERY = 100
+
+# Weight of the boxes' error, which is small in shares of the picture.
+BOX_WEIGHT = 5.0
+
+# Added to the share of attention inside a box, so that its logarithm is finite.
+_LEAST_ATTENTION = 1e-4
+
+_cross_entropy = optax.softmax_cross_entropy_with_integer_labels
 
 
 def parser() -> cli.Parser:
+    """The command's options."""
     p = cli.make_parser("shotstream_jax.eval.train_probe", __doc__)
     p.add_recipe()
     p.add_argument(
@@ -54,13 +69,32 @@ def parser() -> cli.Parser:
         default="simple",
         help="of the world (default: %(default)s)",
     )
-    p.add_argument("--out", required=True, metavar="FILE.safetensors", help="the weights")
-    p.add_argument("--steps", type=int, default=3000, metavar="N", help="(default: %(default)s)")
     p.add_argument(
-        "--batch", type=int, default=8, metavar="N", help="shots a step (default: %(default)s)"
+        "--out",
+        required=True,
+        metavar="FILE.safetensors",
+        help="the weights",
     )
     p.add_argument(
-        "--lr", type=float, default=3e-3, metavar="RATE", help="largest rate (default: %(default)s)"
+        "--steps",
+        type=int,
+        default=3000,
+        metavar="N",
+        help="(default: %(default)s)",
+    )
+    p.add_argument(
+        "--batch",
+        type=int,
+        default=8,
+        metavar="N",
+        help="shots a step (default: %(default)s)",
+    )
+    p.add_argument(
+        "--lr",
+        type=float,
+        default=3e-3,
+        metavar="RATE",
+        help="largest rate (default: %(default)s)",
     )
     p.add_argument(
         "--held-out",
@@ -73,133 +107,243 @@ def parser() -> cli.Parser:
 
 
 def main(argv: Sequence[str]) -> None:
+    """Trains a probe, writes it, and prints its scores."""
     args, config = parser().parse(argv)
     if min(args.steps, args.batch, args.held_out) < 1 or args.lr <= 0:
         raise InputError("--steps, --batch and --held-out must be at least 1, --lr above 0")
-    recipe, out = cli.build(Recipe, config, "config"), check_writable(args.out, ".safetensors")
-    form = format_of(open_checkpoint(recipe.checkpoint).preset, recipe.video, args.subset)
+    recipe = cli.build(StreamRecipe, config, "config")
+    out = check_writable(args.out, ".safetensors")
+    preset = open_checkpoint(recipe.checkpoint).preset
+    shot_format = shot_format_of(preset, recipe.video, args.subset)
     use_persistent_cache()
     with logging_redirect_tqdm():
-        params = train(form, args.steps, args.batch, args.lr)
-    scores = held_out_scores(form, params, args.held_out)
-    save_probe(out, form, params, scores | {"shots": args.held_out})
-    cli.say(json.dumps(scores, indent=1))
+        params = fit_probe(shot_format, args.steps, args.batch, args.lr)
+    scores = held_out_scores(shot_format, params, args.held_out)
+    save_probe(out, shot_format, params, scores | {"shots": args.held_out})
+    cli.print_line(json.dumps(scores, indent=1))
 
 
-class Shots:
-    """Shots of a split with their truth, by the story's number.
+class LabelledShots:
+    """Rendered shots of a split with their true answers, one of each story, by the story's number.
 
-    crowded: half of the stories show two characters if they ever do; such shots are rarer than others, and harder.
+    more_pairs: every second story gives a shot with two characters if it has one; such shots are
+    rarer, and harder.
     """
 
-    def __init__(self, form: Format, split: str, stories: int, crowded: bool = False):
-        self.labels, self.form, self.crowded = Labels(form.subset), form, crowded
-        world = WorldConfig(form.subset, form.fps, lengths=(form.frames,))
-        self.source = WorldSource(world, form.height, form.width, stories, split=split)
+    def __init__(
+        self,
+        shot_format: ShotFormat,
+        split: str,
+        stories: int,
+        more_pairs: bool = False,
+    ):
+        self.labels = Labels(shot_format.subset)
+        self.shot_format = shot_format
+        self.more_pairs = more_pairs
+        world = WorldConfig(shot_format.subset, shot_format.fps, lengths=(shot_format.frames,))
+        self.source = WorldSource(
+            world,
+            shot_format.height,
+            shot_format.width,
+            stories,
+            split=split,
+        )
 
-    def __getitem__(self, index: int) -> Row:
+    def __getitem__(self, index: int) -> dict[str, np.ndarray]:
+        """pixels [p, y, x, 3] uint8, and the answers of shot_truth."""
+        # The story's number says which of its shots it gives.
         story = self.source.story(index)
-        pairs = [number for number, shot in enumerate(story.shots) if len(shot.roles) > 1]
-        numbers = pairs if self.crowded and index % 2 and pairs else range(len(story.shots))
-        number = numbers[index % len(numbers)]
-        pixels, boxes = render_shot(story, number, self.form.height, self.form.width)
-        return {"pixels": pixels} | shot_truth(
-            self.labels, story, number, boxes, self.form.height, self.form.width
-        )
+        choices = list(range(len(story.shots)))
+        if self.more_pairs and index % 2:
+            pairs = [number for number in choices if len(story.shots[number].roles) > 1]
+            if pairs:
+                choices = pairs
+        number = choices[index % len(choices)]
+        height = self.shot_format.height
+        width = self.shot_format.width
+        pixels, boxes = render_shot(story, number, height, width)
+        truth = shot_truth(self.labels, story, number, boxes, height, width)
+        return {"pixels": pixels} | truth
 
 
-def train(form: Format, steps: int, batch: int, lr: float) -> Params:
-    """AdamW with a cosine; parameters in float32."""
-    probe, shots = Probe(Labels(form.subset)), Shots(form, SPLITS[0], STORIES, crowded=True)
-    rows = Batches(
-        range(STORIES), shots.__getitem__, size=batch, rows=slice(0, batch), seed=0, workers=WORKERS
+def fit_probe(
+    shot_format: ShotFormat,
+    steps: int,
+    batch_size: int,
+    learning_rate: float,
+) -> Params:
+    """Trains a probe with AdamW and a cosine schedule. Returns its parameters in float32."""
+    probe = Probe(Labels(shot_format.subset))
+    shots = LabelledShots(shot_format, SPLITS[0], STORIES, more_pairs=True)
+    batches = Batches(
+        range(STORIES),
+        shots.__getitem__,
+        size=batch_size,
+        rows=slice(0, batch_size),
+        seed=0,
+        workers=WORKERS,
     )
-    optim = make_optimizer(
-        OptimConfig(
-            lr,
-            clip=1.0,
-            weight_decay=1e-3,
-            b1=0.9,
-            b2=0.99,
-            decay_steps=steps,
-            warmup_steps=min(50, steps),
-        )
-    )
+
+    # What is trained: parameters and the optimizer's state, from fixed streams.
+    optimizer = make_optimizer(_optimizer_config(steps, learning_rate), steps)
     key = jax.random.key(0)
-    example = from_uint8(jnp.asarray(rows.at(0)["pixels"]))
+    example = from_uint8(jnp.asarray(batches.at(0)["pixels"]))
     params = jax.jit(probe.init)(rng.stream(key, "init"), example)["params"]
-    state = optim.init(params)
+    state = optimizer.init(params)
 
     @functools.partial(jax.jit, donate_argnums=(0, 1))
-    def step(params: Params, state: optax.OptState, rows: Row, i: Array):
-        pixels, box = disturb(
-            rng.stream(key, "disturb", i), from_uint8(rows["pixels"]), rows["box"]
-        )
-        call = lambda params: probe_loss(
-            probe.apply({"params": params}, pixels), rows | {"box": box}
-        )
-        (_, parts), gradient = jax.value_and_grad(call, has_aux=True)(params)
-        updates, state = optim.update(gradient, state, params)
+    def step(
+        params: Params,
+        state: optax.OptState,
+        batch: dict[str, Array],
+        number: Array,
+    ) -> tuple[Params, optax.OptState, dict[str, Array]]:
+        """One step: the new parameters and state, and the parts of the loss."""
+        # The stream's name is part of a training's result.
+        # Another augmentation in each step, also of the same batch.
+        step_key = rng.stream(key, "disturb", number)
+        gradient, parts = _loss_gradient(probe, params, batch, step_key)
+        updates, state = optimizer.update(gradient, state, params)
         return optax.apply_updates(params, updates), state, parts
 
-    for i in tqdm(range(steps), unit="step"):
-        params, state, parts = step(params, state, rows.at(i // VIEWS), np.int32(i))
-        if i % LOGGED == LOGGED - 1:
-            logging.info(
-                "%d: %s", i + 1, ", ".join(f"{name} {value:.3f}" for name, value in parts.items())
-            )
+    for number in tqdm(range(steps), unit="step"):
+        batch = batches.at(number // STEPS_PER_BATCH)
+        params, state, parts = step(params, state, batch, np.int32(number))
+        if number % LOG_EVERY == LOG_EVERY - 1:
+            losses = ", ".join(f"{name} {value:.3f}" for name, value in parts.items())
+            logging.info("%d: %s", number + 1, losses)
     return params
+
+
+def _optimizer_config(steps: int, learning_rate: float) -> OptimConfig:
+    return OptimConfig(
+        learning_rate,
+        clip=1.0,
+        weight_decay=1e-3,
+        b1=0.9,
+        b2=0.99,
+        decay=True,
+        warmup_steps=min(50, steps),
+    )
+
+
+def _loss_gradient(
+    probe: Probe,
+    params: Params,
+    batch: dict[str, Array],
+    key: PRNGKey,
+) -> tuple[Params, dict[str, Array]]:
+    """The gradient of the loss on the augmented batch, and the loss's parts."""
+    # Boxes move with the pixels.
+    pixels, box = augment(key, from_uint8(batch["pixels"]), batch["box"])
+
+    def loss(params: Params) -> tuple[Array, dict[str, Array]]:
+        """probe_loss on the augmented batch."""
+        answers = probe_answers(probe, params, pixels)
+        return probe_loss(answers, batch | {"box": box})
+
+    gradient, parts = jax.grad(loss, has_aux=True)(params)
+    return gradient, parts
 
 
 @typechecked
 def probe_loss(
     answers: dict[str, Array], truth: dict[str, Array]
 ) -> tuple[Float[Array, ""], dict[str, Array]]:
-    """Mean cross-entropies of all questions, and the boxes' mean absolute error; only of characters that are there.
+    """The sum of the mean losses of all questions, and these as a dict.
 
-    And −log of how much of a character's attention lies in its box, without which it is long in finding it.
+    answers: of Probe. truth: of shot_truth, stacked.
+
+    Cross-entropies; of the boxes the mean absolute error, of the attention −log of its share inside
+    the true box, without which it takes long to find a character. Absent characters count in
+    `present` only.
     """
-    present = truth["present"]
-    there = present.any(1)
-    frames = present.astype(jnp.float32)
-    parts = {"present": optax.sigmoid_binary_cross_entropy(answers["present"], frames).mean()}
-    wrong = jnp.abs(answers["box"] - truth["box"]).mean(-1)
-    mean = lambda x: (x * frames).sum() / jnp.maximum(frames.sum(), 1)  # noqa: E731
-    parts["box"] = BOX * mean(wrong)
-    parts["attention"] = -mean(jnp.log(_attention_inside(answers["attention"], truth["box"])))
+    parts = _visibility_losses(answers, truth)
+    # The characters' questions, where they are.
+    present = truth["present"]  # [b, p, n]
+    in_shot = present.any(axis=1)  # [b, n]
     for name in ("accent", "pattern", "action"):
-        mask = there if name == "action" else present
-        target = jnp.maximum(truth[name], 0)
-        target = target if name == "action" else jnp.broadcast_to(target[:, None], mask.shape)
-        parts[name] = (_entropy(answers[name], target) * mask).sum() / jnp.maximum(mask.sum(), 1)
-    p = present.shape[1]
-    for name in ("place", "side", "variant", "items"):
-        given = answers[name]
-        if name == "variant":  # of the place that it is
-            given = jnp.take_along_axis(given, truth["place"][:, None, None, None], axis=2)[:, :, 0]
-        parts[name] = _entropy(given, truth[name][:, None].repeat(p, 1)).mean()
-    parts |= {name: _entropy(answers[name], truth[name]).mean() for name in ("distance", "move")}
-    return sum(parts.values()), parts
+        target = jnp.maximum(truth[name], 0)  # ABSENT is masked below
+        mask = in_shot
+        if name != "action":  # asked of each frame
+            target = jnp.broadcast_to(target[:, None], present.shape)
+            mask = present
+        entropy = _cross_entropy(answers[name], target)
+        parts[name] = (entropy * mask).sum() / jnp.maximum(mask.sum(), 1)
+    parts |= _scene_losses(answers, truth)
+    # All parts count alike.
+    total = jnp.zeros(())
+    for part in parts.values():
+        total = total + part
+    return total, parts
+
+
+def _visibility_losses(answers: dict[str, Array], truth: dict[str, Array]) -> dict[str, Array]:
+    """Whether characters are there, their boxes, and the attention to them."""
+    present = truth["present"].astype(jnp.float32)  # [b, p, n]
+    count = jnp.maximum(present.sum(), 1)
+    entropy = optax.sigmoid_binary_cross_entropy(answers["present"], present)
+    # Means over the frames that show a character.
+    box_error = jnp.abs(answers["box"] - truth["box"]).mean(axis=-1)  # [b, p, n]
+    inside = _attention_inside(answers["attention"], truth["box"])  # [b, p, n]
+    mean_box_error = (box_error * present).sum() / count
+    mean_log_inside = (jnp.log(inside) * present).sum() / count
+    return {
+        "present": entropy.mean(),
+        "box": BOX_WEIGHT * mean_box_error,
+        "attention": -mean_log_inside,
+    }
 
 
 def _attention_inside(attention: Array, box: Array) -> Array:
-    """[b, p, n]"""
-    at = cell_centres(*attention.shape[-2:])[None, None, None]
-    low, high = box[..., None, None, :2], box[..., None, None, 2:]
-    inside = ((low <= at) & (at < high)).all(-1)
-    return 1e-4 + (attention * inside).sum((-2, -1))
+    """Share of the attention [b, p, n, rows, columns] on cells inside the boxes [b, p, n, 4]."""
+    rows, columns = attention.shape[-2:]
+    centres = cell_centres(rows, columns)[None, None, None]  # [1, 1, 1, rows, columns, 2]
+    # The two corners of each box, [b, p, n, 1, 1, 2].
+    corners = box[..., None, None, :]
+    left_top, right_bottom = jnp.split(corners, 2, axis=-1)
+    # A cell is inside where its centre is, in both directions.
+    not_before = left_top <= centres
+    not_after = centres < right_bottom
+    inside = (not_before & not_after).all(axis=-1)  # [b, p, n, rows, columns]
+    share = (attention * inside).sum(axis=(-2, -1))
+    return _LEAST_ATTENTION + share
 
 
-_entropy = optax.softmax_cross_entropy_with_integer_labels
+def _scene_losses(answers: dict[str, Array], truth: dict[str, Array]) -> dict[str, Array]:
+    """The place's questions of each frame, and the camera's of the shot."""
+    losses = {}
+    # The place: the same truth for every frame.
+    frames = truth["present"].shape[1]
+    for name in ("place", "side", "variant", "items"):
+        logits = answers[name]  # [b, p, choices]
+        if name == "variant":  # [b, p, places, choices]: of the true place
+            place = truth["place"][:, None, None, None]
+            logits = jnp.take_along_axis(logits, place, axis=2)[:, :, 0]
+        target = truth[name][:, None].repeat(frames, axis=1)
+        losses[name] = _cross_entropy(logits, target).mean()
+    # The camera.
+    for name in ("distance", "move"):
+        losses[name] = _cross_entropy(answers[name], truth[name]).mean()
+    return losses
 
 
-def held_out_scores(form: Format, params: Params, shots: int) -> dict[str, float]:
-    """On undisturbed shots of the test split."""
-    reader, drawn = Reader(Labels(form.subset), params), Shots(form, SPLITS[1], shots)
-    readings, truths = [], []
-    for first in tqdm(range(0, shots, AT_ONCE), unit="batch", desc="held out"):
-        rows = [drawn[index] for index in range(first, min(first + AT_ONCE, shots))]
-        readings += reader.read(np.stack([row.pop("pixels") for row in rows]))
+def held_out_scores(
+    shot_format: ShotFormat,
+    params: Params,
+    count: int,
+) -> dict[str, float]:
+    """Share of right answers on `count` shots of the test split, without augmentation."""
+    # The test split has other stories than the training.
+    reader = Reader(Labels(shot_format.subset), params)
+    shots = LabelledShots(shot_format, SPLITS[1], count)
+    readings = []
+    truths = []
+    for first in tqdm(range(0, count, BATCH_SIZE), unit="batch", desc="held out"):
+        stop = min(first + BATCH_SIZE, count)
+        rows = [shots[index] for index in range(first, stop)]
+        pixels = np.stack([row.pop("pixels") for row in rows])
+        readings += reader.read(pixels)
         truths += rows
     return oracle_scores(reader.labels, readings, truths)
 

@@ -60,34 +60,43 @@ def _attend(
     *length: Array,
 ) -> Array:
     """The form that the environment names, else that of the device the program is compiled for."""
-    name = os.environ.get(FORM_VARIABLE)
-    if name:
-        if name not in FORMS:
-            known = ", ".join(FORMS)
-            raise InputError(
-                f"{FORM_VARIABLE}={name} is not a form of attention; choose one of {known}"
-            )
-        return _apply(
-            FORMS[name],
-            q,
-            keys,
-            values,
-            *length,
-        )
-
-    on_tpu = splash.splash if splash.fits(q.shape[-1]) else kernels.exact
+    arrays = (q, keys, values, *length)
+    if os.environ.get(FORM_VARIABLE):
+        named = FORMS[attention_form(q, jax.default_backend())]
+        return _apply(named, *arrays)
     # cuDNN cannot even be traced where it is not, so a GPU's form is chosen here, for the machine
     # that we are on.
-    otherwise = kernels.cudnn if kernels.cudnn_fits(q) else kernels.exact
+    on_cpu = FORMS[attention_form(q, "cpu")]
+    on_tpu = FORMS[attention_form(q, "tpu")]
+    otherwise = FORMS[attention_form(q, "gpu")]
     return jax.lax.platform_dependent(
-        q,
-        keys,
-        values,
-        *length,
-        cpu=functools.partial(_apply, tiled.tiled),
+        *arrays,
+        cpu=functools.partial(_apply, on_cpu),
         tpu=functools.partial(_apply, on_tpu),
         default=functools.partial(_apply, otherwise),
     )
+
+
+def attention_form(q: Array | jax.ShapeDtypeStruct, platform: str) -> str:
+    """The name of the form that `attend` takes for such queries on a platform: cpu, gpu or tpu.
+
+    Raises InputError if the environment names a form that is not known.
+    """
+    named = os.environ.get(FORM_VARIABLE)
+    if named:
+        if named not in FORMS:
+            known = ", ".join(FORMS)
+            raise InputError(
+                f"{FORM_VARIABLE}={named} is not a form of attention; choose one of {known}"
+            )
+        return named
+    if platform == "cpu":
+        return "tiled"
+    if platform == "tpu" and splash.fits(q.shape[-1]):
+        return "splash"
+    if platform == "gpu" and kernels.cudnn_fits(q):
+        return "cudnn"
+    return "exact"
 
 
 def _apply(

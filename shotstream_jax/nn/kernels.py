@@ -71,7 +71,7 @@ def _exact(
     return jnp.einsum("bnfts,bnsk->bnftk", weights, values)
 
 
-def cudnn_fits(q: Array) -> bool:
+def cudnn_fits(q: Array | jax.ShapeDtypeStruct) -> bool:
     """Whether this machine's GPU has the kernel for such queries."""
     if jax.default_backend() != "gpu" or q.dtype not in (jnp.bfloat16, jnp.float16):
         return False

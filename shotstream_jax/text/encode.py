@@ -1,18 +1,16 @@
 """A prompt → its embedding, by the text encoder (docs/method.md, section 2)."""
 
 import functools
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from absl import logging
 
 from shotstream_jax.core.sharding import constrain
-from shotstream_jax.core.typing import Array, Float, Int
+from shotstream_jax.core.typing import Array, Float, Int, Params
+from shotstream_jax.nn.apply import apply
 from shotstream_jax.text.tokenizer import Tokenizer, Tokens, clean, tokenize
 from shotstream_jax.text.umt5 import UMT5
-
-Params = dict[str, Any]
 
 
 @functools.partial(jax.jit, static_argnames="text")
@@ -20,9 +18,7 @@ def encode_prompt(
     text: UMT5, params: Params, ids: Int[Array, "b l"], length: Int[Array, "b"]
 ) -> Float[Array, "b l e"]:
     """Token ids → embeddings, zero from `length` on. One program for all prompts."""
-    embeddings = text.apply({"params": params}, ids, length)
-    assert isinstance(embeddings, Array)
-    return constrain(embeddings, "b l c")
+    return constrain(apply(text, params, ids, length), "b l c")
 
 
 def embed_prompt(

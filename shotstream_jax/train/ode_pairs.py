@@ -1,10 +1,10 @@
-"""Make the pairs of the causal initialisation: the teacher's guided ODE trajectories on real conditions.
+"""Make the pairs of stage 2: the teacher's guided ODE trajectories on real conditions.
 
   python -m shotstream_jax.train.ode_pairs --config ode_init:tiny
 
-The recipe is the one of stage 2: start.checkpoint is the teacher, pairs.… say how many, how and where.
-The noise of a pair depends on its number only, so any number of devices makes the same pairs. An
-interrupted run goes on with the next batch.
+The recipe is the one of stage 2: start.checkpoint is the teacher, pairs.… say how many, how and
+where. The noise of a pair depends on its number only, so any number of devices makes the same
+pairs. An interrupted run goes on with the next batch.
 """
 
 import dataclasses
@@ -120,6 +120,7 @@ def choose_samples(recipe: OdeRecipe, dataset: Dataset) -> np.ndarray:
     """Clip and shot of every pair [count, 2]: shuffled, each target as often as any other (± 1)."""
     count = recipe.pairs.count
     found = find_samples(dataset, recipe.data)
+    # Targets that are held out have pairs too: their loss is measured.
     every = np.asarray(found.train + found.held_out)
     generator = np.random.default_rng(recipe.pairs.seed)
     rounds = -(-count // len(every))
@@ -147,10 +148,12 @@ def _trajectory_maker(recipe: OdeRecipe, setup: Setup, schedule: Schedule) -> Ca
     shape = (setup.frames, *setup.latent_shape)
 
     def draw_noise(number: Array) -> Array:
+        """The noise of one pair [f, h, w, c]."""
         return jax.random.normal(rng.stream(root, "ode_pair", number), shape)
 
     @jax.jit
     def make(params: Params, conditions: Conditions, negative: Array, numbers: Array) -> Array:
+        """Trajectories [b, kept, f, h, w, c] of a batch of pairs."""
         made = sample_trajectory(
             setup.teacher,
             schedule,
@@ -180,6 +183,7 @@ def _teacher_params(teacher: Checkpoint, setup: Setup) -> Params:
 
     @jax.jit
     def cast(params: Params) -> Params:
+        """Parameters in the types that a pass computes with."""
         return compute_params(params, setup.dtype)
 
     return cast(params)

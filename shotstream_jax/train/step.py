@@ -24,8 +24,8 @@ def batch_gradients(
     Args:
       loss: of what moves and some rows.
       moves: the parameters to differentiate by.
-      rows: a pytree of arrays whose first dimension is the batch; random draws are in it too, so the
-        number of micro-batches changes nothing.
+      rows: a pytree of arrays whose first dimension is the batch; random draws are in it too, so
+        the number of micro-batches changes nothing.
       pieces: the number of micro-batches.
 
     Returns:
@@ -34,6 +34,7 @@ def batch_gradients(
     with_grad = jax.value_and_grad(loss, has_aux=True)
 
     def gradient_of(rows: Any) -> tuple[Params, Metrics, Any]:
+        """Gradients, metrics and outputs of some rows."""
         (value, (metrics, out)), grads = with_grad(moves, rows)
         return grads, {"loss": value} | metrics, out
 
@@ -45,6 +46,7 @@ def batch_gradients(
 
     # 2. Sum gradients and metrics over the pieces, keep each piece's outputs.
     def add_piece(total: Any, rows: Any) -> tuple[Any, Any]:
+        """The sums with one piece more, and its outputs."""
         grads, metrics, out = gradient_of(rows)
         return jax.tree.map(jnp.add, total, (grads, metrics)), out
 

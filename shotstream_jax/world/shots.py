@@ -53,7 +53,7 @@ class WorldData:
 
 @flax.struct.dataclass
 class DrawnShot:
-    """A shot's pictures and the boxes of the characters in them (render.Film); or a batch of shots."""
+    """A shot's pictures and the boxes of its characters, as in render.Film; or a batch of shots."""
 
     pixels: UInt8[Array, "*b p y x 3"]
     boxes: Int[Array, "*b p roles 4"]

@@ -80,7 +80,7 @@ def sources(files, *parts: str) -> dict:
 
 
 def convert(files: dict, out, progress=lambda _: None) -> None:
-    checkpoints.write_folder(checkpoints.prepare_import(files, out, preset=TINY), progress)
+    checkpoints.write_plan(checkpoints.prepare_import(files, out, preset=TINY), progress)
 
 
 def import_all(run, files, out="ckpt", dit=FILES["dit"]):

@@ -6,10 +6,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from shotstream_jax.checkpoint.checkpoint import open_checkpoint
 from shotstream_jax.core.errors import InputError
-from shotstream_jax.data.batches import embeddings
-from shotstream_jax.eval import context_error
+from shotstream_jax.data.rows import embedding_reader
+from shotstream_jax.eval import context_error, teacher_error
 from tests.train.material import make_checkpoint, make_dataset
 
 
@@ -25,7 +24,9 @@ def test_command(options, tmp_path, capsys):
     context_error.main([*options, f"--out={out}"])
     result = json.loads(out.read_text())
     assert set(result) == {"own", "another", "none"}
-    assert all(set(levels) == set(map(str, context_error.LEVELS)) for levels in result.values())
+    assert all(
+        set(levels) == set(map(str, teacher_error.NOISE_LEVELS)) for levels in result.values()
+    )
     own, another, none = (result[name]["0.8"] for name in ("own", "another", "none"))
     assert (
         own["ratio"] == own["low"] == own["high"] == 1.0 and own["clips"] == 16
@@ -37,11 +38,10 @@ def test_command(options, tmp_path, capsys):
 
 def test_another_context_is_the_row_befores(options):
     """Captions stay."""
-    path, preset = (
-        options[1].partition("=")[2],
-        open_checkpoint(options[0].partition("=")[2]).preset,
-    )
-    batch = next(context_error.read_batches(path, preset, 8, embeddings(preset.dit.text_len)))
+    path = options[1].partition("=")[2]
+    preset = open_checkpoint(options[0].partition("=")[2]).preset
+    read_caption = embedding_reader(preset.dit.text_len)
+    batch = next(teacher_error.later_shot_batches(path, preset, 8, read_caption))
     rolled = context_error.CONTEXTS["another"](batch.conditions)
     np.testing.assert_array_equal(rolled.context[1:], batch.conditions.context[:-1])
     np.testing.assert_array_equal(rolled.context[0], batch.conditions.context[-1])
@@ -55,7 +55,7 @@ def test_another_context_is_the_row_befores(options):
 
 def test_ratio_of_paired_clips():
     own = np.tile([[1.0], [3.0]], (20, 4))
-    found = context_error.compare(2 * own, own)
+    found = teacher_error.error_ratios(2 * own, own)
     assert found["0.3"] == {"error": 4.0, "ratio": 2.0, "low": 2.0, "high": 2.0, "clips": 40}
 
 

@@ -7,25 +7,25 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from shotstream_jax.checkpoint.save import save
+from shotstream_jax.checkpoint.load import save
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.eval import __main__ as app
 from shotstream_jax.eval import cuts, sources
-from shotstream_jax.eval.files import Format, save_probe
 from shotstream_jax.eval.labels import Labels
 from shotstream_jax.eval.probe import Probe
-from shotstream_jax.eval.teacher import teacher_stories
+from shotstream_jax.eval.probe_files import ShotFormat, save_probe
+from shotstream_jax.generate.sampler import Guidance, SamplerConfig
 from shotstream_jax.generate.stream import new_story
+from shotstream_jax.generate.teacher_stories import teacher_stories
 from shotstream_jax.testing import tiny_model
-from shotstream_jax.train.losses.flow_matching import Guidance
 from tests.eval.material import story
 
-FORM = Format("simple", 8, 12, 11, 8)
+FORM = ShotFormat("simple", 8, 12, 11, 8)
 FIGURES = {
     "who",
     "where",
     "action",
-    "look",
+    "appearance",
     "layout",
     "steady",
     "motion",
@@ -66,10 +66,10 @@ def test_generated(options, tmp_path, capsys):
     pytest.importorskip("scenedetect")
     result = run(options, tmp_path, f"--sheet={tmp_path / 'sheet.png'}")
     assert set(result["figures"]) >= FIGURES - {
-        "look",
+        "appearance",
         "layout",
     }  # an untrained probe may see nobody
-    assert set(result["ceiling"]) >= FIGURES - {"look", "layout"}
+    assert set(result["ceiling"]) >= FIGURES - {"appearance", "layout"}
     who = result["figures"]["who"]
     assert (
         0 <= who["low"] <= who["mean"] <= who["high"] <= 1
@@ -79,7 +79,7 @@ def test_generated(options, tmp_path, capsys):
     assert {"mean", "low", "high"} == set(who["drift"]) and 0 <= who["chance"] <= 1
     assert result["figures"]["sca"]["count"] == 3 and "drift" not in result["figures"]["sca"]
     assert len(result["stories"]) == 3 and len(result["stories"][0]["who"]) == 4
-    assert result["stories"][0]["look"][0] is None
+    assert result["stories"][0]["appearance"][0] is None
     assert result["settings"]["recipe"]["video"]["height"] == 8
     assert (tmp_path / "sheet.png").read_bytes()[1:4] == b"PNG"
     lines = capsys.readouterr().out.splitlines()
@@ -104,9 +104,9 @@ def test_rendered_needs_no_model_and_says_how_good_the_oracle_is(options, tmp_pa
         (["--source=rendered", "--context=none"], "--context goes with"),
         (["--guidance=2"], "--guidance goes with --source teacher"),
         (["--source=rendered", "--sampler-steps=2"], "--sampler-steps goes with"),
-        (["--source=teacher", "--sampler-steps=0"], "--sampler-steps 0 < 1"),
-        (["--config.video.height=16"], "reads Format"),
-        (["--subset=full"], "reads Format"),
+        (["--source=teacher", "--sampler-steps=0"], "--sampler-steps 0 must be at least 1"),
+        (["--config.video.height=16"], "reads ShotFormat"),
+        (["--subset=full"], "reads ShotFormat"),
         (["--probe=none.safetensors"], "no weight file"),
         (["--out=eval.txt"], "must end in .json"),
         (["--context=yours"], "invalid choice"),
@@ -114,7 +114,7 @@ def test_rendered_needs_no_model_and_says_how_good_the_oracle_is(options, tmp_pa
 )
 def test_mistakes_are_named_before_the_work(options, tmp_path, monkeypatch, more, complaint):
     monkeypatch.setattr(app, "load", None)
-    monkeypatch.setattr(app, "check_installed", lambda: None)
+    monkeypatch.setattr(app, "check_scenedetect", lambda: None)
     with pytest.raises(InputError, match=complaint):
         run(options, tmp_path, *more)
 
@@ -129,11 +129,12 @@ def test_contexts(model):
     """The first shot is the same whatever is given to later ones, and those differ."""
     told, video = story("simple"), model.preset.video
     own, first, nothing = (
-        sources.generated(model, video, 5, given)(0, told) for given in app.GIVEN.values()
+        sources.generated_source(model, video, 5, given)(0, told)
+        for given in app.HISTORIES.values()
     )
-    other = sources.from_another_take(model, video, 5)(0, told)
+    other = sources.other_take_source(model, video, 5)(0, told)
     assert own.shape == (5, 11, 8, 12, 3)
-    np.testing.assert_array_equal(own, sources.generated(model, video, 5)(0, told))
+    np.testing.assert_array_equal(own, sources.generated_source(model, video, 5)(0, told))
     for made in (first, other):
         np.testing.assert_array_equal(made[0], own[0])
         assert (made[1:] != own[1:]).any()
@@ -143,21 +144,20 @@ def test_contexts(model):
 def test_another_takes_memory_is_what_changes(model, monkeypatch):
     """With the same seed for both takes it is the story itself."""
     told, video = story("simple"), model.preset.video
-    monkeypatch.setattr(sources, "_ANOTHER", 0)
+    monkeypatch.setattr(sources, "_OTHER_TAKE_SEED", 0)
     own, other = (
-        sources.generated(model, video, 5)(0, told),
-        sources.from_another_take(model, video, 5)(0, told),
+        sources.generated_source(model, video, 5)(0, told),
+        sources.other_take_source(model, video, 5)(0, told),
     )
     np.testing.assert_array_equal(own, other)
 
 
 def test_a_teachers_shots_lie_in_order(model):
     told, video = story("simple"), model.preset.video
-    made = sources.taught(model, video, 5, Guidance(5.0), 3)(0, told)
+    sampler = SamplerConfig(3, Guidance(5.0))
+    made = sources.teacher_source(model, video, 5, sampler)(0, told)
     begin = new_story(model, told.script.global_caption, 5, video)
-    chunks = [
-        chunk for _, chunk in teacher_stories(model, [(begin, told.script.shots)], Guidance(5.0), 3)
-    ]
+    chunks = [chunk for _, chunk in teacher_stories(model, [(begin, told.script.shots)], sampler)]
     np.testing.assert_array_equal(
         np.concatenate(made), np.concatenate([chunk.frames for chunk in chunks])
     )

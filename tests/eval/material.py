@@ -28,12 +28,12 @@ def right(labels: Labels, story: WorldStory) -> list[Reading]:
         present = np.zeros((FRAMES, len(labels.characters)))
         answers = {
             name: np.zeros(len(labels.characters), int)
-            for name in (*labels.of_characters, "action")
+            for name in (*labels.character_choices, "action")
         }
         for n, part in people.items():
             present[:, n] = 1
             answers["action"][n] = labels.actions.index(part.action)
-            for name, choices in labels.of_characters.items():
+            for name, choices in labels.character_choices.items():
                 answers[name][n] = choices.index(getattr(story.looks[part.name], name))
         told = (
             {"place": shot.place}
@@ -42,9 +42,11 @@ def right(labels: Labels, story: WorldStory) -> list[Reading]:
         )
         answers |= {
             name: choices.index(told[name])
-            for name, choices in (labels.of_place | labels.of_camera).items()
+            for name, choices in (labels.place_choices | labels.camera_choices).items()
         }
-        framed = {name: answers[name] for name in (*labels.of_characters, *labels.of_place)}
+        framed = {
+            name: answers[name] for name in (*labels.character_choices, *labels.place_choices)
+        }
         frames = {
             name: np.repeat(np.asarray(value)[None], FRAMES, axis=0)
             for name, value in framed.items()

@@ -7,7 +7,7 @@ import pytest
 
 from shotstream_jax.eval import metrics
 from shotstream_jax.eval.labels import Labels
-from shotstream_jax.eval.metrics import Memory
+from shotstream_jax.eval.metrics import FirstAppearances
 from shotstream_jax.world.plot import Role, Shot
 from tests.eval.material import FRAMES, changed, right, story
 
@@ -23,15 +23,15 @@ def test_what_was_drawn_has_full_marks(subset):
         figures = metrics.story_figures(labels, right(labels, told), told.shots)
         for name in ("who", "where", "action", "steady"):
             np.testing.assert_array_equal(figures[name], 1, name)
-        for name in ("look", "layout"):
+        for name in ("appearance", "layout"):
             assert np.isnan(figures[name][0])  # nothing was shown before
             assert set(figures[name][np.isfinite(figures[name])]) <= {1.0}
-        assert np.isfinite(figures["look"][-1])  # the last shot shows someone again
+        assert np.isfinite(figures["appearance"][-1])  # the last shot shows someone again
         assert np.isnan(figures["camera"]).all() == (subset == "simple")
 
 
 def bear_story():
-    """The bear in the meadow, the bear and the frog there, the frog on the beach; everything read rightly."""
+    """The bear in the meadow, both there, the frog on the beach; everything read rightly."""
     plain = story()
     part = lambda name, action: Role(name, action, 0.0, 1, 0.0, 0.0)  # noqa: E731
     camera, frames = plain.shots[0].camera, FRAMES
@@ -63,18 +63,18 @@ def with_accent(reading, n, accent):
 
 def test_the_worked_story():
     found = figures(*bear_story())
-    np.testing.assert_array_equal(found["look"], [np.nan, 1, 1])
+    np.testing.assert_array_equal(found["appearance"], [np.nan, 1, 1])
     np.testing.assert_array_equal(found["layout"], [np.nan, 1, np.nan])
 
 
 def test_another_hat_is_not_kept():
     told, readings = bear_story()
     readings[1] = with_accent(readings[1], BEAR, 3)
-    np.testing.assert_array_equal(figures(told, readings)["look"], [np.nan, 0, 1])
+    np.testing.assert_array_equal(figures(told, readings)["appearance"], [np.nan, 0, 1])
     # The frog's first appearance is what counts, whatever was drawn there.
     told, readings = bear_story()
     readings[1] = with_accent(readings[1], FROG, 3)
-    np.testing.assert_array_equal(figures(told, readings)["look"], [np.nan, 1, 0])
+    np.testing.assert_array_equal(figures(told, readings)["appearance"], [np.nan, 1, 0])
 
 
 def test_who_is_missing_is_not_judged_for_looks():
@@ -85,7 +85,7 @@ def test_who_is_missing_is_not_judged_for_looks():
     found = figures(told, readings)
     np.testing.assert_array_equal(found["who"], [1, 1, 0])
     np.testing.assert_array_equal(found["action"], [1, 1, 0])
-    np.testing.assert_array_equal(found["look"], [np.nan, 1, np.nan])
+    np.testing.assert_array_equal(found["appearance"], [np.nan, 1, np.nan])
 
 
 def test_one_too_many_is_wrong():
@@ -96,7 +96,7 @@ def test_one_too_many_is_wrong():
     found = figures(told, readings)
     np.testing.assert_array_equal(found["who"], [0, 1, 1])
     # The frog was not told there: its first appearance is still that of the second shot.
-    np.testing.assert_array_equal(found["look"], [np.nan, 1, 1])
+    np.testing.assert_array_equal(found["appearance"], [np.nan, 1, 1])
 
 
 def test_half_of_the_actions():
@@ -116,7 +116,7 @@ def test_another_landmark_is_not_kept(what):
 
 def test_another_place_is_wrong_and_its_layout_not_judged():
     told, readings = bear_story()
-    readings[1] = changed(readings[1], "place", SIMPLE.of_place["place"].index("moon"))
+    readings[1] = changed(readings[1], "place", SIMPLE.place_choices["place"].index("moon"))
     found = figures(told, readings)
     np.testing.assert_array_equal(found["where"], [1, 0, 1])
     np.testing.assert_array_equal(found["layout"], [np.nan, np.nan, np.nan])
@@ -143,43 +143,49 @@ def test_steady_counts_frames():
 
 def test_memory_is_of_first_appearances():
     told, readings = bear_story()
-    known = metrics.memories(SIMPLE, readings, told.shots)
-    assert known[0] == Memory()
-    assert set(known[1].looks) == {BEAR} and set(known[2].looks) == {BEAR, FROG}
+    known = metrics.first_appearances(SIMPLE, readings, told.shots)
+    assert known[0] == FirstAppearances()
+    assert set(known[1].appearances) == {BEAR} and set(known[2].appearances) == {BEAR, FROG}
     assert len(known[3].layouts) == 2
-    swapped = Memory({BEAR: (4, 0), FROG: (4, 0)}, known[3].layouts)
-    assert np.nansum(metrics.kept(SIMPLE, readings, told.shots, [swapped] * 3)["look"]) == 0
+    swapped = FirstAppearances({BEAR: (4, 0), FROG: (4, 0)}, known[3].layouts)
+    assert (
+        np.nansum(metrics.persistence(SIMPLE, readings, told.shots, [swapped] * 3)["appearance"])
+        == 0
+    )
 
 
-def test_company():
+def test_figures_by_number_of_characters():
     """The worked story has both in its second shot only, where the bear's hat is another one."""
     told, readings = bear_story()
-    readings[1] = with_accent(readings[1], BEAR, SIMPLE.of_characters["accent"].index("yellow"))
-    found = metrics.by_company(figures(told, readings), told.shots)
+    readings[1] = with_accent(readings[1], BEAR, SIMPLE.character_choices["accent"].index("yellow"))
+    found = metrics.by_number_of_characters(figures(told, readings), told.shots)
     np.testing.assert_array_equal(found["who_of_one"], [1, np.nan, 1])
     np.testing.assert_array_equal(found["who_of_two"], [np.nan, 1, np.nan])
-    np.testing.assert_array_equal(found["look_of_one"], [np.nan, np.nan, 1])
-    np.testing.assert_array_equal(found["look_of_two"], [np.nan, 0, np.nan])
+    np.testing.assert_array_equal(found["appearance_of_one"], [np.nan, np.nan, 1])
+    np.testing.assert_array_equal(found["appearance_of_two"], [np.nan, 0, np.nan])
 
 
 def test_chance_is_of_the_pictures():
     told, readings = bear_story()
-    alike = metrics.chance(SIMPLE, [(readings, told.shots), (readings, told.shots)])
-    assert alike["look"] == 1.0 and alike["layout"] == 1.0  # everyone always looks the same
+    alike = metrics.chance_levels(SIMPLE, [(readings, told.shots), (readings, told.shots)])
+    assert alike["appearance"] == 1.0 and alike["layout"] == 1.0  # everyone always looks the same
     other = [with_accent(with_accent(r, BEAR, 3), FROG, 4) for r in readings]
-    assert metrics.chance(SIMPLE, [(readings, told.shots), (other, told.shots)])["look"] == 0.0
+    assert (
+        metrics.chance_levels(SIMPLE, [(readings, told.shots), (other, told.shots)])["appearance"]
+        == 0.0
+    )
 
 
 def test_chance_over_many_stories_is_that_of_the_draws():
     stories = [story(index=i) for i in range(60)]
-    found = metrics.chance(SIMPLE, [(right(SIMPLE, s), s.shots) for s in stories])
-    assert abs(found["look"] - 1 / 5) < 0.05  # five colours
+    found = metrics.chance_levels(SIMPLE, [(right(SIMPLE, s), s.shots) for s in stories])
+    assert abs(found["appearance"] - 1 / 5) < 0.05  # five colours
     assert abs(found["layout"] - 1 / 6) < 0.08  # two sides, three colours
     assert abs(found["where"] - 1 / 4) < 0.05
 
 
 def test_bootstrap_of_a_coin():
-    """n stories with one fair coin each: the interval is about 1.96·√(p(1 − p)/n) wide to both sides."""
+    """One fair coin in each of n stories: the interval is p ± about 1.96·√(p(1 − p)/n)."""
     values = np.tile([0.0, 1.0], 200)[:, None]
     found = metrics.bootstrap(values)
     assert (found.value, found.count) == (0.5, 400)
@@ -191,7 +197,7 @@ def test_bootstrap_draws_stories_not_shots():
     """Five equal shots of a story say no more than one."""
     coin = np.tile([0.0, 1.0], 50)[:, None]
     one, five = metrics.bootstrap(coin), metrics.bootstrap(coin.repeat(5, axis=1))
-    np.testing.assert_allclose(one[1:3], five[1:3])
+    np.testing.assert_allclose([one.low, one.high], [five.low, five.high])
 
 
 def test_bootstrap_leaves_out_what_could_not_be_judged():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from shotstream_jax.eval.cuts import find_cuts, shot_cut_accuracy
-from shotstream_jax.eval.pictures import histogram, motion, ssim, within_and_between
+from shotstream_jax.eval.pictures import histogram_overlap, motion, ssim, within_and_between
 from shotstream_jax.world.plot import WorldConfig
 from shotstream_jax.world.source import WorldSource
 
@@ -49,12 +49,12 @@ def noise(seed, low=0, high=256):
 
 
 def test_histogram():
-    assert histogram(noise(0), noise(0)) == 1
-    assert histogram(noise(0), noise(0)[::-1]) == 1  # colours, not places
-    assert histogram(noise(0, 0, 64), noise(0, 64, 128)) == 0
+    assert histogram_overlap(noise(0), noise(0)) == 1
+    assert histogram_overlap(noise(0), noise(0)[::-1]) == 1  # colours, not places
+    assert histogram_overlap(noise(0, 0, 64), noise(0, 64, 128)) == 0
     half = noise(0, 0, 64)
     half[:10] = 255
-    assert histogram(half, noise(1, 0, 64)) == pytest.approx(0.5)
+    assert histogram_overlap(half, noise(1, 0, 64)) == pytest.approx(0.5)
 
 
 def test_ssim_of_windows_counted_by_hand():

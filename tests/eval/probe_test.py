@@ -1,4 +1,4 @@
-"""The probe's questions and answers: shapes, masks, disturbances, files, and what the shipped one can read."""
+"""The probe: shapes, masks, augmentation, files, and what the shipped one can read."""
 
 import json
 
@@ -8,17 +8,17 @@ import numpy as np
 import pytest
 
 from shotstream_jax.core.errors import InputError
-from shotstream_jax.eval.disturb import disturb
-from shotstream_jax.eval.files import SHIPPED, Format, load_probe, save_probe
+from shotstream_jax.eval.augment import augment
 from shotstream_jax.eval.labels import ABSENT, Labels, shot_truth
 from shotstream_jax.eval.probe import Probe
-from shotstream_jax.eval.reading import Reader, oracle_scores, overlap
-from shotstream_jax.eval.train_probe import Shots, probe_loss
+from shotstream_jax.eval.probe_files import SHIPPED, ShotFormat, load_probe, save_probe
+from shotstream_jax.eval.reading import Reader, box_overlap, oracle_scores
+from shotstream_jax.eval.train_probe import LabelledShots, probe_loss
 from shotstream_jax.world.render import render_shot
 from tests.eval.material import FRAMES, right, story
 
-SMALL = Format("full", 8, 12, FRAMES, 8)
-TINY = Format("simple", 32, 48, 11, 8)
+SMALL = ShotFormat("full", 8, 12, FRAMES, 8)
+TINY = ShotFormat("simple", 32, 48, 11, 8)
 
 
 def params_of(form):
@@ -54,8 +54,8 @@ def test_truth_is_the_stories():
         for n in range(len(labels.characters)):
             expected = labels.actions.index(people[n].action) if n in people else ABSENT
             assert truth["action"][n] == expected
-        assert labels.of_place["place"][truth["place"]] == shot.place
-        assert labels.of_place["side"][truth["side"]] == told.layouts[shot.place].side
+        assert labels.place_choices["place"][truth["place"]] == shot.place
+        assert labels.place_choices["side"][truth["side"]] == told.layouts[shot.place].side
         assert 0 <= truth["box"].min() and truth["box"].max() <= 1
 
 
@@ -65,12 +65,12 @@ def perfect_answers(truth, sure=30.0):
     one_hot = lambda name, choices: sure * jax.nn.one_hot(truth[name], len(choices))  # noqa: E731
     answers = {"present": sure * (2.0 * truth["present"] - 1), "box": truth["box"]}
     answers["attention"] = jnp.full((*truth["present"].shape, 2, 3), 1 / 6)
-    for name, choices in (labels.of_characters | labels.of_place).items():
+    for name, choices in (labels.character_choices | labels.place_choices).items():
         answers[name] = one_hot(name, choices)[:, None].repeat(p, 1)
     answers["variant"] = answers["variant"][:, :, None].repeat(6, 2)
     return answers | {
         name: one_hot(name, c)
-        for name, c in (labels.of_camera | {"action": labels.actions}).items()
+        for name, c in (labels.camera_choices | {"action": labels.actions}).items()
     }
 
 
@@ -92,13 +92,13 @@ def test_loss_of_right_and_wrong_answers():
     assert probe_loss(answers | {"box": elsewhere}, truth)[1]["box"] == 0
 
 
-def test_disturbances_move_boxes_with_pictures():
-    """A white square's middle and its box stay together; some pictures stay as they are, none leaves its range."""
+def test_augmentation_moves_boxes_with_pictures():
+    """A white square and its box stay together; some pictures stay as they are."""
     pixels = np.full((64, 2, 32, 48, 3), -1.0, np.float32)
     pixels[:, :, 10:20, 12:24] = 1
     box = np.zeros((64, 2, 2, 4), np.float32)
     box[:, :, 0] = np.array([12, 10, 24, 20]) / np.array([48, 32, 48, 32])
-    moved, boxes = map(np.asarray, jax.jit(disturb)(jax.random.key(0), pixels, box))
+    moved, boxes = map(np.asarray, jax.jit(augment)(jax.random.key(0), pixels, box))
     light = np.clip(moved.mean((1, 4)) + 0.5, 0, None)
     middle = np.stack(
         [light.sum(1) @ (np.arange(48) + 0.5), light.sum(2) @ (np.arange(32) + 0.5)], -1
@@ -138,9 +138,9 @@ def test_oracle_scores():
 
 def test_overlap():
     a = np.array([[0.0, 0.0, 0.4, 0.4]])
-    assert overlap(a, a)[0] == pytest.approx(1)
-    assert overlap(a, a + 0.2)[0] == pytest.approx(0.04 / 0.28)
-    assert overlap(a, a + 0.5)[0] == 0
+    assert box_overlap(a, a)[0] == pytest.approx(1)
+    assert box_overlap(a, a + 0.2)[0] == pytest.approx(0.04 / 0.28)
+    assert box_overlap(a, a + 0.5)[0] == 0
 
 
 def test_reading_does_not_depend_on_company():
@@ -163,7 +163,7 @@ def test_file(tmp_path):
     again = load_probe(path, SMALL)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-6), again, params)
     assert json.loads(path.with_suffix(".json").read_text())["held_out"] == {"who": 0.5}
-    with pytest.raises(InputError, match="reads Format"):
+    with pytest.raises(InputError, match="reads ShotFormat"):
         load_probe(path, TINY)
     path.with_suffix(".json").unlink()
     with pytest.raises(InputError, match="train it again"):
@@ -177,7 +177,7 @@ def test_the_shipped_one_reads_new_stories():
     assert SHIPPED.stat().st_size < 2e6
     reader, shots = (
         Reader(Labels(TINY.subset), load_probe(SHIPPED, TINY)),
-        Shots(TINY, "test", 5000),
+        LabelledShots(TINY, "test", 5000),
     )
     truths = [shots[index] for index in range(4000, 4048)]
     readings = reader.read(np.stack([truth.pop("pixels") for truth in truths]))

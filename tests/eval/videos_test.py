@@ -43,14 +43,14 @@ def test_a_folder(tmp_path, capsys):
 def test_a_video_without_cuts_scores_low(tmp_path):
     pytest.importorskip("scenedetect")
     write(tmp_path, "still", 3, np.full((30, 48, 64, 3), 90, np.uint8))
-    found = videos.judge_video(tmp_path / "still.mp4", 3)
+    found = videos.score_video(tmp_path / "still.mp4", 3)
     np.testing.assert_allclose(found["sca"], np.exp(-2 / 3), rtol=1e-6)  # two cuts are missed
     np.testing.assert_allclose(found["ssim_between"][1:], 1, atol=1e-3)
     np.testing.assert_allclose(found["motion"], 0, atol=1e-3)
 
 
 def test_mistakes(tmp_path, monkeypatch):
-    monkeypatch.setattr(videos, "check_installed", lambda: None)
+    monkeypatch.setattr(videos, "check_scenedetect", lambda: None)
     run = lambda: videos.main([str(tmp_path), f"--out={tmp_path / 'scores.json'}"])  # noqa: E731
     with pytest.raises(InputError, match="has no videos"):
         run()

@@ -8,8 +8,8 @@ import pytest
 
 from shotstream_jax.checkpoint.checkpoint import open_checkpoint
 from shotstream_jax.core.errors import InputError
-from shotstream_jax.data.batches import token_ids
-from shotstream_jax.eval import words_error
+from shotstream_jax.data.rows import token_reader
+from shotstream_jax.eval import teacher_error, words_error
 from shotstream_jax.world.plot import SUBSETS
 from tests.train.material import make_checkpoint, make_dataset
 
@@ -27,20 +27,21 @@ def test_command(folders, tmp_path):
     out = tmp_path / "words.json"
     words_error.main([f"--checkpoint={folders[0]}", f"--data={folders[1]}", f"--out={out}"])
     result = json.loads(out.read_text())
-    assert set(result) == {"as told", "who", "where", "action"}
-    assert result["as told"] == result["where"] == result["action"]
-    for told, wrong in zip(result["as told"].values(), result["who"].values(), strict=True):
+    assert set(result) == {"own", "who", "where", "action"}
+    assert result["own"] == result["where"] == result["action"]
+    for told, wrong in zip(result["own"].values(), result["who"].values(), strict=True):
         assert told["clips"] == wrong["clips"] == 8 and told["error"] != wrong["error"]
         assert wrong["ratio"] == pytest.approx(wrong["error"] / told["error"], rel=1e-6)
 
 
 def test_only_the_target_is_mistold(folders):
     checkpoint, data = folders
-    preset = open_checkpoint(checkpoint).preset
-    ids = token_ids(open_checkpoint(checkpoint).tokenizer(), preset.dit.text_len)
-    wrong_ids = words_error.mistold(ids, "who", SUBSETS["simple"])
+    opened = open_checkpoint(checkpoint)
+    preset = opened.preset
+    ids = token_reader(opened.tokenizer(), preset.dit.text_len)
+    wrong_ids = words_error.with_changed_captions(ids, "who", SUBSETS["simple"])
     told, wrong = (
-        next(words_error.read_batches(data, preset, 4, texts)) for texts in (ids, wrong_ids)
+        next(teacher_error.later_shot_batches(data, preset, 4, texts)) for texts in (ids, wrong_ids)
     )
     assert jnp.any(told.conditions.text != wrong.conditions.text, axis=-1)[
         :, :2
@@ -49,7 +50,7 @@ def test_only_the_target_is_mistold(folders):
     np.testing.assert_array_equal(mixed.conditions.text[:, 0], told.conditions.text[:, 0])
     np.testing.assert_array_equal(mixed.conditions.text[:, 1], wrong.conditions.text[:, 1])
     np.testing.assert_array_equal(mixed.target, told.target)
-    embedded = words_error.embedder(checkpoint)(mixed).conditions.text
+    embedded = words_error.prompt_embedder(opened)(mixed).conditions.text
     assert embedded.shape == (*mixed.conditions.text.shape, preset.dit.text_dim)
     assert jnp.any(embedded[:, 1] != embedded[:, 0]) and not jnp.any(
         embedded[:, 2:]

@@ -1,4 +1,4 @@
-"""A teacher's stories: the sampler that made the students' trajectories, on the history that was made before."""
+"""A teacher's stories: the sampler of the students' trajectories, on the history made before."""
 
 import jax
 import jax.numpy as jnp
@@ -24,7 +24,7 @@ STORIES = (
 
 @pytest.fixture(scope="module")
 def model() -> Model:
-    """One whose velocity depends on all it is given: a fresh head is zero, and fresh text hardly counts."""
+    """One whose velocity depends on all inputs: a fresh head is zero, fresh text hardly counts."""
     model = tiny_model()
     keys = iter(jax.random.split(jax.random.key(1), 100))
     model.params["dit"] = jax.tree.map(

@@ -21,7 +21,7 @@ def test_programs_need_no_files(monkeypatch):
     for name in ("teacher", "ode_init", "dmd_intra", "dmd_inter"):
         train.main(["--config", f"configs/{name}.py", "--config.run.batch=4", "--aot", "here"])
     step, generator, critic = (seen.count(name) for name in ("step", "generator", "critic"))
-    assert (step, generator, critic, seen.count("extend_story")) == (2, 2, 2, 1)
+    assert (step, generator, critic, seen.count("extend_history")) == (2, 2, 2, 1)
 
 
 def _trace(seen: list[str], program: Program, remedy: str) -> Compiled:

@@ -45,7 +45,7 @@ FEW += [
     "run.steps=20",
     "run.held_out_every=20",
     "optim.lr=0.01",
-    "optim.decay_steps=20",
+    "optim.decay=true",
     "measured=2",
 ]
 
@@ -101,7 +101,7 @@ def test_the_result_normalises_its_latents(runs, start):
     shots = open_world(
         data, video.height, video.width, video.fps, PRESET.vae.pixel_frames(FRAMES)
     ).train
-    pixels = codec.from_uint8(jnp.stack([shots[i]["pixels"] for i in range(STORIES)]))
+    pixels = codec.from_uint8(jnp.stack([shots[i].pixels for i in range(STORIES)]))
     alone = pixels.reshape(-1, *pixels.shape[2:])
     encoded = (
         codec.encode(model.vae, model.params["vae"], pixels),

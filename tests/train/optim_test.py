@@ -13,13 +13,13 @@ from shotstream_jax.train.optim import OptimConfig, make_optimizer
     [
         ({}, [0.8] * 6),
         ({"warmup_steps": 4}, [0.2, 0.4, 0.6, 0.8, 0.8, 0.8]),
-        ({"decay_steps": 4}, [0.8, 0.68284, 0.4, 0.11716, 0, 0]),
-        ({"warmup_steps": 2, "decay_steps": 4, "b1": 0.5}, [0.4, 0.68284, 0.4, 0.11716, 0, 0]),
+        ({"decay": True}, [0.8, 0.68284, 0.4, 0.11716, 0, 0]),
+        ({"warmup_steps": 2, "decay": True, "b1": 0.5}, [0.4, 0.68284, 0.4, 0.11716, 0, 0]),
     ],
 )
 def test_rates_rise_and_fall(fields, rates):
     """A gradient that is always the same moves a weight by the rate."""
-    optimizer = make_optimizer(OptimConfig(lr=0.8, clip=10.0, weight_decay=0.0, **fields))
+    optimizer = make_optimizer(OptimConfig(lr=0.8, clip=10.0, weight_decay=0.0, **fields), steps=4)
     params = {"w": jnp.zeros(3)}
     state, moved = optimizer.init(params), []
     for _ in rates:

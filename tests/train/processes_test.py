@@ -14,11 +14,9 @@ import pytest
 from shotstream_jax import cli
 from shotstream_jax.checkpoint.checkpoint import open_checkpoint
 from shotstream_jax.core.sharding import make_mesh
-from shotstream_jax.data.records import Dataset, open_dataset
-from shotstream_jax.train.__main__ import make_stage, read_recipe
-from shotstream_jax.train.recipe import Recipe
+from shotstream_jax.data.records import open_dataset
+from shotstream_jax.train.build import make_stage, open_checkpoints, read_recipe
 from shotstream_jax.train.run.loop import Run
-from shotstream_jax.train.stage import Stage
 from tests.train.material import make_checkpoint, make_dataset
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -78,14 +76,14 @@ def start(fields: list[str], workdir: pathlib.Path, *more: str) -> subprocess.Po
     )
 
 
-def alone(fields: list[str]) -> tuple[Recipe, Stage, Dataset]:
-    """The same for this process, by four of its devices."""
+def alone(fields: list[str]) -> tuple:
+    """The same for this process, by four of its devices: what a Run is made of."""
     recipe = read_recipe(cli.load_config(CONFIG, fields))
-    preset, dataset = (
-        open_checkpoint(recipe.start.checkpoint).preset,
-        open_dataset(recipe.data.path),
-    )
-    return recipe, make_stage(recipe, preset, make_mesh(MESH, jax.devices()[:4]), dataset), dataset
+    checkpoints = open_checkpoints(recipe)
+    dataset = open_dataset(recipe.data.path)
+    mesh = make_mesh(MESH, jax.devices()[:4])
+    stage = make_stage(recipe, checkpoints.start.preset, mesh, dataset, checkpoints)
+    return recipe, stage, dataset, checkpoints
 
 
 def rows(workdir: pathlib.Path) -> list[dict[str, float]]:
@@ -112,12 +110,13 @@ def assert_same(a: pathlib.Path, b: pathlib.Path, steps: int) -> None:
 def test_two_processes_are_one(fields, tmp_path):
     both, one = tmp_path / "both", tmp_path / "one"
     with start(fields, both) as launched:  # it compiles while this process does
-        recipe, stage, dataset = alone(fields)
-        Run(recipe, stage, dataset, one).train()
+        recipe, stage, dataset, checkpoints = alone(fields)
+        Run(recipe, stage, dataset, checkpoints, one).train()
         output = launched.communicate(timeout=240)[0]
     assert launched.returncode == 0, output
     assert_same(both, one, STEPS)
     further = dataclasses.replace(recipe, run=dataclasses.replace(recipe.run, steps=STEPS + 1))
+    further_stage = dataclasses.replace(stage, recipe=further)
     for workdir in (both, one):
-        Run(further, stage, dataset, workdir).train()
+        Run(further, further_stage, dataset, checkpoints, workdir).train()
     assert_same(both, one, STEPS + 1)

@@ -26,7 +26,7 @@ from shotstream_jax.model import PARTS
 from shotstream_jax.nn.rope import SHOT_PHASE
 from shotstream_jax.testing import tiny_preset
 from shotstream_jax.train import __main__ as train
-from shotstream_jax.train import ode_pairs
+from shotstream_jax.train import build, ode_pairs
 from shotstream_jax.train.run.log import cut_back
 from tests.train.material import make_checkpoint, make_dataset
 
@@ -152,7 +152,7 @@ def test_a_text_encoder_trained_with_the_teacher(one_device, material, tmp_path)
         "data.captions=each",
         "start.scratch=true",
         "trained.ema=0.5",
-        "sampler_steps=2",
+        "sampler.steps=2",
     )
     fields += ("run.held_out_every=1",)
     in_process(
@@ -222,8 +222,8 @@ def test_pairs_then_regression_and_restart(one_device, material, tmp_path):
     assert (path / "batch-00000.json").stat().st_mtime_ns == first
     train.main(words)
     assert [r["step"] for r in rows(tmp_path / "run")] == [0, 1]
-    with pytest.raises(InputError, match="made with other settings: guidance"):
-        ode_pairs.main([*words[:-1], "--config.pairs.guidance=1.5"])
+    with pytest.raises(InputError, match="made with other settings: sampler"):
+        ode_pairs.main([*words[:-1], "--config.pairs.sampler.guidance.text=1.5"])
 
 
 def test_a_story_that_stops_in_the_middle(one_device, material, tmp_path):
@@ -284,9 +284,11 @@ def test_a_student_without_shot_phases_is_judged_by_a_teacher_with_them(material
     config = cli.load_config(
         f"{ROOT}/configs/dmd_intra.py:tiny", [f"--config.{field}" for field in fields]
     )
-    recipe, dataset = train.read_recipe(config), open_dataset(material / "data")
-    mesh, preset = make_mesh({}, jax.devices()[:1]), open_checkpoint(tmp_path / "student").preset
-    stage = train.make_stage(recipe, preset, mesh, dataset)
+    recipe = build.read_recipe(config)
+    checkpoints = build.open_checkpoints(recipe)
+    dataset, mesh = open_dataset(material / "data"), make_mesh({}, jax.devices()[:1])
+    preset = checkpoints.start.preset
+    stage = build.make_stage(recipe, preset, mesh, dataset, checkpoints)
     assert (stage.setup.student.cfg.shot_phase, stage.setup.teacher.cfg.shot_phase) == (
         0.0,
         SHOT_PHASE,

@@ -218,23 +218,18 @@ def test_everything_lies_where_its_rule_says(name):
 @pytest.mark.parametrize("name", STAGES)
 def test_compiled_once(name):
     stage, *_ = two_steps(name, "one")
-    module = {
-        "teacher": teacher,
-        "teacher_and_text": teacher,
-        "ode_init": ode_init,
-        "dmd_intra": dmd_intra,
-        "dmd_inter": dmd_inter,
+    steps = {
+        "teacher": (teacher.teacher_step,),
+        "teacher_and_text": (teacher.teacher_step,),
+        "ode_init": (ode_init.regression_step,),
+        "dmd_intra": (dmd_intra.intra_generator_step, dmd_intra.intra_critic_step),
+        "dmd_inter": (dmd_inter.inter_generator_step, dmd_inter.inter_critic_step),
     }[name]
-    if name.startswith("dmd"):
-        outputs = 2 if name == "dmd_inter" else 1
-        steps = (module.generator_step, module.critic_step)
-        programs = [compiled_step(step, stage, outputs=outputs) for step in steps]
-        if name == "dmd_intra":
-            programs = [compiled_step(step, stage) for step in steps]
-        else:
-            programs.append(dmd_inter.compiled_extension(stage))
+    if name == "dmd_inter":
+        programs = [compiled_step(step, stage, outputs=2) for step in steps]
+        programs.append(dmd_inter.compiled_extension(stage))
     else:
-        programs = [compiled_step(module.train_step, stage)]
+        programs = [compiled_step(step, stage) for step in steps]
     assert [program._cache_size() for program in programs] == [1] * len(programs)
 
 

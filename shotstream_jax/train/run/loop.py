@@ -1,4 +1,4 @@
-"""The loop that runs a stage: data in, steps, and what must be kept if the machine goes away at any moment."""
+"""The loop that runs a stage: data in, steps, and what must survive the end of the machine."""
 
 import contextlib
 import functools
@@ -26,7 +26,7 @@ from shotstream_jax.train.run.log import Log
 from shotstream_jax.train.run.snapshots import Snapshots
 from shotstream_jax.train.run.start import new_run, resumed_run
 from shotstream_jax.train.setup import to_devices
-from shotstream_jax.train.stages.stage import Fixed, Pictures, Stage, State, TrainingData
+from shotstream_jax.train.stages.stage import Pictures, Stage, StageFixed, StageState, TrainingData
 from shotstream_jax.vae import codec
 
 _SHOWN = 4  # stories of a sample video
@@ -43,7 +43,10 @@ class Run:
         checkpoints: Checkpoints,
         workdir: pathlib.Path,
     ):
-        """Opens the data and the workdir; trains nothing yet. Raises InputError if they do not fit."""
+        """Opens the data and the workdir; trains nothing yet.
+
+        Raises InputError if they do not fit.
+        """
         self.recipe = recipe
         self.stage = stage
         self.data = data
@@ -97,14 +100,16 @@ class Run:
                 log.close()
                 self.snapshots.close()
 
-    def _start(self) -> tuple[State, Fixed, int]:
+    def _start(self) -> tuple[StageState, StageFixed, int]:
         """State, fixed arrays and the first step: of a new run, or from the newest snapshot."""
+        # Snapshots are named by the number of steps that they have behind them.
         number = self.snapshots.latest
         if number is None:
             state, fixed = new_run(self.recipe.start, self.checkpoints, self.stage, self.data)
             return state, fixed, 0
         abstract, fixed = resumed_run(self.checkpoints, self.stage, self.data)
         state = self.snapshots.restore(number, abstract)
+        # The data must go on where the snapshot was taken, or samples would be seen twice.
         expected = self.batches.state(self.stage.batch_index(number))
         if self.snapshots.meta(number)["data"] != expected:
             raise InputError(
@@ -115,7 +120,7 @@ class Run:
         return state, fixed, number
 
     def _run_steps(
-        self, state: State, fixed: Fixed, first: int, log: Log, signals: list[int]
+        self, state: StageState, fixed: StageFixed, first: int, log: Log, signals: list[int]
     ) -> None:
         run = self.recipe.run
         stage = self.stage
@@ -168,13 +173,13 @@ class Run:
         rows = batches.at(index)
         return to_devices(self.stage.setup.mesh, rows, self.recipe.run.batch)
 
-    def _save(self, done: int, state: State) -> None:
+    def _save(self, done: int, state: StageState) -> None:
         """A snapshot after so many steps."""
         place = self.batches.state(self.stage.batch_index(done))
         facts = {"step": done, "seed": self.recipe.run.seed, "data": place}
         self.snapshots.save(done, state, facts | self.description)
 
-    def _held_out_losses(self, state: State, fixed: Fixed) -> dict[str, float]:
+    def _held_out_losses(self, state: StageState, fixed: StageFixed) -> dict[str, float]:
         """Means over the first batches that are held out."""
         assert self.held_out is not None
         found: dict[str, list[float]] = {}
@@ -185,7 +190,7 @@ class Run:
                 found.setdefault(name, []).append(value)
         return {f"held_out/{name}": float(np.mean(values)) for name, values in found.items()}
 
-    def _write_sample(self, state: State, fixed: Fixed, done: int) -> None:
+    def _write_sample(self, state: StageState, fixed: StageFixed, done: int) -> None:
         """A video of the first stories of a fixed batch."""
         batch = self._global_batch(self.held_out or self.batches, 0)
         shots = self.stage.sample(state, fixed, batch, self._decode)
@@ -206,17 +211,21 @@ class Run:
         params = self.checkpoints.start.load_params("vae", mesh=setup.mesh)
 
         def decode(params: Params, latents: Array) -> Pictures:
+            """Latents → uint8 pictures."""
             return codec.to_uint8(codec.decode(setup.vae, params, latents))
 
         return params, jax.jit(decode, out_shardings=setup.whole)
 
-    def _write_model(self, state: State, fixed: Fixed) -> None:
+    def _write_model(self, state: StageState, fixed: StageFixed) -> None:
         """WORKDIR/model: what was trained, and the rest of what the run started from."""
+        # 1. The networks that the stage is for, from their averages if there are any.
         self.snapshots.wait()
         parts = jax.jit(self.stage.trained_parts)(state, fixed)
         trained = {part: folder.gather(params) for part, params in parts.items()}
+        # 2. The sizes that go with them; the autoencoder measures its latents for that.
         batches = (self._global_batch(self.batches, number) for number in itertools.count())
         preset = self.stage.trained_preset(trained, batches)
+        # 3. One process writes; the others wait, or the next stage might read too early.
         if self.is_main:
             save_parts(trained, preset, self.checkpoints.start, self.workdir / "model")
             logging.info("%s: done", self.workdir / "model")

@@ -1,4 +1,4 @@
-"""How a run starts: weights onto the mesh, a state around them, or the state of an earlier run of the same workdir."""
+"""How a run starts: weights onto the mesh, and a new state or an earlier run's."""
 
 import functools
 from typing import Any
@@ -16,9 +16,9 @@ from shotstream_jax.train.network import Checkpoints, Origin, Weights
 from shotstream_jax.train.recipe import StartConfig
 from shotstream_jax.train.setup import Setup, shardings_of
 from shotstream_jax.train.stages.stage import (
-    Fixed,
     Stage,
-    State,
+    StageFixed,
+    StageState,
     TrainingData,
     abstract_start,
 )
@@ -26,17 +26,21 @@ from shotstream_jax.train.stages.stage import (
 
 def new_run(
     start: StartConfig, checkpoints: Checkpoints, stage: Stage, data: TrainingData
-) -> tuple[State, Fixed]:
+) -> tuple[StageState, StageFixed]:
     """State and fixed arrays before the first step, sharded; the mesh must be set."""
+    # 1. Every network's weights, straight onto the mesh.
     weights = {}
     for origin in stage.origins:
         weights[origin] = _load(start, checkpoints, stage, origin)
+    # 2. The state around them, made where it will lie.
     abstract_state, _ = abstract_start(stage)
     initial_state = jax.jit(stage.initial_state, out_shardings=shardings_of(abstract_state))
     return initial_state(weights), _fixed(checkpoints, stage, data, weights)
 
 
-def resumed_run(checkpoints: Checkpoints, stage: Stage, data: TrainingData) -> tuple[State, Fixed]:
+def resumed_run(
+    checkpoints: Checkpoints, stage: Stage, data: TrainingData
+) -> tuple[StageState, StageFixed]:
     """The shapes of the state, for a snapshot to be restored into, and the fixed arrays.
 
     Weights that the snapshot has in it are not loaded.
@@ -48,8 +52,11 @@ def resumed_run(checkpoints: Checkpoints, stage: Stage, data: TrainingData) -> t
     return abstract_state, _fixed(checkpoints, stage, data, weights)
 
 
-def _fixed(checkpoints: Checkpoints, stage: Stage, data: TrainingData, weights: Weights) -> Fixed:
+def _fixed(
+    checkpoints: Checkpoints, stage: Stage, data: TrainingData, weights: Weights
+) -> StageFixed:
     """What the steps only read."""
+    # Compiled, so that casts and splits happen on the devices.
     needed = {origin: weights[origin] for origin in stage.fixed_origins}
     _, abstract_fixed = abstract_start(stage)
     make = jax.jit(stage.fixed, out_shardings=shardings_of(abstract_fixed))
@@ -102,6 +109,7 @@ def _fresh(setup: Setup, part: str) -> Params:
     init = functools.partial(init_part, setup.preset, part)
 
     def make() -> Any:
+        """Fresh parameters."""
         return init(setup.key("init", PARTS.index(part)))
 
     return jax.jit(make, out_shardings=shardings)()

@@ -1,4 +1,7 @@
-"""Before all stages: the autoencoder, on shots of the drawn world. The loss is in train/losses/reconstruction."""
+"""Before all stages: the autoencoder, on shots of the drawn world.
+
+The loss is in train/losses/reconstruction.
+"""
 
 import dataclasses
 import functools
@@ -52,7 +55,7 @@ class AutoencoderFixed:
 
 
 @flax.struct.dataclass
-class Piece:
+class ShotPiece:
     """Pieces of shots that begin anywhere, in [−1, 1], and the boxes of what is in them."""
 
     pixels: Float[Array, "b p y x 3"]
@@ -112,6 +115,7 @@ class AutoencoderStage:
         """Shots, drawn when they are asked for."""
 
         def load(shot: DrawnShot) -> DrawnShot:
+            """A shot as it is."""
             return shot
 
         return Source(data.train, data.held_out, load, self.setup.preset.video.fps, {})
@@ -124,13 +128,13 @@ class AutoencoderStage:
         self, i: int, state: AutoencoderState, fixed: AutoencoderFixed, batch: DrawnShot
     ) -> tuple[AutoencoderState, Metrics]:
         """One optimiser step."""
-        return compiled_step(train_step, self)(state, fixed, batch, np.int32(i))
+        return compiled_step(autoencoder_step, self)(state, fixed, batch, np.int32(i))
 
     def held_out(
         self, state: AutoencoderState, fixed: AutoencoderFixed, batch: DrawnShot, number: int
     ) -> Metrics:
         """The loss, and how well whole shots and single frames come back."""
-        return compiled(held_out_metrics, self)(state, fixed, batch, np.int32(number))
+        return compiled(held_out_autoencoder, self)(state, fixed, batch, np.int32(number))
 
     def sample(
         self,
@@ -152,6 +156,7 @@ class AutoencoderStage:
 
         Latents of shots and latents of single frames each count half.
         """
+        # E[z] and E[z²] of each batch; their means give mean and variance.
         moments = []
         for batch in itertools.islice(batches, self.recipe.measured):
             found = compiled(latent_moments, self)(trained["vae"], batch.pixels)
@@ -177,10 +182,10 @@ class AutoencoderStage:
             boxes=abstract_batch(self.setup, boxes, jnp.int32),
         )
         arguments = (state, fixed, batch, np.int32(0))
-        yield Program("step", compiled_step(train_step, self), arguments, self.flops(0))
+        yield Program("step", compiled_step(autoencoder_step, self), arguments, self.flops(0))
 
 
-def train_step(
+def autoencoder_step(
     stage: AutoencoderStage,
     state: AutoencoderState,
     fixed: AutoencoderFixed,
@@ -190,7 +195,8 @@ def train_step(
     """One optimiser step on the reconstruction of pieces of shots."""
     rows = draw_pieces(stage, batch, stage.setup.key("train", i))
 
-    def loss(moves: Params, rows: tuple[Piece, Array]) -> tuple[Array, tuple[Metrics, None]]:
+    def loss(moves: Params, rows: tuple[ShotPiece, Array]) -> tuple[Array, tuple[Metrics, None]]:
+        """Of micro-batch rows, as train/step wants it."""
         params = stage.autoencoder.params(moves, fixed.autoencoder)
         return autoencoder_loss(stage, params, *rows), ({}, None)
 
@@ -201,25 +207,27 @@ def train_step(
 
 def draw_pieces(
     stage: AutoencoderStage, batch: DrawnShot, key: Array
-) -> tuple[Piece, Float[Array, "b f h w c"]]:
+) -> tuple[ShotPiece, Float[Array, "b f h w c"]]:
     """A piece of every shot that begins anywhere, and the noise of its latents."""
     setup = stage.setup
     b, frames = batch.pixels.shape[:2]
+    # Where each piece begins: any frame may become the first one, which is encoded alone.
     length = setup.preset.vae.pixel_frames(stage.recipe.clip)
     first = jax.random.randint(rng.stream(key, "first"), (b,), 0, frames - length + 1)
 
     def cut(row: Array, start: Array) -> Array:
+        """One row from `start` on."""
         return jax.lax.dynamic_slice_in_dim(row, start, length)
 
     pixels = codec.from_uint8(jax.vmap(cut)(batch.pixels, first))
     boxes = jax.vmap(cut)(batch.boxes, first)
     noise_shape = (b, stage.recipe.clip, *setup.latent_shape)
     noise = normal_rows(rng.stream(key, "noise"), noise_shape)
-    return Piece(pixels, boxes), noise
+    return ShotPiece(pixels, boxes), noise
 
 
 def autoencoder_loss(
-    stage: AutoencoderStage, params: Params, piece: Piece, noise: Array
+    stage: AutoencoderStage, params: Params, piece: ShotPiece, noise: Array
 ) -> Float[Array, ""]:
     """The reconstruction loss."""
     cfg = stage.recipe.loss
@@ -230,7 +238,7 @@ def autoencoder_loss(
     return error + cfg.kl * divergence(mean, log_variance)
 
 
-def held_out_metrics(
+def held_out_autoencoder(
     stage: AutoencoderStage,
     state: AutoencoderState,
     fixed: AutoencoderFixed,
@@ -244,9 +252,10 @@ def held_out_metrics(
     params = stage.autoencoder.params(state.autoencoder.moves, fixed.autoencoder)
     rows = draw_pieces(stage, batch, stage.setup.key("held_out", number))
     metrics = {"loss": autoencoder_loss(stage, params, *rows)}
+    # Whole shots, and their last frames as videos of one frame, as context frames are encoded.
     pixels = codec.from_uint8(batch.pixels)
-    whole = Piece(pixels, batch.boxes)
-    alone = Piece(pixels[:, -1:], batch.boxes[:, -1:])
+    whole = ShotPiece(pixels, batch.boxes)
+    alone = ShotPiece(pixels[:, -1:], batch.boxes[:, -1:])
     for name, video in (("psnr", whole), ("psnr_alone", alone)):
         made = _round_trip(stage, params, video.pixels)
         everywhere = jnp.ones((*video.pixels.shape[:-1], 1))
@@ -276,12 +285,14 @@ def latent_moments(
     video = codec.from_uint8(pixels)
 
     def encode_alone(frame: Array) -> Array:
+        """Frames [b, y, x, 3], each as a video by itself."""
         return codec.encode_frame(stage.vae, params, frame)
 
     shots = codec.encode(stage.vae, params, video)  # [b, f, h, w, c]
     frames = jax.lax.map(encode_alone, jnp.moveaxis(video, 1, 0))  # [p, b, h, w, c]
 
     def mean_power(power: int) -> Array:
+        """The mean of latents to this power, by channel; shots and frames count half each."""
         of_shots = jnp.mean(shots**power, axis=(0, 1, 2, 3))
         of_frames = jnp.mean(frames**power, axis=(0, 1, 2, 3))
         return jax.lax.with_sharding_constraint((of_shots + of_frames) / 2, stage.setup.whole)

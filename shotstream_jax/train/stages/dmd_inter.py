@@ -1,9 +1,9 @@
 """Stage 4: distribution matching between shots, on a history that the student has made itself.
 
-A batch of stories is walked shot by shot, one optimiser step a shot: step i is shot i mod S of story
-i // S. The shot that a step's rollout makes becomes history: `extend_history` decodes it and encodes
-the frames that later shots can ask for, each by itself. Which frames these are, and which are a shot's
-context, is planned on the host by the rule of inference (memory/plan).
+A batch of stories is walked shot by shot, one optimiser step a shot: step i is shot i mod S of
+story i // S. The shot that a step's rollout makes becomes history: `extend_history` decodes it and
+encodes the frames that later shots can ask for, each by itself. Which frames these are, and which
+are a shot's context, is planned on the host by the rule of inference (memory/plan).
 """
 
 import dataclasses
@@ -65,8 +65,8 @@ class StepPlan(NamedTuple):
 
     shot: its conditions (memory/plan).
     entry [C]: where in the history of its shot each context frame lies.
-    keep [K]: the frames of this shot that later ones can ask for, counted in the shot; the last one is
-      repeated up to K.
+    keep [K]: the frames of this shot that later ones can ask for, counted in the shot; the last one
+      is repeated up to K.
     """
 
     shot: ShotPlan
@@ -88,11 +88,13 @@ def plan_story(shots: int, length: int, budget: int) -> list[StepPlan]:
     plans = []
     for number in range(shots):
         shot = plan_shot(intervals[:number], budget)
+        # Where the context frames are among the kept ones of their shots.
         entry = np.zeros(budget, np.int32)
         if number > 0:
             for i, (source, frame) in enumerate(zip(shot.shots, shot.frames, strict=True)):
                 in_shot = frame - intervals[source][0]
                 entry[i] = np.flatnonzero(kept[source] == in_shot)[0]
+        # All shots keep equally many, so that one program serves all of them.
         keep = np.full(most, kept[number][-1], np.int32)
         keep[: len(kept[number])] = kept[number]
         plans.append(StepPlan(shot, entry, keep))
@@ -111,6 +113,7 @@ def story_conditions(history: History, captions: Captions, plan: StepPlan) -> Co
     text = captions[:, shot.slots] * is_filled.astype(captions.dtype)[None, :, None, None]
 
     def for_each_story(ids: Array | np.ndarray) -> Array:
+        """The same ids for every story of the batch."""
         return jnp.broadcast_to(jnp.asarray(ids)[None], (batch, len(ids)))
 
     ids = FrameIds(for_each_story(shot.phase), for_each_story(shot.caption))
@@ -130,6 +133,7 @@ def extend_history(
     frames = codec.decode(vae, params, latents)[:, keep]  # [b, kept, y, x, 3]
 
     def encode(frame: Array) -> Array:
+        """Frames [b, y, x, 3], each as a video by itself."""
         return codec.encode_frame(vae, params, frame)
 
     encoded = jax.lax.map(encode, jnp.moveaxis(frames, 1, 0))  # [kept, b, h, w, c]
@@ -218,6 +222,7 @@ class InterStage:
         read_caption = embedding_reader(self.setup.preset.dit.text_len)
 
         def load(clip: int) -> np.ndarray:
+            """The captions of a clip."""
             return captions_row(data, clip, shots, read_caption)
 
         left_out = {"too short for the recipe": too_short, "broken clips": len(data.broken)}
@@ -231,12 +236,14 @@ class InterStage:
         self, i: int, state: StoryState, fixed: StoryFixed, batch: Captions
     ) -> tuple[StoryState, Metrics]:
         """One optimiser step, of the student or of the fake score, on the stories' next shot."""
+        # 1. An optimiser step on the shot that comes next.
         plan = self.plans[i % self.recipe.shots]
         is_generator = self.recipe.distillation.trains_generator(i)
-        step = generator_step if is_generator else critic_step
+        step = inter_generator_step if is_generator else inter_critic_step
         state, metrics, made = compiled_step(step, self, outputs=2)(
             state, fixed, batch, np.int32(i), plan
         )
+        # 2. The shot that it made becomes history for the following ones.
         history = self._extend(state.history, fixed, made, plan)
         return StoryState(state.networks, history), metrics
 
@@ -248,7 +255,7 @@ class InterStage:
         found = []
         for k, plan in enumerate(self.plans):
             draw = np.int32(number * len(self.plans) + k)
-            metrics, made = compiled(held_out_losses, self)(
+            metrics, made = compiled(held_out_inter_losses, self)(
                 state.networks, fixed, history, batch, draw, plan
             )
             history = self._extend(history, fixed, made, plan)
@@ -266,7 +273,7 @@ class InterStage:
         history = self._empty_history()
         shots = []
         for plan in self.plans:
-            made = compiled(sample_latents, self)(state.networks, fixed, history, batch, plan)
+            made = compiled(sample_inter, self)(state.networks, fixed, history, batch, plan)
             shots.append(decode(made))
             history = self._extend(history, fixed, made, plan)
         return shots
@@ -291,8 +298,8 @@ class InterStage:
         batch = abstract_batch(setup, captions, setup.dtype)
         plan = self.plans[-1]
         step_arguments = (state, fixed, batch, np.int32(0), plan)
-        generator = compiled_step(generator_step, self, outputs=2)
-        critic = compiled_step(critic_step, self, outputs=2)
+        generator = compiled_step(inter_generator_step, self, outputs=2)
+        critic = compiled_step(inter_critic_step, self, outputs=2)
         yield Program("generator", generator, step_arguments, self.distillation.flops(True))
         yield Program("critic", critic, step_arguments, self.distillation.flops(False))
         made = abstract_batch(setup, setup.target_shape[1:], jnp.float32)
@@ -314,13 +321,14 @@ def compiled_extension(stage: InterStage) -> Any:
     """extend_history(history, …), compiled once for a stage; the history is donated."""
 
     def extend(history: History, vae: Params, made: Array, keep: Array, number: Array) -> History:
+        """`extend_history` with the stage's autoencoder."""
         return extend_history(stage.setup.vae, vae, history, made, keep, number)
 
     sharding = batch_sharding(stage.setup.mesh, len(stage.history_shape))
     return jax.jit(extend, donate_argnums=0, out_shardings=sharding)
 
 
-def generator_step(
+def inter_generator_step(
     stage: InterStage,
     state: StoryState,
     fixed: StoryFixed,
@@ -337,7 +345,7 @@ def generator_step(
     return StoryState(networks, state.history), metrics, made
 
 
-def critic_step(
+def inter_critic_step(
     stage: InterStage,
     state: StoryState,
     fixed: StoryFixed,
@@ -354,7 +362,7 @@ def critic_step(
     return StoryState(networks, state.history), metrics, made
 
 
-def held_out_losses(
+def held_out_inter_losses(
     stage: InterStage,
     networks: DmdState,
     fixed: StoryFixed,
@@ -369,7 +377,7 @@ def held_out_losses(
     return stage.distillation.losses(networks, fixed.networks, conditions, key)
 
 
-def sample_latents(
+def sample_inter(
     stage: InterStage,
     networks: DmdState,
     fixed: StoryFixed,

@@ -74,6 +74,7 @@ class IntraStage:
         read_caption = embedding_reader(self.setup.preset.dit.text_len)
 
         def load(sample: Sample) -> Conditions:
+            """The conditions of a target shot."""
             return target_row(data, sample, self.recipe.data, read_caption).conditions
 
         return shots_source(data, self.recipe.data, load)
@@ -87,12 +88,12 @@ class IntraStage:
     ) -> tuple[DmdState, Metrics]:
         """One optimiser step, of the student or of the fake score."""
         is_generator = self.recipe.distillation.trains_generator(i)
-        step = generator_step if is_generator else critic_step
+        step = intra_generator_step if is_generator else intra_critic_step
         return compiled_step(step, self)(state, fixed, batch, np.int32(i))
 
     def held_out(self, state: DmdState, fixed: DmdFixed, batch: Conditions, number: int) -> Metrics:
         """Both losses on a batch that is never trained on."""
-        return compiled(held_out_losses, self)(state, fixed, batch, np.int32(number))
+        return compiled(held_out_intra_losses, self)(state, fixed, batch, np.int32(number))
 
     def sample(
         self,
@@ -102,7 +103,7 @@ class IntraStage:
         decode: Callable[[Array], Pictures],
     ) -> list[Pictures]:
         """The batch's shots as the student makes them."""
-        return [decode(compiled(sample_latents, self)(state, fixed, batch))]
+        return [decode(compiled(sample_intra, self)(state, fixed, batch))]
 
     def trained_parts(self, state: DmdState, fixed: DmdFixed) -> dict[str, Params]:
         """The student."""
@@ -120,13 +121,13 @@ class IntraStage:
         """Both kinds of steps."""
         batch = abstract_conditions(self.setup, self.setup.preset.memory.captions)
         arguments = (state, fixed, batch, np.int32(0))
-        generator = compiled_step(generator_step, self)
-        critic = compiled_step(critic_step, self)
+        generator = compiled_step(intra_generator_step, self)
+        critic = compiled_step(intra_critic_step, self)
         yield Program("generator", generator, arguments, self.distillation.flops(True))
         yield Program("critic", critic, arguments, self.distillation.flops(False))
 
 
-def generator_step(
+def intra_generator_step(
     stage: IntraStage, state: DmdState, fixed: DmdFixed, batch: Conditions, i: Array
 ) -> tuple[DmdState, Metrics]:
     """One optimiser step of the student."""
@@ -135,7 +136,7 @@ def generator_step(
     return state, metrics
 
 
-def critic_step(
+def intra_critic_step(
     stage: IntraStage, state: DmdState, fixed: DmdFixed, batch: Conditions, i: Array
 ) -> tuple[DmdState, Metrics]:
     """One optimiser step of the fake score."""
@@ -144,7 +145,7 @@ def critic_step(
     return state, metrics
 
 
-def held_out_losses(
+def held_out_intra_losses(
     stage: IntraStage, state: DmdState, fixed: DmdFixed, batch: Conditions, number: Array
 ) -> Metrics:
     """Both losses, with draws that depend on the batch's number only."""
@@ -153,7 +154,7 @@ def held_out_losses(
     return metrics
 
 
-def sample_latents(
+def sample_intra(
     stage: IntraStage, state: DmdState, fixed: DmdFixed, batch: Conditions
 ) -> Float[Array, "b f h w c"]:
     """The batch's shots by the student."""

@@ -1,4 +1,7 @@
-"""Stage 2: causal initialisation. The loss is in train/losses/ode_regression, the pairs are made by train/ode_pairs."""
+"""Stage 2: causal initialisation.
+
+The loss is in train/losses/ode_regression, the pairs are made by train/ode_pairs.
+"""
 
 import dataclasses
 from collections.abc import Callable, Iterator
@@ -100,6 +103,7 @@ class OdeInitStage:
 
     def source(self, data: Dataset, start: Checkpoint) -> Source:
         """The pairs, by their numbers."""
+        # A pair is held out with its clip, as in the other stages.
         pairs = open_pairs(self.recipe.pairs.path, data, self.trajectory_shape)
         held_out_numbers = held_out_clips(data, self.recipe.data.held_out)
         train = []
@@ -112,6 +116,7 @@ class OdeInitStage:
         read_caption = embedding_reader(self.setup.preset.dit.text_len)
 
         def load(number: int) -> PairBatch:
+            """A pair with the conditions of its shot."""
             clip, shot = pairs.samples[number]
             record = data.record(int(clip))
             context = data.settings.context
@@ -130,13 +135,13 @@ class OdeInitStage:
         self, i: int, state: StudentState, fixed: StudentFixed, batch: PairBatch
     ) -> tuple[StudentState, Metrics]:
         """One optimiser step."""
-        return compiled_step(train_step, self)(state, fixed, batch, np.int32(i))
+        return compiled_step(regression_step, self)(state, fixed, batch, np.int32(i))
 
     def held_out(
         self, state: StudentState, fixed: StudentFixed, batch: PairBatch, number: int
     ) -> Metrics:
         """The loss on a batch that is never trained on."""
-        return compiled(held_out_loss, self)(state, fixed, batch, np.int32(number))
+        return compiled(held_out_regression_loss, self)(state, fixed, batch, np.int32(number))
 
     def sample(
         self,
@@ -146,7 +151,7 @@ class OdeInitStage:
         decode: Callable[[Array], Pictures],
     ) -> list[Pictures]:
         """The pairs' shots as the student makes them."""
-        return [decode(compiled(sample_latents, self)(state, fixed, batch))]
+        return [decode(compiled(sample_regression, self)(state, fixed, batch))]
 
     def trained_parts(self, state: StudentState, fixed: StudentFixed) -> dict[str, Params]:
         """The student."""
@@ -174,16 +179,17 @@ class OdeInitStage:
             conditions=abstract_conditions(setup, setup.preset.memory.captions),
         )
         arguments = (state, fixed, batch, np.int32(0))
-        yield Program("step", compiled_step(train_step, self), arguments, self.flops(0))
+        yield Program("step", compiled_step(regression_step, self), arguments, self.flops(0))
 
 
-def train_step(
+def regression_step(
     stage: OdeInitStage, state: StudentState, fixed: StudentFixed, batch: PairBatch, i: Array
 ) -> tuple[StudentState, Metrics]:
     """One optimiser step on the regression of x₀."""
     draws = _draw(stage, batch, "train", i)
 
     def loss(moves: Params, rows: tuple[PairBatch, RegressionDraws]) -> Any:
+        """Of micro-batch rows, as train/step wants it."""
         params = stage.student.params(moves, fixed.student)
         return student_loss(stage, params, *rows), ({}, None)
 
@@ -192,7 +198,7 @@ def train_step(
     return StudentState(student), metrics
 
 
-def held_out_loss(
+def held_out_regression_loss(
     stage: OdeInitStage,
     state: StudentState,
     fixed: StudentFixed,
@@ -205,7 +211,7 @@ def held_out_loss(
     return {"loss": student_loss(stage, params, batch, draws)}
 
 
-def sample_latents(
+def sample_regression(
     stage: OdeInitStage, state: StudentState, fixed: StudentFixed, batch: PairBatch
 ) -> Float[Array, "b f h w c"]:
     """The pairs' shots by the student, from other noise than the trajectories'."""

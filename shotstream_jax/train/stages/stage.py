@@ -1,7 +1,7 @@
 """What the loop asks of a stage (train/run/loop), and how a stage's steps are compiled.
 
-A stage is a value: its recipe and its setup. What changes is its state, a dataclass of arrays; what its
-steps only read is `fixed`, another. So a step is a function
+A stage is a value: its recipe and its setup. What changes is its state, a dataclass of arrays; what
+its steps only read is `fixed`, another. So a step is a function
 
     (stage, state, fixed, batch, number of the step) → (new state, metrics)
 
@@ -29,8 +29,8 @@ from shotstream_jax.train.step import Metrics
 from shotstream_jax.world.shots import World
 
 TrainingData = Dataset | World
-State = Any  # each stage has a dataclass of its own
-Fixed = Any
+StageState = Any  # each stage has a dataclass of its own
+StageFixed = Any
 Pictures = Array  # uint8 [b, p, y, x, 3]
 
 
@@ -69,13 +69,13 @@ class Stage(Protocol):
     def negative(self) -> str:
         """What `fixed` needs of the negative prompt: "none", "embedding" or "tokens"."""
 
-    def initial_state(self, weights: Weights) -> State:
+    def initial_state(self, weights: Weights) -> StageState:
         """The state before the first step. Traceable."""
 
-    def fixed(self, weights: Weights, negative: Array | None) -> Fixed:
+    def fixed(self, weights: Weights, negative: Array | None) -> StageFixed:
         """What the steps only read. Traceable."""
 
-    def shardings(self, state: State, fixed: Fixed) -> tuple[State, Fixed]:
+    def shardings(self, state: StageState, fixed: StageFixed) -> tuple[StageState, StageFixed]:
         """Where all arrays lie, from their shapes."""
 
     def source(self, data: Any, start: Checkpoint) -> Source:
@@ -87,21 +87,23 @@ class Stage(Protocol):
     def batch_index(self, step: int) -> int:
         """The number of the global batch that a step belongs to."""
 
-    def step(self, i: int, state: State, fixed: Fixed, batch: Any) -> tuple[State, Metrics]:
+    def step(
+        self, i: int, state: StageState, fixed: StageFixed, batch: Any
+    ) -> tuple[StageState, Metrics]:
         """One optimiser step. The state is donated."""
 
-    def held_out(self, state: State, fixed: Fixed, batch: Any, number: int) -> Metrics:
+    def held_out(self, state: StageState, fixed: StageFixed, batch: Any, number: int) -> Metrics:
         """Losses on a batch that is never trained on; the same draws every time."""
 
     def sample(
-        self, state: State, fixed: Fixed, batch: Any, decode: Callable[[Array], Pictures]
+        self, state: StageState, fixed: StageFixed, batch: Any, decode: Callable[[Array], Pictures]
     ) -> list[Pictures]:
         """Shots to look at, made by the network in training; always the same draws.
 
         decode: latents [b, f, h, w, c] → pictures, by the checkpoint's autoencoder.
         """
 
-    def trained_parts(self, state: State, fixed: Fixed) -> dict[str, Params]:
+    def trained_parts(self, state: StageState, fixed: StageFixed) -> dict[str, Params]:
         """The parts of a checkpoint that the stage is for, float32. Traceable."""
 
     def trained_preset(self, trained: dict[str, Params], batches: Iterator[Any]) -> Preset:
@@ -110,18 +112,21 @@ class Stage(Protocol):
     def flops(self, i: int) -> float:
         """Floating-point operations of step i, all stories, counted by formula."""
 
-    def programs(self, state: State, fixed: Fixed) -> Iterator[Program]:
+    def programs(self, state: StageState, fixed: StageFixed) -> Iterator[Program]:
         """Everything that a training step runs, with abstract arguments."""
 
 
-def abstract_start(stage: Stage) -> tuple[State, Fixed]:
+def abstract_start(stage: Stage) -> tuple[StageState, StageFixed]:
     """State and fixed arrays as shapes with their shardings; no array is made."""
     setup = stage.setup
+    # Shapes of what would be loaded …
     weights = {}
     for origin in stage.origins:
         weights[origin] = abstract_params(setup.preset, origin.part)
+    # … of what the stage makes of it …
     state = jax.eval_shape(stage.initial_state, weights)
     fixed = jax.eval_shape(stage.fixed, weights, abstract_negative(stage))
+    # … and where all of that lies.
     shapes = (state, fixed)
     return with_shardings(shapes, stage.shardings(*shapes))
 
@@ -145,6 +150,7 @@ def compiled_step(step: Callable[..., Any], stage: Stage, outputs: int = 1) -> A
     state, _ = abstract_start(stage)
 
     def run(*arguments: Any) -> Any:
+        """The function with the stage put in."""
         return step(stage, *arguments)
 
     run.__name__ = step.__name__
@@ -156,6 +162,7 @@ def compiled(function: Callable[..., Any], stage: Stage) -> Any:
     """function(stage, …), compiled once for a stage."""
 
     def run(*arguments: Any) -> Any:
+        """The function with the stage put in."""
         return function(stage, *arguments)
 
     run.__name__ = function.__name__

@@ -1,4 +1,7 @@
-"""Stage 1: the next-shot teacher, alone or with its text encoder. The loss is in train/losses/flow_matching."""
+"""Stage 1: the next-shot teacher, alone or with its text encoder.
+
+The loss is in train/losses/flow_matching.
+"""
 
 import dataclasses
 from collections.abc import Callable, Iterator
@@ -60,8 +63,8 @@ class TeacherFixed:
     """What the steps only read.
 
     teacher: the transformer's parameters that do not move.
-    negative: the negative prompt's embedding [1, l, e]; its token ids [1, l] where the text encoder is
-      in training.
+    negative: the negative prompt's embedding [1, l, e]; its token ids [1, l] where the text encoder
+      is in training.
     """
 
     teacher: Params
@@ -78,7 +81,10 @@ class TeacherParams:
 
 @dataclasses.dataclass(frozen=True)
 class TeacherStage:
-    """Stage 1. With recipe.text_lr the rows have tokens where embeddings were, and both networks learn."""
+    """Stage 1.
+
+    With recipe.text_lr the rows have tokens where embeddings were, and both networks learn.
+    """
 
     recipe: TeacherRecipe
     setup: Setup
@@ -100,7 +106,7 @@ class TeacherStage:
 
     @property
     def text(self) -> Network:
-        """The text encoder, as it is trained with the transformer: all of it, at a rate of its own."""
+        """The text encoder, trained with the transformer: all of it, at a rate of its own."""
         optim = dataclasses.replace(self.recipe.optim, lr=self.recipe.text_lr)
         return self.setup.network(TEXT, Trained(ema=self.recipe.trained.ema), optim)
 
@@ -160,6 +166,7 @@ class TeacherStage:
         read_caption = self._caption_reader(start)
 
         def load(sample: Sample) -> ShotBatch:
+            """A target shot with its conditions."""
             return target_row(data, sample, self.recipe.data, read_caption, self.uses_masks)
 
         return shots_source(data, self.recipe.data, load)
@@ -178,13 +185,13 @@ class TeacherStage:
         self, i: int, state: TeacherState, fixed: TeacherFixed, batch: ShotBatch
     ) -> tuple[TeacherState, Metrics]:
         """One optimiser step."""
-        return compiled_step(train_step, self)(state, fixed, batch, np.int32(i))
+        return compiled_step(teacher_step, self)(state, fixed, batch, np.int32(i))
 
     def held_out(
         self, state: TeacherState, fixed: TeacherFixed, batch: ShotBatch, number: int
     ) -> Metrics:
         """The loss on a batch that is never trained on."""
-        return compiled(held_out_loss, self)(state, fixed, batch, np.int32(number))
+        return compiled(held_out_teacher_loss, self)(state, fixed, batch, np.int32(number))
 
     def sample(
         self,
@@ -194,7 +201,7 @@ class TeacherStage:
         decode: Callable[[Array], Pictures],
     ) -> list[Pictures]:
         """The batch's shots by the teacher's sampler."""
-        return [decode(compiled(sample_latents, self)(state, fixed, batch))]
+        return [decode(compiled(sample_teacher, self)(state, fixed, batch))]
 
     def trained_parts(self, state: TeacherState, fixed: TeacherFixed) -> dict[str, Params]:
         """The transformer, and the text encoder if it was trained."""
@@ -231,17 +238,20 @@ class TeacherStage:
             mask = abstract_batch(setup, shot[:-1], jnp.float32)
         batch = ShotBatch(abstract_batch(setup, shot, jnp.float32), conditions, mask)
         arguments = (state, fixed, batch, np.int32(0))
-        yield Program("step", compiled_step(train_step, self), arguments, self.flops(0))
+        yield Program("step", compiled_step(teacher_step, self), arguments, self.flops(0))
 
 
-def train_step(
+def teacher_step(
     stage: TeacherStage, state: TeacherState, fixed: TeacherFixed, batch: ShotBatch, i: Array
 ) -> tuple[TeacherState, Metrics]:
-    """One optimiser step on the flow-matching loss, of the transformer and perhaps the text encoder."""
+    """One optimiser step on the flow-matching loss, of the transformer and perhaps the text
+    encoder.
+    """
     draws = _draw(stage, batch, "train", i)
 
     # 1. The gradient by all that moves, over micro-batches.
     def loss(moves: dict[str, Params], rows: tuple[ShotBatch, FlowDraws]) -> Any:
+        """Of micro-batch rows, as train/step wants it."""
         params = _params(stage, moves["teacher"], moves.get("text"), fixed)
         return teacher_loss(stage, params, *rows), ({}, None)
 
@@ -263,24 +273,25 @@ def train_step(
     return TeacherState(teacher, text), metrics
 
 
-def held_out_loss(
+def held_out_teacher_loss(
     stage: TeacherStage,
     state: TeacherState,
     fixed: TeacherFixed,
     batch: ShotBatch,
     number: Array,
 ) -> Metrics:
-    """The same loss with the current parameters, and draws that depend on the batch's number only."""
+    """The same loss, with draws that depend on the batch's number only."""
     params = _current_params(stage, state, fixed)
     draws = _draw(stage, batch, "held_out", number)
     return {"loss": teacher_loss(stage, params, batch, draws)}
 
 
-def sample_latents(
+def sample_teacher(
     stage: TeacherStage, state: TeacherState, fixed: TeacherFixed, batch: ShotBatch
 ) -> Float[Array, "b f h w c"]:
     """The batch's shots by the guided sampler."""
     setup = stage.setup
+    # Embeddings of the captions and of the negative prompt, by the text encoder as it is now.
     sampler = stage.recipe.sampler
     params = _current_params(stage, state, fixed)
     conditions = embed_captions(setup.text, params.text, batch.conditions)

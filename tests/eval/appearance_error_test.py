@@ -6,22 +6,22 @@ import numpy as np
 import pytest
 
 from shotstream_jax.core.errors import InputError
-from shotstream_jax.eval import look_error
+from shotstream_jax.eval import appearance_error
 from shotstream_jax.precompute.encode import load_encoders
-from shotstream_jax.world.clothing_mask import clothing_mask, recolour_clothing
 from shotstream_jax.world.plot import WorldConfig
 from shotstream_jax.world.source import WorldSource
+from shotstream_jax.world.worn import recoloured, worn
 from tests.train.material import make_checkpoint
 
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
-    return make_checkpoint(tmp_path_factory.mktemp("look") / "model")
+    return make_checkpoint(tmp_path_factory.mktemp("appearance") / "model")
 
 
 def test_command(checkpoint, tmp_path):
-    out = tmp_path / "look.json"
-    look_error.main([f"--checkpoint={checkpoint}", "--stories=5", f"--out={out}"])
+    out = tmp_path / "appearance.json"
+    appearance_error.main([f"--checkpoint={checkpoint}", "--stories=5", f"--out={out}"])
     result = json.loads(out.read_text())
     assert set(result) == {"own", "recoloured"}
     for own, other in zip(result["own"].values(), result["recoloured"].values(), strict=True):
@@ -33,18 +33,30 @@ def test_command(checkpoint, tmp_path):
         assert other["ratio"] == pytest.approx(other["error"] / own["error"], rel=1e-6)
 
 
+def arrays_of(row):
+    conditions = row.conditions
+    return {
+        "target": row.target,
+        "context": conditions.context,
+        "phase": conditions.ids.phase,
+        "caption": conditions.ids.caption,
+        "text": conditions.text,
+    }
+
+
 def test_only_colours_of_the_context_differ(checkpoint):
     encoders = load_encoders(str(checkpoint), "float32")
     video = encoders.preset.video
     frames = encoders.preset.vae.pixel_frames(video.shot_frames)
     film = WorldSource(
-        WorldConfig("simple", 8, (look_error.SHOTS,), (frames,)), video.height, video.width, 1
+        WorldConfig("simple", 8, (appearance_error.SHOTS,), (frames,)), video.height, video.width, 1
     )[0]
-    target = look_error.make_target(encoders, film)
-    for name, own in target.own.items():
-        assert np.array_equal(own, target.recoloured[name]) == (name != "context"), name
+    target = appearance_error.make_target(encoders, film)
+    others = arrays_of(target.recoloured)
+    for name, own in arrays_of(target.own).items():
+        assert np.array_equal(own, others[name]) == (name != "context"), name
     hats = clothing_mask(film, recolour_clothing(film))
-    assert 0 < hats.mean() < 0.2 and target.hats.shape == target.own["target"].shape[:3]
+    assert 0 < hats.mean() < 0.2 and target.hats.shape == target.own.target.shape[:3]
     first, stop = film.story.intervals[-1]
     assert target.hats.mean() == pytest.approx(
         hats[first:stop][1:].mean(), rel=0.2
@@ -52,7 +64,7 @@ def test_only_colours_of_the_context_differ(checkpoint):
 
 
 def test_mistakes(checkpoint, tmp_path):
-    with pytest.raises(InputError, match="--stories 3: 4 are needed at least"):
-        look_error.main(
+    with pytest.raises(InputError, match="--stories 3: at least 4 are needed"):
+        appearance_error.main(
             [f"--checkpoint={checkpoint}", "--stories=3", f"--out={tmp_path / 'a.json'}"]
         )
