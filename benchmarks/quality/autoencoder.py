@@ -62,6 +62,7 @@ def parser() -> cli.Parser:
 
 
 def main(argv: Sequence[str]) -> None:
+    """Runs the command with these options."""
     args = parser().parse_args(argv)
     sheet = check_writable(args.sheet, ".png") if args.sheet else None
     use_persistent_cache()
@@ -100,11 +101,13 @@ def make_coders(vae: VAE, params: Params) -> dict[str, Coder]:
 
     @jax.jit
     def whole(pixels: jax.Array) -> jax.Array:
+        """As a shot is encoded for training."""
         latents = codec.encode(vae, params, codec.from_uint8(pixels)[None])
         return codec.to_uint8(codec.decode(vae, params, latents))[0]
 
     @jax.jit
     def alone(pixels: jax.Array) -> jax.Array:
+        """As context frames are encoded."""
         # A batch of videos of one frame each.
         _, latents = codec.encode_first(vae, params, codec.from_uint8(pixels)[:, None])
         _, frames = codec.decode_first(vae, params, latents)

@@ -24,6 +24,7 @@ def parser() -> cli.Parser:
 
 
 def main(argv: Sequence[str]) -> None:
+    """Runs the command with these options."""
     args = parser().parse_args(argv)
     for workdir in args.workdirs:
         metrics = pathlib.Path(workdir) / "metrics.jsonl"

@@ -82,6 +82,7 @@ def parser() -> cli.Parser:
 
 
 def main(argv: Sequence[str]) -> None:
+    """Runs the command with these options."""
     args = parser().parse_args(argv)
     sheet = check_writable(args.sheet, ".png") if args.sheet else None
     preset = open_checkpoint(args.checkpoint).preset
@@ -125,6 +126,7 @@ def make_sampler(checkpoint: str) -> Sampler:
 
     @functools.partial(jax.jit, static_argnames="context")
     def latents(dit: Params, batch: ShotBatch, number: int, context: str) -> jax.Array:
+        """Samples the batch's shots, [b, f, h, w, c]."""
         key = rng.stream(jax.random.key(0), "overfit", number)
         noise = jax.random.normal(key, batch.target.shape)
         conditions = CONTEXTS[context](batch.conditions)
@@ -133,9 +135,11 @@ def make_sampler(checkpoint: str) -> Sampler:
 
     @jax.jit
     def decode(params: Params, z: jax.Array) -> jax.Array:
+        """Latents → frames as bytes."""
         return codec.to_uint8(codec.decode(vae, params, z))
 
     def sample_batch(batch: ShotBatch, number: int, context: str | None) -> np.ndarray:
+        """The Sampler."""
         z = batch.target if context is None else latents(dit, batch, number, context)
         return np.asarray(decode(decoder, z))
 

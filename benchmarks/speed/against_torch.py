@@ -86,6 +86,7 @@ def parser() -> cli.Parser:
 
 
 def main(argv: Sequence[str]) -> None:
+    """Runs the command with these options."""
     args = parser().parse_args(argv)
     parts = args.parts.split(",")
     for name in parts:
@@ -172,11 +173,13 @@ def dit_pair(preset: Preset, params: Params, grid: tuple[int, int], dtype: str) 
     denoise = jax.jit(functools.partial(student.apply, method="denoise"), donate_argnums=4)
 
     def ours() -> jax.Array:
+        """Our call."""
         nonlocal caches
         v, caches = denoise({"params": weights}, x, t, ids, caches)
         return v[0]
 
     def theirs() -> torch.Tensor:
+        """Torch's call."""
         return peer(x_torch, sinusoid, turns, cache, at, text)
 
     return ours, theirs
@@ -187,6 +190,7 @@ def filled_caches(student: Student, grid: tuple[int, int], dtype: jnp.dtype, fil
     caches = student.init_caches(1, *grid)
 
     def random_kv(like: KV, seed: int) -> KV:
+        """Random keys and values of these shapes."""
         keys = normal(seed, like.keys.shape).astype(dtype)
         values = normal(seed + 1, like.values.shape).astype(dtype)
         return KV(keys, values)
@@ -215,13 +219,16 @@ def vae_pair(preset: Preset, params: Params, grid: tuple[int, int], dtype: str) 
 
     @jax.jit
     def step(params: Params, stream: codec.VaeStream, z: jax.Array) -> Any:
+        """Decodes a later chunk without giving the state away."""
         return codec.decode_next(vae, params, stream, z)
 
     def ours() -> jax.Array:
+        """Our call."""
         _, frames = step(weights, stream, z)
         return frames[0]
 
     def theirs() -> torch.Tensor:
+        """Torch's call."""
         return peer(z_torch)
 
     return ours, theirs
@@ -243,9 +250,11 @@ def text_pair(preset: Preset, params: Params, grid: tuple[int, int], dtype: str)
     ids_torch = torch.tensor(ids)
 
     def ours() -> jax.Array:
+        """Our call."""
         return encode_prompt(text, weights, ids_jax, valid_jax)[0]
 
     def theirs() -> torch.Tensor:
+        """Torch's call."""
         return peer(ids_torch, valid)
 
     return ours, theirs

@@ -65,6 +65,7 @@ def parser() -> cli.Parser:
 
 
 def main(argv: Sequence[str]) -> None:
+    """Runs the command with these options."""
     args = parser().parse_args(argv)
     preset = find_preset("wan-1.3b")
     wan = args.dir / "wan"
@@ -81,9 +82,11 @@ def main(argv: Sequence[str]) -> None:
             disk += path.stat().st_size
     print_json(native_gb=round(disk / 2**30, 2))
 
+    # A process each, so that one's memory does not count for the next.
     load = [sys.executable, "-c", LOAD, str(native)]
     measure_command("load bfloat16, one device", [*load, "1"])
     measure_command("load bfloat16, 8 devices", [*load, "8"], EIGHT_DEVICES)
+    # Each part's way back into its public file.
     for part, name in FILES.items():
         out = args.dir / name
         command = [*CONVERT, "export", str(native), f"--part={part}", f"--out={out}"]

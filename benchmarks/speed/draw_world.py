@@ -24,6 +24,7 @@ FORMATS = (
 
 
 def main(argv: Sequence[str]) -> None:
+    """Runs the command with these options."""
     cli.make_parser("benchmarks.speed.draw_world", __doc__).parse_args(argv)
     for subset, height, width, stories in FORMATS:
         source = WorldSource(WorldConfig(subset), height, width, stories=stories)

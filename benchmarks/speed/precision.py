@@ -95,6 +95,7 @@ def parser() -> cli.Parser:
 
 
 def main(argv: Sequence[str]) -> None:
+    """Runs the command with these options."""
     args = parser().parse_args(argv)
     use_persistent_cache()
     subject = make_subject(args)
@@ -107,6 +108,7 @@ def main(argv: Sequence[str]) -> None:
         f"{'matmuls':18}{'chunk 1':>11}{'PSNR':>10}{'chunk 2':>11}{'PSNR':>10}"
         f"{'blocks':>12}{'a chunk':>11}"
     )
+    # All formats' models stay in memory, so that their calls can be timed in turn.
     results = [run_format(subject, dtype, quantize) for dtype, quantize in FORMATS]
     timings = timed_in_turn([result.again for result in results], args.seconds)
     for (dtype, quantize), result, timing in zip(FORMATS, results, timings, strict=True):
@@ -141,10 +143,12 @@ def run_format(subject: Subject, dtype: str, quantize: str) -> Result:
     noise = [subject.latents(i, steps, 1, chunk) for i in range(2)]
 
     def make_chunk(i: int) -> jax.Array:
+        """All denoising steps of chunk i, behind what is in the caches."""
         nonlocal caches
         x_0, caches = shot.chunk_step(student, weights, noise[i], ids, caches, preset.steps)
         return x_0
 
+    # The second chunk sees the first one, errors included.
     first = make_chunk(0)
     caches = shot.commit(student, weights, first, ids, caches)
     second = make_chunk(1)

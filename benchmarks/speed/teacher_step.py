@@ -74,6 +74,7 @@ def parser() -> cli.Parser:
 
 
 def main(argv: Sequence[str]) -> None:
+    """Runs the command with these options."""
     args = parser().parse_args(argv)
     preset = make_preset(args)
     teacher = Teacher(preset.dit, remat=args.remat)
@@ -128,8 +129,11 @@ def make_batch(preset: Preset, args: argparse.Namespace) -> ShotBatch:
     latent = (*preset.latent_grid(preset.video), cfg.channels)
 
     def normal(seed: int, *shape: int) -> jax.Array:
+        """Numbers from N(0, 1) for every story of the batch."""
         return jax.random.normal(jax.random.key(seed), (args.batch, *shape))
 
+    # Context frames and the target: of as many shots as there are captions, the last ones of the
+    # last.
     shots = np.minimum(np.arange(CONTEXT + 1), args.captions - 1).astype(np.int32)
     ids = jnp.asarray(np.tile(shots, (args.batch, 1)))
     conditions = Conditions(

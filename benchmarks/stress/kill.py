@@ -53,6 +53,7 @@ def parser() -> cli.Parser:
 
 
 def main(argv: Sequence[str]) -> None:
+    """Runs the command with these options."""
     ours = list(argv)
     theirs: list[str] = []
     if "--" in ours:
@@ -62,7 +63,9 @@ def main(argv: Sequence[str]) -> None:
     args = parser().parse_args(ours)
     calm = args.dir / "calm"
     rough = args.dir / "rough"
+    # The undisturbed run is what the other is compared with.
     start(calm, theirs).wait()
+    # Each process goes on from the last snapshot of the one before it.
     draw = random.Random(args.seed)
     for kill in range(args.kills):
         seconds, finished = run_and_kill(rough, theirs, draw.uniform(0.5, args.longest))

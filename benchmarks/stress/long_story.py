@@ -34,6 +34,7 @@ def parser() -> cli.Parser:
 
 
 def main(argv: Sequence[str]) -> None:
+    """Runs the command with these options."""
     args = parser().parse_args(argv)
     with tempfile.TemporaryDirectory() as folder:
         seconds, memory = tell_story(pathlib.Path(folder), args.shots)
