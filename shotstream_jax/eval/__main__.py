@@ -317,8 +317,8 @@ def write_scores(
     # A file for programs, a table for people.
     write_results(out, results)
     for line in summary_table(summary, ceiling_summary):
-        cli.say(line)
-    cli.say(f"{out}: {args.stories} stories of {args.shots} shots, {args.source}")
+        cli.print_line(line)
+    cli.print_line(f"{out}: {args.stories} stories of {args.shots} shots, {args.source}")
 
 
 def _story_results(scored: ScoredStory) -> dict[str, Any]:

@@ -65,12 +65,12 @@ def main(argv: Sequence[str]) -> None:
     # A table always, a chart if it is asked for.
     scores = read_scores(args.files, names)
     for line in comparison_table(scores, names):
-        cli.say(line)
+        cli.print_line(line)
     if chart:
         chart.parent.mkdir(parents=True, exist_ok=True)
         by_shot = [name for name in names if name != "sca"]  # sca is of a whole story
         draw_chart(scores, by_shot, chart)
-        cli.say(str(chart))
+        cli.print_line(str(chart))
 
 
 def read_scores(files: Sequence[str], names: Sequence[str]) -> Scores:

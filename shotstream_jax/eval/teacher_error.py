@@ -215,7 +215,7 @@ def write_error_ratios(errors: Mapping[str, np.ndarray], out: pathlib.Path) -> N
     for name, of_name in errors.items():
         results[name] = error_ratios(of_name, errors[OWN])
         for level, found in results[name].items():
-            cli.say(f"{name:8} σ {level:4}: {_describe(found)}")
+            cli.print_line(f"{name:8} σ {level:4}: {_describe(found)}")
     write_results(out, results)
 
 

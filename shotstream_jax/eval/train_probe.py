@@ -119,7 +119,7 @@ def main(argv: Sequence[str]) -> None:
         params = fit_probe(shot_format, args.steps, args.batch, args.lr)
     scores = held_out_scores(shot_format, params, args.held_out)
     save_probe(out, shot_format, params, scores | {"shots": args.held_out})
-    cli.say(json.dumps(scores, indent=1))
+    cli.print_line(json.dumps(scores, indent=1))
 
 
 class LabelledShots:

@@ -55,8 +55,8 @@ def main(argv: Sequence[str]) -> None:
     summary = summarise(_pad_to_longest(list(figures.values())), {})
     write_results(out, {"figures": summary, "videos": figures})
     for line in summary_table(summary):
-        cli.say(line)
-    cli.say(f"{out}: {len(figures)} videos")
+        cli.print_line(line)
+    cli.print_line(f"{out}: {len(figures)} videos")
 
 
 def find_videos(folder: pathlib.Path) -> dict[pathlib.Path, int]:
