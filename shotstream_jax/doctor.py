@@ -7,7 +7,6 @@ Whatever can be mended has its remedy behind an arrow. The exit code is 0 in any
 """
 
 import dataclasses
-import importlib.metadata
 import importlib.util
 import json
 import os
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import shotstream_jax
 from shotstream_jax import cli
+from shotstream_jax.core.versions import installed_version
 
 if TYPE_CHECKING:  # jax is imported only when it is needed: --help must be fast
     import jax
@@ -149,14 +149,6 @@ def examine_versions() -> list[Finding]:
             remedy = f"pip install {package}"
             found.append(Finding("versions", package, "missing", remedy))
     return found
-
-
-def installed_version(package: str) -> str:
-    """The version of an installed package, "" if it is not installed."""
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return ""
 
 
 def examine_devices() -> list[Finding]:

@@ -16,7 +16,6 @@ bound on their speed (docs/performance.md).
 """
 
 import argparse
-import importlib.metadata
 import json
 import os
 import pathlib
@@ -39,6 +38,7 @@ from shotstream_jax.core.compilation import use_persistent_cache
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.files import write_whole
 from shotstream_jax.core.sharding import part_mesh
+from shotstream_jax.core.versions import installed_version
 from shotstream_jax.nn import attention, quantize
 from shotstream_jax.presets import PRESETS, Preset, VideoFormat, find_preset
 from shotstream_jax.train.build import read_recipe
@@ -314,7 +314,7 @@ def machine() -> Row:
     device = jax.devices()[0]
     versions = {}
     for name in ("shotstream-jax", "jax", "jaxlib", "flax"):
-        versions[name] = importlib.metadata.version(name)
+        versions[name] = installed_version(name)
     return {
         "device": f"{device.platform}: {device.device_kind}",
         "devices": len(jax.devices()),

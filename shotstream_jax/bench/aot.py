@@ -16,7 +16,6 @@ exceeded, not of what will be reached.
 """
 
 import dataclasses
-import importlib.metadata
 import pathlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -29,6 +28,7 @@ from shotstream_jax.bench.parts import PARTS, BenchPart, BenchSubject
 from shotstream_jax.core.devices import HBM, Peak, device_peak
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.files import write_json
+from shotstream_jax.core.versions import installed_version
 
 COMPILED = ("text", "prefill", "chunk", "vae")
 REMEDY = (
@@ -229,4 +229,4 @@ def _dtype_name(subject: BenchSubject) -> str:
 
 def versions() -> dict[str, str]:
     """Versions of the packages on which the numbers depend."""
-    return {name: importlib.metadata.version(name) for name in ("shotstream-jax", "jax", "libtpu")}
+    return {name: installed_version(name) for name in ("shotstream-jax", "jax", "libtpu")}

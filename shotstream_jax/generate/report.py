@@ -1,7 +1,6 @@
 """What a run made and how fast, as JSON."""
 
 import dataclasses
-import importlib.metadata
 import pathlib
 import statistics
 from typing import Any
@@ -11,6 +10,7 @@ import jax
 from shotstream_jax.core.devices import peak_rss_mb
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.files import write_json
+from shotstream_jax.core.versions import installed_version
 from shotstream_jax.generate.stream import Chunk
 
 _PACKAGES = ("shotstream-jax", "jax", "jaxlib", "flax")
@@ -63,7 +63,7 @@ class Report:
             "first_frames_s": {"cold": first_chunks[0], "warm": warm},
             "peak_rss_mb": peak_rss_mb(),
             "device": f"{device.platform}: {device.device_kind}",
-            "versions": {name: importlib.metadata.version(name) for name in _PACKAGES},
+            "versions": {name: installed_version(name) for name in _PACKAGES},
             "chunks": self.chunks,
         }
 
