@@ -8,5 +8,5 @@ from shotstream_jax import cli
 
 def print_json(**row: object) -> None:
     """Prints one line at once, also through a pipe."""
-    cli.say(json.dumps(row))
+    cli.print_line(json.dumps(row))
     sys.stdout.flush()

@@ -1,4 +1,7 @@
-"""Who may import whom, read from the source: layers, import circles, libraries, and one meaning for each name."""
+"""Which module may import which, read from the source.
+
+Layers, import circles, libraries, and one meaning for each name.
+"""
 
 import ast
 import graphlib
@@ -71,7 +74,7 @@ ONLY_IN = {  # library → the only layers that may import it
 
 
 def imports(path: pathlib.Path) -> set[str]:
-    """Every module that a file imports, anywhere in it; and the names from it, which may be modules."""
+    """Every module that a file imports, and the names imported from it, which may be modules."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
@@ -104,7 +107,7 @@ def test_imports(path):
 
 
 def test_no_import_circle():
-    """Modules can be put in an order in which each imports earlier ones only, wherever it imports them."""
+    """The modules have an order in which each imports only earlier ones, also inside functions."""
     names = {f"shotstream_jax.{module_name(path)}": path for path in FILES}
     graph = {}
     for name, path in names.items():

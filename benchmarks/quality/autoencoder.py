@@ -17,18 +17,19 @@ import jax
 import numpy as np
 
 from shotstream_jax import cli
-from shotstream_jax.checkpoint.load import load_weights, preset_of
+from shotstream_jax.checkpoint.checkpoint import open_checkpoint
 from shotstream_jax.core.compilation import use_persistent_cache
 from shotstream_jax.core.files import check_writable
+from shotstream_jax.media.pictures import write_png
 from shotstream_jax.model import Params
 from shotstream_jax.vae import codec
 from shotstream_jax.vae.model import VAE
+from shotstream_jax.world.clothing import ACCENTS
+from shotstream_jax.world.draw import darken
 from shotstream_jax.world.plot import SUBSETS, WorldConfig
 from shotstream_jax.world.render import render_shot
-from shotstream_jax.world.sheet import write_png
 from shotstream_jax.world.source import WorldSource
 from shotstream_jax.world.story import SPLITS
-from shotstream_jax.world.wear import ACCENTS, shade
 
 NEAR = 50  # of 255, the distance from a colour
 COLUMNS = 6  # moments of a shot on the sheet
@@ -61,15 +62,17 @@ def parser() -> cli.Parser:
 
 
 def main(argv: Sequence[str]) -> None:
+    """Runs the command with these options."""
     args = parser().parse_args(argv)
     sheet = check_writable(args.sheet, ".png") if args.sheet else None
     use_persistent_cache()
-    preset = preset_of(args.checkpoint)
+    checkpoint = open_checkpoint(args.checkpoint)
+    preset = checkpoint.preset
     video = preset.video
     frames = preset.vae.pixel_frames(video.shot_frames)
     world = WorldConfig(args.subset, video.fps, lengths=(frames,))
     source = WorldSource(world, video.height, video.width, args.stories, split=SPLITS[1])
-    coders = make_coders(VAE(preset.vae), load_weights(args.checkpoint, "vae"))
+    coders = make_coders(VAE(preset.vae), checkpoint.load_params("vae"))
 
     # PSNRs of each coder in each region, and videos for the sheet: original, result, original, …
     found: dict[tuple[str, str], list[float]] = defaultdict(list)
@@ -85,10 +88,12 @@ def main(argv: Sequence[str]) -> None:
                 shown += [pixels, decoded]
     for (name, region), values in found.items():
         mean = f"{np.mean(values):6.2f} dB"
-        cli.say(f"{name:14}{region:20}{mean}, worst {np.min(values):6.2f}, {len(values)} shots")
+        cli.print_line(
+            f"{name:14}{region:20}{mean}, worst {np.min(values):6.2f}, {len(values)} shots"
+        )
     if sheet:
         write_png(pathlib.Path(sheet), contact_sheet(shown))
-        cli.say(f"{sheet}: originals, and what came back below")
+        cli.print_line(f"{sheet}: originals, and what came back below")
 
 
 def make_coders(vae: VAE, params: Params) -> dict[str, Coder]:
@@ -96,11 +101,13 @@ def make_coders(vae: VAE, params: Params) -> dict[str, Coder]:
 
     @jax.jit
     def whole(pixels: jax.Array) -> jax.Array:
+        """As a shot is encoded for training."""
         latents = codec.encode(vae, params, codec.from_uint8(pixels)[None])
         return codec.to_uint8(codec.decode(vae, params, latents))[0]
 
     @jax.jit
     def alone(pixels: jax.Array) -> jax.Array:
+        """As context frames are encoded."""
         # A batch of videos of one frame each.
         _, latents = codec.encode_first(vae, params, codec.from_uint8(pixels)[:, None])
         _, frames = codec.decode_first(vae, params, latents)
@@ -119,12 +126,12 @@ def shot_with_regions(source: WorldSource, index: int) -> tuple[np.ndarray, dict
     accents = np.full(pixels.shape[:3], False)
     rows = np.arange(source.height)[:, None]
     columns = np.arange(source.width)
-    for slot, part in enumerate(story.shots[number].parts):
+    for slot, role in enumerate(story.shots[number].roles):
         # A character's box in every frame, [p, 1, 1] each.
         left, top, right, bottom = (boxes[:, slot, i, None, None] for i in range(4))
         box = (left <= columns) & (columns < right) & (top <= rows) & (rows < bottom)
-        colour = ACCENTS[story.looks[part.name].accent]
-        coloured = near(pixels, colour) | near(pixels, shade(colour))
+        colour = ACCENTS[story.looks[role.name].accent]
+        coloured = near(pixels, colour) | near(pixels, darken(colour))
         characters |= box
         accents |= box & coloured
     return pixels, {"picture": picture, "characters": characters, "hats and scarves": accents}
@@ -132,7 +139,8 @@ def shot_with_regions(source: WorldSource, index: int) -> tuple[np.ndarray, dict
 
 def near(pixels: np.ndarray, colour: tuple[int, int, int]) -> np.ndarray:
     """Which pixels [p, y, x, 3] are near to a colour, boolean [p, y, x]."""
-    distance = np.linalg.norm(pixels.astype(np.float32) - np.float32(colour), axis=-1)
+    difference = pixels.astype(np.float32) - np.asarray(colour, np.float32)
+    distance = np.linalg.norm(difference, axis=-1)
     return distance < NEAR
 
 

@@ -24,11 +24,12 @@ def parser() -> cli.Parser:
 
 
 def main(argv: Sequence[str]) -> None:
+    """Runs the command with these options."""
     args = parser().parse_args(argv)
     for workdir in args.workdirs:
         metrics = pathlib.Path(workdir) / "metrics.jsonl"
         if not metrics.exists():
-            cli.say(f"{workdir:24} no {metrics.name}: nothing was trained here")
+            cli.print_line(f"{workdir:24} no {metrics.name}: nothing was trained here")
             continue
         losses = read_losses(metrics)
         for name in sorted(losses):
@@ -52,7 +53,7 @@ def print_loss(workdir: str, name: str, values: Sequence[float]) -> None:
     first = sum(values[:several]) / several
     last = sum(values[-several:]) / several
     change = 100 * (last / first - 1)
-    cli.say(f"{workdir:24} {name:26} {first:.4g} → {last:.4g}  ({change:+.0f} %)")
+    cli.print_line(f"{workdir:24} {name:26} {first:.4g} → {last:.4g}  ({change:+.0f} %)")
 
 
 if __name__ == "__main__":

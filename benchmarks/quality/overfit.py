@@ -28,24 +28,24 @@ import numpy as np
 
 from benchmarks.quality.autoencoder import psnr
 from shotstream_jax import cli
-from shotstream_jax.checkpoint.load import load_weights, preset_of
+from shotstream_jax.checkpoint.checkpoint import open_checkpoint
 from shotstream_jax.core import rng
 from shotstream_jax.core.compilation import use_persistent_cache
 from shotstream_jax.core.files import check_writable
-from shotstream_jax.data.batches import embeddings
-from shotstream_jax.dit.conditions import Batch
+from shotstream_jax.data.rows import ShotBatch, embedding_reader
 from shotstream_jax.dit.teacher import Teacher
-from shotstream_jax.eval.context_error import CONTEXTS, read_batches
-from shotstream_jax.eval.files import SHIPPED, format_of, load_probe
+from shotstream_jax.eval.context_error import CONTEXTS
 from shotstream_jax.eval.labels import Labels
+from shotstream_jax.eval.probe_files import SHIPPED, load_probe, shot_format_of
 from shotstream_jax.eval.reading import Reader, Reading
+from shotstream_jax.eval.teacher_error import later_shot_batches
 from shotstream_jax.flow.schedule import Schedule
 from shotstream_jax.flow.solver import sample
+from shotstream_jax.generate.sampler import shot_velocity
+from shotstream_jax.media.pictures import write_png
 from shotstream_jax.model import Params
-from shotstream_jax.train.losses.flow_matching import shot_velocity
 from shotstream_jax.vae import codec
 from shotstream_jax.vae.model import VAE
-from shotstream_jax.world.sheet import write_png
 
 STEPS = 50  # of the sampler
 COLUMNS = 4  # moments of a shot on the sheet
@@ -53,7 +53,7 @@ ENLARGE = 3
 
 # (batch, its number, whose context: a name in CONTEXTS, or None for the true shot)
 # → frames [b, p, y, x, 3] uint8.
-Sampler = Callable[[Batch, int, str | None], np.ndarray]
+Sampler = Callable[[ShotBatch, int, str | None], np.ndarray]
 
 
 def parser() -> cli.Parser:
@@ -82,12 +82,14 @@ def parser() -> cli.Parser:
 
 
 def main(argv: Sequence[str]) -> None:
+    """Runs the command with these options."""
     args = parser().parse_args(argv)
     sheet = check_writable(args.sheet, ".png") if args.sheet else None
-    preset = preset_of(args.checkpoint)
+    preset = open_checkpoint(args.checkpoint).preset
     labels = Labels("simple")
-    reader = Reader(labels, load_probe(SHIPPED, format_of(preset, preset.video, "simple")))
-    batches = list(read_batches(args.data, preset, args.stories, embeddings(preset.dit.text_len)))
+    reader = Reader(labels, load_probe(SHIPPED, shot_format_of(preset, preset.video, "simple")))
+    read_caption = embedding_reader(preset.dit.text_len)
+    batches = list(later_shot_batches(args.data, preset, args.stories, read_caption))
     use_persistent_cache()
     sample_batch = make_sampler(args.checkpoint)
 
@@ -107,22 +109,24 @@ def main(argv: Sequence[str]) -> None:
         shares = agreement(labels, true_readings, reader.read(shots))
         told = ", ".join(f"{question} {share:.3f}" for question, share in shares.items())
         exact = np.mean(list(map(psnr, true, shots)))
-        cli.say(f"{name:14} {exact:5.1f} dB, {told}")
+        cli.print_line(f"{name:14} {exact:5.1f} dB, {told}")
     if sheet:
         write_sheet(sheet, true, compared["after own"])
 
 
 def make_sampler(checkpoint: str) -> Sampler:
     """A teacher's sampler, with noise that depends on the batch's number only."""
-    preset = preset_of(checkpoint)
+    opened = open_checkpoint(checkpoint)
+    preset = opened.preset
     teacher = Teacher(preset.dit)
     schedule = Schedule(STEPS, preset.steps.shift)
     vae = VAE(preset.vae)
-    dit = load_weights(checkpoint, "dit")
-    decoder = load_weights(checkpoint, "vae")
+    dit = opened.load_params("dit")
+    decoder = opened.load_params("vae")
 
     @functools.partial(jax.jit, static_argnames="context")
-    def latents(dit: Params, batch: Batch, number: int, context: str) -> jax.Array:
+    def latents(dit: Params, batch: ShotBatch, number: int, context: str) -> jax.Array:
+        """Samples the batch's shots, [b, f, h, w, c]."""
         key = rng.stream(jax.random.key(0), "overfit", number)
         noise = jax.random.normal(key, batch.target.shape)
         conditions = CONTEXTS[context](batch.conditions)
@@ -131,9 +135,11 @@ def make_sampler(checkpoint: str) -> Sampler:
 
     @jax.jit
     def decode(params: Params, z: jax.Array) -> jax.Array:
+        """Latents → frames as bytes."""
         return codec.to_uint8(codec.decode(vae, params, z))
 
-    def sample_batch(batch: Batch, number: int, context: str | None) -> np.ndarray:
+    def sample_batch(batch: ShotBatch, number: int, context: str | None) -> np.ndarray:
+        """The Sampler."""
         z = batch.target if context is None else latents(dit, batch, number, context)
         return np.asarray(decode(decoder, z))
 
@@ -150,7 +156,7 @@ def agreement(
         found["who"].append(np.array_equal(a.who, b.who))
         for name in ("place", "side", "variant"):
             found[name].append(a.shot[name] == b.shot[name])
-        for name in ("action", *labels.of_characters):
+        for name in ("action", *labels.character_choices):
             same = a.shot[name] == b.shot[name]
             found[name] += same[both].tolist()
     return {name: float(np.mean(values)) for name, values in found.items()}

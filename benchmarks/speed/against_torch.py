@@ -86,6 +86,7 @@ def parser() -> cli.Parser:
 
 
 def main(argv: Sequence[str]) -> None:
+    """Runs the command with these options."""
     args = parser().parse_args(argv)
     parts = args.parts.split(",")
     for name in parts:
@@ -98,7 +99,7 @@ def main(argv: Sequence[str]) -> None:
     height, width = map(int, args.size.split("x"))
     grid = (height // preset.vae.space, width // preset.vae.space)
     params = random_params(preset, 0)
-    cli.say(
+    cli.print_line(
         f"{cores} cores, jax {jax.__version__}, torch {torch.__version__}; "
         f"{args.size}, {args.layers} layers"
     )
@@ -117,7 +118,7 @@ def compare(name: str, pair: Pair, args: argparse.Namespace) -> None:
             f"{name}: the results differ by {difference:.1e}: this is not the same mathematics"
         )
     mine, other = timed_in_turn([ours, theirs], args.seconds)
-    cli.say(
+    cli.print_line(
         f"{name:5} {dtype:9} ours {1e3 * mine.median:8.0f} ms   "
         f"torch {1e3 * other.median:8.0f} ms   ratio {mine.median / other.median:.2f}   "
         f"({mine.calls} calls each, difference {difference:.0e})"
@@ -172,11 +173,13 @@ def dit_pair(preset: Preset, params: Params, grid: tuple[int, int], dtype: str) 
     denoise = jax.jit(functools.partial(student.apply, method="denoise"), donate_argnums=4)
 
     def ours() -> jax.Array:
+        """Our call."""
         nonlocal caches
         v, caches = denoise({"params": weights}, x, t, ids, caches)
         return v[0]
 
     def theirs() -> torch.Tensor:
+        """Torch's call."""
         return peer(x_torch, sinusoid, turns, cache, at, text)
 
     return ours, theirs
@@ -187,6 +190,7 @@ def filled_caches(student: Student, grid: tuple[int, int], dtype: jnp.dtype, fil
     caches = student.init_caches(1, *grid)
 
     def random_kv(like: KV, seed: int) -> KV:
+        """Random keys and values of these shapes."""
         keys = normal(seed, like.keys.shape).astype(dtype)
         values = normal(seed + 1, like.values.shape).astype(dtype)
         return KV(keys, values)
@@ -207,21 +211,24 @@ def vae_pair(preset: Preset, params: Params, grid: tuple[int, int], dtype: str) 
     vae = VAE(preset.vae)
     weights = jax.tree.map(jnp.asarray, params["vae"])
     z = normal(0, (1, preset.memory.chunk, *grid, preset.vae.channels))
-    stream, _, _ = shot.decode_first(vae, weights, z)
+    stream, _, _ = shot.decode_first_chunk(vae, weights, z)
     for _ in range(2):
-        stream, _, _ = shot.decode_next(vae, weights, z, stream)
+        stream, _, _ = shot.decode_next_chunk(vae, weights, z, stream)
     peer = Decode(params["vae"], jax.tree.map(np.array, stream), preset.vae)
     z_torch = to_torch(z[0])
 
     @jax.jit
     def step(params: Params, stream: codec.VaeStream, z: jax.Array) -> Any:
+        """Decodes a later chunk without giving the state away."""
         return codec.decode_next(vae, params, stream, z)
 
     def ours() -> jax.Array:
+        """Our call."""
         _, frames = step(weights, stream, z)
         return frames[0]
 
     def theirs() -> torch.Tensor:
+        """Torch's call."""
         return peer(z_torch)
 
     return ours, theirs
@@ -243,9 +250,11 @@ def text_pair(preset: Preset, params: Params, grid: tuple[int, int], dtype: str)
     ids_torch = torch.tensor(ids)
 
     def ours() -> jax.Array:
+        """Our call."""
         return encode_prompt(text, weights, ids_jax, valid_jax)[0]
 
     def theirs() -> torch.Tensor:
+        """Torch's call."""
         return peer(ids_torch, valid)
 
     return ours, theirs

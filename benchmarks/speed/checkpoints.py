@@ -27,7 +27,7 @@ from benchmarks.output import print_json
 from shotstream_jax import cli
 from shotstream_jax.convert import public
 from shotstream_jax.convert.checkpoints import write_public
-from shotstream_jax.convert.rules import Lazy, State, state_bytes
+from shotstream_jax.convert.names import Lazy, State, state_bytes
 from shotstream_jax.convert.tables import part_table
 from shotstream_jax.presets import Preset, find_preset
 
@@ -65,6 +65,7 @@ def parser() -> cli.Parser:
 
 
 def main(argv: Sequence[str]) -> None:
+    """Runs the command with these options."""
     args = parser().parse_args(argv)
     preset = find_preset("wan-1.3b")
     wan = args.dir / "wan"
@@ -81,9 +82,11 @@ def main(argv: Sequence[str]) -> None:
             disk += path.stat().st_size
     print_json(native_gb=round(disk / 2**30, 2))
 
+    # A process each, so that one's memory does not count for the next.
     load = [sys.executable, "-c", LOAD, str(native)]
     measure_command("load bfloat16, one device", [*load, "1"])
     measure_command("load bfloat16, 8 devices", [*load, "8"], EIGHT_DEVICES)
+    # Each part's way back into its public file.
     for part, name in FILES.items():
         out = args.dir / name
         command = [*CONVERT, "export", str(native), f"--part={part}", f"--out={out}"]

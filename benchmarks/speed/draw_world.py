@@ -24,6 +24,7 @@ FORMATS = (
 
 
 def main(argv: Sequence[str]) -> None:
+    """Runs the command with these options."""
     cli.make_parser("benchmarks.speed.draw_world", __doc__).parse_args(argv)
     for subset, height, width, stories in FORMATS:
         source = WorldSource(WorldConfig(subset), height, width, stories=stories)
@@ -32,7 +33,7 @@ def main(argv: Sequence[str]) -> None:
         for index in range(len(source)):
             frames += len(source[index].frames)
         rate = frames / (time.process_time() - began)
-        cli.say(f"{subset:8}{height:4}×{width:<4}{frames:6} frames{rate:8.0f} frames/s")
+        cli.print_line(f"{subset:8}{height:4}×{width:<4}{frames:6} frames{rate:8.0f} frames/s")
 
 
 if __name__ == "__main__":

@@ -95,18 +95,20 @@ def parser() -> cli.Parser:
 
 
 def main(argv: Sequence[str]) -> None:
+    """Runs the command with these options."""
     args = parser().parse_args(argv)
     use_persistent_cache()
     subject = make_subject(args)
     grid = "×".join(map(str, subject.grid))
-    cli.say(
+    cli.print_line(
         f"{jax.devices()[0].device_kind}, jax {jax.__version__}: "
         f"{args.preset}, {subject.preset.dit.layers} layers, {grid} latents"
     )
-    cli.say(
+    cli.print_line(
         f"{'matmuls':18}{'chunk 1':>11}{'PSNR':>10}{'chunk 2':>11}{'PSNR':>10}"
         f"{'blocks':>12}{'a chunk':>11}"
     )
+    # All formats' models stay in memory, so that their calls can be timed in turn.
     results = [run_format(subject, dtype, quantize) for dtype, quantize in FORMATS]
     timings = timed_in_turn([result.again for result in results], args.seconds)
     for (dtype, quantize), result, timing in zip(FORMATS, results, timings, strict=True):
@@ -141,17 +143,19 @@ def run_format(subject: Subject, dtype: str, quantize: str) -> Result:
     noise = [subject.latents(i, steps, 1, chunk) for i in range(2)]
 
     def make_chunk(i: int) -> jax.Array:
+        """All denoising steps of chunk i, behind what is in the caches."""
         nonlocal caches
         x_0, caches = shot.chunk_step(student, weights, noise[i], ids, caches, preset.steps)
         return x_0
 
+    # The second chunk sees the first one, errors included.
     first = make_chunk(0)
     caches = shot.commit(student, weights, first, ids, caches)
     second = make_chunk(1)
     # Back to the shot's beginning, for the calls that are timed.
     caches = dataclasses.replace(caches, fill=jnp.zeros_like(caches.fill))
-    stream, first_frames, _ = shot.decode_first(vae, subject.params["vae"], first)
-    _, second_frames, _ = shot.decode_next(vae, subject.params["vae"], second, stream)
+    stream, first_frames, _ = shot.decode_first_chunk(vae, subject.params["vae"], first)
+    _, second_frames, _ = shot.decode_next_chunk(vae, subject.params["vae"], second, stream)
     return Result(
         latents=[np.asarray(first), np.asarray(second)],
         frames=[np.asarray(first_frames), np.asarray(second_frames)],
@@ -195,7 +199,7 @@ def print_format(name: str, found: list[tuple[float, float]], size: int, seconds
     cells = ""
     for error, psnr in found:
         cells += f"{100 * error:>9.2f} %{psnr:>7.1f} dB"
-    cli.say(f"{name:18}{cells}{size / 2**20:>9.1f} MB{1e3 * seconds:>8.0f} ms")
+    cli.print_line(f"{name:18}{cells}{size / 2**20:>9.1f} MB{1e3 * seconds:>8.0f} ms")
 
 
 if __name__ == "__main__":

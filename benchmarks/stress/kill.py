@@ -23,8 +23,7 @@ import numpy as np
 
 from benchmarks.output import print_json
 from shotstream_jax import cli
-from shotstream_jax.checkpoint import folder as native
-from shotstream_jax.checkpoint.arrays import open_array, read_slice
+from shotstream_jax.checkpoint.checkpoint import open_checkpoint
 
 
 def parser() -> cli.Parser:
@@ -54,6 +53,7 @@ def parser() -> cli.Parser:
 
 
 def main(argv: Sequence[str]) -> None:
+    """Runs the command with these options."""
     ours = list(argv)
     theirs: list[str] = []
     if "--" in ours:
@@ -63,7 +63,9 @@ def main(argv: Sequence[str]) -> None:
     args = parser().parse_args(ours)
     calm = args.dir / "calm"
     rough = args.dir / "rough"
+    # The undisturbed run is what the other is compared with.
     start(calm, theirs).wait()
+    # Each process goes on from the last snapshot of the one before it.
     draw = random.Random(args.seed)
     for kill in range(args.kills):
         seconds, finished = run_and_kill(rough, theirs, draw.uniform(0.5, args.longest))
@@ -133,15 +135,13 @@ def snapshots(workdir: pathlib.Path) -> list[str]:
 
 def same_model(a: pathlib.Path, b: pathlib.Path) -> bool:
     """Whether every array of the two runs' results is equal, bit for bit."""
-    dit = a / "model" / "dit"
-    names = sorted(str(path.parent.relative_to(dit)) for path in dit.rglob("zarr.json"))
-    assert names, f"{dit} has no arrays"
-    if native.read_config(a / "model")["sizes"] != native.read_config(b / "model")["sizes"]:
+    first = open_checkpoint(a / "model")
+    second = open_checkpoint(b / "model")
+    if first.preset != second.preset:
         return False
-    for name in names:
-        first = read_slice(open_array(dit, name))
-        second = read_slice(open_array(b / "model" / "dit", name))
-        if not np.array_equal(first, second):
+    others = second.stored_arrays("dit")
+    for path, stored in first.stored_arrays("dit").items():
+        if not np.array_equal(stored.read(), others[path].read()):
             return False
     return True
 

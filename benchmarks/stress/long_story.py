@@ -34,6 +34,7 @@ def parser() -> cli.Parser:
 
 
 def main(argv: Sequence[str]) -> None:
+    """Runs the command with these options."""
     args = parser().parse_args(argv)
     with tempfile.TemporaryDirectory() as folder:
         seconds, memory = tell_story(pathlib.Path(folder), args.shots)
@@ -84,12 +85,12 @@ def resident_mb(pid: int) -> float:
 def report(seconds: list[float], memory: list[float]) -> None:
     """Prints a line for every tenth of the story, and the comparison of two quarters."""
     tenth = max(1, len(seconds) // 10)
-    cli.say("  shots   seconds a shot, median and best   resident MB (largest)")
+    cli.print_line("  shots   seconds a shot, median and best   resident MB (largest)")
     for first in range(0, len(seconds), tenth):
         times = seconds[first : first + tenth]
         last = first + len(times) - 1
         largest = max(memory[first : first + tenth])
-        cli.say(
+        cli.print_line(
             f"{first:3d}–{last:3d} {statistics.median(times):12.3f} {min(times):12.3f} "
             f"{largest:24.1f}"
         )
@@ -100,7 +101,7 @@ def report(seconds: list[float], memory: list[float]) -> None:
     # The best times: on a machine that others use too, the median follows their load.
     time_change = min(seconds[late]) / min(seconds[early]) - 1
     memory_change = statistics.median(memory[late]) / statistics.median(memory[early]) - 1
-    cli.say(
+    cli.print_line(
         f"last quarter against the second: time {time_change:+.1%}, memory {memory_change:+.2%}"
     )
 

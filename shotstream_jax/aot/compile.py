@@ -127,6 +127,7 @@ def compile_program(program: Program, remedy: str) -> Compiled:
 
     Raises InputError if it does not fit its devices; remedy: what this error advises.
     """
+    # Tracing and lowering count as well.
     began = time.monotonic()
     try:
         lowered = program.jitted.lower(*program.arguments)
@@ -170,12 +171,14 @@ def _does_not_fit(program: Program, error: Exception, remedy: str) -> Exception:
     text = str(error)
     if "RESOURCE_EXHAUSTED" not in text:
         return error
+    # The whole message lists the largest buffers, over many lines.
     logging.debug("%s", text)
     return InputError(f"{program.name} does not fit: {_numbers(text)}. {remedy}")
 
 
 def _numbers(text: str) -> str:
     """The numbers of a RESOURCE_EXHAUSTED message; its beginning if it has another form."""
+    # XLA words it in two ways.
     forms = (
         r"Used (?P<needed>[\d.]+\w) of (?P<available>[\d.]+\w) hbm",
         r"\((?P<needed>[\d.]+\w)\) exceeds available HBM \((?P<available>[\d.]+\w)\)",

@@ -74,6 +74,7 @@ def count_collectives(text: str) -> Collectives:
     size: Counter[str] = Counter()
     unknown_loops = 0
     largest = 0
+    # What each computation does by itself, times how often it runs.
     for name, times in _runs(computations, entry).items():
         computation = computations[name]
         for kind in computation.count:
@@ -174,6 +175,7 @@ def _runs(computations: dict[str, _Computation], entry: str) -> Counter[str]:
         runs[name] += times
         for called in computations[name].calls:
             run(called, times)
+        # A loop of unknown length counts once.
         for loop in computations[name].loops:
             trips = _trips(computations, loop) or 1
             run(loop.body, times * trips)

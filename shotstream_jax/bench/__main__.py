@@ -48,14 +48,19 @@ from shotstream_jax.train.recipe import RECIPES
 def parser() -> cli.Parser:
     """The options of this command."""
     p = cli.make_parser("shotstream_jax.bench", __doc__)
-    choices = [*PARTS, "stream", *RECIPES]
+    _add_model_options(p)
+    _add_measuring_options(p)
+    return p
+
+
+def _add_model_options(p: cli.Parser) -> None:
+    """What is measured: sizes, number formats, devices."""
     p.add_argument(
         "--preset",
         default="tiny",
         choices=list(PRESETS),
         help="the model's size (default: %(default)s)",
     )
-    p.add_argument("--parts", metavar="PART,…", help=f"some of {','.join(choices)} (default: all)")
     p.add_argument("--size", metavar="HEIGHTxWIDTH", help="of the picture (default: the preset's)")
     p.add_argument(
         "--frames", type=int, metavar="N", help="latent frames a shot (default: the preset's)"
@@ -90,6 +95,12 @@ def parser() -> cli.Parser:
         metavar="AXIS=N,…",
         help="the first devices, along data, fsdp, sequence, tensor",
     )
+
+
+def _add_measuring_options(p: cli.Parser) -> None:
+    """How it is measured, and where the results go."""
+    choices = ",".join([*PARTS, "stream", *RECIPES])
+    p.add_argument("--parts", metavar="PART,…", help=f"some of {choices} (default: all)")
     p.add_argument(
         "--seconds",
         type=float,
@@ -105,18 +116,20 @@ def parser() -> cli.Parser:
         metavar="FILE",
         help="a JSON line for every line of the table, with device and versions",
     )
-    return p
 
 
 def main(argv: Sequence[str]) -> None:
+    """Runs the command with these options."""
     # All options are checked before anything is compiled.
     args = parser().parse_args(argv)
     parts = chosen_parts(args)
+    # Sizes, and whether they can be split over the devices.
     preset = find_preset(args.preset)
     video = video_format(args, preset)
     mesh = make_bench_mesh(args)
     preset.check_mesh(mesh.shape, preset.latent_grid(video))
     quantize.check_quantize(args.quantize, mesh.devices.flat[0])
+    # The form of attention is chosen when a program is traced.
     if args.attention:
         os.environ[attention.FORM_VARIABLE] = args.attention
     if args.aot:
@@ -152,6 +165,7 @@ def measure_parts(
         "copy_gb_s": rates.copy / 1e9,
     }
     print_head(about)
+    # Each line is printed when it is measured; the file is written once, at the end.
     lines = []
     for row in measured_rows(args, parts, preset, video, mesh, rates):
         print_row(row)
@@ -210,6 +224,7 @@ def part_row(part: BenchPart, seconds: float, rates: Roofline, mesh: Mesh) -> Ro
     """Times a part's program for so many seconds."""
     with jax.set_mesh(mesh):
         timing = timed(part.call(), seconds)
+    # FLOP/s, of all devices together.
     rate = part.program.flops / timing.median
     return {
         "part": part.name,

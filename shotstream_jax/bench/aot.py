@@ -93,6 +93,7 @@ def report_stream(
             f"--aot {slice_name}: the speed of {device.device_kind} is not in core/devices"
         )
     budget = HBM.get(device.device_kind)
+    # The table's head, then two lines for each program.
     _print_subject(subject, slice_name, budget)
     programs: dict[str, BoundProgram] = {}
     for part in distinct_programs(subject, parts):
@@ -133,6 +134,7 @@ def program_bound(part: BenchPart, compiled: Compiled, peak: Peak) -> Bound:
     """Eq. (1) for a program on devices with these peak rates."""
     # Donated arguments are in the output too, but nothing new is written for them.
     moved = part.passes * compiled.argument + compiled.output - compiled.aliased
+    # A device receives the results of its collectives.
     received = sum(compiled.collectives.bytes.values())
     return Bound(
         compute=compiled.flops / part.ways / peak.flops,
@@ -188,6 +190,7 @@ def _print_subject(subject: BenchSubject, slice_name: str, budget: float | None)
     """What is compiled, for which devices, and the head of the table. budget: GiB a device."""
     video = subject.video
     mesh = subject.mesh
+    # Only axes that split something are named.
     split = [f"{axis}={length}" for axis, length in mesh.shape.items() if length > 1]
     lengths = " ".join(split) or "no split"
     size = f"{video.height}×{video.width}, {video.shot_frames} latent frames a shot"

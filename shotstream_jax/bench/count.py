@@ -44,6 +44,7 @@ def _of_equation(equation: JaxprEqn) -> float:
 def _of_matmul(equation: JaxprEqn) -> float:
     """Two operations for each element of the result and each index that is summed over."""
     (contracted, _), _ = equation.params["dimension_numbers"]
+    # The sizes of the axes that are summed over, in the left operand.
     left = _aval(equation.invars[0])
     k = math.prod(left.shape[axis] for axis in contracted)
     return 2 * k * _aval(equation.outvars[0]).size
@@ -51,6 +52,7 @@ def _of_matmul(equation: JaxprEqn) -> float:
 
 def _of_convolution(equation: JaxprEqn) -> float:
     """Two operations for each element of the result and each kernel weight that it sees."""
+    # Each element of the result sees the kernel of one output channel.
     kernel = _aval(equation.invars[1])
     output_axis = equation.params["dimension_numbers"].rhs_spec[0]
     weights = kernel.size / kernel.shape[output_axis]

@@ -42,6 +42,7 @@ def timed_in_turn(calls: Sequence[Callable[[], Any]], seconds: float) -> list[Ti
     # The first calls compile and are not in the medians.
     firsts = [_time_once(call) for call in calls]
     durations: list[list[float]] = [[] for _ in calls]
+    # Rounds of one call each until the time is over.
     stop = time.perf_counter() + seconds
     while len(durations[0]) < LEAST_CALLS or time.perf_counter() < stop:
         for call, found in zip(calls, durations, strict=True):
@@ -64,6 +65,7 @@ def measure_roofline(dtype: jnp.dtype, seconds: float) -> Roofline:
 
     dtype: of the matmul's operands, which accumulates in float32.
     """
+    # Large enough that starting a program costs nothing beside it.
     if jax.devices()[0].platform == "cpu":
         n = 2048  # rows and columns of the matrices
         size = 2**26  # float32 numbers of the buffer

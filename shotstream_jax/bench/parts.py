@@ -47,6 +47,7 @@ class BenchPart(NamedTuple):
 
     def call(self) -> Callable[[], Any]:
         """A call of the program that can be repeated."""
+        # A copy: what is given away is replaced in it.
         arguments = list(self.program.arguments)
 
         def call() -> Any:
@@ -116,6 +117,7 @@ class BenchSubject(NamedTuple):
             spec = activation_spec(self.mesh, letters, shape.shape)
             return NamedSharding(self.mesh, spec)
 
+        # Each device makes its own part.
         places = jax.tree.map(place, dims, shapes)
         if self.abstract:
             return with_shardings(shapes, places)
@@ -176,6 +178,7 @@ def text_parts(subject: BenchSubject) -> Iterator[BenchPart]:
     # Tokens of a whole prompt [b, l], all of them valid [b].
     ids = subject.make(lambda: jnp.ones((batch, length), jnp.int32), "b l")
     valid = subject.make(lambda: jnp.full(batch, length), "b")
+    # Split by stories and widths; its tokens are not split over `sequence`.
     program = _counted("encode_prompt", encode_prompt, model.text, model.params["text"], ids, valid)
     yield BenchPart("text", f"{length} tokens", program, ways=subject.ways("data", "tensor"))
 
@@ -225,6 +228,7 @@ def dit_parts(subject: BenchSubject) -> Iterator[BenchPart]:
 
 def chunk_parts(subject: BenchSubject) -> Iterator[BenchPart]:
     """All denoising steps of a chunk, and what puts it into the cache; a shot's first and last."""
+    # The same noise and ids for both chunks; each program has its own caches.
     noise = subject.noise()
     ids = subject.ids(subject.model.preset.memory.chunk)
     for fill in _fills(subject):
@@ -297,6 +301,7 @@ def vae_parts(subject: BenchSubject) -> Iterator[BenchPart]:
         frames=first_frames,
         ways=subject.model_ways,
     )
+    # A later chunk goes on from the state that the chunk before it has left.
     stream = _decoder_state(subject, z)
     yield BenchPart(
         "decode",
@@ -306,6 +311,7 @@ def vae_parts(subject: BenchSubject) -> Iterator[BenchPart]:
         carried=(3, lambda result: result[0]),
         ways=subject.model_ways,
     )
+    # A context frame is a picture that was decoded, [b, y, x, 3].
     shape = (subject.batch, subject.video.height, subject.video.width, 3)
     frame = subject.make(lambda: jnp.zeros(shape), "b y x c")
     yield BenchPart(

@@ -55,6 +55,7 @@ def _rate(subject: BenchSubject, seconds: float) -> tuple[float, float]:
 
     Stories side by side whose prompts are all there; the first shot of each is not counted.
     """
+    # More shots than can be made in the time: no story ends before the others.
     captions = [CAPTION] * MANY
     stories = []
     for seed in range(subject.batch):
@@ -70,6 +71,7 @@ def _rate(subject: BenchSubject, seconds: float) -> tuple[float, float]:
                 warm += 1
             began = time.perf_counter()
             continue
+        # From here on everything is compiled for all stories.
         frames += len(chunk.frames)
         if time.perf_counter() - began >= seconds and chunk.shot > 1:
             break

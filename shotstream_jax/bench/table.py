@@ -15,6 +15,7 @@ def print_head(about: Row) -> None:
         f"{about['device']}, {about['devices']} device(s), {about['cores']} cores; "
         f"jax {versions['jax']}"
     )
+    # What is measured.
     size = f"{about['height']}×{about['width']}, {about['shot_frames']} latent frames a shot"
     kind = about["dtype"]
     if about["quantize"] != "none":
@@ -23,9 +24,11 @@ def print_head(about: Row) -> None:
         f"{about['preset']}, {size}, {about['batch']} stories, {kind}; "
         f"attention: {about['attention']}"
     )
+    # What the device reaches at best.
     matmul = f"a large matmul: {about['matmul_tflops']:.3g} TFLOP/s"
     copy = f"a large copy: {about['copy_gb_s']:.3g} GB/s"
     cli.print_line(f"{matmul}; {copy}\n")
+    # The columns, as wide as those of print_row.
     cli.print_line(
         f"{'part':16}"
         f"{'':28}"

@@ -18,6 +18,7 @@ def training_parts(recipe: TrainRecipe, preset: Preset, mesh: Mesh) -> Iterator[
     """The programs of a recipe's stage, with arguments on the mesh."""
     stage = make_stage(recipe, preset, mesh, data=None)
     for program in stage.programs(*abstract_start(stage)):
+        # Its own arrays for each program, because a step takes its state away.
         arguments = random_arguments(program.arguments)
         yield BenchPart(
             f"train {recipe.stage}",

@@ -3,7 +3,7 @@
 A checksum is of the parameters' values, not of how they are stored: float16, bfloat16 and float32
 parts with the same values have the same one, in whatever storage.
 
-    sha256( for every parameter, in path order:  "path shape\\n", its values as float32, row by row )
+    sha256(for every parameter, in path order: "path shape\\n", its values as float32)
 """
 
 import hashlib

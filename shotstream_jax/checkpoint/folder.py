@@ -108,7 +108,8 @@ def read_config(folder: pathlib.Path) -> dict[str, Any]:
         _check_fields(config)
     except FileNotFoundError:
         raise InputError(
-            f"{folder} is not a checkpoint: it has no config.json (shotstream convert import makes one)"
+            f"{folder} is not a checkpoint: it has no config.json "
+            "(shotstream convert import makes one)"
         ) from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise InputError(

@@ -17,6 +17,7 @@ _LEAST_SPACE = 16 * 2**20  # bytes; some minutes of video at 480×832
 def whole(path: pathlib.Path) -> Iterator[pathlib.Path]:
     """Gives a path beside `path` to write to; renamed at the end, removed if anything fails."""
     partial = path.with_name(path.name + ".partial")
+    # A name beside the final one: on the same disk, so that renaming it is one step.
     try:
         yield partial
         partial.replace(path)
@@ -54,6 +55,7 @@ def check_writable(path: str | pathlib.Path, suffix: str) -> pathlib.Path:
         folder = path.absolute().parent
         while not folder.exists():
             folder = folder.parent
+        # A file without a name shows that the folder can be written, and vanishes by itself.
         with tempfile.TemporaryFile(dir=folder):
             free = shutil.disk_usage(folder).free
     except OSError as error:

@@ -136,6 +136,7 @@ def part_mesh(shape: Mapping[str, int], devices: Sequence[jax.Device] | None = N
         split = [f"{axis}={length}" for axis, length in shape.items() if length != 1]
         axes = ", ".join(split)
         raise InputError(f"a mesh of {axes} needs {wanted} devices, there are {len(devices)}")
+    # Negative: an axis of -1 takes all that there are.
     if wanted >= 0:
         devices = devices[:wanted]
     return make_mesh(shape, devices)
@@ -169,6 +170,7 @@ def on_own_part(f: Callable[..., jax.Array], *arrays: jax.Array, dims: Sequence[
     mesh = jax.sharding.get_abstract_mesh()
     if mesh.empty:
         return f(*arrays)
+    # Every device's part of each array, as the mesh splits it.
     specs = []
     for letters, array in zip(dims, arrays, strict=True):
         specs.append(activation_spec(mesh, letters, array.shape))
@@ -187,6 +189,7 @@ def activation_spec(mesh: Mesh | AbstractMesh, dims: str, shape: Sequence[int]) 
         raise ValueError(
             f"dimensions {dims!r} do not describe shape {tuple(shape)}; letters: {known}"
         )
+    # What each letter may be split over; a size that does not divide is left whole.
     axes = [ACTIVATIONS[letter] for letter in letters]
     return _fitting_spec(mesh, axes, shape)
 
@@ -238,6 +241,7 @@ def _name(path: Sequence[Any]) -> str:
 
 def _spec(mesh: Mesh, rules: Rules, name: str, shape: tuple[int, ...]) -> PartitionSpec:
     """Where a parameter lies. A rule without axes stands for parameters that are not split."""
+    # A wrong rule is a bug: it would split the wrong dimension.
     axes = match_rule(rules, name)
     if axes and len(axes) != len(shape):
         raise ValueError(

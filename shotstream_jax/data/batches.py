@@ -1,8 +1,8 @@
 """Rows → batches, in an order that depends on nothing but the seed (grain).
 
-Global batch i is the rows i·B … i·B + B − 1 of an endless shuffle; a process loads the rows that its
-devices hold. So the position in the data is one number, the next global batch, and a run may go on with
-another number of processes or devices: it sees the same batches.
+Global batch i is the rows i·B … i·B + B − 1 of an endless shuffle; a process loads the rows that
+its devices hold. So the position in the data is one number, the next global batch, and a run may go
+on with another number of processes or devices: it sees the same batches.
 """
 
 from collections.abc import Callable
@@ -63,6 +63,7 @@ class Batches:
         """This process's rows of global batch `index`, stacked."""
         if index == self._index:
             return self._batch
+        # In order the reader has the next batch ready already.
         if index != self._index + 1:
             self._reader.set_state(self.state(index))
         self._batch = next(self._reader)
@@ -79,6 +80,7 @@ def local_rows(sharding: jax.sharding.Sharding, size: int) -> slice:
 
     Raises InputError if the rows do not lie together.
     """
+    # The ranges of rows of this process's devices; several devices may hold the same range.
     ranges = set()
     for index in sharding.addressable_devices_indices_map((size,)).values():
         assert index is not None

@@ -1,10 +1,12 @@
-"""The table of clips: which frames of which video are which shot, and what is said about them. No video is opened.
+"""The table of clips: which frames of which video are which shot, and what is said about them.
 
-A CSV with the columns shot_num_from_caption, json_path, video_path, frame_number. Paths are relative to
-the CSV's folder. frame_number is a list of [first, stop) frames of the video, one pair a shot:
-[[0, 56], [56, 114]]. The JSON is a story script (text/prompts). A further column, mask_path, may name a
-video of as many frames that is white where something matters more (a character, a face). Rows count
-from 1, the header not counted.
+No video is opened.
+
+A CSV with the columns shot_num_from_caption, json_path, video_path, frame_number. Paths are
+relative to the CSV's folder. frame_number is a list of [first, stop) frames of the video, one pair
+a shot: [[0, 56], [56, 114]]. The JSON is a story script (text/prompts). A further column,
+mask_path, may name a video of as many frames that is white where something matters more (a
+character, a face). Rows count from 1, the header not counted.
 """
 
 import ast
@@ -26,7 +28,10 @@ Shots = tuple[tuple[int, int], ...]
 
 @dataclasses.dataclass(frozen=True)
 class Clip:
-    """A row of the table. name: the CSV's stem and the row's number. shots: [first, stop) frames of the video.
+    """A row of the table.
+
+    name: the CSV's stem and the row's number.
+    shots: [first, stop) frames of the video.
 
     mask: a video that is white where something matters more, or None.
     """
@@ -71,6 +76,7 @@ def _check_columns(path: pathlib.Path, found: Sequence[str]) -> None:
 def _clip(path: pathlib.Path, number: int, row: dict[str, str | None], allow_gaps: bool) -> Clip:
     """One row of the table, checked."""
     where = f"{path} row {number}"
+    # Each cell by itself, then all of them together.
     cells = _cells(where, row)
     count = cells["shot_num_from_caption"]
     if not count.isdecimal():

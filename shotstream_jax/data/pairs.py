@@ -1,7 +1,7 @@
-"""The folder of ODE pairs: trajectories of the teacher, one tensorstore array, and what each belongs to.
+"""The folder of ODE pairs: trajectories of the teacher, and the shot that each belongs to.
 
-settings.json     what they are made with, and the sample [clip, shot] of the data set that each belongs to
-trajectory/       [count, kept, f, h, w, c] float16: the inputs at the student's times, then x₀; a chunk a pair
+settings.json     what they are made with, and the sample [clip, shot] that each belongs to
+trajectory/       [count, kept, f, h, w, c] float16: inputs at the student's times, then x₀
 batch-00000.json  this batch of pairs is written; so an interrupted run goes on with the next one
 pairs.json        all are; written last
 """
@@ -59,8 +59,8 @@ def claim_pairs(folder: pathlib.Path, settings: dict[str, Any], shape: tuple[int
 def open_pairs(folder: str | pathlib.Path, dataset: Dataset, shape: tuple[int, ...]) -> Pairs:
     """All pairs of a complete folder.
 
-    shape: of one trajectory. Raises InputError if the folder is not complete, or made from other data
-    or sizes.
+    shape: of one trajectory. Raises InputError if the folder is not complete, or made from other
+    data or sizes.
     """
     folder = pathlib.Path(folder)
     if not (folder / "pairs.json").exists():

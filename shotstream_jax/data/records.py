@@ -3,10 +3,11 @@
     settings.json                          what the folder is made with; written first
     negative.npz                           text [l, e]: the negative prompt's embedding
     shard-00000-of-00004.array_record      one record a clip, read at random
-    shard-00000-of-00004.json              the shard's clips; written after it, so the shard is done when this exists
-    dataset.json                           the settings and all shards; written last, so the folder is complete with it
+    shard-00000-of-00004.json              the shard's clips; written when the shard is complete
+    dataset.json                           settings and all shards; written when all are complete
 
-Every file has its name only when it is whole, so runs may share a folder as long as they share no shard.
+Every file has its name only when it is whole, so runs may share a folder as long as they share no
+shard.
 """
 
 import contextlib
@@ -38,10 +39,12 @@ class ClipRecord:
 
     shots [m, 2]: [first, stop) frames of the video, cut as the clip is (clips.cut_clip).
     targets [f, h, w, c] float16: normalised latents of the shot's target frames; any f ≥ 1.
-    frames [n]: numbers in the video of the frames that any later shot can ask for (memory.select.candidates).
+    frames [n]: numbers in the video of the frames that any later shot can ask for
+      (memory.select.candidates).
     context [n, h, w, c] float16: the latent of each of those, encoded by itself.
     text [l, e]: the valid rows of the prompt's embedding, in the type that the encoder ran in.
-    masks [f, h, w] float16: how much of each cell of a target matters more, 0 … 1; no entries if no table says.
+    masks [f, h, w] float16: how much of each cell of a target matters more, 0 … 1; no entries if no
+      table says.
     """
 
     name: str
@@ -157,7 +160,10 @@ class Dataset:
         return len(self.clips)
 
     def record(self, i: int) -> ClipRecord:
-        """Clip number i, read from disk. Raises InputError if there is none, or if it is damaged."""
+        """Clip number i, read from disk.
+
+        Raises InputError if there is none, or if it is damaged.
+        """
         if not 0 <= i < len(self):
             raise InputError(f"{self.folder} has clips 0 to {len(self) - 1}, not {i}")
         info = self.clips[i]
@@ -179,8 +185,8 @@ class Dataset:
 def check_made_by(settings: Settings, checkpoint: str, checksums: Mapping[str, str]) -> None:
     """Raises InputError if a run would read a data set that other encoders have made than its own.
 
-    checkpoint: the run's, by name. checksums: of those of its parts that matter to the run, by "text"
-    and "vae" (checkpoint/checksum). A data set that does not know what made it is accepted.
+    checkpoint: the run's, by name. checksums: of those of its parts that matter to the run, by
+    "text" and "vae" (checkpoint/checksum). A data set that does not know what made it is accepted.
     """
     encoders = (
         ("text", "text encoder", settings.text_sha256, "embed its prompts again (--latents-from)"),
@@ -265,6 +271,7 @@ def finish_dataset(folder: pathlib.Path, settings: Settings) -> bool:
 
     Raises InputError if every clip is broken.
     """
+    # The shards' own indices, put together.
     shards = []
     broken = []
     clips = 0
@@ -325,7 +332,10 @@ _DAMAGE = (
 
 
 def _open_content(folder: pathlib.Path, content: dict[str, Any]) -> Dataset:
-    """A data set from what its dataset.json says. Raises one of _DAMAGE if the files differ from it."""
+    """A data set from what its dataset.json says.
+
+    Raises one of _DAMAGE if the files differ from it.
+    """
     # A field that an older folder lacks takes its default; Settings refuses if it has none.
     known = [field.name for field in dataclasses.fields(Settings) if field.name in content]
     settings = Settings(**{name: content[name] for name in known})

@@ -1,7 +1,7 @@
 """One row of a batch: a target shot and its conditions, from a clip's record.
 
-Rows have the types of batches (dit/conditions.Conditions, ShotBatch), without the batch dimension; data/batches
-stacks them.
+Rows have the types of batches (dit/conditions.Conditions, ShotBatch), without the batch dimension;
+data/batches stacks them.
 """
 
 from collections.abc import Callable
@@ -90,6 +90,7 @@ def condition_row(
 
     budget: the number C of context frames.
     """
+    # Which frames, phases and captions: the plan of inference.
     earlier = [(int(first), int(stop)) for first, stop in record.shots[:shot]]
     plan = plan_shot(earlier, budget)
     # Context latents, [C, h, w, c]; zeros before a first shot.

@@ -60,12 +60,14 @@ class Samples(NamedTuple):
 
 def find_samples(dataset: Dataset, cfg: DataConfig) -> Samples:
     """Which shots can be targets. Raises InputError if none can."""
+    # Whole clips are held out: shots of one clip look alike.
     held_out_numbers = held_out_clips(dataset, cfg.held_out)
     train = []
     held_out = []
     skipped = 0
     longest = 0
     for clip, info in enumerate(dataset.clips):
+        # Which shots of the clip may be targets.
         last = len(info.shots) - 1
         shots = range(last + 1) if cfg.targets == "every" else [last]
         longest = max(longest, *info.shots)

@@ -1,4 +1,6 @@
-"""What the transformer is told about a shot besides its noisy latents; and leaving parts of that out.
+"""What the transformer is told about a shot besides its noisy latents; and dropping parts of it.
+
+And leaving parts of that out.
 
 memory/plan says which frames, phases and captions condition a shot; here they are arrays. The first
 dimension of every array is the batch.
@@ -21,7 +23,8 @@ class Conditions:
     """The conditions of a shot, by the rule of memory/plan.
 
     context: clean latents of C frames of earlier shots; zeros before the first shot.
-    ids [b, C + 1]: phase and caption slot of the context frames and, in the last column, of the shot.
+    ids [b, C + 1]: phase and caption slot of the context frames and, in the last column, of the
+      shot.
     text: the prompt's embedding in each caption slot. While a text encoder is in training a row of
       data has token ids [b, slots, l] here, which the step embeds first (train/stages/teacher).
     """

@@ -1,6 +1,6 @@
 """Score generated stories of the drawn world: JSON, and a table.
 
-  python -m shotstream_jax.eval --config configs/tiny.py --stories 100 --shots 5 --out out/eval.json
+  python -m shotstream_jax.eval --config tiny --stories 100 --shots 5 --out out/eval.json
   … --config.checkpoint=out/tiny/dmd_inter/model --sheet out/eval.png
   … --config.checkpoint=tiny-teacher --source teacher --guidance 2 --context-guidance 3
                                   by a teacher's sampler
@@ -24,7 +24,8 @@ import numpy as np
 from tqdm import tqdm
 
 from shotstream_jax import cli
-from shotstream_jax.checkpoint.load import load, load_weights, preset_of
+from shotstream_jax.checkpoint.checkpoint import Checkpoint, open_checkpoint
+from shotstream_jax.checkpoint.load import load
 from shotstream_jax.core.compilation import use_persistent_cache
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.files import check_writable
@@ -43,11 +44,12 @@ from shotstream_jax.eval.report import (
 )
 from shotstream_jax.generate.__main__ import StreamRecipe
 from shotstream_jax.generate.sampler import Guidance, SamplerConfig
+from shotstream_jax.media.pictures import write_png
 from shotstream_jax.presets import VideoFormat
 from shotstream_jax.vae.model import VAE
 from shotstream_jax.world.plot import SUBSETS, WorldConfig
-from shotstream_jax.world.render import MOST_PARTS, Film, render_shot
-from shotstream_jax.world.sheet import contact_sheet, write_png
+from shotstream_jax.world.render import MAX_ROLES, Film, render_shot
+from shotstream_jax.world.sheet import contact_sheet
 from shotstream_jax.world.source import WorldSource
 from shotstream_jax.world.story import SPLITS
 
@@ -170,7 +172,8 @@ def main(argv: Sequence[str]) -> None:
     check_scenedetect()
     out = check_writable(args.out, ".json")
     sheet = check_writable(args.sheet, ".png") if args.sheet else None
-    shot_format = shot_format_of(preset_of(recipe.checkpoint), recipe.video, args.subset)
+    checkpoint = open_checkpoint(recipe.checkpoint)
+    shot_format = shot_format_of(checkpoint.preset, recipe.video, args.subset)
     probe = load_probe(pathlib.Path(args.probe), shot_format)
     reader = Reader(Labels(args.subset), probe)
     world = WorldConfig(
@@ -189,7 +192,7 @@ def main(argv: Sequence[str]) -> None:
 
     # The work: the stories, and the same ones through the autoencoder where that is a ceiling.
     use_persistent_cache()
-    source, ceiling_source = make_sources(args, recipe, shot_format)
+    source, ceiling_source = make_sources(args, recipe, checkpoint, shot_format)
     stories = score_stories(reader, drawn, source, args.source, sheet)
     ceiling = None
     if ceiling_source:
@@ -224,6 +227,7 @@ def set_sampler_defaults(args: Namespace) -> None:
 def make_sources(
     args: Namespace,
     recipe: StreamRecipe,
+    checkpoint: Checkpoint,
     shot_format: ShotFormat,
 ) -> tuple[sources.ShotSource, sources.ShotSource | None]:
     """What is scored, and the ceiling of generated pictures: through the autoencoder."""
@@ -231,11 +235,11 @@ def make_sources(
     if args.source == RENDERED:
         return sources.rendered_source(shot_format), None
     if args.source == RECONSTRUCTED:
-        vae = VAE(preset_of(recipe.checkpoint).vae)
-        params = load_weights(recipe.checkpoint, "vae")
+        vae = VAE(checkpoint.preset.vae)
+        params = checkpoint.load_params("vae")
         return sources.reconstructed_source(shot_format, vae, params), None
     # Generated ones do.
-    model = load(recipe.checkpoint, recipe.dtype, quantize=recipe.quantize)
+    model = load(checkpoint, recipe.dtype, quantize=recipe.quantize)
     if args.source == TEACHER:
         # The option counts as samplers do, 1 for none; Guidance counts from 0.
         guidance = Guidance(text=args.guidance - 1, context=args.context_guidance)
@@ -269,7 +273,7 @@ def score_stories(
         scored.append(score_story(reader, story, shots))
         if sheet and index < SHEET_STORIES:
             frames = np.concatenate(list(shots))
-            no_boxes = np.zeros((len(frames), MOST_PARTS, 4), np.int32)
+            no_boxes = np.zeros((len(frames), MAX_ROLES, 4), np.int32)
             films.append(Film(story, frames, no_boxes))
     if sheet:
         write_png(sheet, contact_sheet(films, columns=SHEET_COLUMNS, enlarge=SHEET_SCALE))

@@ -17,6 +17,7 @@ import numpy as np
 from tqdm import tqdm
 
 from shotstream_jax import cli
+from shotstream_jax.checkpoint.checkpoint import open_checkpoint
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.files import check_writable
 from shotstream_jax.core.typing import Float, Leaf, UInt8
@@ -39,11 +40,11 @@ from shotstream_jax.precompute.encode import (
     latent_mask,
     load_encoders,
 )
+from shotstream_jax.world.clothing_mask import clothing_mask, recolour_clothing
 from shotstream_jax.world.plot import SUBSETS, WorldConfig
 from shotstream_jax.world.render import Film
 from shotstream_jax.world.source import WorldSource
 from shotstream_jax.world.story import SPLITS
-from shotstream_jax.world.worn import recoloured, worn
 
 # Shots of a story.
 SHOTS = 5
@@ -86,7 +87,8 @@ def main(argv: Sequence[str]) -> None:
     if args.stories < BATCH_CLIPS:
         raise InputError(f"--stories {args.stories}: at least {BATCH_CLIPS} are needed")
     out = check_writable(args.out, ".json")
-    encoders = load_encoders(args.checkpoint, "float32")
+    checkpoint = open_checkpoint(args.checkpoint)
+    encoders = load_encoders(checkpoint, "float32")
     targets = draw_targets(encoders, args.subset, args.stories)
     # Whole batches only.
     groups = []
@@ -101,7 +103,7 @@ def main(argv: Sequence[str]) -> None:
         other.append(stack_rows([target.recoloured for target in group]))
         weights.append(jnp.stack([target.hats for target in group]))
     # The error of both.
-    model = load_trained_teacher(args.checkpoint)
+    model = load_trained_teacher(checkpoint)
     errors = {}
     for name, batches in ((OWN, own), ("recoloured", other)):
         errors[name] = denoising_errors(
@@ -154,7 +156,7 @@ def draw_targets(
 
 def make_target(encoders: Encoders, film: Film) -> AppearanceTarget:
     """The last shot of a film as training has it, with its own and with recoloured context."""
-    other = recoloured(film)
+    other = recolour_clothing(film)
     shots = film.story.intervals
     first, stop = shots[-1]
     latents = encode_shots(encoders, [film.frames[first:stop]])[0]  # [f, h, w, c]
@@ -169,9 +171,9 @@ def make_target(encoders: Encoders, film: Film) -> AppearanceTarget:
     read_caption = embedding_reader(encoders.preset.dit.text_len)
     conditions = condition_row(record, len(shots) - 1, budget, read_caption)
     other_conditions = dataclasses.replace(conditions, context=recoloured_context)
-    target = latents.astype(np.float32)
+    target: Leaf = latents.astype(np.float32)
     # The hats of the target, at the latents' resolution.
-    hats = worn(film, other)[first:stop]  # [p, y, x]
+    hats = clothing_mask(film, other)[first:stop]  # [p, y, x]
     mask = latent_mask(hats, latents.shape[:3], encoders.preset.vae.time)
     return AppearanceTarget(
         own=ShotBatch(target, conditions),

@@ -23,7 +23,7 @@ from shotstream_jax.eval.metrics import bootstrap
 from shotstream_jax.eval.report import NO_VALUE
 
 # Name of a file without its ending → what eval has written there.
-Scores = dict[str, dict[str, Any]]
+ScoreFiles = dict[str, dict[str, Any]]
 
 # The settings that choose the stories.
 _SAME_STORIES = ("stories", "shots", "subset")
@@ -73,12 +73,12 @@ def main(argv: Sequence[str]) -> None:
         cli.print_line(str(chart))
 
 
-def read_scores(files: Sequence[str], names: Sequence[str]) -> Scores:
+def read_scores(files: Sequence[str], names: Sequence[str]) -> ScoreFiles:
     """The content of each file.
 
     Raises InputError if one is not eval's, lacks a figure, or is of other stories.
     """
-    scores: Scores = {}
+    scores: ScoreFiles = {}
     stories_of_first = None
     for file in files:
         path = pathlib.Path(file)
@@ -120,7 +120,7 @@ def _stories_of(found: dict[str, Any]) -> list[Any]:
     return [found["settings"][name] for name in _SAME_STORIES]
 
 
-def comparison_table(scores: Scores, names: Sequence[str]) -> list[str]:
+def comparison_table(scores: ScoreFiles, names: Sequence[str]) -> list[str]:
     """Markdown: a row for each file; below, chance and ceiling of the first one."""
     head = ["", *names]
     rule = ["---"] * len(head)
@@ -187,7 +187,7 @@ def _interval(column: np.ndarray) -> tuple[float, float, float]:
 
 
 def draw_chart(
-    scores: Scores,
+    scores: ScoreFiles,
     names: Sequence[str],
     path: pathlib.Path,
 ) -> None:
@@ -206,7 +206,7 @@ def draw_chart(
 
 def _draw_panel(
     axes: Any,
-    scores: Scores,
+    scores: ScoreFiles,
     name: str,
 ) -> None:
     """One figure of all files on matplotlib's axes."""

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 import jax.numpy as jnp
 
 from shotstream_jax import cli
-from shotstream_jax.checkpoint.load import preset_of
+from shotstream_jax.checkpoint.checkpoint import open_checkpoint
 from shotstream_jax.core.compilation import use_persistent_cache
 from shotstream_jax.core.files import check_writable
 from shotstream_jax.data.rows import embedding_reader
@@ -76,12 +76,13 @@ def main(argv: Sequence[str]) -> None:
     """Prints and writes the error with each context."""
     args = parser().parse_args(argv)
     out = check_writable(args.out, ".json")
-    preset = preset_of(args.checkpoint)
+    checkpoint = open_checkpoint(args.checkpoint)
+    preset = checkpoint.preset
     read_caption = embedding_reader(preset.dit.text_len)
     # The same batches for all contexts.
     batches = list(later_shot_batches(args.data, preset, args.clips, read_caption))
     use_persistent_cache()
-    model = load_trained_teacher(args.checkpoint)
+    model = load_trained_teacher(checkpoint)
     errors = {}
     for name, change in CONTEXTS.items():
         errors[name] = denoising_errors(model, batches, change, name)

@@ -14,10 +14,10 @@ import numpy as np
 
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.typing import Int, typechecked
+from shotstream_jax.world.clothing import ACCENTS
 from shotstream_jax.world.places import SIDES, VARIANTS
 from shotstream_jax.world.plot import SUBSETS
-from shotstream_jax.world.story import Story
-from shotstream_jax.world.wear import ACCENTS
+from shotstream_jax.world.story import WorldStory
 
 # The answer about a character that is not in the shot.
 ABSENT = -1
@@ -74,7 +74,7 @@ class Labels:
 @typechecked
 def shot_truth(
     labels: Labels,
-    story: Story,
+    story: WorldStory,
     number: int,
     boxes: Int[np.ndarray, "p parts 4"],
     height: int,
@@ -82,7 +82,7 @@ def shot_truth(
 ) -> dict[str, np.ndarray]:
     """The true answers about shot `number` of a story, n characters.
 
-    boxes: those of the shot's parts in pixels (left, top, right, bottom), as render_shot returns
+    boxes: those of the shot's roles in pixels (left, top, right, bottom), as render_shot returns
     them.
 
     present                               [p, n]
@@ -94,7 +94,7 @@ def shot_truth(
     """
     shot = story.shots[number]
     picture_size = np.array([width, height, width, height], np.float32)
-    # Nobody is there until a part says so.
+    # Nobody is there until a role says so.
     asked = {"action": labels.actions} | labels.character_choices
     truth: dict[str, np.ndarray] = {}
     for name in asked:
@@ -102,10 +102,10 @@ def shot_truth(
     box = np.zeros((len(boxes), len(labels.characters), 4), np.float32)
 
     # Characters: those that are in the shot.
-    for slot, part in enumerate(shot.parts):
-        character = labels.characters.index(part.name)
-        answers: dict[str, Any] = {"action": part.action}
-        answers |= dataclasses.asdict(story.looks[part.name])
+    for slot, role in enumerate(shot.roles):
+        character = labels.characters.index(role.name)
+        answers: dict[str, Any] = {"action": role.action}
+        answers |= dataclasses.asdict(story.looks[role.name])
         # `asked` picks among what is known of the character.
         for name, choices in asked.items():
             truth[name][character] = choices.index(answers[name])

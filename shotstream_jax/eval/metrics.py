@@ -62,9 +62,9 @@ class FirstAppearances:
 def expected_actions(labels: Labels, shot: Shot) -> dict[int, int]:
     """What the caption's characters do: number of the character → number of the action."""
     actions = {}
-    for part in shot.parts:
-        character = labels.characters.index(part.name)
-        actions[character] = labels.actions.index(part.action)
+    for role in shot.roles:
+        character = labels.characters.index(role.name)
+        actions[character] = labels.actions.index(role.action)
     return actions
 
 
@@ -239,7 +239,7 @@ def story_figures(
 @typechecked
 def by_number_of_characters(figures: Figures, shots: Sequence[Shot]) -> Figures:
     """who and appearance of the shots with one character (`who_of_one`, …) and with two."""
-    count = np.array([len(shot.parts) for shot in shots])
+    count = np.array([len(shot.roles) for shot in shots])
     # Elsewhere NaN: not judged.
     of_one = count == 1
     of_two = count == 2
@@ -300,7 +300,7 @@ def drift(values: np.ndarray) -> float:
 
 
 @dataclasses.dataclass(frozen=True)
-class Interval:
+class ConfidenceInterval:
     """A statistic, the bounds of its 95 % interval, and the number of its values."""
 
     value: float
@@ -314,7 +314,7 @@ def bootstrap(
     values: Float[np.ndarray, "stories shots"],
     statistic: Callable[[np.ndarray], float] = finite_mean,
     draws: int = 1000,
-) -> Interval:
+) -> ConfidenceInterval:
     """A statistic with its percentile bootstrap interval. NaN bounds if no draw gives a number.
 
     Whole stories are drawn with replacement, because the shots of one story are not independent.
@@ -334,4 +334,4 @@ def bootstrap(
         low, high = np.quantile(finite, [0.025, 0.975]).tolist()
     # How much was judged.
     count = int(np.isfinite(values).sum())
-    return Interval(statistic(values), low, high, count)
+    return ConfidenceInterval(statistic(values), low, high, count)

@@ -9,10 +9,11 @@ import pathlib
 
 import jax
 import numpy as np
+import safetensors.numpy
 from flax import traverse_util
 
-from shotstream_jax.checkpoint.load import WEIGHTS
-from shotstream_jax.convert.files import read_safetensors, write_safetensors
+from shotstream_jax.checkpoint.arrays import open_file_arrays
+from shotstream_jax.checkpoint.checkpoint import WEIGHTS
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.files import write_whole
 from shotstream_jax.core.typing import Params
@@ -67,7 +68,7 @@ def save_probe(
     half = {}
     for name, array in flat.items():
         half[name] = np.asarray(array, np.float16)
-    write_safetensors(half, path, lambda _: None)
+    write_whole(path, safetensors.numpy.save(half))
     # What load_probe checks, and how good the probe is.
     about = {"format": dataclasses.asdict(shot_format), "held_out": scores}
     text = json.dumps(about, indent=1) + "\n"
@@ -77,8 +78,8 @@ def save_probe(
 def load_probe(path: pathlib.Path, shot_format: ShotFormat) -> Params:
     """The probe's parameters in float32. Raises InputError if it reads shots of another format."""
     flat = {}
-    for name, lazy in read_safetensors(path).items():
-        flat[name] = np.asarray(lazy, np.float32)
+    for name, stored in open_file_arrays(path).items():
+        flat[name] = stored.read().astype(np.float32)
     # What the .json says must be what is to be read.
     about = path.with_suffix(".json")
     try:

@@ -13,7 +13,7 @@ from shotstream_jax.eval import metrics
 from shotstream_jax.eval.cuts import find_cuts, shot_cut_accuracy
 from shotstream_jax.eval.pictures import within_and_between
 from shotstream_jax.eval.reading import Reader, Reading
-from shotstream_jax.world.story import Story
+from shotstream_jax.world.story import WorldStory
 
 # Name of a figure → its mean, interval and so on, as `summarise` gives them.
 Summary = dict[str, dict[str, Any]]
@@ -25,7 +25,7 @@ NO_VALUE = "–"
 class ScoredStory(NamedTuple):
     """A story, what was read in its shots, and its figures, [shots] each (sca: [1])."""
 
-    story: Story
+    story: WorldStory
     readings: list[Reading]
     figures: metrics.Figures
 
@@ -33,7 +33,7 @@ class ScoredStory(NamedTuple):
 @typechecked
 def score_story(
     reader: Reader,
-    story: Story,
+    story: WorldStory,
     shots: UInt8[np.ndarray, "shots p y x 3"],
 ) -> ScoredStory:
     """All figures of a story's pictures."""
@@ -86,7 +86,7 @@ def summarise(figures: Sequence[metrics.Figures], chances: dict[str, float]) -> 
     return summary
 
 
-def _bounds(interval: metrics.Interval) -> dict[str, float]:
+def _bounds(interval: metrics.ConfidenceInterval) -> dict[str, float]:
     return {"mean": interval.value, "low": interval.low, "high": interval.high}
 
 

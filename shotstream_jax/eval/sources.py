@@ -21,9 +21,9 @@ from shotstream_jax.presets import VideoFormat
 from shotstream_jax.vae import codec
 from shotstream_jax.vae.model import VAE
 from shotstream_jax.world.render import render_shot
-from shotstream_jax.world.story import Story
+from shotstream_jax.world.story import WorldStory
 
-ShotSource = Callable[[int, Story], UInt8[np.ndarray, "shots p y x 3"]]
+ShotSource = Callable[[int, WorldStory], UInt8[np.ndarray, "shots p y x 3"]]
 
 # What a shot is made from, in place of the story so far.
 HistoryChange = Callable[[StreamedStory], StreamedStory]
@@ -36,8 +36,8 @@ _OTHER_TAKE_SEED = 1_000_003
 def rendered_source(shot_format: ShotFormat) -> ShotSource:
     """Stories as they are drawn: their scores show what the probe itself gets wrong."""
 
-    def draw_shots(_: int, story: Story) -> np.ndarray:
-        """Renders every shot; the boxes of its parts are not needed."""
+    def draw_shots(_: int, story: WorldStory) -> np.ndarray:
+        """Renders every shot; the boxes of its roles are not needed."""
         shots = []
         for number in range(len(story.shots)):
             pixels, _boxes = render_shot(
@@ -66,7 +66,7 @@ def reconstructed_source(
         latents = codec.encode(vae, params, codec.from_uint8(pixels)[None])
         return codec.to_uint8(codec.decode(vae, params, latents))[0]
 
-    def reconstruct_shots(index: int, story: Story) -> np.ndarray:
+    def reconstruct_shots(index: int, story: WorldStory) -> np.ndarray:
         """Draws and reconstructs every shot."""
         shots = draw_shots(index, story)
         reconstructed = []
@@ -110,7 +110,7 @@ def generated_source(
     change_history: what a shot is made from, in place of the story so far.
     """
 
-    def generate_shots(index: int, story: Story) -> np.ndarray:
+    def generate_shots(index: int, story: WorldStory) -> np.ndarray:
         """Makes each shot from the changed story so far, and goes on with the story it returns."""
         so_far = new_story(model, story.script.global_caption, seed + index, video)
         shots = []
@@ -133,7 +133,7 @@ def other_take_source(
     of the story's own first shot only by chance.
     """
 
-    def generate_shots(index: int, story: Story) -> np.ndarray:
+    def generate_shots(index: int, story: WorldStory) -> np.ndarray:
         """Makes two takes side by side, and returns the shots that follow the other take's."""
         caption_of_all = story.script.global_caption
         own = new_story(model, caption_of_all, seed + index, video)
@@ -166,7 +166,7 @@ def teacher_source(
 ) -> ShotSource:
     """Stories by a teacher's sampler, from the captions alone: its student's standard."""
 
-    def sample_shots(index: int, story: Story) -> np.ndarray:
+    def sample_shots(index: int, story: WorldStory) -> np.ndarray:
         """Collects the chunks of each shot."""
         # The teacher makes several stories at once; here it is one.
         start = new_story(model, story.script.global_caption, seed + index, video)

@@ -16,7 +16,7 @@ import numpy as np
 from tqdm import tqdm
 
 from shotstream_jax import cli
-from shotstream_jax.checkpoint.load import load_weights, preset_of
+from shotstream_jax.checkpoint.checkpoint import Checkpoint
 from shotstream_jax.core import rng
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.typing import Array, Params
@@ -52,11 +52,11 @@ class TrainedTeacher(NamedTuple):
     params: Params
 
 
-def load_trained_teacher(checkpoint: str) -> TrainedTeacher:
+def load_trained_teacher(checkpoint: Checkpoint) -> TrainedTeacher:
     """The teacher of a checkpoint. Raises InputError if it cannot be read."""
-    preset = preset_of(checkpoint)
+    preset = checkpoint.preset
     schedule = Schedule(shift=preset.steps.shift)
-    return TrainedTeacher(Teacher(preset.dit), schedule, load_weights(checkpoint, "dit"))
+    return TrainedTeacher(Teacher(preset.dit), schedule, checkpoint.load_params("dit"))
 
 
 def own_conditions(conditions: Conditions) -> Conditions:

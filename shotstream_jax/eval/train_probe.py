@@ -20,7 +20,7 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from shotstream_jax import cli
-from shotstream_jax.checkpoint.load import preset_of
+from shotstream_jax.checkpoint.checkpoint import open_checkpoint
 from shotstream_jax.core import rng
 from shotstream_jax.core.compilation import use_persistent_cache
 from shotstream_jax.core.errors import InputError
@@ -113,7 +113,8 @@ def main(argv: Sequence[str]) -> None:
         raise InputError("--steps, --batch and --held-out must be at least 1, --lr above 0")
     recipe = cli.build(StreamRecipe, config, "config")
     out = check_writable(args.out, ".safetensors")
-    shot_format = shot_format_of(preset_of(recipe.checkpoint), recipe.video, args.subset)
+    preset = open_checkpoint(recipe.checkpoint).preset
+    shot_format = shot_format_of(preset, recipe.video, args.subset)
     use_persistent_cache()
     with logging_redirect_tqdm():
         params = fit_probe(shot_format, args.steps, args.batch, args.lr)
@@ -154,7 +155,7 @@ class LabelledShots:
         story = self.source.story(index)
         choices = list(range(len(story.shots)))
         if self.more_pairs and index % 2:
-            pairs = [number for number in choices if len(story.shots[number].parts) > 1]
+            pairs = [number for number in choices if len(story.shots[number].roles) > 1]
             if pairs:
                 choices = pairs
         number = choices[index % len(choices)]

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from shotstream_jax import cli
-from shotstream_jax.checkpoint.load import load_tokenizer, load_weights, preset_of
+from shotstream_jax.checkpoint.checkpoint import Checkpoint, open_checkpoint
 from shotstream_jax.core.compilation import use_persistent_cache
 from shotstream_jax.core.files import check_writable
 from shotstream_jax.core.typing import Array
@@ -36,7 +36,7 @@ from shotstream_jax.eval.teacher_error import (
 )
 from shotstream_jax.text.umt5 import UMT5
 from shotstream_jax.train.stages.teacher import embed_tokens
-from shotstream_jax.world.captions import mistell
+from shotstream_jax.world.captions import falsify_caption
 from shotstream_jax.world.plot import SUBSETS, Subset
 
 # What is changed in a prompt, one at a time.
@@ -84,21 +84,27 @@ def main(argv: Sequence[str]) -> None:
     """Prints and writes the error with each prompt."""
     args = parser().parse_args(argv)
     out = check_writable(args.out, ".json")
-    preset = preset_of(args.checkpoint)
-    read_ids = token_reader(load_tokenizer(preset, args.checkpoint), preset.dit.text_len)
+    checkpoint = open_checkpoint(args.checkpoint)
+    preset = checkpoint.preset
+    read_ids = token_reader(checkpoint.tokenizer(), preset.dit.text_len)
     # The batches with their own prompts, and with one change each.
     own = list(later_shot_batches(args.data, preset, args.clips, read_ids))
     batches = {OWN: own}
     for what in CHANGES:
         read_changed_ids = with_changed_captions(read_ids, what, SUBSETS[args.subset])
-        changed = later_shot_batches(args.data, preset, args.clips, read_changed_ids)
+        changed = later_shot_batches(
+            args.data,
+            preset,
+            args.clips,
+            read_changed_ids,
+        )
         batches[what] = []
         for batch, other in zip(own, changed, strict=True):
             batches[what].append(with_target_prompt_of(batch, other))
     # The error with each, once the ids are embedded.
     use_persistent_cache()
-    embed = prompt_embedder(args.checkpoint)
-    model = load_trained_teacher(args.checkpoint)
+    embed = prompt_embedder(checkpoint)
+    model = load_trained_teacher(checkpoint)
     errors = {}
     for name, of_name in batches.items():
         embedded = [embed(batch) for batch in of_name]
@@ -115,10 +121,10 @@ def with_changed_captions(
 
     def read_changed(record: ClipRecord, shot: int) -> np.ndarray:
         """Reads a shot's prompt from the record with changed captions."""
-        captions = [mistell(caption, what, subset) for caption in record.captions]
+        captions = [falsify_caption(caption, what, subset) for caption in record.captions]
         changed = dataclasses.replace(
             record,
-            global_caption=mistell(record.global_caption, what, subset),
+            global_caption=falsify_caption(record.global_caption, what, subset),
             captions=tuple(captions),
         )
         return read_caption(changed, shot)
@@ -143,10 +149,10 @@ def _with_text(batch: ShotBatch, text: Array) -> ShotBatch:
     return dataclasses.replace(batch, conditions=conditions)
 
 
-def prompt_embedder(checkpoint: str) -> Callable[[ShotBatch], ShotBatch]:
+def prompt_embedder(checkpoint: Checkpoint) -> Callable[[ShotBatch], ShotBatch]:
     """Replaces token ids [b, slots, l] by the checkpoint's embeddings [b, slots, l, e]."""
-    params = load_weights(checkpoint, "text")
-    encoder = UMT5(preset_of(checkpoint).text)
+    params = checkpoint.load_params("text")
+    encoder = UMT5(checkpoint.preset.text)
     encode = jax.jit(functools.partial(embed_tokens, encoder))
 
     def embed(batch: ShotBatch) -> ShotBatch:

@@ -1,7 +1,7 @@
 """Stream a multi-shot story to an mp4, shot by shot.
 
-  a story file       python -m shotstream_jax.generate --story examples/tiny/story.json --out out/story.mp4
-  as you type        python -m shotstream_jax.generate --prompts - --global-caption "A cartoon about a green frog."
+  a story file       shotstream generate --story examples/tiny/story.json --out out/story.mp4
+  as you type        shotstream generate --prompts - --global-caption "A cartoon about a frog."
   on four devices    … --config.mesh.sequence=2 --config.mesh.tensor=2
   keep the story     … --save-story out/frog
   go back to after shot 2 and continue it differently

@@ -1,4 +1,4 @@
-"""The conditions of a story's next shot, from what the story remembers (memory/plan has the rule)."""
+"""The conditions of a story's next shot, from what the story remembers."""
 
 import jax.numpy as jnp
 import numpy as np

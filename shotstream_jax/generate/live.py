@@ -1,11 +1,11 @@
-"""A shot in the making, as a value: what it is conditioned on, and what has become of its chunks so far.
+"""A shot in the making, as a value: its conditions, and what has become of its chunks so far.
 
     begin_shot → for each chunk: the transformer makes its latents, add_chunk → finished_story
 
 The transformer's side is the caller's: the live stream makes chunks with the student's cached steps
-(generate/stream), a teacher samples a whole shot at once (generate/teacher_stories). Everything else
-about a story is here: prompts, conditions, decoding, and the context frames that later shots can ask
-for. Nothing here waits for a device.
+(generate/stream), a teacher samples a whole shot at once (generate/teacher_stories). Everything
+else about a story is here: prompts, conditions, decoding, and the context frames that later shots
+can ask for. Nothing here waits for a device.
 """
 
 import dataclasses
@@ -85,6 +85,7 @@ def chunks_of_shot(model: Model, story: Story) -> int:
 
 def begin_shot(model: Model, story: Story, caption: str) -> LiveShot:
     """The story's next shot, with nothing made of it yet."""
+    # The time to the first frames is counted from here.
     asked = time.perf_counter()
     story = _with_embeddings(model, story)
     text = _embed(model, story.global_caption, story.next_shot, caption)
@@ -103,11 +104,14 @@ def add_chunk(
     model: Model, live: LiveShot, latents: Float[Array, "1 f h w c"]
 ) -> tuple[LiveShot, DecodedChunk]:
     """Decodes the shot's next chunk, and keeps those of its frames that later shots can ask for."""
+    # 1. Decode, and start the copy to the host that will be waited for later.
     stream, frames, pixels = _decode(model, latents, live.stream)
     pixels.copy_to_host_async()
-    # Wanted frames are numbered in the video; this chunk begins at `first_frame` of it.
+    # 2. Encode the wanted frames; they are numbered in the video, where this chunk begins at
+    # `first_frame`.
     first_frame = live.story.next_frame + live.frames_made
     new_latents = _encode_frames(model, frames, live.wanted - first_frame)
+    # 3. The shot with the chunk in it.
     grown = dataclasses.replace(
         live,
         chunks_made=live.chunks_made + 1,

@@ -46,6 +46,7 @@ class Report:
         programs are compiled or fetched, warm the median of later shots. fps_warm leaves the first
         shot out.
         """
+        # A shot's first chunk tells how long a prompt waits for its first frames.
         first_chunks = [chunk["seconds"] for chunk in self.chunks if chunk["chunk"] == 0]
         first_shot = self.chunks[0]["shot"]
         later = [chunk for chunk in self.chunks if chunk["shot"] != first_shot]

@@ -75,6 +75,7 @@ def shot_velocity(
 
     The network sees [context, x_t] as one sequence; the context has the shot's t too.
     """
+    # The context in front of the noisy shot, one sequence of frames.
     ids = conditions.frame_ids(x_t.shape[1])
     x = jnp.concatenate([conditions.context, x_t], axis=1)  # [b, C + f, h, w, c]
     velocity = apply(teacher, params, x, t, ids, conditions.text)
@@ -129,7 +130,7 @@ def sample_trajectory(
     noise: Float[Array, "b f h w c"],
     guidance: Guidance,
 ) -> Float[Array, "b kept f h w c"]:
-    """The sampler's inputs at the student's times, then its x₀ (docs/method.md, section 4, stage 2)."""
+    """The sampler's inputs at the student's times, then its x₀: the pairs of stage 2."""
     velocity = guided_velocity(teacher, params, conditions, negative, guidance)
     x_0, kept = sample(velocity, noise, schedule, kept_steps(schedule, steps))
     points = jnp.concatenate([kept, x_0[None]])  # [kept, b, f, h, w, c]
@@ -142,6 +143,7 @@ def kept_steps(schedule: Schedule, steps: FewSteps) -> tuple[int, ...]:
     Worked example: 50 steps, nominal time 740 → step (1000 − 740)·50/1000 = 13.
     Raises InputError if the sampler's table has no such time.
     """
+    # A nominal time is an entry of the training table; the sampler's has fewer entries.
     exact = (TRAIN_TIMES - np.asarray(steps.nominal)) * schedule.steps / TRAIN_TIMES
     if np.any(exact != np.round(exact)) or schedule.shift != steps.shift:
         raise InputError(

@@ -1,10 +1,10 @@
-"""The compiled steps of one shot (docs/method.md, section 3), pure functions of (parameters, state, noise).
+"""The compiled steps of one shot (docs/method.md, section 3), pure functions of their arguments.
 
     prefill → for each chunk: chunk_step → decode at once → commit (but for the last chunk)
 
 No step's program depends on the shot, the chunk or the prompt. Only decoding has two variants: a
-shot's first latent frame gives one pixel frame, every later one gives several. The live generator and
-the scan below call the same steps.
+shot's first latent frame gives one pixel frame, every later one gives several. The live generator
+and the scan below call the same steps.
 """
 
 import functools
@@ -56,7 +56,9 @@ def chunk_step(
     caches: Caches,
     steps: FewSteps,
 ) -> tuple[Float[Array, "b f h w c"], Caches]:
-    """Makes a chunk: at each step predict x₀, then add fresh noise up to the next t; the last x₀ stays.
+    """Makes a chunk: each step predicts x₀ and adds fresh noise up to the next t.
+
+    The last prediction stays.
 
     noise: entry 0 is the start, entry i is mixed in before step i.
     """
@@ -81,6 +83,7 @@ def denoise_steps(
 
     Returns (x₀ as step `last` predicts it, the x_t that this step saw, caches).
     """
+    # The nominal steps' times and noise levels, [n] each.
     times, sigmas = steps.table
     t = jnp.asarray(times)
     sigma = jnp.asarray(sigmas)
@@ -99,6 +102,7 @@ def denoise_steps(
         next_x_t = mix(x_0, noise[following], sigma[following])
         return next_x_t, x_t, x_0, caches
 
+    # x₀ and the x_t of the last step are only there after the first step: the noise stands in.
     start = (noise[0], noise[0], noise[0], caches)
     _, x_t, x_0, caches = jax.lax.fori_loop(0, last + 1, step, start)
     return x_0, x_t, caches
@@ -126,7 +130,7 @@ def generate_latents(
     caches: Caches,
     steps: FewSteps,
 ) -> Float[Array, "b frames h w c"]:
-    """A whole shot's latents in one program, after prefill: a scan over the steps of the live stream."""
+    """A whole shot's latents in one program, after prefill: a scan over the stream's steps."""
 
     def chunk(caches: Caches, noise: Array) -> tuple[Caches, Array]:
         """One chunk, denoised and committed."""

@@ -1,10 +1,10 @@
-"""A story's memory between shots: a bounded, immutable value, and the folder that it can be kept in.
+"""A story's memory between shots: a bounded, immutable value, and the folder that keeps it.
 
-A live story holds its last C shots: captions, and the latents of the frames that later shots can ask
-for. With the seed, the model and the format this is all that the next shot depends on.
+A live story holds its last C shots: captions, and the latents of the frames that later shots can
+ask for. With the seed, the model and the format this is all that the next shot depends on.
 
-On disk a story only grows: story.json, and one small record for each shot. One can go back to any shot
-(`Story.load(folder, at=n)`), or continue it differently in another folder (`Story.fork`).
+On disk a story only grows: story.json, and one small record for each shot. One can go back to any
+shot (`Story.load(folder, at=n)`), or continue it differently in another folder (`Story.fork`).
 """
 
 import dataclasses
@@ -106,6 +106,7 @@ class Story:
 
     def plan_next(self) -> ShotPlan:
         """What the next shot is conditioned on."""
+        # Shots that are forgotten cannot be picked, so the remembered ones are enough.
         intervals = [(record.first_frame, record.stop_frame) for record in self.shots]
         first_shot = self.shots[0].number if self.shots else 0
         return plan_shot(intervals, self.context, first_shot)
@@ -144,7 +145,8 @@ class Story:
     def save(self, folder: str | pathlib.Path) -> None:
         """Appends what the folder lacks. Save after every shot to be able to go back to every shot.
 
-        Raises InputError if the folder holds another story, or another version of one of these shots.
+        Raises InputError if the folder holds another story, or another version of one of these
+        shots.
         """
         folder = pathlib.Path(folder)
         try:
@@ -175,6 +177,7 @@ class Story:
                 f"cannot go to shot {at} of {folder}: it has {last} shots, "
                 f"so at must be from 0 to {last}"
             )
+        # Only the last C shots are read: nothing else is asked for any more.
         oldest = max(0, at - story.context)
         records = tuple(_read_record(folder, n, story.context) for n in range(oldest, at))
         for before, after in itertools.pairwise(records):
@@ -196,6 +199,7 @@ class Story:
             into.mkdir(parents=True, exist_ok=True)
             if any(into.iterdir()):
                 raise InputError(f"{into} is not empty: fork into a new folder")
+            # Shots that were made before the story was first saved are not in the folder.
             for number in range(at):
                 record = _record_path(folder, number)
                 if record.exists():
@@ -233,6 +237,7 @@ def _saved_shots(folder: pathlib.Path) -> list[int]:
 def _append(folder: pathlib.Path, record: ShotRecord, context: int) -> None:
     """Writes a shot's record, or checks that the one that is there is the same."""
     path = _record_path(folder, record.number)
+    # A record is never overwritten.
     if path.exists():
         if not _is_same(_read_record(folder, record.number, context), record):
             raise InputError(
@@ -283,7 +288,7 @@ def _read_head(folder: pathlib.Path) -> dict[str, Any]:
 
 
 def _read_record(folder: pathlib.Path, number: int, context: int) -> ShotRecord:
-    """A shot's record, checked: it is the file's shot, and has every frame that can be asked for."""
+    """A shot's record, checked: it is that shot's, and has every frame that can be asked for."""
     path = _record_path(folder, number)
     try:
         with np.load(path, allow_pickle=False) as data:
@@ -293,6 +298,7 @@ def _read_record(folder: pathlib.Path, number: int, context: int) -> ShotRecord:
         record = ShotRecord(**facts, frames=frames, latents=latents)
         if record.number != number or not isinstance(record.caption, str):
             raise ValueError("it is the record of another shot")
+        # Without all of its candidates a later shot could not be made.
         wanted = candidates(number, record.first_frame, record.length, context)
         if not np.array_equal(record.frames, wanted) or len(record.latents) != len(wanted):
             raise ValueError("it lacks context frames")

@@ -1,9 +1,11 @@
-"""The live drivers: prompts in one at a time, frames out after every chunk. One story, or several side by side.
+"""The live drivers: prompts in one at a time, frames out after every chunk.
+
+One story, or several side by side.
 
 A step of the transformer makes the next chunk of every story; each story has its own prompts, seed,
 number of shots and length of a shot. The host waits for a device only to hand out a chunk's frames,
-and only after the next chunk has been started. A model on a mesh (checkpoint/load) uses all devices of
-the mesh for each chunk; callers need not set the mesh.
+and only after the next chunk has been started. A model on a mesh (checkpoint/load) uses all devices
+of the mesh for each chunk; callers need not set the mesh.
 """
 
 import collections
@@ -72,8 +74,8 @@ def stream_generate(
     Args:
       model: the weights and sizes (`load`).
       shots: the captions of the shots. It may be lazy: the next caption is asked for only when the
-        shot before is done and handed out. Of a list the next shot is begun while the last frames of
-        the shot before are on their way.
+        shot before is done and handed out. Of a list the next shot is begun while the last frames
+        of         the shot before are on their way.
       story: a story to continue; it brings its own global caption, seed and format.
       global_caption: what all shots share.
       seed: the same seed and prompts give the same frames.
@@ -163,8 +165,8 @@ def check_stream_mesh(preset: Preset, mesh: Mesh, video: VideoFormat, stories: i
     preset.check_mesh(mesh.shape, preset.latent_grid(video))
     if stories % mesh.shape["data"]:
         raise InputError(
-            f"{stories} stories do not divide over mesh.data={mesh.shape['data']}: each device along "
-            "data has a part of the stories; for a single story use sequence or tensor"
+            f"{stories} stories do not divide over mesh.data={mesh.shape['data']}: each device "
+            "along data has a part of the stories; for a single story use sequence or tensor"
         )
 
 
@@ -198,8 +200,8 @@ def _hand_out(
 ) -> Iterator[tuple[int, Chunk]]:
     """Hands out every story's chunk once the story's next one has been started.
 
-    made: the chunks as they are started, or None before a prompt is waited for: then everything that
-    has been started is handed out first.
+    made: the chunks as they are started, or None before a prompt is waited for: then everything
+    that has been started is handed out first.
     """
     ahead: collections.deque[tuple[int, DecodedChunk]] = collections.deque()
     handed_out_at = [0.0] * stories  # when each story's frames last arrived
@@ -333,7 +335,7 @@ def _new_caches(model: Model, stories: int, grid: tuple[int, ...]) -> Caches:
 def _inputs_side_by_side(
     model: Model, runs: Sequence[_StoryRun], live: dict[int, LiveShot]
 ) -> tuple[Array, FrameIds]:
-    """The noise [steps, stories, f, h, w, c] and frame ids [stories, f] of all stories' next chunks.
+    """The noise [steps, stories, f, h, w, c] and ids [stories, f] of all stories' next chunks.
 
     A story that has ended keeps its place: it gets the inputs of one that goes on, and nobody looks
     at what becomes of them.

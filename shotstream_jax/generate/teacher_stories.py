@@ -1,4 +1,4 @@
-"""Whole stories by a teacher, each shot after those that it made before: what a student is compared with.
+"""Whole stories by a teacher, each shot after those that it made: what a student is compared with.
 
 The story's side (generate/live) is the student's: conditions, captions and pictures are made by the
 same code. Only a shot's latents come from the teacher's sampler, all of its chunks at once.
@@ -29,8 +29,10 @@ def teacher_stories(
 ) -> Iterator[tuple[int, Chunk]]:
     """Several stories side by side, as generate.stream.stream_stories makes them.
 
-    A shot of every story is sampled in one batch, so the stories should have equally many shots. The
-    negative prompt is an embedding of zeros: what a model trained with dropped captions knows as none.
+    A shot of every story is sampled in one batch, so the stories should have equally many shots.
+    The
+    negative prompt is an embedding of zeros: what a model trained with dropped captions knows as
+      none.
 
     Args:
       stories: (story, captions of its next shots).

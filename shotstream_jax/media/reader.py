@@ -27,6 +27,7 @@ def probe(path: str | pathlib.Path) -> VideoInfo:
     with _opened(path) as (container, stream):
         stored = 0  # frames in the file
         shown = 0  # those that a player shows
+        # Packets hold encoded frames; an empty one marks the end.
         for packet in container.demux(stream):
             if not packet.size:
                 continue
@@ -68,10 +69,12 @@ def read_frames(
             return np.empty((0, height, width, 3), np.uint8)
     if wanted[0] < 0 or (np.diff(wanted) <= 0).any():
         raise InputError(f"wanted frames must ascend from 0 on, got {wanted.tolist()}")
+    # Frames are counted as they are decoded: seeking is not exact in every file.
     pictures = np.empty((len(wanted), height, width, 3), np.uint8)
     found = 0
     decoded = 0
     with _opened(path) as (container, stream):
+        # Frames are decoded in their order, on several threads, up to the last that is wanted.
         stream.thread_type = "AUTO"
         for number, frame in enumerate(container.decode(stream)):
             decoded = number + 1
@@ -96,6 +99,7 @@ def _fit(frame: av.VideoFrame, height: int, width: int) -> UInt8[np.ndarray, "y 
     scaled_width = max(width, round(frame.width * scale))
     scaled = frame.reformat(scaled_width, scaled_height, "rgb24", interpolation="BICUBIC")
     picture = scaled.to_ndarray()
+    # The centre of the side that is too long.
     top = (scaled_height - height) // 2
     left = (scaled_width - width) // 2
     return picture[top : top + height, left : left + width]

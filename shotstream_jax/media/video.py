@@ -72,6 +72,7 @@ class VideoWriter:
             for image in frames:
                 frame = av.VideoFrame.from_ndarray(image, format="rgb24")
                 container.mux(stream.encode(frame))
+            # Whatever comes next, these bytes are whole fragments.
             file.flush()
             self._good = file.tell()
         except OSError as error:
@@ -90,11 +91,13 @@ class VideoWriter:
         if self._open is None or self._open.file.closed:
             return
         file, container, stream = self._open
+        # Whether all went well or not, what was encoded is completed.
         try:
             # The frame that the encoder still holds.
             container.mux(stream.encode())
             container.close()
             file.close()
+            # An interrupted video keeps its partial name.
             if kind is None:
                 os.replace(self.partial, self.path)
         except OSError as error:
@@ -105,6 +108,7 @@ class VideoWriter:
 
     def _create(self, height: int, width: int) -> _OpenVideo:
         """The partial file, and the encoder that writes to it."""
+        # Only now: a run that fails before its first frame leaves nothing behind.
         self.path.parent.mkdir(parents=True, exist_ok=True)
         file = self.partial.open("wb")
         container = av.open(file, "w", format="mp4", options={"movflags": _FRAGMENTED})

@@ -1,18 +1,22 @@
-"""The conditioning rule: what each shot of a story is conditioned on (docs/method.md, section 3). Pure numpy.
+"""The conditioning rule: what each shot is conditioned on (docs/method.md, section 3).
 
-A shot sees C context frames of earlier shots. Every frame, of the context and of the shot itself, has
+Pure numpy.
+
+A shot sees C context frames of earlier shots. Every frame, of the context and of the shot itself,
+has
 
     phase     the number of its shot: it sets the rotary phase that tells shots apart
     caption   the text slot that the frame reads; there are C + 1 slots
 
-The slots hold the captions of the shots that can still contribute context (the last C), oldest first,
-then the shot's own caption; slots that are left over stay empty.
+The slots hold the captions of the shots that can still contribute context (the last C), oldest
+first, then the shot's own caption; slots that are left over stay empty.
 
-The first shot has no earlier ones. Its context is C zero latents with phase 0 that read slot 0, and the
-shot itself has phase 1.
+The first shot has no earlier ones. Its context is C zero latents with phase 0 that read slot 0, and
+the shot itself has phase 1.
 
-Streaming (generate/conditions), training on real shots (data/rows) and training on self-made history
-(train/stages/dmd_inter) all follow this plan; they differ only in where latents and captions are kept.
+Streaming (generate/conditions), training on real shots (data/rows) and training on self-made
+history (train/stages/dmd_inter) all follow this plan; they differ only in where latents and
+captions are kept.
 
 Worked example, C = 4, after two shots of 10 frames: frames 0, 9 of shot 0 and 10, 19 of shot 1 →
 phase 0 0 1 1 | 2, caption 0 0 1 1 | 2, slots 0 1 2 − −.

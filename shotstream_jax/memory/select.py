@@ -1,8 +1,11 @@
-"""Dynamic sampling of context frames from earlier shots (docs/method.md, section 3). Pure numpy, on the host.
+"""Dynamic sampling of context frames from earlier shots (docs/method.md, section 3).
+
+Pure numpy, on the host.
 
 With m shots behind the next one and a budget of C frames, each shot gives C // m frames, and the
 last C mod m shots give one more. A shot that gives n frames gives those at
-round(linspace(first, last, n)), rounded half to even. If m > C only the last C shots contribute, one
+round(linspace(first, last, n)), rounded half to even. If m > C only the last C shots contribute,
+one
 frame each: the same rule, applied to the last C shots alone.
 
 Worked example, C = 6, shots of 10, 10, 20 and 20 frames: each shot gives 1 frame, the last two give
@@ -20,7 +23,7 @@ Interval = tuple[int, int]  # [first, stop) frames of a video
 
 
 class ContextPick(NamedTuple):
-    """Chosen frames in order, [C] each: their numbers in the video, and the shot that each is from."""
+    """Chosen frames in order, [C] each: their numbers in the video, and their shots."""
 
     frames: np.ndarray
     shots: np.ndarray
@@ -81,7 +84,7 @@ def candidates(shot: int, first_frame: int, length: int, budget: int) -> np.ndar
 
 
 def frames_of_shot(shots_behind: int, back: int, budget: int) -> int:
-    """How many frames the shot `back` places before the next one gives (back = 1: the last shot)."""
+    """How many frames the shot `back` places before the next one gives (1: the last shot)."""
     contributing = min(shots_behind, budget)
     if back > contributing:
         return 0

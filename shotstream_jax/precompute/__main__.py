@@ -100,6 +100,7 @@ def parser() -> cli.Parser:
 
 
 def main(argv: Sequence[str]) -> None:
+    """Runs the command with these options."""
     # Every mistake that can be seen in the options is refused before a model is loaded.
     args, config = parser().parse(argv)
     recipe = cli.build(PrecomputeRecipe, config, "config")
@@ -116,7 +117,8 @@ def main(argv: Sequence[str]) -> None:
     mine = own_shards(settings.shard_count, args.part)
     records.claim_folder(folder, settings)
 
-    # Shards that an earlier run has finished are kept.
+    # The folder is now this run's, or one with the same settings. Shards that an earlier run has
+    # finished are kept.
     todo = [shard for shard in mine if not records.shard_done(folder, settings.shards[shard])]
     if len(todo) < len(mine):
         kept = len(mine) - len(todo)
@@ -211,7 +213,8 @@ def job_from_latents(
     made_for = dataset.settings.preset
     if made_for != checkpoint.preset.name:
         raise InputError(
-            f"{args.latents_from} was made for {made_for}, {recipe.checkpoint} is {checkpoint.preset.name}"
+            f"{args.latents_from} was made for {made_for}, "
+            f"{recipe.checkpoint} is {checkpoint.preset.name}"
         )
     # What the text encoder decides is new, the autoencoder's part stays.
     settings = dataclasses.replace(

@@ -8,8 +8,8 @@
   python -m shotstream_jax.train --config dmd_inter:tiny --workdir out/tiny/dmd_inter
 
 The same command goes on where an interrupted run stopped. SIGTERM saves, and exits with 0.
-WORKDIR/model is the result. --aot compiles a recipe for a TPU slice that need not be there, and says
-what it would need (docs/aot.md).
+WORKDIR/model is the result. --aot compiles a recipe for a TPU slice that need not be there, and
+says what it would need (docs/aot.md).
 """
 
 import os

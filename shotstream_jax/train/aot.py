@@ -1,10 +1,11 @@
 """What a recipe needs on a TPU slice, found without the slice (aot/compile compiles).
 
-  python -m shotstream_jax.train --config dmd_intra:wan-1.3b --aot v5p:2x2x2 --config.mesh.sequence=2
+  python -m shotstream_jax.train --config dmd_intra:wan-1.3b --aot v5p:2x2x2
+  --config.mesh.sequence=2
 
-The sizes are those of the preset after the colon of --config. What is told: whether it fits, memory a
-device, the model's FLOPs by formula (train/flops) and the collectives (aot/hlo). How long a step takes
-is not known before one runs.
+The sizes are those of the preset after the colon of --config. What is told: whether it fits, memory
+a device, the model's FLOPs by formula (train/flops) and the collectives (aot/hlo). How long a step
+takes is not known before one runs.
 """
 
 import dataclasses

@@ -81,7 +81,8 @@ def open_clips(recipe: ShotRecipe, checkpoint: Checkpoint) -> Dataset:
 def _check_encoders(recipe: ShotRecipe, settings: Settings, checkpoint: Checkpoint) -> None:
     """Refuses data that another autoencoder or text encoder has made than the run's own.
 
-    A teacher that trains its text encoder reads tokens, so the data's embeddings do not matter to it.
+    A teacher that trains its text encoder reads tokens, so the data's embeddings do not matter to
+    it.
     """
     trains_text = isinstance(recipe, TeacherRecipe) and recipe.text_lr > 0
     made_by = {"text": settings.text_sha256, "vae": settings.vae_sha256}
@@ -103,8 +104,8 @@ def make_stage(
 ) -> Stage:
     """The stage of a recipe, all sizes checked against the model, the mesh and the data.
 
-    Without data and checkpoints (ahead of time) no file is looked at, and the format is the preset's
-    own.
+    Without data and checkpoints (ahead of time) no file is looked at, and the format is the
+    preset's own.
     """
     setup = make_setup(recipe, preset, mesh, data, checkpoints)
     match recipe:
@@ -129,9 +130,11 @@ def make_setup(
     checkpoints: Checkpoints | None = None,
 ) -> Setup:
     """The modules and sizes of a run, checked."""
+    # The pictures' size is that of the data, where there is any.
     grid = preset.latent_grid(preset.video)
     if isinstance(data, Dataset):
         grid = preset.vae.grid(data.settings.height, data.settings.width)
+    # A distillation's teacher may differ from its student in the shot phase alone.
     scores = None
     if checkpoints is not None and checkpoints.teacher is not None:
         scores = _score_sizes(checkpoints, preset)

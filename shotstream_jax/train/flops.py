@@ -1,4 +1,4 @@
-"""Floating-point operations of the model's passes, counted by formula: 2·m·n·k for a matmul, nothing for the rest.
+"""Floating-point operations of the model's passes, by formula: 2·m·n·k for a matmul.
 
 Recomputation (remat) does not count: these are the operations that the mathematics needs.
 """
@@ -13,18 +13,27 @@ def forward_flops(cfg: DiTConfig, tokens: int, keys: float, slots: int) -> float
     tokens: queries. keys: that each of them sees, on average. slots: captions whose keys and values
     are made in the pass.
     """
-    # Self-attention's q k v o, cross-attention's q o; the MLP.
-    linears = tokens * (12 * cfg.dim**2 + 4 * cfg.dim * cfg.ffn_dim)
-    attention = 4 * tokens * cfg.dim * (keys + cfg.text_len)
+    # In every layer, for each token: self-attention's q k v o and cross-attention's q o …
+    square = cfg.dim**2
+    projections = 6 * 2 * square
+    # … and the two matrices of the MLP.
+    mlp = 2 * 2 * cfg.dim * cfg.ffn_dim
+    linears = tokens * (projections + mlp)
+    # Scores and weighted values, over the keys of both attentions.
+    attention = 2 * 2 * tokens * cfg.dim * (keys + cfg.text_len)
     text = text_flops(cfg, slots)
-    # Patch embedding, head and the text MLP.
-    ends = tokens * 4 * cfg.patch**2 * cfg.channels * cfg.dim
+    per_layer = linears + attention + text
+    # Once a pass: patch embedding and head …
+    patch_values = cfg.patch**2 * cfg.channels
+    ends = tokens * 2 * 2 * patch_values * cfg.dim
+    # … and the two matrices of the text MLP.
     ends += slots * cfg.text_len * 2 * cfg.dim * (cfg.text_dim + cfg.dim)
-    return cfg.layers * (linears + attention + text) + ends
+    return cfg.layers * per_layer + ends
 
 
 def text_flops(cfg: DiTConfig, slots: int) -> float:
     """Keys and values of so many captions, in one layer."""
+    # Two matrices [d, d] for each of the slots' text tokens.
     return slots * cfg.text_len * 4 * cfg.dim**2
 
 
@@ -34,6 +43,7 @@ def backward_flops(cfg: DiTConfig, tokens: int, forward: float, trained: str) ->
     trained: which parameters move (train/state.Trained.what).
     """
     weights = forward
+    # Of the Linears only self-attention's q, k, v and o get a gradient.
     if trained == "self_attention":
         weights = cfg.layers * tokens * 8 * cfg.dim**2
     return forward + weights

@@ -69,6 +69,7 @@ class Network:
 
     def initial_state(self, weights: Weights, key: PRNGKey) -> TrainState:
         """The state before the first step. key: of a new adapter. Traceable."""
+        # Parameters in training stay float32, whatever the matmuls compute in.
         moves = self.trained.moving(weights[self.origin], key)
         return init_state(self.trained, self.optimizer, moves)
 
@@ -101,6 +102,7 @@ class Network:
 
     def state_shardings(self, mesh: Mesh, state: TrainState) -> TrainState:
         """Where the state lies, from its shapes."""
+        # An adapter's matrices have rules of their own; all else lies like the weights of its part.
         rules = "lora" if self.trained.what == "lora" else self.origin.part
         return state_shardings(mesh, rules, state)
 

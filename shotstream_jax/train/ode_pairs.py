@@ -1,10 +1,10 @@
-"""Make the pairs of the causal initialisation: the teacher's guided ODE trajectories on real conditions.
+"""Make the pairs of stage 2: the teacher's guided ODE trajectories on real conditions.
 
   python -m shotstream_jax.train.ode_pairs --config ode_init:tiny
 
-The recipe is the one of stage 2: start.checkpoint is the teacher, pairs.… say how many, how and where.
-The noise of a pair depends on its number only, so any number of devices makes the same pairs. An
-interrupted run goes on with the next batch.
+The recipe is the one of stage 2: start.checkpoint is the teacher, pairs.… say how many, how and
+where. The noise of a pair depends on its number only, so any number of devices makes the same
+pairs. An interrupted run goes on with the next batch.
 """
 
 import dataclasses
@@ -120,6 +120,7 @@ def choose_samples(recipe: OdeRecipe, dataset: Dataset) -> np.ndarray:
     """Clip and shot of every pair [count, 2]: shuffled, each target as often as any other (± 1)."""
     count = recipe.pairs.count
     found = find_samples(dataset, recipe.data)
+    # Targets that are held out have pairs too: their loss is measured.
     every = np.asarray(found.train + found.held_out)
     generator = np.random.default_rng(recipe.pairs.seed)
     rounds = -(-count // len(every))

@@ -1,4 +1,7 @@
-"""The optimiser of all stages (docs/method.md, section 4): AdamW, clipped by the global norm; the paper's has β₁ = 0."""
+"""The optimiser of all stages (docs/method.md, section 4): AdamW, clipped by the global norm.
+
+The paper's has β₁ = 0.
+"""
 
 import dataclasses
 
@@ -13,8 +16,8 @@ from shotstream_jax.core.typing import Array, Float, Int
 class OptimConfig:
     """AdamW.
 
-    lr: the learning rate. warmup_steps: in how many steps it rises to that. decay: whether it falls to
-      0 along half a cosine over the run's steps.
+    lr: the learning rate. warmup_steps: in how many steps it rises to that. decay: whether it falls
+      to 0 along half a cosine over the run's steps.
     clip: the largest global norm of a gradient.
     weight_decay: on all parameters, norms and biases too.
     """
@@ -40,7 +43,7 @@ class OptimConfig:
 
 
 def learning_rate(cfg: OptimConfig, steps: int, step: Int[Array, ""]) -> Float[Array, ""]:
-    """The rate of step i of a run of n steps: lr·min(1, (i + 1)/warmup)·½(1 + cos(π·min(1, i/n)))."""
+    """lr·min(1, (i + 1)/warmup)·½(1 + cos(π·min(1, i/n))) at step i of a run of n steps."""
     rate = jnp.asarray(cfg.lr)
     if cfg.warmup_steps:
         rate = rate * jnp.minimum(1.0, (step + 1) / cfg.warmup_steps)

@@ -1,4 +1,7 @@
-"""The fields of the training recipes. Every wrong value is refused here, before anything is loaded."""
+"""The fields of the training recipes; a wrong value is refused before anything is loaded.
+
+Every wrong value is refused here, before anything is loaded.
+"""
 
 import dataclasses
 import math
@@ -36,8 +39,8 @@ _LEAST = {
 class StartConfig:
     """What a run begins with.
 
-    checkpoint: where sizes, autoencoder, text encoder and the transformer come from (a folder, or the
-      name of a shipped model).
+    checkpoint: where sizes, autoencoder, text encoder and the transformer come from (a folder, or
+      the name of a shipped model).
     scratch: the networks in training start from fresh values in place of the checkpoint's.
     """
 
@@ -50,10 +53,11 @@ class RunConfig:
     """How long and how a stage runs. A field …_every counts steps; 0 is never.
 
     steps: optimiser steps in all.
-    batch: stories a step, over all devices. accumulate: the number of micro-batches that it is made in.
+    batch: stories a step, over all devices. accumulate: the number of micro-batches that it is made
+      in.
     dtype: of the matmuls; what is trained is kept in float32.
-    remat: what the backward pass computes again: "none", "full" (all of a layer), "dots" (all but its
-      Linears and attention).
+    remat: what the backward pass computes again: "none", "full" (all of a layer), "dots" (all but
+      its Linears and attention).
     keep_last, keep_every: the newest N snapshots are kept, and those of every M-th step.
     """
 
@@ -78,7 +82,8 @@ class RunConfig:
                 raise InputError(f"run.{name} {given[name]} must be at least {least}")
         if self.batch % self.accumulate:
             raise InputError(
-                f"run.batch {self.batch} does not divide into run.accumulate {self.accumulate} pieces"
+                f"run.batch {self.batch} does not divide into run.accumulate {self.accumulate} "
+                "pieces"
             )
         if self.dtype not in DTYPES:
             raise InputError(
@@ -152,8 +157,8 @@ class TeacherRecipe(ShotRecipe):
       frozen. A trained one reads prompts in another way: precompute encodes them again.
     mask_weight: where the data's masks are white, an error weighs 1 + mask_weight
       (train/losses/flow_matching); 0: masks are not needed.
-    time_weight: whether noise levels weigh as in the paper, where pure noise has weight 0. False: all
-      weigh the same, so that what memory alone can tell, at high noise, is learned too.
+    time_weight: whether noise levels weigh as in the paper, where pure noise has weight 0. False:
+      all weigh the same, so that what memory alone can tell, at high noise, is learned too.
     """
 
     sampler: SamplerConfig
@@ -195,7 +200,10 @@ class PairsConfig:
 
 @dataclasses.dataclass(frozen=True)
 class OdeRecipe(ShotRecipe):
-    """Stage 2: causal initialisation. start: the teacher, who makes the pairs and whom the student starts from."""
+    """Stage 2: causal initialisation.
+
+    Start: the teacher, who makes the pairs and whom the student starts from.
+    """
 
     pairs: PairsConfig
 

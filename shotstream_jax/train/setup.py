@@ -126,6 +126,7 @@ def check_train_mesh(preset: Preset, run: RunConfig, mesh: Mesh, grid: tuple[int
 def to_devices(mesh: Mesh, rows: Any, size: int) -> Any:
     """This process's rows, a pytree of numpy arrays → global arrays of `size` rows."""
 
+    # Each process hands in the rows that its devices hold; together they are one array.
     def place(a: Any) -> Array:
         """This process's part of a global array."""
         sharding = batch_sharding(mesh, a.ndim)

@@ -1,4 +1,4 @@
-"""A network in training: the parameters that move, those that do not, the optimiser's state, an average."""
+"""A network in training: what moves, what stays, the optimiser's state, an average."""
 
 import dataclasses
 from typing import Any
@@ -55,6 +55,7 @@ class Trained:
         """The network's parameters from what moves and what stays."""
         if self.what == "lora":
             return apply_lora(stays, moves, self.lora)
+        # By paths, so that what moves can be any of the leaves.
         flat = flax.traverse_util.flatten_dict(stays)
         flat.update(flax.traverse_util.flatten_dict(moves))
         return flax.traverse_util.unflatten_dict(flat)
@@ -99,6 +100,7 @@ def update(
     state: TrainState, grads: Params, optimizer: optax.GradientTransformation, ema: float
 ) -> tuple[TrainState, Array]:
     """One optimiser step. Returns the new state, and the gradient's global norm before clipping."""
+    # The optimiser clips the gradient and turns it into a change of the parameters.
     updates, optim = optimizer.update(grads, state.optim, state.moves)
     moves = optax.apply_updates(state.moves, updates)
     average = None
@@ -119,6 +121,7 @@ def state_shardings(mesh: Mesh, rules: str, abstract: TrainState) -> TrainState:
       abstract: the state's shapes.
     """
     everywhere = NamedSharding(mesh, PartitionSpec())
+    # An optimiser's state has trees like the parameters' in it (moments), and single numbers.
     by_rule = param_shardings(mesh, rules, abstract.moves)
     params_structure: Any = jax.tree.structure(abstract.moves)
 

@@ -24,8 +24,8 @@ def batch_gradients(
     Args:
       loss: of what moves and some rows.
       moves: the parameters to differentiate by.
-      rows: a pytree of arrays whose first dimension is the batch; random draws are in it too, so the
-        number of micro-batches changes nothing.
+      rows: a pytree of arrays whose first dimension is the batch; random draws are in it too, so
+        the number of micro-batches changes nothing.
       pieces: the number of micro-batches.
 
     Returns:

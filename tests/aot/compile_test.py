@@ -6,7 +6,8 @@ import pytest
 from shotstream_jax.aot import compile as aot
 from shotstream_jax.core.errors import InputError
 
-FULL = """RESOURCE_EXHAUSTED: XLA:TPU compile permanent error. Ran out of memory in memory space hbm.
+FULL = """RESOURCE_EXHAUSTED: XLA:TPU compile permanent error. \
+Ran out of memory in memory space hbm.
 Used 20.01G of 15.75G hbm. Exceeded hbm capacity by 4.26G."""
 
 

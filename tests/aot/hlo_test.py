@@ -65,7 +65,8 @@ def test_tpu_forms():
 }
 
 ENTRY %main.1 (x: f32[2,4]) -> f32[8,4] {
-  %all-gather-start.1 = (f32[2,4]{1,0:T(8,128)}, f32[8,4]{1,0:T(8,128)}) all-gather-start(%x), dimensions={0}
+  %all-gather-start.1 = (f32[2,4]{1,0:T(8,128)}, f32[8,4]{1,0:T(8,128)}) \
+all-gather-start(%x), dimensions={0}
   %all-gather-done.1 = f32[8,4]{1,0:T(8,128)} all-gather-done(%all-gather-start.1)
   ROOT %fusion.1 = bf16[4,4]{1,0} fusion(%x), kind=kCustom, calls=%all-reduce-scatter.1
 }

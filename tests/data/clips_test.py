@@ -1,4 +1,4 @@
-"""The table of clips: what is wrong with it is said before any video is opened; cutting clips into shots."""
+"""The table of clips: its mistakes are reported before any video is opened; cutting into shots."""
 
 import json
 

@@ -10,7 +10,10 @@ import numpy as np
 def write_video(
     path: pathlib.Path, frames: int, height: int = 24, width: int = 40, fps: int = 16
 ) -> pathlib.Path:
-    """Colours that change over the picture and with time. Its index comes first, so a part of it can be opened."""
+    """Colours that change over the picture and with time.
+
+    The file's index comes first, so that a part of the file can be opened.
+    """
     y, x = np.mgrid[:height, :width]
     with av.open(str(path), "w", options={"movflags": "+faststart"}) as container:
         stream = container.add_stream(

@@ -8,9 +8,9 @@ import pytest
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.eval import appearance_error
 from shotstream_jax.precompute.encode import load_encoders
+from shotstream_jax.world.clothing_mask import clothing_mask, recolour_clothing
 from shotstream_jax.world.plot import WorldConfig
 from shotstream_jax.world.source import WorldSource
-from shotstream_jax.world.worn import recoloured, worn
 from tests.train.material import make_checkpoint
 
 
@@ -55,7 +55,7 @@ def test_only_colours_of_the_context_differ(checkpoint):
     others = arrays_of(target.recoloured)
     for name, own in arrays_of(target.own).items():
         assert np.array_equal(own, others[name]) == (name != "context"), name
-    hats = worn(film, recoloured(film))
+    hats = clothing_mask(film, recolour_clothing(film))
     assert 0 < hats.mean() < 0.2 and target.hats.shape == target.own.target.shape[:3]
     first, stop = film.story.intervals[-1]
     assert target.hats.mean() == pytest.approx(

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from shotstream_jax.checkpoint.checkpoint import open_checkpoint
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.data.rows import embedding_reader
 from shotstream_jax.eval import context_error, teacher_error
@@ -39,7 +40,7 @@ def test_command(options, tmp_path, capsys):
 def test_another_context_is_the_row_befores(options):
     """Captions stay."""
     path = options[1].partition("=")[2]
-    preset = context_error.preset_of(options[0].partition("=")[2])
+    preset = open_checkpoint(options[0].partition("=")[2]).preset
     read_caption = embedding_reader(preset.dit.text_len)
     batch = next(teacher_error.later_shot_batches(path, preset, 8, read_caption))
     rolled = context_error.CONTEXTS["another"](batch.conditions)
@@ -64,5 +65,5 @@ def test_mistakes(options, tmp_path):
         context_error.main([*options, "--clips=3", f"--out={tmp_path / 'a.json'}"])
     with pytest.raises(InputError, match="was made for test, the checkpoint is tiny"):
         context_error.main(["--checkpoint=tiny", options[1], f"--out={tmp_path / 'a.json'}"])
-    with pytest.raises(InputError, match="is no data set"):
+    with pytest.raises(InputError, match="is not a data set"):
         context_error.main([options[0], f"--data={tmp_path}", f"--out={tmp_path / 'a.json'}"])

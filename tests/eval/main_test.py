@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from shotstream_jax.checkpoint.load import save
+from shotstream_jax.checkpoint.save import save
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.eval import __main__ as app
 from shotstream_jax.eval import cuts, sources

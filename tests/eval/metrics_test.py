@@ -8,7 +8,7 @@ import pytest
 from shotstream_jax.eval import metrics
 from shotstream_jax.eval.labels import Labels
 from shotstream_jax.eval.metrics import FirstAppearances
-from shotstream_jax.world.plot import Part, Shot
+from shotstream_jax.world.plot import Role, Shot
 from tests.eval.material import FRAMES, changed, right, story
 
 SIMPLE = Labels("simple")
@@ -33,7 +33,7 @@ def test_what_was_drawn_has_full_marks(subset):
 def bear_story():
     """The bear in the meadow, both there, the frog on the beach; everything read rightly."""
     plain = story()
-    part = lambda name, action: Part(name, action, 0.0, 1, 0.0, 0.0)  # noqa: E731
+    part = lambda name, action: Role(name, action, 0.0, 1, 0.0, 0.0)  # noqa: E731
     camera, frames = plain.shots[0].camera, FRAMES
     shots = (
         Shot("meadow", (part("bear", "walk"),), camera, frames),

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from shotstream_jax.checkpoint.load import load_tokenizer, preset_of
+from shotstream_jax.checkpoint.checkpoint import open_checkpoint
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.data.rows import token_reader
 from shotstream_jax.eval import teacher_error, words_error
@@ -36,8 +36,9 @@ def test_command(folders, tmp_path):
 
 def test_only_the_target_is_mistold(folders):
     checkpoint, data = folders
-    preset = preset_of(checkpoint)
-    ids = token_reader(load_tokenizer(preset, checkpoint), preset.dit.text_len)
+    opened = open_checkpoint(checkpoint)
+    preset = opened.preset
+    ids = token_reader(opened.tokenizer(), preset.dit.text_len)
     wrong_ids = words_error.with_changed_captions(ids, "who", SUBSETS["simple"])
     told, wrong = (
         next(teacher_error.later_shot_batches(data, preset, 4, texts)) for texts in (ids, wrong_ids)
@@ -49,7 +50,7 @@ def test_only_the_target_is_mistold(folders):
     np.testing.assert_array_equal(mixed.conditions.text[:, 0], told.conditions.text[:, 0])
     np.testing.assert_array_equal(mixed.conditions.text[:, 1], wrong.conditions.text[:, 1])
     np.testing.assert_array_equal(mixed.target, told.target)
-    embedded = words_error.prompt_embedder(checkpoint)(mixed).conditions.text
+    embedded = words_error.prompt_embedder(opened)(mixed).conditions.text
     assert embedded.shape == (*mixed.conditions.text.shape, preset.dit.text_dim)
     assert jnp.any(embedded[:, 1] != embedded[:, 0]) and not jnp.any(
         embedded[:, 2:]

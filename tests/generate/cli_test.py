@@ -1,4 +1,7 @@
-"""The command line: a story becomes an mp4 and a report; every mistake is one line, exit code 2, and leaves nothing."""
+"""The command line: a story becomes an mp4 and a report.
+
+Every mistake is reported in one line with exit code 2, and no file is left behind.
+"""
 
 import errno
 import io
@@ -23,7 +26,7 @@ TIME, SHOT = find_preset("tiny").vae.time, find_preset("tiny").vae.pixel_frames(
 
 @pytest.fixture
 def run(tmp_path, monkeypatch, capsys):
-    """run(*arguments) → (exit code, what stood on the terminal), in a folder that holds story.json."""
+    """run(*arguments) → (exit code, terminal output), in a folder that holds story.json."""
     config = str(pathlib.Path(__file__).parents[2] / "configs" / "tiny.py")
     monkeypatch.chdir(tmp_path)
     (tmp_path / "story.json").write_text(json.dumps(STORY))
@@ -98,7 +101,8 @@ def test_a_story_from_file_to_video(run, tmp_path, caplog):
     assert code == 0
     again = read_video(tmp_path / "again.mp4").astype(float)
     assert again.shape == (SHOT, 32, 48, 3)
-    # The same frames but for the video's compression, whose own errors are small beside another shot.
+    # The same frames up to the video's compression: its errors are small next to the
+    # difference between two shots.
     assert np.abs(again - video[SHOT:]).mean() < 0.3 * np.abs(again - video[:SHOT]).mean()
 
 

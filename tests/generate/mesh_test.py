@@ -1,4 +1,7 @@
-"""One stream on many devices: the story of one device; caches split by heads and never sent; compiled once."""
+"""One stream on many devices: the same story as on one device, and each program compiled once.
+
+Caches are split by heads and are never sent between devices.
+"""
 
 import dataclasses
 import math
@@ -18,17 +21,18 @@ from shotstream_jax.memory.cache import FrameIds
 from shotstream_jax.memory.window import MemoryConfig
 from shotstream_jax.model import Model
 from shotstream_jax.testing import tiny_model, tiny_preset
+from shotstream_jax.text.encode import encode_prompt
 
 MODEL = tiny_model()
 CAPTIONS = ["a fox wakes", "it runs", "it sleeps"]
 MESHES = [{"tensor": 2}, {"sequence": 2}, {"sequence": 2, "tensor": 2}]
 COMPILED = (
-    steps.encode_prompt,
+    encode_prompt,
     steps.new_caches,
     steps.prefill,
     steps.chunk_step,
     steps.commit,
-    steps.encode_frame,
+    steps.encode_context_frame,
 )
 
 
@@ -73,7 +77,7 @@ def test_the_story_of_one_device(alone, lengths, monkeypatch):
     made = run(model)
     assert_same(made, alone)
     assert [f._cache_size() for f in COMPILED] == [1] * len(COMPILED)
-    assert steps.decode_first._cache_size() == steps.decode_next._cache_size() == 1
+    assert steps.decode_first_chunk._cache_size() == steps.decode_next_chunk._cache_size() == 1
     mesh = model.mesh()
     assert mesh.size == math.prod(lengths.values())
     for x_0, caches in seen:
@@ -129,15 +133,18 @@ def test_no_cache_is_sent():
 
 
 def test_each_device_decodes_its_rows():
-    """A quarter of the work on four devices; only the rows at the edges and the middle's attention are sent."""
+    """Each of four devices does a quarter of the work.
+
+    Only the rows at the edges and the attention in the middle block are sent.
+    """
     model, latents = (
         on_mesh(MODEL, sequence=2, tensor=2),
         jnp.ones((1, 2, 16, 24, MODEL.preset.dit.channels)),
     )
-    alone = steps.decode_first.lower(MODEL.vae, MODEL.params["vae"], latents).compile()
+    alone = steps.decode_first_chunk.lower(MODEL.vae, MODEL.params["vae"], latents).compile()
     with model.on_mesh("vae"):
-        shared = steps.decode_first.lower(model.vae, model.params["vae"], latents).compile()
-        stream, frames, pixels = steps.decode_first(model.vae, model.params["vae"], latents)
+        shared = steps.decode_first_chunk.lower(model.vae, model.params["vae"], latents).compile()
+        stream, frames, pixels = steps.decode_first_chunk(model.vae, model.params["vae"], latents)
     assert shared.cost_analysis()["flops"] < 0.35 * alone.cost_analysis()["flops"]
     for rows in (frames, pixels, *jax.tree.leaves(stream)):
         assert fits(rows, model.mesh(), None, None, ("sequence", "tensor"))

@@ -1,4 +1,8 @@
-"""Streaming with 8-bit matmuls: near the unrounded stream, 8 bits in memory and in the program, alike on a mesh."""
+"""Streaming with 8-bit matmuls.
+
+The result is close to the unrounded stream, the values are 8 bits wide in memory and in the
+program, and a mesh gives the same.
+"""
 
 import dataclasses
 import functools
@@ -116,7 +120,8 @@ def test_the_programs_matmuls_are_of_8_bits(to, platform):
     )
     cfg, narrow = MODEL.preset.dit, NAMES[to]
     dots = DOT.findall(text)
-    # Of a layer: q, k, v, o; of the captions q, o (keys and values are in the cache); the MLP's two.
+    # A layer has q, k, v and o of self-attention, q and o of cross-attention (its keys and values
+    # are in the cache), and two matmuls of the MLP.
     assert [(a, b, c) for _, a, _, b, c in dots if a == narrow[0]] == [(narrow[0], *narrow)] * 8
     mlp = {f"{cfg.dim}x{cfg.ffn_dim}", f"{cfg.ffn_dim}x{cfg.dim}"}
     assert {b for _, _, shape, b, _ in dots if shape in mlp} == {narrow[0]}

@@ -1,4 +1,7 @@
-"""The live stream: equals the scan, compiles once, is lazy, repeatable, bounded, and can be kept and taken up again."""
+"""The live stream: it equals the scan, compiles once, is lazy and repeatable.
+
+Its memory is bounded, and it can be saved and continued.
+"""
 
 import collections
 import contextlib
@@ -91,7 +94,10 @@ def test_live_stream_is_the_scan(whole):
 
 
 def test_compiled_once(whole):
-    """No program depends on the shot, the chunk or the prompt; only decoding has a first and a later variant."""
+    """No program depends on the shot, the chunk or the prompt.
+
+    Only decoding has two programs: one for the first chunk and one for later chunks.
+    """
     compiled = (
         encode.encode_prompt,
         steps.prefill,

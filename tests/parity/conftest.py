@@ -10,7 +10,10 @@ TOLERANCE = 1e-4
 
 @pytest.fixture
 def close(record_property) -> Callable[..., None]:
-    """close(got, want): same shape, absolute error within the tolerance; the error goes into the summary."""
+    """close(got, want): same shape, and the absolute error within the tolerance.
+
+    The error is recorded for the summary.
+    """
 
     def check(got, want, what: str = "") -> None:
         got, want = np.asarray(got), np.asarray(want)
@@ -25,7 +28,10 @@ def close(record_property) -> Callable[..., None]:
 
 @pytest.fixture
 def close_gradients(record_property) -> Callable[..., None]:
-    """close_gradients(got, want): the same tensors by name, each within the tolerance of its own maximum."""
+    """close_gradients(got, want): the same tensors by name.
+
+    The error of each, relative to its largest value, is within the tolerance.
+    """
 
     def check(got: dict, want: dict) -> None:
         assert got.keys() == want.keys()

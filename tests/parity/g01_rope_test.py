@@ -29,7 +29,8 @@ def test_angles(key, close):
     )
     space = head_dim // 2 // 3
     n = int(positions[-1]) + 1
-    # Row and column angles come from the token's place in the grid, so ask for an n×n one's first column and row.
+    # Row and column angles come from a token's place in the grid, so the first column and the first
+    # row of an n×n grid are asked for.
     time = rotations(positions[None], np.zeros_like(positions)[None], (1, 1), head_dim)[:, 0, :, 0]
     rows = rotations(np.zeros((1, 1), int), np.zeros((1, 1), int), (n, 1), head_dim)[:, 0, 0]
     columns = rotations(np.zeros((1, 1), int), np.zeros((1, 1), int), (1, n), head_dim)[:, 0, 0]

@@ -38,7 +38,8 @@ CASES = {
     "step50_to_final": lambda: SAMPLE.velocity_to_x0(FLOW, X_T, T),
 }
 SKIPPED = {
-    "step50_batched": "the reference jumps to σ = 0 for all items if one is at the end (spec: each its own)"
+    "step50_batched": "the reference jumps to σ = 0 for all items if one is at the end, ours "
+    "for that item only (docs/method.md, section 6)"
 }
 UNKNOWN = [k for k in DATA if k.startswith("out/") and k[4:] not in CASES | SKIPPED]
 

@@ -1,4 +1,4 @@
-"""Group 5: the student's cached passes: prefill, denoise, commit; velocities and what lies in the caches."""
+"""Group 5: the student's cached passes (prefill, denoise, commit): velocities and caches."""
 
 import functools
 import re
@@ -24,7 +24,10 @@ VARIANTS = sorted(
 COMPARED = [
     k.removeprefix("out/train_vs_cache_maxabs/") for k in DATA if k.startswith("out/train_vs_cache")
 ]
-WITHOUT_ROTATION = "keys cached without rotation, with literal frame numbers: not needed, positions restart at every shot"
+WITHOUT_ROTATION = (
+    "keys cached without rotation, with literal frame numbers: not needed, as positions restart at "
+    "every shot"
+)
 SKIPPED = [
     pytest.param(v, marks=pytest.mark.skip(reason=WITHOUT_ROTATION))
     for v in ("global_wo", "local6_sink0_wo")
@@ -61,7 +64,10 @@ class Case:
 
 @functools.cache
 def run(variant: str) -> dict[str, tuple[np.ndarray, np.ndarray, Caches]]:
-    """Every call in order: (velocity, x₀, caches after the call; committed if it was the clean one)."""
+    """Every call in order: (velocity, x₀, caches after the call).
+
+    The caches are committed after the clean pass.
+    """
     case = Case(variant)
     apply = {
         name: jax.jit(functools.partial(case.student.apply, method=name))
@@ -85,7 +91,10 @@ def run(variant: str) -> dict[str, tuple[np.ndarray, np.ndarray, Caches]]:
 
 
 def whole(variant: str, call: str) -> np.ndarray:
-    """The same velocities by the whole-sequence form: [context, earlier chunks clean, this chunk], all frames."""
+    """The velocities of all frames by the whole-sequence form.
+
+    Its sequence is [context, earlier chunks (clean), this chunk].
+    """
     case, (chunk, t) = Case(variant), parse(call)
     pieces = [
         DATA["in/context"],
@@ -98,7 +107,10 @@ def whole(variant: str, call: str) -> np.ndarray:
 
 
 def stored(variant: str, caches: Caches, side: str) -> np.ndarray:
-    """Our buffer in the reference's order of frames: [layers, 1, tokens, heads, width] of those visible."""
+    """The visible part of our buffer in the reference's order of frames.
+
+    [layers, 1, tokens, heads, width].
+    """
     memory, fill = Case(variant).student.memory, int(caches.fill[0])
     first = fill - CHUNK
     frames = [

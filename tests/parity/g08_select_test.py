@@ -1,4 +1,4 @@
-"""Group 8: which frames become context, in training and in inference; which become the target; how clips are cut."""
+"""Group 8: which frames become context and which the target, and how clips are cut."""
 
 import json
 
@@ -12,9 +12,15 @@ from tests.parity.reference import ROOT
 
 DATA = json.loads((ROOT / "g08_context_selection.json").read_text())
 FLAGS = json.loads((ROOT / "g08_dataset_flags.json").read_text())
-CRASH = "the reference divides by zero on a one-shot clip; ours trains it with zero context (spec: quirks)"
-FIRST_ONLY = "only_sample_first_frame is not to be reproduced (spec: quirks)"
-SHIFTED = "the reference shifts the labels of frames behind a gap, and has no clip without a video (spec: quirks)"
+CRASH = (
+    "the reference divides by zero on a one-shot clip; ours trains it with zero context "
+    "(docs/method.md, section 6)"
+)
+FIRST_ONLY = "only_sample_first_frame is not reproduced (docs/method.md, section 6)"
+SHIFTED = (
+    "the reference shifts the labels of frames behind a gap, and has no clip without a video "
+    "(docs/method.md, section 6)"
+)
 
 
 def train_cases(group: str = "train") -> list:
@@ -72,7 +78,10 @@ def test_inference(case):
 
 @pytest.mark.parametrize("case", train_cases("target"))
 def test_target(case):
-    """The last shot is strided and cut to the longest target. (Recorded behind the cut of the clip: see the flags.)"""
+    """The last shot is strided and cut to the longest target.
+
+    The case was recorded after the clip had been cut, as the flags show.
+    """
     *history, length = case["shot_lengths"]
     frames = target_frames(int(np.sum(history)), length, case["restrict_max_length"])
     assert frames.tolist() == case["train"]["target_indices"]

@@ -1,4 +1,7 @@
-"""Group 9: the teacher's flow-matching loss, its gradients, and three optimiser steps of self-attention only."""
+"""Group 9: the teacher's flow-matching loss, its gradients, and optimiser steps.
+
+Only self-attention is trained.
+"""
 
 import functools
 

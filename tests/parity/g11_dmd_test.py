@@ -1,7 +1,8 @@
-"""Group 11: self-forcing rollouts with recorded draws, the distribution-matching gradient, generator and critic.
+"""Group 11: self-forcing rollouts with recorded draws, and distribution matching.
 
-The reference's own generator gradients contain a leak through its caches, which is not part of the method (spec:
-quirks): the parity of gradients is with `rollout_exit3_detached`, recorded without it. Outputs and losses have no leak.
+The reference's own generator gradients contain a leak through its caches, which is not part of the
+method (docs/method.md, section 6). So gradients are compared with `rollout_exit3_detached`, which
+was recorded without the leak. Outputs and losses do not have it.
 """
 
 import dataclasses
@@ -51,7 +52,7 @@ NETWORKS = dmd.DmdModels(
 NONE = Dropped(jnp.zeros(1, bool), jnp.zeros(1, bool))
 GENERATOR_ENTRY, _, CRITIC_ENTRY = DATA["out/timestep_ids_gen_dml_critic"]
 GENERATOR_LAST, CRITIC_LAST = 2, 1
-LEAK = "its gradient contains the leak through the reference's caches (spec: quirks)"
+LEAK = "its gradient contains the leak through the reference's caches (docs/method.md, section 6)"
 
 
 @functools.cache
@@ -64,7 +65,10 @@ def draws_of(name: str) -> list[np.ndarray]:
 
 
 def chunk_noise(start: np.ndarray, draws: list[np.ndarray], last: int) -> jnp.ndarray:
-    """Recorded draws in our layout: for each chunk the start, one a later step (zero if unused), the commit's."""
+    """Recorded draws in our layout.
+
+    For each chunk: the start, one for each later step (zeros if unused), and that of the commit.
+    """
     chunks = []
     for chunk in range(FRAMES // CHUNK):
         fresh = draws[chunk * (last + 1) : (chunk + 1) * (last + 1)]
@@ -163,7 +167,7 @@ def test_kl_gradient(case, close):
 
 @pytest.mark.parametrize("case", ["kl_t700_nonorm"], ids=lambda case: f"g11-{case}")
 def test_kl_gradient_before_its_scale(case, close):
-    """A direction does not depend on x: two norms of x give the same gradient times mean|x − real|."""
+    """A direction does not depend on x: gradient · mean|x − real| is the same for two x."""
     x_t, t = video_last(DATA["in/noise"]), jnp.asarray([700.0])
     want = video_last(DATA[f"out/{case}"])
     got = kl_gradient(video_last(DATA["in/x0_fake"]), x_t, t)
@@ -172,7 +176,10 @@ def test_kl_gradient_before_its_scale(case, close):
 
 
 def test_kl_gradient_with_memory_guidance():
-    """With one network as both scores and no guidance by the text, c·(x₀ without context − x₀) is all that is left."""
+    """With one network as both scores and no text guidance only the context's guidance is left.
+
+    It is c·(x₀ without context − x₀).
+    """
     x, x_t, t = video_last(DATA["in/x0_fake"]), video_last(DATA["in/noise"]), jnp.asarray([700.0])
     same, c = params("teacher"), 0.5
     networks = dataclasses.replace(

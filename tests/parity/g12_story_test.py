@@ -48,7 +48,10 @@ def model_of(variant: str) -> Model:
 
 
 def recorded_noise(variant: str):
-    """Draws in the reference's order: for each shot one for all its frames, then for each chunk one a later step."""
+    """Draws in the reference's order.
+
+    For each shot one for all its frames, then for each chunk one for each later step.
+    """
     draws = [
         DATA[k] for k in sorted(k for k in DATA if re.fullmatch(rf"in/draws_{variant}_\d+", k))
     ]

@@ -1,4 +1,7 @@
-"""Group 13: adapters applied, merged, in every file layout, and their gradients; and the official checkpoint files."""
+"""Group 13: adapters and the official checkpoint files.
+
+Adapters are applied, merged and read from every file layout; their gradients are compared too.
+"""
 
 import json
 

@@ -1,4 +1,7 @@
-"""The recorded numbers of the reference, in our layouts. Every size comes from the set's config.json."""
+"""The recorded numbers of the reference, in our layouts.
+
+Every size comes from the set's config.json, or from the arrays.
+"""
 
 import functools
 import json
@@ -75,7 +78,10 @@ def ids(phase: np.ndarray, caption: np.ndarray | None = None) -> FrameIds:
 
 @functools.cache
 def weights(part: str, name: str) -> Any:
-    """One of the set's models. Our copy of the set has the generator as the official .pt only: the same tensors."""
+    """One of the set's models.
+
+    Our copy of the set has the generator only as the official .pt, which holds the same tensors.
+    """
     model, path = preset(MemoryConfig()), ROOT / "weights" / f"{name}.safetensors"
     state = (
         read_safetensors(path)

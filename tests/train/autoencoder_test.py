@@ -1,4 +1,4 @@
-"""The autoencoder's training: its loss, its runs through the loop, and the statistics that go with the weights."""
+"""The autoencoder's training: its loss, whole runs, and the statistics stored with the weights."""
 
 import dataclasses
 import json
@@ -92,7 +92,10 @@ def test_going_on_loses_no_bit(runs):
 
 
 def test_the_result_normalises_its_latents(runs, start):
-    """Over all that was trained on, shots and frames alone each half: mean 0 and variance 1, by the sizes on disk."""
+    """Latents of the training shots have mean 0 and variance 1 with the statistics on disk.
+
+    Shots and frames encoded alone count half each.
+    """
     model, before = load(runs[0] / "model"), load(start)
     assert model.preset.vae.mean != PRESET.vae.mean
     assert model.preset == dataclasses.replace(PRESET, vae=model.preset.vae)
@@ -131,7 +134,10 @@ def test_training_sees_what_the_stream_makes():
 
 
 def test_what_weighs():
-    """The first frame T times, a box 1 + characters; the error of one pixel, and the two edges beside it."""
+    """The first frame weighs T times as much, a box 1 + characters.
+
+    The error of one pixel counts by itself and in the two edges next to it.
+    """
     boxes = jnp.zeros((1, 2, 2, 4), jnp.int32).at[0, 1, 0].set(jnp.array([1, 0, 3, 2]))
     weights = pixel_weights(boxes, 3, 4, time=4, characters=2.0)[0, ..., 0]
     want = np.ones((2, 3, 4))

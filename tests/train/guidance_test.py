@@ -41,7 +41,10 @@ def test_guidance_moves_away_from_what_knows_less(guidance, expected):
 
 
 def test_the_sampler_takes_it():
-    """Integrating a velocity from σ 1 to 0 subtracts it: 1 with the prompt and 0 with the negative one make w."""
+    """Integrating a velocity from σ = 1 to 0 subtracts it.
+
+    The velocity is 1 with the prompt and 0 with the negative prompt, so guidance w makes it 1 + w.
+    """
     guidance, noise = Guidance(text=1.0), jnp.full((2, 3, 2, 2, 1), 5.0)
     told = lambda c: (c.text[:, :1, :1, :1, None] == 2.0) * jnp.ones_like(noise)  # noqa: E731
     x_0, _ = sample(lambda x, t: guidance.apply(told, CONDITIONS, NEGATIVE), noise, Schedule(2))

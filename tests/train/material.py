@@ -1,4 +1,4 @@
-"""What tests of training start from: a data set of random latents, and a checkpoint, both of testing's odd sizes."""
+"""What tests of training start from: a data set of random latents, and a checkpoint."""
 
 import dataclasses
 import pathlib
@@ -30,7 +30,9 @@ def make_dataset(
     caption: str = "c{}",
     masks: bool = True,
 ) -> pathlib.Path:
-    """A complete folder as precompute leaves it: every clip has `shots` shots of `frames` latent frames.
+    """A complete folder as precompute leaves it.
+
+    Every clip has `shots` shots of `frames` latent frames.
 
     caption: of each shot, with a place for its number. masks: whether there are any.
     """

@@ -1,4 +1,7 @@
-"""Two real processes are one: the same losses, the same weights, and snapshots that either goes on from."""
+"""Two real processes equal one.
+
+They have the same losses and weights, and either can continue from the other's snapshots.
+"""
 
 import dataclasses
 import json
@@ -21,7 +24,8 @@ from tests.train.material import make_checkpoint, make_dataset
 
 ROOT = pathlib.Path(__file__).parents[2]
 CONFIG = str(ROOT / "configs" / "teacher.py")
-# Over four devices, two a process: the halves of a frame's tokens are in different processes, those of a width in one.
+# Over four devices, two a process: the halves of a frame's tokens are in different processes, the
+# halves of a width in the same one.
 MESH = {"fsdp": 1, "sequence": 2, "tensor": 2}
 STEPS = 3
 MEASURED = ("seconds", "tokens_per_s", "tflops", "host_memory_mb")

@@ -56,7 +56,10 @@ def made(memory: str):
 
 
 def sequential(student: Student, params, memory_of_chunks) -> jax.Array:
-    """Σ over chunks of weight·x₀, each chunk by the live stream's own pass on its stopped caches, text recomputed."""
+    """Σ over chunks of weight·x₀.
+
+    Each chunk is made by the live stream's own pass on stopped caches; the text is computed again.
+    """
     t, sigma = (jnp.asarray(column)[LAST] for column in STEPS.table)
     given = conditions()
     text = prefill(

@@ -1,4 +1,4 @@
-"""Runs of the command line: what a workdir holds, and that nothing is lost when a run ends at any moment."""
+"""Runs of the command line: what a workdir holds, and that an interrupted run loses nothing."""
 
 import dataclasses
 import json
@@ -146,7 +146,10 @@ def test_a_workdir_and_going_on(one_device, material, tmp_path):
 
 
 def test_a_text_encoder_trained_with_the_teacher(one_device, material, tmp_path):
-    """Its weights and its tokeniser are in the result; going on changes nothing; what is not trained stays."""
+    """Its weights and its tokeniser are in the result, and what is not trained stays.
+
+    Two runs of one step each equal one run of two steps.
+    """
     fields = (
         "text_lr=1e-3",
         "data.captions=each",
@@ -169,7 +172,7 @@ def test_a_text_encoder_trained_with_the_teacher(one_device, material, tmp_path)
     same(parts["vae"], start["vae"])
     assert (
         np.abs(parts["text"]["embedding"] - start["text"]["embedding"]).max() > 0.1
-    )  # fresh, not the checkpoint's
+    )  # fresh weights
     assert (tmp_path / "whole" / "samples" / "step_000002.mp4").exists()
     assert [r["step"] for r in rows(tmp_path / "whole") if "held_out/loss" in r] == [-1, 0, 1]
 
@@ -227,7 +230,10 @@ def test_pairs_then_regression_and_restart(one_device, material, tmp_path):
 
 
 def test_a_story_that_stops_in_the_middle(one_device, material, tmp_path):
-    """Stage 4 keeps the story and its shot: three steps of two-shot stories, stopped after one, are the same three."""
+    """Stage 4 keeps the story that it is in, and the number of the shot.
+
+    Three steps of two-shot stories, stopped after one of them, equal three steps at once.
+    """
     fields = ("shots=2", "distillation.critic_steps=2", "trained.lora.rank=2", "fake.lora.rank=2")
     fields += ("optim.lr=1e-3", "critic.lr=1e-3")
     whole, halves = tmp_path / "whole", tmp_path / "halves"
@@ -242,7 +248,7 @@ def test_a_story_that_stops_in_the_middle(one_device, material, tmp_path):
 
 
 def test_kill_loses_nothing_and_sigterm_saves(material, tmp_path):
-    """A run that is killed at random moments, and asked to stop once, ends with the bits of an uninterrupted one."""
+    """A run that was stopped once and killed twice has the same bits as an uninterrupted one."""
     cache, fields = str(tmp_path / "cache"), ("run.steps=30", "optim.lr=1e-3")
     calm, rough = (
         arguments("teacher", material, tmp_path / name, *fields) for name in ("calm", "rough")

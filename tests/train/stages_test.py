@@ -1,4 +1,8 @@
-"""Every stage's step: one device = eight, where all arrays lie, micro-batches, compiled once, adapters and averages."""
+"""Every stage's step.
+
+One device equals eight, all arrays lie where they should, micro-batches change nothing, programs
+are compiled once, and adapters and averages are as they should be.
+"""
 
 import dataclasses
 import functools
@@ -146,7 +150,10 @@ def networks(state: Any) -> dict[str, Any]:
 
 @functools.cache
 def two_steps(name: str, mesh_name: str, accumulate: int = 1) -> tuple[Any, list[Any], Any]:
-    """The stage, both steps' metrics, the state after them (a generator's and a critic's step where there are two)."""
+    """The stage, the metrics of two steps, and the state after them.
+
+    Where there are generator and critic steps, it is one of each.
+    """
     stage = make(name, mesh_name, accumulate=accumulate)
     with jax.set_mesh(stage.setup.mesh):
         state, frozen = begin(stage)
@@ -177,7 +184,8 @@ def same_training(one: tuple, other: tuple) -> None:
         pairs = zip(jax.tree.leaves(network.moves), jax.tree.leaves(other_moves), strict=True)
         for a, b in pairs:
             error = np.abs(np.asarray(a) - np.asarray(b))
-            # AdamW's first step with β₁ = 0 is g/|g|: a gradient of rounding alone has no sure sign.
+            # AdamW's first step with β₁ = 0 is g/|g|: where a gradient is only rounding error, its
+            # sign is not certain.
             assert error.max() <= 4.1 * LR and np.mean(error > LR / 50) < 0.01
 
 
@@ -293,7 +301,10 @@ def draws_of_a_target() -> tuple[Any, ...]:
 
 
 def test_a_text_encoder_learns_with_the_teacher():
-    """At its own rate. Tokens that are there move their embeddings, no others do (but for the decay of all)."""
+    """A text encoder learns at a rate of its own.
+
+    Only the embeddings of the tokens that occur move, apart from the weight decay of all.
+    """
     stage, metrics, state = two_steps("teacher_and_text", "one")
     assert stage.origins == (teacher.DIT, teacher.TEXT) and metrics[0]["text/grad_norm"] > 0
     table, start = state.text.moves["embedding"], weights(1)["text"]["embedding"]

@@ -1,5 +1,6 @@
-"""Stages 3 and 4, distribution matching (docs/method.md, section 4): two scores tell the student where its
-samples should move.
+"""Stages 3 and 4: distribution matching (docs/method.md, section 4).
+
+Two scores tell the student where its samples should move:
 
     x_t  = noised sample x, one t a story, clamped to [20, 980]                              (1)
     fake = x₀ by the fake score         real = guided x₀ by the teacher (generate/sampler)   (2)
@@ -80,7 +81,7 @@ class DmdDraws:
 def draw_dmd(
     key: PRNGKey, models: DmdModels, shape: tuple[int, ...], dropout: Dropout
 ) -> tuple[DmdDraws, Int[Array, ""]]:
-    """Draws for a batch of shots of shape [b, f, h, w, c], and the step at which all of them stop."""
+    """Draws for a batch of shots [b, f, h, w, c], and the step at which all of them stop."""
     batch, frames, *latent = shape
     chunk = models.student.memory.chunk
     steps = len(models.steps.nominal)
@@ -166,6 +167,7 @@ def critic_loss(
         models.steps,
         models.schedule,
     )
+    # The fake score learns to predict what the student makes, at a noise level of its own.
     t = clamped_time(models, draws.time)
     errors = velocity_error(
         models.score, models.schedule, fake, conditions, made.x_0, draws.noise, t
@@ -194,8 +196,10 @@ def kl_gradient(
         """x₀ by the teacher."""
         return predict_x0(scores.real, conditions)
 
+    # Both x₀ predictions, [b, f, h, w, c]; only the real one is guided.
     real = models.config.guidance.apply(predict_real, conditions, negative)
     fake = predict_x0(scores.fake, conditions)
+    # Normalised for each story, so that all noise levels pull with the same strength.
     scale = jnp.mean(jnp.abs(x - real), axis=(1, 2, 3, 4), keepdims=True)
     return jnp.nan_to_num((fake - real) / scale)
 
@@ -204,7 +208,10 @@ def kl_gradient(
 def matching_loss(
     x: Float[Array, "b f h w c"], gradient: Float[Array, "b f h w c"]
 ) -> Float[Array, ""]:
-    """Eq. (4): its value, and its gradient by x without the cancellation of x − (x − grad) in float32."""
+    """Eq.
+
+    (4): its value, and its gradient by x without the cancellation of x − (x − grad) in float32.
+    """
     value = 0.5 * jnp.mean(jnp.square(gradient))
     # The surrogate has eq. (4)'s gradient by x, grad/size(x), but another value.
     surrogate = jnp.mean(x * jax.lax.stop_gradient(gradient))

@@ -1,4 +1,4 @@
-"""Stage 1, the next-shot teacher (docs/method.md, section 4): flow matching on a shot, given its clean context.
+"""Stage 1: flow matching on a shot, given its clean context (docs/method.md, section 4).
 
     loss = weight(t)·Σ w·(v̂ − (ε − x₀))² / Σ w over the shot's frames        (1)
 
@@ -59,6 +59,7 @@ def flow_loss(
     t = jnp.asarray(schedule.times)[draws.time]  # [b]
     errors = velocity_error(teacher, schedule, params, conditions, target, draws.noise, t, w)
     if time_weight:
+        # The paper's bell over noise levels: pure noise and clean latents teach little.
         errors = schedule.weight(t) * errors
     return jnp.mean(errors)
 
@@ -75,9 +76,11 @@ def velocity_error(
     w: Float[Array, "b f h w"] | None = None,
 ) -> Float[Array, "b"]:
     """Σ w·(v̂ − (ε − x₀))² / Σ w of each story, without weight(t). w: None for 1."""
+    # Predict the velocity of the noised shot, and compare it with the true one, ε − x₀.
     x_t = schedule.add_noise(x_0, noise, t)
     v = shot_velocity(teacher, params, conditions, x_t, t)
     errors = jnp.mean(jnp.square(v - (noise - x_0)), axis=-1)  # [b, f, h, w]
     if w is not None:
+        # Weights of mean 1 in each story: a story with much to weigh counts no more than others.
         errors = errors * w / jnp.mean(w, axis=(1, 2, 3), keepdims=True)
     return jnp.mean(errors, axis=(1, 2, 3))

@@ -1,8 +1,8 @@
-"""Stage 2, causal initialisation (docs/method.md, section 4): the student learns the teacher's trajectories.
+"""Stage 2: the student learns the teacher's trajectories (docs/method.md, section 4).
 
 A trajectory has the teacher's inputs at the student's four times, and the x₀ that they lead to. For
-every chunk one of the five is drawn (the fifth is x₀ itself, at t = 0); the student sees all chunks in
-its whole-sequence form and predicts x₀:
+every chunk one of the five is drawn (the fifth is x₀ itself, at t = 0); the student sees all chunks
+in its whole-sequence form and predicts x₀:
 
     loss = mean((x̂₀ − x₀)²) over the frames with t > 0                         (1)
 """
@@ -22,7 +22,10 @@ from shotstream_jax.nn.apply import apply
 
 @flax.struct.dataclass
 class PairBatch:
-    """Trajectories with their conditions. trajectory: the inputs of the student's steps, then x₀."""
+    """Trajectories with their conditions.
+
+    Trajectory: the inputs of the student's steps, then x₀.
+    """
 
     trajectory: Float[Array, "b kept f h w c"]
     conditions: Conditions
@@ -58,6 +61,7 @@ def student_x0(
     t: Float[Array, "b f"],
 ) -> Float[Array, "b f h w c"]:
     """The whole-sequence student's x₀ of the shot's frames; the context is at t = 0."""
+    # The clean context in front, as in inference.
     context = conditions.context.shape[1]
     x = jnp.concatenate([conditions.context, x_t], axis=1)  # [b, C + f, h, w, c]
     times = jnp.pad(t, ((0, 0), (context, 0)))  # [b, C + f]
@@ -81,6 +85,7 @@ def regression_loss(
     step_times, _ = steps.table
     times = jnp.asarray(np.append(step_times, np.float32(0)))
     t = times[entry]
+    # What each frame looks like at its time, [b, f, h, w, c].
     x_t = jnp.take_along_axis(batch.trajectory, entry[:, None, :, None, None, None], axis=1)[:, 0]
     x_0 = student_x0(student, schedule, params, conditions, x_t, t)
     # Mean over the frames that are noisy.

@@ -1,8 +1,8 @@
 """The autoencoder's loss (docs/method.md, section 4): a video through a sampled latent and back.
 
-    x̂ = D(μ + σ·ε),  (μ, log σ²) = E(x),  ε ~ N(0, 1)                                             (1)
+    x̂ = D(μ + σ·ε),  (μ, log σ²) = E(x),  ε ~ N(0, 1)                                     (1)
     loss = Σ w·|x̂ − x| / Σ w + edges·Σ w·(|∂y(x̂ − x)| + |∂x(x̂ − x)|) / Σ w
-           + kl·mean(½·(μ² + σ² − 1 − log σ²))                                                    (2)
+           + kl·mean(½·(μ² + σ² − 1 − log σ²))                                            (2)
 
 A video's first frame makes a latent frame by itself, each later latent frame stands for T pixel
 frames: so the first one weighs T times as much in w. With pieces that begin anywhere in a shot this
@@ -70,6 +70,7 @@ def pixel_weights(
     boxes: left, top, right, bottom in pixels; right and bottom are not included.
     time: pixel frames of a latent frame.
     """
+    # Which pixels lie in which box.
     left, top, right, bottom = (boxes[..., i, None] for i in range(4))  # [b, p, parts, 1] each
     rows = jnp.arange(height)[None, None, None]
     columns = jnp.arange(width)[None, None, None]
@@ -77,6 +78,7 @@ def pixel_weights(
     inside_columns = (left <= columns) & (columns < right)  # [b, p, parts, x]
     inside_box = inside_rows[..., :, None] & inside_columns[..., None, :]
     is_character = jnp.any(inside_box, axis=2)  # [b, p, y, x]
+    # The first frame counts for as many as a later latent frame stands for.
     is_first = jnp.arange(boxes.shape[1]) == 0
     of_frames = jnp.where(is_first, float(time), 1.0)[None, :, None, None]
     weights = of_frames * (1 + characters * is_character)
@@ -92,6 +94,7 @@ def reconstruction_error(
 ) -> Float[Array, ""]:
     """The first line of eq. (2)."""
     error = made - pixels
+    # Differences of neighbouring errors: an edge that is blurred has large ones.
     along_y = _weighted_mean(jnp.diff(error, axis=2), weights[:, :, 1:])
     along_x = _weighted_mean(jnp.diff(error, axis=3), weights[:, :, :, 1:])
     return _weighted_mean(error, weights) + edges * (along_y + along_x)
@@ -112,6 +115,7 @@ def psnr(
     weights: Float[Array, "b p y x 1"],
 ) -> Float[Array, ""]:
     """Peak signal-to-noise ratio in dB of pictures in [−1, 1], weighted."""
+    # Halved, because pictures reach from −1 to 1 and the peak is 1.
     square = jnp.square((jnp.clip(made, -1, 1) - pixels) / 2)
     return -10 * jnp.log10(_weighted_mean(square, weights))
 

@@ -1,9 +1,10 @@
-"""Self-forcing (docs/method.md, section 4): the student makes a shot as in inference, and learns from what it made.
+"""Self-forcing: the student learns from shots that it made (docs/method.md, section 4).
 
-Chunk by chunk with both caches, by the steps of the live stream, but all chunks stop at one denoising
-step that was drawn: the x₀ predicted there is the chunk's sample. Before the clean pass puts it into
-the local cache it is noised with the table's lowest σ. Only that last prediction of each chunk carries
-gradient and caches never do, so
+Chunk by chunk with both caches, by the steps of the live stream, but all chunks stop at one
+denoising
+step that was drawn: the x₀ predicted there is the chunk's sample. Before the clean pass puts it
+into the local cache it is noised with the table's lowest σ. Only that last prediction of each chunk
+carries gradient and caches never do, so
 
     ∇ Σ_chunks loss(chunk) = ∇ of one pass over all chunks, given the stopped caches            (1)
 
@@ -30,7 +31,8 @@ class Rollout:
     """A shot that the student has made.
 
     x_0: the sample. x_t: what its last pass saw.
-    past: keys and values [layers, b, n, (C + f)·tokens, k] of the context and of every chunk, in order.
+    past: keys and values [layers, b, n, (C + f)·tokens, k] of the context and of every chunk, in
+      order.
     """
 
     x_0: Float[Array, "b f h w c"]
@@ -50,8 +52,8 @@ def rollout(
 ) -> Rollout:
     """Makes a shot; nothing in the result carries gradient.
 
-    noise: of each chunk, entry 0 is the start, entry i is mixed in before step i, and the last one is
-      for the commit.
+    noise: of each chunk, entry 0 is the start, entry i is mixed in before step i, and the last one
+      is for the commit.
     last: the step at which all chunks stop.
     """
     params, conditions = jax.lax.stop_gradient((params, conditions))
@@ -72,11 +74,16 @@ def rollout(
 
     def make_chunk(caches: Caches, noise: Array) -> tuple[Caches, tuple[Array, Array, KV | None]]:
         """One chunk: (caches after it, (x₀, x_t, its own keys and values))."""
+        # x_0: [b, cf, h, w, c], as step `last` predicts it.
         x_0, x_t, caches = denoise_steps(student, params, noise[:-1], ids, caches, steps, last)
+        # The first token of the chunk's place in the buffer; all stories have as many frames.
         slot = memory.slot(caches.fill)[0] * tokens
+        # At t = 0 the table's lowest noise level is looked up, not zero.
         committed = schedule.add_noise(x_0, noise[-1], jnp.zeros(b))
         caches = commit(student, params, committed, ids, caches)
-        own = _part(caches.frames, slot, memory.chunk * tokens) if evicts else None
+        own = None
+        if evicts:
+            own = _part(caches.frames, slot, memory.chunk * tokens)
         return caches, (x_0, x_t, own)
 
     by_chunk = jnp.moveaxis(noise, 0, 2)  # [chunks, draws, b, cf, h, w, c]

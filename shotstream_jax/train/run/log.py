@@ -1,4 +1,7 @@
-"""What a run says of itself: metrics.jsonl (a line a step), TensorBoard, and a progress bar. Process 0 only."""
+"""What a run says of itself: metrics.jsonl, TensorBoard and a progress bar; process 0 only.
+
+Process 0 only.
+"""
 
 import json
 import pathlib
@@ -55,12 +58,14 @@ class Log:
         """
         if not self._waiting:
             return
+        # 1. The metrics, in one transfer for all steps.
         rows = []
         for step, metrics in jax.device_get(self._waiting):
             row: dict[str, Any] = {"step": step}
             for name, value in metrics.items():
                 row[name] = float(value)
             rows.append(row)
+        # 2. The newest row says how fast it went, on average over these steps.
         last = rows[-1]
         seconds = (time.perf_counter() - self._since) / self._steps
         rate = self._flops / self._steps / seconds
@@ -70,6 +75,7 @@ class Log:
         if peak is not None:
             last["mfu"] = rate / peak
         last.update(peak_memory())
+        # 3. Everything is on disk before a bad value stops the run.
         self.write(rows)
         self._show(rows)
         self._waiting = []
@@ -112,7 +118,8 @@ class Log:
 
 
 def cut_back(path: pathlib.Path, first: int) -> None:
-    """Drops the lines of steps that the restored state has not made, and a line that was not finished.
+    """Drops the lines of steps that the restored state has not made, and a line that was not
+    finished.
 
     first: the next step. A run that begins anew, at 0, measures its start (step −1) once more.
     """

@@ -1,4 +1,4 @@
-"""The loop that runs a stage: data in, steps, and what must be kept if the machine goes away at any moment."""
+"""The loop that runs a stage: data in, steps, and what must survive the end of the machine."""
 
 import contextlib
 import functools
@@ -43,7 +43,10 @@ class Run:
         checkpoints: Checkpoints,
         workdir: pathlib.Path,
     ):
-        """Opens the data and the workdir; trains nothing yet. Raises InputError if they do not fit."""
+        """Opens the data and the workdir; trains nothing yet.
+
+        Raises InputError if they do not fit.
+        """
         self.recipe = recipe
         self.stage = stage
         self.data = data
@@ -99,12 +102,14 @@ class Run:
 
     def _start(self) -> tuple[StageState, StageFixed, int]:
         """State, fixed arrays and the first step: of a new run, or from the newest snapshot."""
+        # Snapshots are named by the number of steps that they have behind them.
         number = self.snapshots.latest
         if number is None:
             state, fixed = new_run(self.recipe.start, self.checkpoints, self.stage, self.data)
             return state, fixed, 0
         abstract, fixed = resumed_run(self.checkpoints, self.stage, self.data)
         state = self.snapshots.restore(number, abstract)
+        # The data must go on where the snapshot was taken, or samples would be seen twice.
         expected = self.batches.state(self.stage.batch_index(number))
         if self.snapshots.meta(number)["data"] != expected:
             raise InputError(
@@ -213,11 +218,14 @@ class Run:
 
     def _write_model(self, state: StageState, fixed: StageFixed) -> None:
         """WORKDIR/model: what was trained, and the rest of what the run started from."""
+        # 1. The networks that the stage is for, from their averages if there are any.
         self.snapshots.wait()
         parts = jax.jit(self.stage.trained_parts)(state, fixed)
         trained = {part: folder.gather(params) for part, params in parts.items()}
+        # 2. The sizes that go with them; the autoencoder measures its latents for that.
         batches = (self._global_batch(self.batches, number) for number in itertools.count())
         preset = self.stage.trained_preset(trained, batches)
+        # 3. One process writes; the others wait, or the next stage might read too early.
         if self.is_main:
             save_parts(trained, preset, self.checkpoints.start, self.workdir / "model")
             logging.info("%s: done", self.workdir / "model")

@@ -1,4 +1,4 @@
-"""Snapshots of a run (orbax): written in the background, whole or not at all, and restored onto any mesh."""
+"""Snapshots of a run (orbax): written in the background, restored onto any mesh."""
 
 import pathlib
 from typing import Any
@@ -12,7 +12,9 @@ class Snapshots:
     """Numbered snapshots {state: a pytree of arrays, meta: JSON} in a folder."""
 
     def __init__(self, folder: pathlib.Path, keep_last: int, keep_every: int = 0):
-        """Keeps the newest `keep_last`, and those whose number is a multiple of `keep_every` (0: none)."""
+        """Keeps the newest `keep_last`, and those whose number is a multiple of `keep_every` (0:
+        none).
+        """
         options = ocp.CheckpointManagerOptions(
             max_to_keep=keep_last,
             keep_period=keep_every or None,

@@ -1,4 +1,4 @@
-"""How a run starts: weights onto the mesh, a state around them, or the state of an earlier run of the same workdir."""
+"""How a run starts: weights onto the mesh, and a new state or an earlier run's."""
 
 import functools
 from typing import Any
@@ -28,9 +28,11 @@ def new_run(
     start: StartConfig, checkpoints: Checkpoints, stage: Stage, data: TrainingData
 ) -> tuple[StageState, StageFixed]:
     """State and fixed arrays before the first step, sharded; the mesh must be set."""
+    # 1. Every network's weights, straight onto the mesh.
     weights = {}
     for origin in stage.origins:
         weights[origin] = _load(start, checkpoints, stage, origin)
+    # 2. The state around them, made where it will lie.
     abstract_state, _ = abstract_start(stage)
     initial_state = jax.jit(stage.initial_state, out_shardings=shardings_of(abstract_state))
     return initial_state(weights), _fixed(checkpoints, stage, data, weights)
@@ -54,6 +56,7 @@ def _fixed(
     checkpoints: Checkpoints, stage: Stage, data: TrainingData, weights: Weights
 ) -> StageFixed:
     """What the steps only read."""
+    # Compiled, so that casts and splits happen on the devices.
     needed = {origin: weights[origin] for origin in stage.fixed_origins}
     _, abstract_fixed = abstract_start(stage)
     make = jax.jit(stage.fixed, out_shardings=shardings_of(abstract_fixed))

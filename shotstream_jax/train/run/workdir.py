@@ -1,9 +1,11 @@
-"""A run's folder: its config, checked when the run goes on; its snapshots; sample videos; and its result.
+"""A run's folder: config, snapshots, metrics, sample videos and the result.
+
+And its result.
 
 config.json       the recipe and the model's sizes
-checkpoints/      snapshots (train/run/snapshots), named by the number of steps that they have behind them
+checkpoints/      snapshots (train/run/snapshots), named by the number of steps behind them
 metrics.jsonl  tensorboard/  samples/step_000100.mp4
-model/            when the run is done: a checkpoint folder for generate, convert export, or the next stage
+model/            when the run is done: a checkpoint folder for generate or the next stage
 """
 
 import dataclasses
@@ -55,6 +57,7 @@ def claim(workdir: pathlib.Path, description: dict[str, Any], is_main: bool) -> 
     path = workdir / "config.json"
     if path.exists():
         changed = _read_changes(path, description)
+        # What decides the state and the data is refused, the rest is allowed and said aloud.
         refused = [change for change in changed if not _is_free(change[0])]
         if refused:
             what = ", ".join(f"{name} was {old!r}, is {new!r}" for name, old, new in refused[:4])

@@ -1,4 +1,7 @@
-"""Before all stages: the autoencoder, on shots of the drawn world. The loss is in train/losses/reconstruction."""
+"""Before all stages: the autoencoder, on shots of the drawn world.
+
+The loss is in train/losses/reconstruction.
+"""
 
 import dataclasses
 import functools
@@ -153,6 +156,7 @@ class AutoencoderStage:
 
         Latents of shots and latents of single frames each count half.
         """
+        # E[z] and E[z²] of each batch; their means give mean and variance.
         moments = []
         for batch in itertools.islice(batches, self.recipe.measured):
             found = compiled(latent_moments, self)(trained["vae"], batch.pixels)
@@ -207,6 +211,7 @@ def draw_pieces(
     """A piece of every shot that begins anywhere, and the noise of its latents."""
     setup = stage.setup
     b, frames = batch.pixels.shape[:2]
+    # Where each piece begins: any frame may become the first one, which is encoded alone.
     length = setup.preset.vae.pixel_frames(stage.recipe.clip)
     first = jax.random.randint(rng.stream(key, "first"), (b,), 0, frames - length + 1)
 
@@ -247,6 +252,7 @@ def held_out_autoencoder(
     params = stage.autoencoder.params(state.autoencoder.moves, fixed.autoencoder)
     rows = draw_pieces(stage, batch, stage.setup.key("held_out", number))
     metrics = {"loss": autoencoder_loss(stage, params, *rows)}
+    # Whole shots, and their last frames as videos of one frame, as context frames are encoded.
     pixels = codec.from_uint8(batch.pixels)
     whole = ShotPiece(pixels, batch.boxes)
     alone = ShotPiece(pixels[:, -1:], batch.boxes[:, -1:])

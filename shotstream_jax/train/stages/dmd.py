@@ -1,7 +1,7 @@
-"""Distribution matching as stages 3 and 4 share it: student, fake score and real score, and a step of either.
+"""Distribution matching as stages 3 and 4 share it: the networks, and a step of either kind.
 
-The losses are in train/losses/dmd. A step takes the conditions of a batch of shots; stage 3 has them
-from data (dmd_intra), stage 4 from what the student has made itself (dmd_inter).
+The losses are in train/losses/dmd. A step takes the conditions of a batch of shots; stage 3 has
+them from data (dmd_intra), stage 4 from what the student has made itself (dmd_inter).
 """
 
 import dataclasses
@@ -143,6 +143,7 @@ class Distillation:
 
         Returns (new state, metrics, the shots that the student made for it).
         """
+        # What is random, and the scores as they are now: only the student moves.
         draws, last = self._draw(key)
         scores = Scores(self.fake_params(state, fixed), fixed.real)
 
@@ -155,6 +156,7 @@ class Distillation:
             )
             return value, (metrics, made.x_0)
 
+        # Draws are rows too, so micro-batches see the same ones as a whole batch.
         pieces = self.recipe.run.accumulate
         rows = (conditions, draws)
         student, metrics, made = self.student.step(state.student, rows, loss, pieces)
@@ -167,6 +169,7 @@ class Distillation:
 
         Returns (new state, metrics, these shots).
         """
+        # What is random, and the student as it is now: only the fake score moves.
         draws, last = self._draw(key)
         student = self.student_params(state, fixed)
 

@@ -1,9 +1,9 @@
 """Stage 4: distribution matching between shots, on a history that the student has made itself.
 
-A batch of stories is walked shot by shot, one optimiser step a shot: step i is shot i mod S of story
-i // S. The shot that a step's rollout makes becomes history: `extend_history` decodes it and encodes
-the frames that later shots can ask for, each by itself. Which frames these are, and which are a shot's
-context, is planned on the host by the rule of inference (memory/plan).
+A batch of stories is walked shot by shot, one optimiser step a shot: step i is shot i mod S of
+story i // S. The shot that a step's rollout makes becomes history: `extend_history` decodes it and
+encodes the frames that later shots can ask for, each by itself. Which frames these are, and which
+are a shot's context, is planned on the host by the rule of inference (memory/plan).
 """
 
 import dataclasses
@@ -65,8 +65,8 @@ class StepPlan(NamedTuple):
 
     shot: its conditions (memory/plan).
     entry [C]: where in the history of its shot each context frame lies.
-    keep [K]: the frames of this shot that later ones can ask for, counted in the shot; the last one is
-      repeated up to K.
+    keep [K]: the frames of this shot that later ones can ask for, counted in the shot; the last one
+      is repeated up to K.
     """
 
     shot: ShotPlan
@@ -88,11 +88,13 @@ def plan_story(shots: int, length: int, budget: int) -> list[StepPlan]:
     plans = []
     for number in range(shots):
         shot = plan_shot(intervals[:number], budget)
+        # Where the context frames are among the kept ones of their shots.
         entry = np.zeros(budget, np.int32)
         if number > 0:
             for i, (source, frame) in enumerate(zip(shot.shots, shot.frames, strict=True)):
                 in_shot = frame - intervals[source][0]
                 entry[i] = np.flatnonzero(kept[source] == in_shot)[0]
+        # All shots keep equally many, so that one program serves all of them.
         keep = np.full(most, kept[number][-1], np.int32)
         keep[: len(kept[number])] = kept[number]
         plans.append(StepPlan(shot, entry, keep))
@@ -234,12 +236,14 @@ class InterStage:
         self, i: int, state: StoryState, fixed: StoryFixed, batch: Captions
     ) -> tuple[StoryState, Metrics]:
         """One optimiser step, of the student or of the fake score, on the stories' next shot."""
+        # 1. An optimiser step on the shot that comes next.
         plan = self.plans[i % self.recipe.shots]
         is_generator = self.recipe.distillation.trains_generator(i)
         step = inter_generator_step if is_generator else inter_critic_step
         state, metrics, made = compiled_step(step, self, outputs=2)(
             state, fixed, batch, np.int32(i), plan
         )
+        # 2. The shot that it made becomes history for the following ones.
         history = self._extend(state.history, fixed, made, plan)
         return StoryState(state.networks, history), metrics
 

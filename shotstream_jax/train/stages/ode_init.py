@@ -1,4 +1,7 @@
-"""Stage 2: causal initialisation. The loss is in train/losses/ode_regression, the pairs are made by train/ode_pairs."""
+"""Stage 2: causal initialisation.
+
+The loss is in train/losses/ode_regression, the pairs are made by train/ode_pairs.
+"""
 
 import dataclasses
 from collections.abc import Callable, Iterator
@@ -100,6 +103,7 @@ class OdeInitStage:
 
     def source(self, data: Dataset, start: Checkpoint) -> Source:
         """The pairs, by their numbers."""
+        # A pair is held out with its clip, as in the other stages.
         pairs = open_pairs(self.recipe.pairs.path, data, self.trajectory_shape)
         held_out_numbers = held_out_clips(data, self.recipe.data.held_out)
         train = []

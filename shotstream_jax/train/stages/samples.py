@@ -1,4 +1,4 @@
-"""Shots made by the student in training, for sample videos: the live stream's steps on a whole batch."""
+"""Shots by the student in training: the live stream's steps on a whole batch."""
 
 import jax.numpy as jnp
 
@@ -25,6 +25,7 @@ def sample_student(
         *setup.latent_shape,
     )
     noise = jnp.moveaxis(normal_rows(key, shape), 0, 2)
+    # The context and the captions into fresh caches, then all chunks in one scan.
     caches = student.init_caches(batch, *setup.grid)
     context_ids = conditions.context_ids()
     caches = prefill(student, params, conditions.context, context_ids, conditions.text, caches)

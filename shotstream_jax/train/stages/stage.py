@@ -1,7 +1,7 @@
 """What the loop asks of a stage (train/run/loop), and how a stage's steps are compiled.
 
-A stage is a value: its recipe and its setup. What changes is its state, a dataclass of arrays; what its
-steps only read is `fixed`, another. So a step is a function
+A stage is a value: its recipe and its setup. What changes is its state, a dataclass of arrays; what
+its steps only read is `fixed`, another. So a step is a function
 
     (stage, state, fixed, batch, number of the step) → (new state, metrics)
 
@@ -119,11 +119,14 @@ class Stage(Protocol):
 def abstract_start(stage: Stage) -> tuple[StageState, StageFixed]:
     """State and fixed arrays as shapes with their shardings; no array is made."""
     setup = stage.setup
+    # Shapes of what would be loaded …
     weights = {}
     for origin in stage.origins:
         weights[origin] = abstract_params(setup.preset, origin.part)
+    # … of what the stage makes of it …
     state = jax.eval_shape(stage.initial_state, weights)
     fixed = jax.eval_shape(stage.fixed, weights, abstract_negative(stage))
+    # … and where all of that lies.
     shapes = (state, fixed)
     return with_shardings(shapes, stage.shardings(*shapes))
 

@@ -1,4 +1,7 @@
-"""Stage 1: the next-shot teacher, alone or with its text encoder. The loss is in train/losses/flow_matching."""
+"""Stage 1: the next-shot teacher, alone or with its text encoder.
+
+The loss is in train/losses/flow_matching.
+"""
 
 import dataclasses
 from collections.abc import Callable, Iterator
@@ -60,8 +63,8 @@ class TeacherFixed:
     """What the steps only read.
 
     teacher: the transformer's parameters that do not move.
-    negative: the negative prompt's embedding [1, l, e]; its token ids [1, l] where the text encoder is
-      in training.
+    negative: the negative prompt's embedding [1, l, e]; its token ids [1, l] where the text encoder
+      is in training.
     """
 
     teacher: Params
@@ -78,7 +81,10 @@ class TeacherParams:
 
 @dataclasses.dataclass(frozen=True)
 class TeacherStage:
-    """Stage 1. With recipe.text_lr the rows have tokens where embeddings were, and both networks learn."""
+    """Stage 1.
+
+    With recipe.text_lr the rows have tokens where embeddings were, and both networks learn.
+    """
 
     recipe: TeacherRecipe
     setup: Setup
@@ -100,7 +106,7 @@ class TeacherStage:
 
     @property
     def text(self) -> Network:
-        """The text encoder, as it is trained with the transformer: all of it, at a rate of its own."""
+        """The text encoder, trained with the transformer: all of it, at a rate of its own."""
         optim = dataclasses.replace(self.recipe.optim, lr=self.recipe.text_lr)
         return self.setup.network(TEXT, Trained(ema=self.recipe.trained.ema), optim)
 
@@ -238,7 +244,9 @@ class TeacherStage:
 def teacher_step(
     stage: TeacherStage, state: TeacherState, fixed: TeacherFixed, batch: ShotBatch, i: Array
 ) -> tuple[TeacherState, Metrics]:
-    """One optimiser step on the flow-matching loss, of the transformer and perhaps the text encoder."""
+    """One optimiser step on the flow-matching loss, of the transformer and perhaps the text
+    encoder.
+    """
     draws = _draw(stage, batch, "train", i)
 
     # 1. The gradient by all that moves, over micro-batches.
@@ -272,7 +280,7 @@ def held_out_teacher_loss(
     batch: ShotBatch,
     number: Array,
 ) -> Metrics:
-    """The same loss with the current parameters, and draws that depend on the batch's number only."""
+    """The same loss, with draws that depend on the batch's number only."""
     params = _current_params(stage, state, fixed)
     draws = _draw(stage, batch, "held_out", number)
     return {"loss": teacher_loss(stage, params, batch, draws)}
@@ -283,6 +291,7 @@ def sample_teacher(
 ) -> Float[Array, "b f h w c"]:
     """The batch's shots by the guided sampler."""
     setup = stage.setup
+    # Embeddings of the captions and of the negative prompt, by the text encoder as it is now.
     sampler = stage.recipe.sampler
     params = _current_params(stage, state, fixed)
     conditions = embed_captions(setup.text, params.text, batch.conditions)
