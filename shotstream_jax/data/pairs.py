@@ -36,6 +36,7 @@ class Pairs:
 
 def claim_pairs(folder: pathlib.Path, settings: dict[str, Any], shape: tuple[int, ...]) -> None:
     """Makes the folder and its array, or refuses one that was made with other settings."""
+    # A folder that is there goes on only with the very same settings.
     path = folder / "settings.json"
     if path.exists():
         there = _read(path)
@@ -48,6 +49,7 @@ def claim_pairs(folder: pathlib.Path, settings: dict[str, Any], shape: tuple[int
                 "choose another pairs.path, or remove this one"
             )
         return
+    # The settings come last: with them the folder counts as made.
     try:
         folder.mkdir(parents=True, exist_ok=True)
         create_array(folder, NAME, shape, np.dtype(np.float16), stacked=True)
@@ -68,6 +70,7 @@ def open_pairs(folder: str | pathlib.Path, dataset: Dataset, shape: tuple[int, .
             f"{folder} has no complete set of pairs: "
             "run shotstream ode-pairs (python -m shotstream_jax.train.ode_pairs) first"
         )
+    # They must belong to these clips, and have the recipe's sizes.
     settings = _read(folder / "settings.json")
     store = open_array(folder, NAME)
     if settings.get("clips_sha256") != dataset.settings.clips_sha256:

@@ -166,6 +166,7 @@ class Dataset:
         """
         if not 0 <= i < len(self):
             raise InputError(f"{self.folder} has clips 0 to {len(self) - 1}, not {i}")
+        # A record must be what the index says of it, or a shard was exchanged.
         info = self.clips[i]
         try:
             record = unpack(self.source[i])
@@ -204,6 +205,7 @@ def check_made_by(settings: Settings, checkpoint: str, checksums: Mapping[str, s
 
 def claim_folder(folder: pathlib.Path, settings: Settings) -> None:
     """Writes settings.json, or refuses a folder that was made with others."""
+    # Whoever comes first writes the settings; all others compare theirs.
     path = folder / "settings.json"
     wanted = dataclasses.asdict(settings)
     try:
@@ -298,6 +300,7 @@ def open_dataset(folder: str | pathlib.Path) -> Dataset:
     Raises InputError if it is missing, incomplete, damaged or too old.
     """
     folder = pathlib.Path(folder)
+    # dataset.json is written last, so with it the folder is complete.
     path = folder / "dataset.json"
     if not path.exists():
         begun = (folder / "settings.json").exists()
@@ -351,6 +354,7 @@ def _open_content(folder: pathlib.Path, content: dict[str, Any]) -> Dataset:
     missing = [file.name for file in files if not file.exists()]
     if missing:
         raise InputError(f"it lacks {', '.join(missing)}")
+    # All shards as one list of records, in the order of the clips.
     source = ArrayRecordDataSource([str(file) for file in files])
     if len(source) != len(clips):
         raise InputError(f"its shards hold {len(source)} clips, dataset.json says {len(clips)}")

@@ -67,6 +67,7 @@ def target_row(
     with_mask: bool = False,
 ) -> ShotBatch:
     """One target shot and its conditions; its mask, if asked for."""
+    # The target, cut to the recipe's length [f, h, w, c].
     record = dataset.record(sample.clip)
     target: Leaf = record.targets[sample.shot][: cfg.frames].astype(np.float32)
     conditions = condition_row(record, sample.shot, dataset.settings.context, read_caption)
@@ -77,6 +78,7 @@ def target_row(
         conditions = _numpy_conditions(
             conditions.context, conditions.ids.phase, slots, caption[None]
         )
+    # What matters more in it, on the same latent cells.
     mask: Leaf = None
     if with_mask:
         mask = record.masks[sample.shot][: cfg.frames].astype(np.float32)

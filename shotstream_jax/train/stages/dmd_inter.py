@@ -200,6 +200,7 @@ class InterStage:
 
     def source(self, data: Dataset, start: Checkpoint) -> Source:
         """Clips with enough captions."""
+        # A story's first shots are used, so longer clips serve as well.
         shots = self.recipe.shots
         held_out_numbers = held_out_clips(data, self.recipe.data.held_out)
         train = []
@@ -225,6 +226,7 @@ class InterStage:
             """The captions of a clip."""
             return captions_row(data, clip, shots, read_caption)
 
+        # Captions are all that a row has.
         left_out = {"too short for the recipe": too_short, "broken clips": len(data.broken)}
         return Source(train, held_out, load, data.settings.fps, left_out)
 

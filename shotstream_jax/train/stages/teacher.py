@@ -313,6 +313,7 @@ def teacher_loss(
     stage: TeacherStage, params: TeacherParams, batch: ShotBatch, draws: FlowDraws
 ) -> Float[Array, ""]:
     """The flow-matching loss of a batch."""
+    # What a mask shows weighs more: hats are small, and all that memory alone can tell.
     setup = stage.setup
     weights = None
     if batch.mask is not None:
