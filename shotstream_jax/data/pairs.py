@@ -17,7 +17,7 @@ from shotstream_jax.checkpoint.arrays import ZarrArray, create_array, open_array
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.files import write_whole
 from shotstream_jax.core.typing import Float
-from shotstream_jax.data.records import Dataset
+from shotstream_jax.data.dataset import Dataset
 
 NAME = "trajectory"
 

@@ -10,7 +10,8 @@ import flax
 import numpy as np
 
 from shotstream_jax.core.typing import Array, Float, Leaf
-from shotstream_jax.data.records import ClipRecord, Dataset
+from shotstream_jax.data.dataset import Dataset
+from shotstream_jax.data.records import ClipRecord
 from shotstream_jax.data.samples import DataConfig, Sample
 from shotstream_jax.dit.conditions import Conditions
 from shotstream_jax.memory.cache import FrameIds

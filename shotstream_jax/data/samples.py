@@ -5,7 +5,7 @@ import zlib
 from typing import NamedTuple
 
 from shotstream_jax.core.errors import InputError
-from shotstream_jax.data.records import Dataset
+from shotstream_jax.data.dataset import Dataset
 
 _CHOICES = {"captions": ("each", "target"), "targets": ("last", "every")}
 

@@ -29,7 +29,7 @@ from shotstream_jax.core.sharding import batch_sharding, make_mesh
 from shotstream_jax.core.typing import Array, Params
 from shotstream_jax.data import pairs
 from shotstream_jax.data.batches import local_rows
-from shotstream_jax.data.records import Dataset
+from shotstream_jax.data.dataset import Dataset
 from shotstream_jax.data.rows import condition_row, embedding_reader
 from shotstream_jax.data.samples import find_samples
 from shotstream_jax.dit.conditions import Conditions

@@ -21,7 +21,7 @@ from shotstream_jax.checkpoint.checkpoint import Checkpoint
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.sharding import batch_sharding, param_shardings
 from shotstream_jax.core.typing import Array, Float, Int, Leaf, Params, typechecked
-from shotstream_jax.data.records import Dataset
+from shotstream_jax.data.dataset import Dataset
 from shotstream_jax.data.rows import captions_row, embedding_reader
 from shotstream_jax.data.samples import held_out_clips
 from shotstream_jax.dit.conditions import Conditions

@@ -15,7 +15,7 @@ from shotstream_jax.aot.compile import Program
 from shotstream_jax.checkpoint.checkpoint import Checkpoint
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.typing import Array, Float, Int, Params
-from shotstream_jax.data.records import Dataset
+from shotstream_jax.data.dataset import Dataset
 from shotstream_jax.data.rows import (
     CaptionReader,
     ShotBatch,
