@@ -44,11 +44,11 @@ ALLOWED = {
     "convert": {"core", "cli", "text", "dit", "vae", "presets", "model", "checkpoint"},
     "generate": MODELS | {"cli", "checkpoint", "media"},
     "world": {"core", "cli", "data", "media", "text"},
-    "data": {"core", "memory", "text", "dit", "checkpoint"},
+    "data": MODELS | {"checkpoint", "media"},
     "train": APPLICATION - {"train"},
     # Applications: nobody imports them.
     "precompute": APPLICATION,
-    "eval": APPLICATION | {"precompute"},
+    "eval": APPLICATION,
     "bench": APPLICATION,
     "doctor": APPLICATION,
     "testing": MODELS | {"checkpoint"},

@@ -21,6 +21,13 @@ from shotstream_jax.checkpoint.checkpoint import open_checkpoint
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.files import check_writable
 from shotstream_jax.core.typing import Float, Leaf, UInt8
+from shotstream_jax.data.encode import (
+    Encoders,
+    encode_prompts,
+    encode_shots,
+    latent_mask,
+    load_encoders,
+)
 from shotstream_jax.data.records import ClipRecord
 from shotstream_jax.data.rows import ShotBatch, condition_row, embedding_reader
 from shotstream_jax.eval.teacher_error import (
@@ -33,13 +40,6 @@ from shotstream_jax.eval.teacher_error import (
     write_error_ratios,
 )
 from shotstream_jax.memory.select import ContextPick, select_context
-from shotstream_jax.precompute.encode import (
-    Encoders,
-    encode_prompts,
-    encode_shots,
-    latent_mask,
-    load_encoders,
-)
 from shotstream_jax.world.clothing_mask import clothing_mask, recolour_clothing
 from shotstream_jax.world.plot import SUBSETS, WorldConfig
 from shotstream_jax.world.render import Film

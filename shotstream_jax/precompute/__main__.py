@@ -36,8 +36,7 @@ from shotstream_jax.core.errors import InputError
 from shotstream_jax.data import dataset as dataset_folder
 from shotstream_jax.data.clips import Clip, read_clips
 from shotstream_jax.data.dataset import Broken, Dataset, Settings
-from shotstream_jax.data.records import ClipRecord
-from shotstream_jax.precompute.encode import (
+from shotstream_jax.data.encode import (
     Encoders,
     PrecomputeRecipe,
     encode_clip,
@@ -45,6 +44,7 @@ from shotstream_jax.precompute.encode import (
     encode_prompts,
     load_encoders,
 )
+from shotstream_jax.data.records import ClipRecord
 from shotstream_jax.presets import Preset
 from shotstream_jax.text.prompts import check_caption
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from shotstream_jax.core.errors import InputError
+from shotstream_jax.data.encode import load_encoders
 from shotstream_jax.eval import appearance_error
-from shotstream_jax.precompute.encode import load_encoders
 from shotstream_jax.world.clothing_mask import clothing_mask, recolour_clothing
 from shotstream_jax.world.plot import WorldConfig
 from shotstream_jax.world.source import WorldSource
