@@ -3,7 +3,7 @@
     shotstream precompute --csv examples/film/clips.csv --out out/film
     shotstream precompute --config precompute:wan-1.3b --config.checkpoint=DIR --csv … --out …
 
-data/records.py has the format. The text after the colon names a model size: tiny (the default, a
+data/dataset.py has the format. The text after the colon names a model size: tiny (the default, a
 laptop's processor) or wan-1.3b (480×832, one GPU or TPU a part; DIR is a folder of converted
 weights, of which only the autoencoder and the text encoder are read).
 """

@@ -48,12 +48,14 @@ class Batches:
           seed: of the shuffle.
           workers: reading threads.
         """
+        # Samples in an endless shuffle, each loaded when it is needed.
         shuffled = grain.MapDataset.source(samples).seed(seed).shuffle().repeat()
         loaded = shuffled.map(load)
         # A process's rows are every n-th group of `local` rows, n = size / local.
         local = rows.stop - rows.start
         groups = loaded.batch(local, drop_remainder=True)
         self._batches = groups[rows.start // local :: size // local]
+        # Threads read ahead, so that a step need not wait for the disk.
         options = grain.ReadOptions(num_threads=workers, prefetch_buffer_size=2 * max(workers, 1))
         self._reader: Any = iter(self._batches.to_iter_dataset(options))
         self._index = -1

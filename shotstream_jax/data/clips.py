@@ -127,6 +127,7 @@ def _script(where: str, path: pathlib.Path) -> Script:
 
 def _intervals(where: str, text: str) -> Shots:
     """The cell as pairs of whole numbers."""
+    # A literal only: nothing in the cell is executed.
     try:
         pairs = ast.literal_eval(text)
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
@@ -138,6 +139,7 @@ def _intervals(where: str, text: str) -> Shots:
             f"{where}: frame_number {text!r:.60} must be a list of intervals "
             "like [[0, 56], [56, 114]]"
         )
+    # bool is a kind of int in Python, so types are compared exactly.
     intervals = []
     for k, pair in enumerate(pairs, 1):
         is_pair = isinstance(pair, list | tuple) and len(pair) == 2
@@ -151,6 +153,7 @@ def _intervals(where: str, text: str) -> Shots:
 
 def _check_order(where: str, shots: Shots, allow_gaps: bool) -> None:
     """Every shot has frames, and comes after the one before it."""
+    # Where the shot before ends.
     end_before = None
     for k, (first, stop) in enumerate(shots, 1):
         shot = f"{where}: shot {k}, [{first}, {stop}],"
@@ -189,6 +192,7 @@ def cut_clip(shots: Sequence[tuple[int, int]], frames: int, time: int = 4) -> tu
     Raises:
       InputError: if nothing is left of a shot.
     """
+    # The first frame makes a latent frame of its own, each `time` more make another.
     count = _whole_latents(min(frames, shots[-1][1]), time)
     cut = []
     for k, (first, stop) in enumerate(shots, 1):
@@ -212,6 +216,7 @@ def target_frames(first: int, length: int, most: int | None, time: int = 4) -> n
       most: how many a target has at most; None for no limit.
       time: pixel frames of a latent frame.
     """
+    # Long shots are taken with gaps, so that a target spans them.
     stride = 1
     if most is not None and length > most:
         stride = length // most

@@ -17,7 +17,7 @@ from shotstream_jax.checkpoint.arrays import ZarrArray, create_array, open_array
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.files import write_whole
 from shotstream_jax.core.typing import Float
-from shotstream_jax.data.records import Dataset
+from shotstream_jax.data.dataset import Dataset
 
 NAME = "trajectory"
 
@@ -36,6 +36,7 @@ class Pairs:
 
 def claim_pairs(folder: pathlib.Path, settings: dict[str, Any], shape: tuple[int, ...]) -> None:
     """Makes the folder and its array, or refuses one that was made with other settings."""
+    # A folder that is there goes on only with the very same settings.
     path = folder / "settings.json"
     if path.exists():
         there = _read(path)
@@ -48,6 +49,7 @@ def claim_pairs(folder: pathlib.Path, settings: dict[str, Any], shape: tuple[int
                 "choose another pairs.path, or remove this one"
             )
         return
+    # The settings come last: with them the folder counts as made.
     try:
         folder.mkdir(parents=True, exist_ok=True)
         create_array(folder, NAME, shape, np.dtype(np.float16), stacked=True)
@@ -65,6 +67,7 @@ def open_pairs(folder: str | pathlib.Path, dataset: Dataset, shape: tuple[int, .
     folder = pathlib.Path(folder)
     if not (folder / "pairs.json").exists():
         raise InputError(f"{folder} has no complete set of pairs: run shotstream ode-pairs first")
+    # They must belong to these clips, and have the recipe's sizes.
     settings = _read(folder / "settings.json")
     store = open_array(folder, NAME)
     if settings.get("clips_sha256") != dataset.settings.clips_sha256:

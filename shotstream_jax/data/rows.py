@@ -10,7 +10,8 @@ import flax
 import numpy as np
 
 from shotstream_jax.core.typing import Array, Float, Leaf
-from shotstream_jax.data.records import ClipRecord, Dataset
+from shotstream_jax.data.dataset import Dataset
+from shotstream_jax.data.records import ClipRecord
 from shotstream_jax.data.samples import DataConfig, Sample
 from shotstream_jax.dit.conditions import Conditions
 from shotstream_jax.memory.cache import FrameIds
@@ -67,6 +68,7 @@ def target_row(
     with_mask: bool = False,
 ) -> ShotBatch:
     """One target shot and its conditions; its mask, if asked for."""
+    # The target, cut to the recipe's length [f, h, w, c].
     record = dataset.record(sample.clip)
     target: Leaf = record.targets[sample.shot][: cfg.frames].astype(np.float32)
     conditions = condition_row(record, sample.shot, dataset.settings.context, read_caption)
@@ -77,6 +79,7 @@ def target_row(
         conditions = _numpy_conditions(
             conditions.context, conditions.ids.phase, slots, caption[None]
         )
+    # What matters more in it, on the same latent cells.
     mask: Leaf = None
     if with_mask:
         mask = record.masks[sample.shot][: cfg.frames].astype(np.float32)

@@ -5,7 +5,7 @@ import zlib
 from typing import NamedTuple
 
 from shotstream_jax.core.errors import InputError
-from shotstream_jax.data.records import Dataset
+from shotstream_jax.data.dataset import Dataset
 
 _CHOICES = {"captions": ("each", "target"), "targets": ("last", "every")}
 
@@ -93,6 +93,7 @@ def held_out_clips(dataset: Dataset, share: float) -> set[int]:
     """
     if share == 0 or len(dataset) < 2:
         return set()
+    # The first clips in the order of their hashes.
     count = max(1, round(share * len(dataset)))
 
     def name_hash(clip: int) -> int:

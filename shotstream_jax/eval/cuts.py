@@ -80,6 +80,7 @@ def find_cuts(frames: UInt8[np.ndarray, "p y x 3"]) -> list[int]:
     cuts = []
     for number, frame in enumerate(frames):
         moment = scenedetect.FrameTimecode(number, fps=_ANY_RATE)
+        # PySceneDetect reads colours in OpenCV's order.
         bgr = np.ascontiguousarray(frame[..., ::-1])
         cuts += detector.process_frame(moment, bgr)
     return [cut.frame_num for cut in cuts]

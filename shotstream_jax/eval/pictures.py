@@ -33,6 +33,7 @@ def histogram_overlap(a: Frame, b: Frame) -> float:
 
 def _colour_shares(frame: np.ndarray) -> np.ndarray:
     """Share of the pixels in each of the _BINS³ bins."""
+    # Of each colour by itself, [y, x, 3].
     values_per_bin = 256 // _BINS
     bins = (frame // values_per_bin).astype(np.int64)
     # One number for the three bins of a pixel.

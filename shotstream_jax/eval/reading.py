@@ -87,6 +87,7 @@ class Reader:
             if name in frames:
                 values = values.mean(axis=0)
             shot[name] = values.argmax(axis=-1)
+        # From a logit to a probability.
         present = 1 / (1 + np.exp(-answers["present"]))
         return Reading(present, answers["box"], frames, shot)
 

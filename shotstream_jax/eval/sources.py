@@ -63,6 +63,7 @@ def reconstructed_source(
     @jax.jit
     def reconstruct(pixels: jax.Array) -> jax.Array:
         """Encodes and decodes one shot [p, y, x, 3] uint8."""
+        # [1, p, y, x, 3] → [1, f, h, w, c]: the autoencoder wants a batch.
         latents = codec.encode(vae, params, codec.from_uint8(pixels)[None])
         return codec.to_uint8(codec.decode(vae, params, latents))[0]
 

@@ -20,7 +20,7 @@ from shotstream_jax.checkpoint.checkpoint import Checkpoint
 from shotstream_jax.core import rng
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.typing import Array, Params
-from shotstream_jax.data.records import Dataset, open_dataset
+from shotstream_jax.data.dataset import Dataset, open_dataset
 from shotstream_jax.data.rows import CaptionReader, ShotBatch, target_row
 from shotstream_jax.data.samples import DataConfig, Sample, find_samples
 from shotstream_jax.dit.conditions import Conditions

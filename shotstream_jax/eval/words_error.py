@@ -153,6 +153,7 @@ def prompt_embedder(checkpoint: Checkpoint) -> Callable[[ShotBatch], ShotBatch]:
     """Replaces token ids [b, slots, l] by the checkpoint's embeddings [b, slots, l, e]."""
     params = checkpoint.load_params("text")
     encoder = UMT5(checkpoint.preset.text)
+    # Compiled once: all batches have one shape.
     encode = jax.jit(functools.partial(embed_tokens, encoder))
 
     def embed(batch: ShotBatch) -> ShotBatch:

@@ -165,12 +165,14 @@ def read_prompts(source: str, shot: int) -> tuple[Iterable[str], int | None]:
       source: a file, or - for standard input.
       shot: the number of the first shot, from 1.
     """
+    # Typed or piped: the number of prompts is not known.
     if source == "-":
         lines = _typed_prompts(shot)
         first = next(lines, None)
         if first is None:
             raise InputError("no prompt came in: write one shot's caption a line")
         return itertools.chain([first], lines), None
+    # A file is read as a whole, so a mistake in it is found before the first shot.
     try:
         content = pathlib.Path(source).read_bytes()
     except OSError as error:
@@ -202,6 +204,7 @@ def open_story(
     else:
         seed = args.seed or 0
         story = Story(global_caption, seed, preset.name, video, preset.memory.context)
+    # The model must be able to go on with it, and the folder to keep what comes.
     story.check(preset)
     if args.save_story:
         story.check_folder(args.save_story)
@@ -246,6 +249,7 @@ def write_video(
 
     count: how many shots there are, if it is known.
     """
+    # Each chunk is in the file before the next one is waited for.
     chunks = stream_generate(model, shots, story=story)
     chunks_per_shot = story.video.shot_frames // model.preset.memory.chunk
     with VideoWriter(out, story.video.fps) as writer:

@@ -133,6 +133,7 @@ def add_chunk(
 
 def finished_story(live: LiveShot) -> Story:
     """The story with a shot whose chunks are all made."""
+    # From here on the shot is only its caption and the frames that later shots can ask for.
     record = ShotRecord(
         number=live.number,
         caption=live.caption,
@@ -150,6 +151,7 @@ def to_device_of(params: Params, x: Any) -> Any:
 
     On a mesh every device gets the whole array. Nothing is sent if the arrays are there already.
     """
+    # All parameters of a part lie on the same devices, so any of them tells.
     sharding = jax.tree.leaves(params)[0].sharding
     if isinstance(sharding, NamedSharding):
         sharding = NamedSharding(sharding.mesh, PartitionSpec())

@@ -139,6 +139,7 @@ def generate_latents(
         return caches, x_0
 
     _, chunks = jax.lax.scan(chunk, caches, noise)  # [chunks, b, f, h, w, c]
+    # The chunks of each story one after the other: [b, chunks·f, h, w, c].
     by_story = jnp.moveaxis(chunks, 0, 1)
     return by_story.reshape(by_story.shape[0], -1, *by_story.shape[3:])
 

@@ -88,6 +88,7 @@ def stream_generate(
     Raises:
       InputError: before the work starts, if the arguments do not fit each other or the model.
     """
+    # 1. The story to begin or to continue, checked.
     if story is None:
         story = new_story(model, global_caption, seed, video)
     elif global_caption or seed or video:
@@ -95,6 +96,7 @@ def stream_generate(
             "a story to be continued brings its own global_caption, seed and video: leave them out"
         )
     _check(model, shots, story, stories=1)
+    # 2. Its run, by itself.
     if noise is None:
         noise = _seeded_noise(model, story)
     run = _StoryRun(story, iter(shots), not isinstance(shots, Sequence), noise)
@@ -120,6 +122,7 @@ def stream_stories(
     Raises:
       InputError: before the work starts.
     """
+    # All stories are checked before any work is done.
     if not stories:
         raise InputError("there are no stories to stream")
     for story, shots in stories:
@@ -129,6 +132,7 @@ def stream_stories(
         raise InputError(
             f"stories side by side must have one picture size; their latents are {sorted(grids)}"
         )
+    # Each has its own prompts and noise; the transformer's steps they share.
     runs = []
     for story, shots in stories:
         is_lazy = not isinstance(shots, Sequence)
@@ -216,6 +220,7 @@ def _hand_out(
         latents = chunk.latents[0]
         return row, Chunk(chunk.shot, chunk.chunk, frames, latents, seconds, chunk.story)
 
+    # One chunk of every story may be ahead: when the next one comes, the oldest is due.
     for chunk in made:
         while ahead and (chunk is None or len(ahead) == stories):
             yield wait_for_oldest()
@@ -340,6 +345,7 @@ def _inputs_side_by_side(
     A story that has ended keeps its place: it gets the inputs of one that goes on, and nobody looks
     at what becomes of them.
     """
+    # A story that goes on, in place of those that have ended.
     placeholder = next(iter(live))
     noises = []
     phases = []
@@ -351,6 +357,7 @@ def _inputs_side_by_side(
         noises.append(runs[source].noise(shot.number, shot.chunks_made))
         phases.append(ids.phase)
         captions.append(ids.caption)
+    # A single story's arrays have the right shape already.
     if len(runs) == 1:
         return noises[0], FrameIds(phases[0], captions[0])
     ids = FrameIds(jnp.concatenate(phases), jnp.concatenate(captions))

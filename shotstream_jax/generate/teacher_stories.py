@@ -43,6 +43,7 @@ def teacher_stories(
     teacher = Teacher(model.preset.dit, model.dtype)
     schedule = Schedule(sampler.steps, model.preset.steps.shift)
     params = model.params["dit"]
+    # Each story as it is after its last finished shot.
     current = [story for story, _ in stories]
     longest = max(len(captions) for _, captions in stories)
     for number in range(longest):

@@ -65,6 +65,7 @@ def plan_shot(earlier: Sequence[Interval], budget: int, first_shot: int = 0) -> 
     oldest = max(number - budget, 0)
     slots = np.full(budget + 1, EMPTY)
     slots[: number - oldest + 1] = np.arange(oldest, number + 1)
+    # A first shot has nothing to see, but the network always has C context frames.
     if not earlier:
         shots = frames = np.zeros(budget)
         phase = np.append(np.zeros(budget), 1)

@@ -52,6 +52,7 @@ def select_context(shots: Sequence[Interval], budget: int, first_shot: int = 0) 
     """
     if not shots or budget < 1:
         raise InputError(f"a context needs earlier shots and a budget, got {shots} and {budget}")
+    # Each shot gives its share of the budget, spread evenly over its frames.
     frames = []
     owners = []
     for k, (first, stop) in enumerate(shots):
@@ -88,6 +89,7 @@ def frames_of_shot(shots_behind: int, back: int, budget: int) -> int:
     contributing = min(shots_behind, budget)
     if back > contributing:
         return 0
+    # What does not divide goes to the last shots, one frame each.
     each, remainder = divmod(budget, contributing)
     return each + 1 if back <= remainder else each
 

@@ -40,6 +40,7 @@ class MemoryConfig:
     sinks: int = 0
 
     def __post_init__(self) -> None:
+        # A chunk must fit everywhere without being cut: slots stay contiguous.
         if self.chunk < 1 or self.context < 0:
             raise InputError(
                 f"chunk {self.chunk} and context {self.context} must be at least 1 and 0 frames"

@@ -5,7 +5,7 @@
       --config.checkpoint=DIR --csv clips.csv --out DATA --shards 64 --part 3/16
   shotstream precompute --config.checkpoint=TEACHER --latents-from DATA --out DATA2
 
-The table is described in data/clips.py, the folder in data/records.py. Shard s holds the rows s,
+The table is described in data/clips.py, the folder in data/folders.py. Shard s holds the rows s,
 s + N, …; `--part p/P` makes the shards p, p + P, …, so that several machines can share a folder.
 What an interrupted run has finished is kept by the next one; the run that finds all shards there
 writes dataset.json. A clip that cannot be used is skipped, named in the log and listed in
@@ -33,9 +33,10 @@ from shotstream_jax.checkpoint.checkpoint import Checkpoint, open_checkpoint
 from shotstream_jax.checkpoint.checksum import part_checksum
 from shotstream_jax.checkpoint.load import DTYPES
 from shotstream_jax.core.errors import InputError
-from shotstream_jax.data import records
+from shotstream_jax.data import dataset as folders
 from shotstream_jax.data.clips import Clip, read_clips
-from shotstream_jax.data.records import Broken, ClipRecord, Dataset, Settings
+from shotstream_jax.data.dataset import Broken, Dataset, Settings
+from shotstream_jax.data.records import ClipRecord
 from shotstream_jax.precompute.encode import (
     Encoders,
     PrecomputeRecipe,
@@ -115,11 +116,11 @@ def main(argv: Sequence[str]) -> None:
     settings = job.settings
     folder = pathlib.Path(args.out)
     mine = own_shards(settings.shard_count, args.part)
-    records.claim_folder(folder, settings)
+    folders.claim_folder(folder, settings)
 
     # The folder is now this run's, or one with the same settings. Shards that an earlier run has
     # finished are kept.
-    todo = [shard for shard in mine if not records.shard_done(folder, settings.shards[shard])]
+    todo = [shard for shard in mine if not folders.shard_done(folder, settings.shards[shard])]
     if len(todo) < len(mine):
         kept = len(mine) - len(todo)
         logging.info("%s: %d of %d shards are there already", folder, kept, len(mine))
@@ -130,14 +131,14 @@ def main(argv: Sequence[str]) -> None:
 
 def finish(folder: pathlib.Path, settings: Settings) -> None:
     """Completes the folder if all shards are there; logs how far it is."""
-    if records.finish_dataset(folder, settings):
-        dataset = records.open_dataset(folder)
+    if folders.finish_dataset(folder, settings):
+        dataset = folders.open_dataset(folder)
         broken = len(dataset.broken)
         logging.info("%s: %d clips, %d broken ones skipped", folder, len(dataset), broken)
         return
     done = 0
     for shard in settings.shards:
-        done += records.shard_done(folder, shard)
+        done += folders.shard_done(folder, shard)
     logging.info(
         "%s: %d of %d shards are there; the other parts are to come",
         folder,
@@ -209,7 +210,7 @@ def job_from_latents(
         raise InputError(
             "--shards and --allow-gaps are for a table: with --latents-from they are that folder's"
         )
-    dataset = records.open_dataset(args.latents_from)
+    dataset = folders.open_dataset(args.latents_from)
     made_for = dataset.settings.preset
     if made_for != checkpoint.preset.name:
         raise InputError(
@@ -227,14 +228,14 @@ def job_from_latents(
     # As many entries as each shard of that folder has, broken clips too.
     clips = []
     for shard in range(settings.shard_count):
-        entries = list(records.shard_entries(dataset, shard))
+        entries = list(folders.shard_entries(dataset, shard))
         clips.append(len(entries))
     return EncodingJob(settings, clips, functools.partial(_embed_again, dataset))
 
 
 def _embed_again(dataset: Dataset, encoders: Encoders, shard: int) -> Iterator[ClipRecord | Broken]:
     """A shard's records with their prompts embedded by these encoders."""
-    for entry in records.shard_entries(dataset, shard):
+    for entry in folders.shard_entries(dataset, shard):
         if isinstance(entry, Broken):
             yield entry
             continue
@@ -253,7 +254,7 @@ def table_settings(
     """The settings of a folder that is made from a table."""
     rows = [_table_row(clip, csv.parent) for clip in clips]
     return Settings(
-        format=records.FORMAT_VERSION,
+        format=folders.FORMAT_VERSION,
         preset=checkpoint.preset.name,
         context=recipe.context,
         dtype=recipe.dtype,
@@ -288,13 +289,13 @@ def encode_shards(
     encoders = load_encoders(checkpoint, recipe.dtype)
     # One file for all parts: whoever comes first writes it, and all would write the same.
     if not _negative_path(folder).exists():
-        records.write_negative(folder, encode_negative(encoders, recipe.negative_prompt))
+        folders.write_negative(folder, encode_negative(encoders, recipe.negative_prompt))
     # The bar counts the clips of this run's shards, broken ones too.
     total = sum(job.clips[shard] for shard in todo)
     with logging_redirect_tqdm(), tqdm(total=total, unit="clip", desc=str(folder)) as bar:
         for shard in todo:
             results = _counted(job.encode(encoders, shard), bar)
-            records.write_shard(folder, job.settings.shards[shard], results)
+            folders.write_shard(folder, job.settings.shards[shard], results)
 
 
 def _negative_path(folder: pathlib.Path) -> pathlib.Path:

@@ -9,7 +9,12 @@ from shotstream_jax import cli
 from shotstream_jax.checkpoint.checkpoint import Checkpoint, open_checkpoint
 from shotstream_jax.checkpoint.checksum import part_checksum
 from shotstream_jax.core.errors import InputError
-from shotstream_jax.data.records import Dataset, Settings, check_made_by, open_dataset
+from shotstream_jax.data.dataset import (
+    Dataset,
+    Settings,
+    check_made_by,
+    open_dataset,
+)
 from shotstream_jax.dit.config import DiTConfig
 from shotstream_jax.presets import Preset
 from shotstream_jax.train.network import Checkpoints

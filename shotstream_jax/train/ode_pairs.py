@@ -29,7 +29,7 @@ from shotstream_jax.core.sharding import batch_sharding, make_mesh
 from shotstream_jax.core.typing import Array, Params
 from shotstream_jax.data import pairs
 from shotstream_jax.data.batches import local_rows
-from shotstream_jax.data.records import Dataset
+from shotstream_jax.data.dataset import Dataset
 from shotstream_jax.data.rows import condition_row, embedding_reader
 from shotstream_jax.data.samples import find_samples
 from shotstream_jax.dit.conditions import Conditions
@@ -151,6 +151,7 @@ def _trajectory_maker(recipe: OdeRecipe, setup: Setup, schedule: Schedule) -> Ca
         """The noise of one pair [f, h, w, c]."""
         return jax.random.normal(rng.stream(root, "ode_pair", number), shape)
 
+    # One program for all batches: only conditions, noise and parameters differ.
     @jax.jit
     def make(params: Params, conditions: Conditions, negative: Array, numbers: Array) -> Array:
         """Trajectories [b, kept, f, h, w, c] of a batch of pairs."""
@@ -216,6 +217,7 @@ def _batches_to_make(folder: pathlib.Path, batches: int) -> Iterator[int]:
     done = np.array([pairs.batch_done(folder, batch) for batch in range(batches)])
     if jax.process_count() > 1:
         done = multihost_utils.broadcast_one_to_all(done)
+    # What an earlier run has made is left out, but counted by the bar.
     todo = np.flatnonzero(~done).tolist()
     finished = batches - len(todo)
     if finished:

@@ -62,6 +62,7 @@ def make_optimizer(cfg: OptimConfig, steps: int) -> optax.GradientTransformation
       cfg: the optimiser's numbers.
       steps: of the run; a rate that decays reaches 0 there.
     """
+    # How a gradient is scaled: with a first moment, or without one.
     if cfg.b1 > 0:
         scale = optax.scale_by_adam(cfg.b1, cfg.b2, cfg.eps)
     else:
@@ -73,6 +74,7 @@ def make_optimizer(cfg: OptimConfig, steps: int) -> optax.GradientTransformation
         """The learning rate of a step."""
         return learning_rate(cfg, steps, step)
 
+    # A constant rate needs no step counter.
     is_constant = not cfg.warmup_steps and not cfg.decay
     return optax.chain(
         optax.clip_by_global_norm(cfg.clip),

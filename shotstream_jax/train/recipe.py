@@ -76,10 +76,12 @@ class RunConfig:
     sample_every: int = 0
 
     def __post_init__(self) -> None:
+        # Counts, each with its least value.
         given = dataclasses.asdict(self)
         for name, least in _LEAST.items():
             if given[name] < least:
                 raise InputError(f"run.{name} {given[name]} must be at least {least}")
+        # Micro-batches are equally large, so that their mean is the batch's.
         if self.batch % self.accumulate:
             raise InputError(
                 f"run.batch {self.batch} does not divide into run.accumulate {self.accumulate} "
@@ -228,6 +230,7 @@ class DmdRecipe(ShotRecipe):
         super().__post_init__()
         if self.shots < 1:
             raise InputError(f"shots {self.shots}: a story needs at least 1")
+        # Step i is shot i mod shots, and the student's if i mod period = 0.
         period = self.distillation.critic_steps + 1
         skip = math.gcd(self.shots, period)
         if self.stage == "dmd_inter" and skip > 1:

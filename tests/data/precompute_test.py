@@ -15,7 +15,7 @@ from shotstream_jax.checkpoint.checksum import part_checksum
 from shotstream_jax.checkpoint.load import load
 from shotstream_jax.checkpoint.save import save
 from shotstream_jax.core.errors import InputError
-from shotstream_jax.data.records import Dataset, open_dataset
+from shotstream_jax.data.dataset import Dataset, open_dataset
 from shotstream_jax.media.reader import read_frames
 from shotstream_jax.media.video import VideoWriter
 from shotstream_jax.memory.select import candidates

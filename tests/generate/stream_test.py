@@ -197,16 +197,18 @@ def test_same_seed_same_frames(whole):
 
 def test_memory_is_bounded_and_everything_is_encoded_once(monkeypatch):
     counts = collections.Counter()
-    for name in ("encode_prompt", "encode_frame"):
-        original = getattr(steps, name)
-        monkeypatch.setattr(steps, name, lambda *a, n=name, f=original: counts.update([n]) or f(*a))
+    for module, name in ((encode, "encode_prompt"), (steps, "encode_context_frame")):
+        original = getattr(module, name)
+        monkeypatch.setattr(
+            module, name, lambda *a, n=name, f=original: counts.update([n]) or f(*a)
+        )
     chunks = run(CAPTIONS)
     budget, length = (
         MODEL.preset.memory.context,
         MODEL.preset.vae.pixel_frames(MODEL.preset.video.shot_frames),
     )
     kept = [len(candidates(s, s * length, length, budget)) for s in range(len(CAPTIONS))]
-    assert counts == {"encode_prompt": len(CAPTIONS), "encode_frame": sum(kept)}
+    assert counts == {"encode_prompt": len(CAPTIONS), "encode_context_frame": sum(kept)}
     for shot, story in enumerate(c.story for c in chunks if c.story):
         assert [r.number for r in story.shots] == list(range(max(0, shot + 1 - budget), shot + 1))
         assert [len(r.frames) for r in story.shots] == kept[max(0, shot + 1 - budget) : shot + 1]
@@ -232,7 +234,7 @@ def test_a_fork_is_a_story_of_its_own(whole, tmp_path):
     story = Story.fork(tmp_path / "story", 2, tmp_path / "fork")
     other = continued(story, ["told differently"])
     assert not np.array_equal(frames(other), frames(whole[2 * CHUNKS : 3 * CHUNKS]))
-    with pytest.raises(InputError, match="another take of shot 2: fork"):
+    with pytest.raises(InputError, match="another version of shot 2: fork"):
         other[-1].story.save(tmp_path / "story")
     other[-1].story.save(tmp_path / "fork")
     assert [r.caption for r in Story.load(tmp_path / "fork").shots] == [

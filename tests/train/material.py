@@ -6,15 +6,15 @@ import pathlib
 import numpy as np
 
 from shotstream_jax.checkpoint.save import save
-from shotstream_jax.data.records import (
+from shotstream_jax.data.dataset import (
     FORMAT_VERSION,
-    ClipRecord,
     Settings,
     claim_folder,
     finish_dataset,
     write_negative,
     write_shard,
 )
+from shotstream_jax.data.records import ClipRecord
 from shotstream_jax.memory.select import candidates
 from shotstream_jax.presets import Preset
 from shotstream_jax.testing import tiny_model, tiny_preset

@@ -17,7 +17,7 @@ import pytest
 from shotstream_jax import cli
 from shotstream_jax.checkpoint.checkpoint import open_checkpoint
 from shotstream_jax.core.sharding import make_mesh
-from shotstream_jax.data.records import open_dataset
+from shotstream_jax.data.dataset import open_dataset
 from shotstream_jax.train.build import make_stage, open_checkpoints, read_recipe
 from shotstream_jax.train.run.loop import Run
 from tests.train.material import make_checkpoint, make_dataset

@@ -21,7 +21,7 @@ from shotstream_jax.checkpoint.checkpoint import open_checkpoint
 from shotstream_jax.checkpoint.load import load
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.sharding import make_mesh
-from shotstream_jax.data.records import open_dataset
+from shotstream_jax.data.dataset import open_dataset
 from shotstream_jax.model import PARTS
 from shotstream_jax.nn.rope import SHOT_PHASE
 from shotstream_jax.testing import tiny_preset

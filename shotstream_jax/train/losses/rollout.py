@@ -112,11 +112,13 @@ def replay(
     steps: FewSteps,
 ) -> Float[Array, "b f h w c"]:
     """The rollout's x₀ as a function of the parameters, eq. (1)."""
+    # The one step at which all chunks stopped.
     times, sigmas = steps.table
     t = jnp.asarray(times)[last]
     sigma = jnp.asarray(sigmas)[last]
     b, frames = made.x_t.shape[:2]
     ids = conditions.shot_ids(frames)
+    # All chunks in one pass, each with the keys and values that it saw in the rollout.
     v = apply(
         student,
         params,

@@ -8,7 +8,7 @@ import numpy as np
 
 from shotstream_jax.core.sharding import param_shardings
 from shotstream_jax.core.typing import Float, Int, Params
-from shotstream_jax.data.records import Dataset
+from shotstream_jax.data.dataset import Dataset
 from shotstream_jax.model import PARTS, abstract_params, init_part
 from shotstream_jax.presets import Preset
 from shotstream_jax.text.tokenizer import PAD, Tokenizer, tokenize

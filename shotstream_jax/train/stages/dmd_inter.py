@@ -21,7 +21,7 @@ from shotstream_jax.checkpoint.checkpoint import Checkpoint
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.sharding import batch_sharding, param_shardings
 from shotstream_jax.core.typing import Array, Float, Int, Leaf, Params, typechecked
-from shotstream_jax.data.records import Dataset
+from shotstream_jax.data.dataset import Dataset
 from shotstream_jax.data.rows import captions_row, embedding_reader
 from shotstream_jax.data.samples import held_out_clips
 from shotstream_jax.dit.conditions import Conditions
@@ -200,6 +200,7 @@ class InterStage:
 
     def source(self, data: Dataset, start: Checkpoint) -> Source:
         """Clips with enough captions."""
+        # A story's first shots are used, so longer clips serve as well.
         shots = self.recipe.shots
         held_out_numbers = held_out_clips(data, self.recipe.data.held_out)
         train = []
@@ -225,6 +226,7 @@ class InterStage:
             """The captions of a clip."""
             return captions_row(data, clip, shots, read_caption)
 
+        # Captions are all that a row has.
         left_out = {"too short for the recipe": too_short, "broken clips": len(data.broken)}
         return Source(train, held_out, load, data.settings.fps, left_out)
 

@@ -10,7 +10,7 @@ import numpy as np
 from shotstream_jax.aot.compile import Program
 from shotstream_jax.checkpoint.checkpoint import Checkpoint
 from shotstream_jax.core.typing import Array, Float, Params
-from shotstream_jax.data.records import Dataset
+from shotstream_jax.data.dataset import Dataset
 from shotstream_jax.data.rows import embedding_reader, target_row
 from shotstream_jax.data.samples import Sample
 from shotstream_jax.dit.conditions import Conditions

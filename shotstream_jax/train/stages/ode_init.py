@@ -14,8 +14,8 @@ import numpy as np
 from shotstream_jax.aot.compile import Program
 from shotstream_jax.checkpoint.checkpoint import Checkpoint
 from shotstream_jax.core.typing import Array, Float, Leaf, Params
+from shotstream_jax.data.dataset import Dataset
 from shotstream_jax.data.pairs import open_pairs
-from shotstream_jax.data.records import Dataset
 from shotstream_jax.data.rows import condition_row, embedding_reader
 from shotstream_jax.data.samples import held_out_clips
 from shotstream_jax.presets import Preset

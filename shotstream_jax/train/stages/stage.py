@@ -19,7 +19,7 @@ from shotstream_jax.checkpoint.checkpoint import Checkpoint
 from shotstream_jax.core.sharding import with_shardings
 from shotstream_jax.core.typing import Array, Params
 from shotstream_jax.data.batches import RandomAccess
-from shotstream_jax.data.records import Dataset
+from shotstream_jax.data.dataset import Dataset
 from shotstream_jax.data.samples import DataConfig, find_samples
 from shotstream_jax.model import abstract_params
 from shotstream_jax.presets import Preset

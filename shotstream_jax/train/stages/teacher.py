@@ -15,7 +15,7 @@ from shotstream_jax.aot.compile import Program
 from shotstream_jax.checkpoint.checkpoint import Checkpoint
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.typing import Array, Float, Int, Params
-from shotstream_jax.data.records import Dataset
+from shotstream_jax.data.dataset import Dataset
 from shotstream_jax.data.rows import (
     CaptionReader,
     ShotBatch,
@@ -313,6 +313,7 @@ def teacher_loss(
     stage: TeacherStage, params: TeacherParams, batch: ShotBatch, draws: FlowDraws
 ) -> Float[Array, ""]:
     """The flow-matching loss of a batch."""
+    # What a mask shows weighs more: hats are small, and all that memory alone can tell.
     setup = stage.setup
     weights = None
     if batch.mask is not None:

@@ -9,16 +9,14 @@ import pytest
 from flax.serialization import msgpack_restore, msgpack_serialize
 
 from shotstream_jax.core.errors import InputError
-from shotstream_jax.data import records
-from shotstream_jax.data.records import (
+from shotstream_jax.data import dataset as folders
+from shotstream_jax.data.dataset import (
     Broken,
-    ClipRecord,
     Settings,
     check_made_by,
     open_dataset,
-    pack,
-    unpack,
 )
+from shotstream_jax.data.records import ClipRecord, pack, unpack
 
 SETTINGS = Settings(1, "test", 8, 12, 16, 4, 6, "float32", "tiny", "blur", "t.csv", "0" * 64, 2)
 
@@ -81,17 +79,17 @@ def test_damaged_bytes(data):
 @pytest.fixture
 def folder(tmp_path):
     """Two shards: clips 0 and 2 with a broken one between them, clip 1."""
-    records.claim_folder(tmp_path, SETTINGS)
-    records.write_negative(tmp_path, np.ones((3, 20), jnp.bfloat16))
+    folders.claim_folder(tmp_path, SETTINGS)
+    folders.write_negative(tmp_path, np.ones((3, 20), jnp.bfloat16))
     first, second = SETTINGS.shards
-    records.write_shard(
+    folders.write_shard(
         tmp_path, first, iter([record("c0"), Broken("c4", "cut off"), record("c2", (2,), seed=2)])
     )
-    assert not records.finish_dataset(tmp_path, SETTINGS)
+    assert not folders.finish_dataset(tmp_path, SETTINGS)
     with pytest.raises(InputError, match=r"is not complete: it has no dataset.json"):
         open_dataset(tmp_path)
-    records.write_shard(tmp_path, second, iter([record("c1", (1, 2, 3), seed=1)]))
-    assert records.finish_dataset(tmp_path, SETTINGS)
+    folders.write_shard(tmp_path, second, iter([record("c1", (1, 2, 3), seed=1)]))
+    assert folders.finish_dataset(tmp_path, SETTINGS)
     assert not list(tmp_path.glob("*.partial"))
     return tmp_path
 
@@ -146,7 +144,7 @@ def test_an_error_leaves_no_half_shard(tmp_path):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        records.write_shard(tmp_path, "s", results())
+        folders.write_shard(tmp_path, "s", results())
     assert not list(tmp_path.iterdir())
 
 
