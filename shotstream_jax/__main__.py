@@ -1,8 +1,7 @@
 """The command `shotstream`: one entry to all others, `shotstream COMMAND …`.
 
 A command is a module with main(argv), which is imported only when it is called. `python -m
-shotstream_jax` is the same command, and `python -m shotstream_jax.train` the same as `shotstream
-train`.
+shotstream_jax` is the same command, and `python -m shotstream_jax.train` is `shotstream train`.
 """
 
 import difflib

@@ -160,9 +160,6 @@ def print_line(line: str) -> None:
     sys.stdout.write(line + "\n")
 
 
-say = print_line  # the name until all callers are renamed
-
-
 def run(main: Callable[[Sequence[str]], Any]) -> NoReturn:
     """Runs an entry point with the command line's arguments, and exits with its code."""
     _set_up_logging()

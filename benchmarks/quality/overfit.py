@@ -1,14 +1,14 @@
 """Does a teacher bring back the few shots that it was trained on? If not, there is a bug.
 
-    python -m shotstream_jax.world --out out/few/world --stories 20 --subset simple --size 32x48 \\
+    shotstream world --out out/few/world --stories 20 --subset simple --size 32x48 \\
         --fps 8 --lengths 11
-    python -m shotstream_jax.precompute --config configs/precompute.py:tiny \\
+    shotstream precompute --config precompute:tiny \\
         --config.checkpoint=AUTOENCODER --csv out/few/world/clips.csv --out out/few/latents
-    python -m shotstream_jax.train --config configs/teacher.py:tiny --workdir out/few/teacher \\
+    shotstream train --config teacher:tiny --workdir out/few/teacher \\
         --config.start.checkpoint=AUTOENCODER --config.data.path=out/few/latents \\
         --config.data.held_out=0.0 --config.run.held_out_every=0 --config.run.steps=1500 \\
-        --config.optim.decay_steps=1500 --config.trained.ema=0.0
-    python -m shotstream_jax.precompute --config configs/precompute.py:tiny \\
+        --config.trained.ema=0.0
+    shotstream precompute --config precompute:tiny \\
         --config.checkpoint=out/few/teacher/model --latents-from out/few/latents --out out/few/data
     python -m benchmarks.quality.overfit out/few/teacher/model --data out/few/data
 

@@ -6,7 +6,7 @@
 
 Random weights and latents of the tiny preset's format, 24 tokens a frame, all parameters but the
 text encoder's: the flow-matching loss by itself and with its gradient, called in turn; no
-optimiser, no data (`python -m shotstream_jax.bench --parts teacher` times a recipe's whole step).
+optimiser, no data (`shotstream bench --parts teacher` times a recipe's whole step).
 FLOPs are those of matmuls, by formula, beside what one large matmul reaches here. Takes a minute.
 Prints the times of both, stories a second, backward over forward, and the FLOP rate.
 """

@@ -1,9 +1,9 @@
 """Kill a training run again and again, and compare the result with a run that nobody touched.
 
     python -m benchmarks.stress.kill --kills 20 --dir out/kill -- \\
-        --config configs/film.py:dmd_intra --config.run.steps=60 …
+        --config film:dmd_intra --config.run.steps=60 …
 
-Everything after `--` goes to `python -m shotstream_jax.train`. First the undisturbed run (in
+Everything after `--` goes to `shotstream train`. First the undisturbed run (in
 DIR/calm); then the same one in DIR/rough, ended with SIGKILL at random moments and started again:
 it takes about as long as the run itself and half of --longest for each kill. Prints what it saw as
 JSON lines, and at last whether every parameter and every logged loss is equal, bit for bit. Exit

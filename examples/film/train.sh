@@ -11,15 +11,15 @@ say() { echo "[$((SECONDS - started)) s] $*"; }
 say "encoding the clips"
 [ -f $OUT/data/dataset.json ] || $PY -m shotstream_jax.precompute --csv examples/film/clips.csv --out $OUT/data
 say "stage 1: teacher"
-$PY -m shotstream_jax.train --config configs/film.py:teacher --workdir $OUT/teacher
+$PY -m shotstream_jax.train --config film:teacher --workdir $OUT/teacher
 say "the teacher's trajectories"
-$PY -m shotstream_jax.train.ode_pairs --config configs/film.py:ode_init
+$PY -m shotstream_jax.train.ode_pairs --config film:ode_init
 say "stage 2: causal initialisation"
-$PY -m shotstream_jax.train --config configs/film.py:ode_init --workdir $OUT/ode_init
+$PY -m shotstream_jax.train --config film:ode_init --workdir $OUT/ode_init
 say "stage 3: distribution matching within a shot"
-$PY -m shotstream_jax.train --config configs/film.py:dmd_intra --workdir $OUT/dmd_intra
+$PY -m shotstream_jax.train --config film:dmd_intra --workdir $OUT/dmd_intra
 say "stage 4: distribution matching between shots"
-$PY -m shotstream_jax.train --config configs/film.py:dmd_inter --workdir $OUT/dmd_inter
+$PY -m shotstream_jax.train --config film:dmd_inter --workdir $OUT/dmd_inter
 say "the public file, and a story"
 rm -f $OUT/student.pt
 $PY -m shotstream_jax.convert export $OUT/dmd_inter/model --out $OUT/student.pt

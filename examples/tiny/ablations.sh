@@ -16,7 +16,7 @@ score() {
     local file=$1 model=$2; shift 2
     if [ -f "$file" ]; then say "$file: done"; return; fi
     say "$file"
-    $PY -m shotstream_jax.eval --config configs/tiny.py --config.checkpoint="$model" --out "$file" "$@"
+    $PY -m shotstream_jax.eval --config tiny --config.checkpoint="$model" --out "$file" "$@"
 }
 # without_phase MODEL: a copy whose rotary phase does not jump between shots
 without_phase() {

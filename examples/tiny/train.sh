@@ -20,19 +20,19 @@ if [ ! -f "$OUT/world/clips.csv" ]; then
 fi
 if [ ! -f "$OUT/latents/dataset.json" ]; then
     say "encoding the pictures"
-    $PY -m shotstream_jax.precompute --config configs/precompute.py:tiny --config.checkpoint="$OUT/autoencoder/model" \
+    $PY -m shotstream_jax.precompute --config precompute:tiny --config.checkpoint="$OUT/autoencoder/model" \
         --csv "$OUT/world/clips.csv" --out "$OUT/latents"
 fi
 stage teacher "$OUT/teacher" start.checkpoint="$OUT/autoencoder/model" data.path="$OUT/latents"
 if [ ! -f "$OUT/data/dataset.json" ]; then
     say "encoding the prompts as the teacher reads them"
-    $PY -m shotstream_jax.precompute --config configs/precompute.py:tiny --config.checkpoint="$OUT/teacher/model" \
+    $PY -m shotstream_jax.precompute --config precompute:tiny --config.checkpoint="$OUT/teacher/model" \
         --latents-from "$OUT/latents" --out "$OUT/data"
 fi
 stage teacher_memory "$OUT/teacher_memory" start.checkpoint="$OUT/teacher/model" data.path="$OUT/data"
 if [ ! -f "$PAIRS/pairs.json" ]; then
     say "the teacher's trajectories"
-    $PY -m shotstream_jax.train.ode_pairs --config configs/ode_init.py:tiny --config.start.checkpoint="$TEACHER" \
+    $PY -m shotstream_jax.train.ode_pairs --config ode_init:tiny --config.start.checkpoint="$TEACHER" \
         --config.data.path="$OUT/data" --config.pairs.path="$PAIRS"
 fi
 stage ode_init "$OUT/ode_init" start.checkpoint="$TEACHER" "${STUDENT[@]}" pairs.path="$PAIRS"

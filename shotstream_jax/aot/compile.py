@@ -100,10 +100,7 @@ def slice_devices(name: str) -> list[Any]:
     Raises InputError if libtpu is missing or if there is no such slice.
     """
     if importlib.util.find_spec("libtpu") is None:
-        raise InputError(
-            "--aot needs the TPU compiler: "
-            "pip install 'shotstream-jax[aot]' (or pip install libtpu)"
-        )
+        raise InputError("--aot needs the TPU compiler: pip install 'shotstream-jax[aot]'")
     # A TPU that is there is not used.
     jax.config.update("jax_platforms", "cpu")
     os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")

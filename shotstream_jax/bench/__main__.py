@@ -1,7 +1,7 @@
 """How fast every part runs on this machine, and how near to what its device can do.
 
-  everything, at tiny size             python -m shotstream_jax.bench
-  the paper's size on an accelerator   python -m shotstream_jax.bench --preset wan-1.3b \\
+  everything, at tiny size             shotstream bench
+  the paper's size on an accelerator   shotstream bench --preset wan-1.3b \\
                                            --dtype bfloat16
   some parts, a smaller picture        … --preset wan-1.3b --parts dit,vae --size 240x416
   a stream over four devices           … --parts chunk,stream --mesh sequence=2,tensor=2

@@ -1,6 +1,6 @@
 """What a stream needs on a TPU slice that is not there, and the fastest that it could run.
 
-  python -m shotstream_jax.bench --aot v5p:2x2x1 --preset wan-1.3b --dtype bfloat16 \\
+  shotstream bench --aot v5p:2x2x1 --preset wan-1.3b --dtype bfloat16 \\
       --mesh sequence=2,tensor=2
 
 A program (aot/compile compiles it) takes at least

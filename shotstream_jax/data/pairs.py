@@ -66,10 +66,7 @@ def open_pairs(folder: str | pathlib.Path, dataset: Dataset, shape: tuple[int, .
     """
     folder = pathlib.Path(folder)
     if not (folder / "pairs.json").exists():
-        raise InputError(
-            f"{folder} has no complete set of pairs: "
-            "run shotstream ode-pairs (python -m shotstream_jax.train.ode_pairs) first"
-        )
+        raise InputError(f"{folder} has no complete set of pairs: run shotstream ode-pairs first")
     # They must belong to these clips, and have the recipe's sizes.
     settings = _read(folder / "settings.json")
     store = open_array(folder, NAME)

@@ -1,6 +1,6 @@
 """Score generated stories of the drawn world: JSON, and a table.
 
-  python -m shotstream_jax.eval --config tiny --stories 100 --shots 5 --out out/eval.json
+  shotstream eval --config tiny --stories 100 --shots 5 --out out/eval.json
   … --config.checkpoint=out/tiny/dmd_inter/model --sheet out/eval.png
   … --config.checkpoint=tiny-teacher --source teacher --guidance 2 --context-guidance 3
                                   by a teacher's sampler

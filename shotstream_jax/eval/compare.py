@@ -4,7 +4,7 @@
   python -m shotstream_jax.eval.compare long/student.json long/teacher.json \\
       --figures appearance,layout --chart out/long.png
 
-The files are those of `python -m shotstream_jax.eval`; a row is named as its file is. All must be
+The files are those of `shotstream eval`; a row is named as its file is. All must be
 of the same stories. The chart needs `pip install 'shotstream-jax[eval]'`.
 """
 
@@ -36,7 +36,7 @@ def parser() -> cli.Parser:
         "files",
         nargs="+",
         metavar="FILE.json",
-        help="of python -m shotstream_jax.eval",
+        help="of shotstream eval",
     )
     p.add_argument(
         "--figures",
@@ -107,9 +107,7 @@ def _read_file(path: pathlib.Path, names: Sequence[str]) -> dict[str, Any]:
         _stories_of(found)
         lacking = [name for name in names if name not in found["stories"][0]]
     except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
-        raise InputError(
-            f"{path} is not a file of python -m shotstream_jax.eval ({error})"
-        ) from None
+        raise InputError(f"{path} is not a file of shotstream eval ({error})") from None
     if lacking:
         raise InputError(f"{path} has no figure {lacking[0]}; it has {', '.join(found['figures'])}")
     return found

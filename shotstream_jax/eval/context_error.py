@@ -1,8 +1,8 @@
 """Does a teacher use its context? Its error on later shots with other earlier shots.
 
-  python -m shotstream_jax.world --out out/test --stories 200 --split test --subset simple \\
+  shotstream world --out out/test --stories 200 --split test --subset simple \\
       --size 32x48 --fps 8 --lengths 11
-  python -m shotstream_jax.precompute --config.checkpoint=TEACHER --csv out/test/clips.csv \\
+  shotstream precompute --config.checkpoint=TEACHER --csv out/test/clips.csv \\
       --out out/test_latents
   python -m shotstream_jax.eval.context_error --checkpoint TEACHER --data out/test_latents
 

@@ -1,9 +1,9 @@
 """Encode a table of clips once, before training: latents of every shot, context frames, prompts.
 
-  python -m shotstream_jax.precompute --csv examples/film/clips.csv --out out/film
-  python -m shotstream_jax.precompute --config configs/precompute.py:wan-1.3b \\
+  shotstream precompute --csv examples/film/clips.csv --out out/film
+  shotstream precompute --config precompute:wan-1.3b \\
       --config.checkpoint=DIR --csv clips.csv --out DATA --shards 64 --part 3/16
-  python -m shotstream_jax.precompute --config.checkpoint=TEACHER --latents-from DATA --out DATA2
+  shotstream precompute --config.checkpoint=TEACHER --latents-from DATA --out DATA2
 
 The table is described in data/clips.py, the folder in data/dataset.py. Shard s holds the rows s,
 s + N, …; `--part p/P` makes the shards p, p + P, …, so that several machines can share a folder.

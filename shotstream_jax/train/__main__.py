@@ -1,11 +1,11 @@
 """Train the autoencoder, or one of the four stages, on one machine or many.
 
-  python -m shotstream_jax.train --config autoencoder:tiny --workdir out/tiny/autoencoder
-  python -m shotstream_jax.train --config teacher:tiny --workdir out/tiny/teacher
-  python -m shotstream_jax.train.ode_pairs --config ode_init:tiny
-  python -m shotstream_jax.train --config ode_init:tiny --workdir out/tiny/ode_init
-  python -m shotstream_jax.train --config dmd_intra:tiny --workdir out/tiny/dmd_intra
-  python -m shotstream_jax.train --config dmd_inter:tiny --workdir out/tiny/dmd_inter
+  shotstream train --config autoencoder:tiny --workdir out/tiny/autoencoder
+  shotstream train --config teacher:tiny --workdir out/tiny/teacher
+  shotstream ode-pairs --config ode_init:tiny
+  shotstream train --config ode_init:tiny --workdir out/tiny/ode_init
+  shotstream train --config dmd_intra:tiny --workdir out/tiny/dmd_intra
+  shotstream train --config dmd_inter:tiny --workdir out/tiny/dmd_inter
 
 The same command goes on where an interrupted run stopped. SIGTERM saves, and exits with 0.
 WORKDIR/model is the result. --aot compiles a recipe for a TPU slice that need not be there, and

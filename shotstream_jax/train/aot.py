@@ -1,6 +1,6 @@
 """What a recipe needs on a TPU slice, found without the slice (aot/compile compiles).
 
-  python -m shotstream_jax.train --config dmd_intra:wan-1.3b --aot v5p:2x2x2
+  shotstream train --config dmd_intra:wan-1.3b --aot v5p:2x2x2
   --config.mesh.sequence=2
 
 The sizes are those of the preset after the colon of --config. What is told: whether it fits, memory

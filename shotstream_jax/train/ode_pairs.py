@@ -1,6 +1,6 @@
 """Make the pairs of stage 2: the teacher's guided ODE trajectories on real conditions.
 
-  python -m shotstream_jax.train.ode_pairs --config ode_init:tiny
+  shotstream ode-pairs --config ode_init:tiny
 
 The recipe is the one of stage 2: start.checkpoint is the teacher, pairs.… say how many, how and
 where. The noise of a pair depends on its number only, so any number of devices makes the same

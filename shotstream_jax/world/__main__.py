@@ -6,11 +6,11 @@ captions say and leave out.
 
 examples:
   # a contact sheet to look at
-  python -m shotstream_jax.world --sheet world.png --stories 4 --enlarge 2
+  shotstream world --sheet world.png --stories 4 --enlarge 2
   # clips for precompute
-  python -m shotstream_jax.world --out data/world --stories 2000 --size 64x96
+  shotstream world --out data/world --stories 2000 --size 64x96
   # clips in the size, and of the subset, for which the model `tiny` is made
-  python -m shotstream_jax.world --out data/small --stories 2000 --subset simple --size 32x48 \\
+  shotstream world --out data/small --stories 2000 --subset simple --size 32x48 \\
       --fps 8 --lengths 11
 """
 
