@@ -68,7 +68,7 @@ def test_the_last_shots_are_enough(budget):
 
 @pytest.mark.parametrize("number", range(SHOTS))
 def test_streaming_data_and_self_made_history_agree(number):
-    """One story by all three ways: the same ids, the same captions in the slots, the same context."""
+    """One story in all three ways: the same ids, captions in the slots, and context."""
     record = _clip()
     streamed = next_shot_conditions(PRESET, _story(record, number), _caption(record, number))
     row = condition_row(record, number, BUDGET, lambda record, shot: record.text[shot])

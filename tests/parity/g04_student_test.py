@@ -17,32 +17,49 @@ from tests.parity.reference import (
     DIT,
     arrays,
     dit_public,
+    gradient_cases,
     gradients,
     ids,
     video_last,
     weights,
+    window_sizes,
 )
 
 DATA = arrays("g04_student_train.npz")
 FLAGS, EMBEDS = DATA["in/flags"], jnp.asarray(DATA["in/embeds"])[None]
 MASK = re.compile(r"cond(\d+)_gen(\d+)_block(\d+)_local(-?\d+|None)_sink(\d+|None)")
-NOT_REPRODUCED = {
-    r"leftover|gen11": "a frame count that is not a multiple of the chunk breaks the reference's "
-    "mask; ours refuses it",
-    r"local-1_sink3|local6_sinkNone|local6_sink1$": "the reference ignores windows without sinks, "
-    "and odd sinks",
-}
+LEFTOVER = (
+    "a frame count that is not a multiple of the chunk breaks the reference's mask; ours refuses it"
+)
+ODD_WINDOW = "the reference ignores windows without sinks, and odd sinks"
+
+
+def not_reproduced(case: str) -> str | None:
+    """Why docs/method.md, section 6 leaves a case out; None for a case that is reproduced."""
+    if "leftover" in case:
+        return LEFTOVER
+    sizes = MASK.fullmatch(case)
+    if sizes is None:
+        return None
+    _, frames, chunk, window, sinks = sizes.groups()
+    if int(frames) % int(chunk):
+        return LEFTOVER
+    if window == "-1":
+        return ODD_WINDOW
+    if window != "None" and (sinks == "None" or int(sinks) % int(chunk)):
+        return ODD_WINDOW
+    return None
 
 
 def skippable(cases: list[str]) -> list:
-    """The cases; those that docs/method.md, section 6 does not reproduce are marked as skipped."""
+    """The cases; those that are not reproduced are marked as skipped."""
     found = []
     for case in cases:
-        reasons = [why for pattern, why in NOT_REPRODUCED.items() if re.search(pattern, case)]
-        if reasons:
-            found.append(pytest.param(case, marks=pytest.mark.skip(reason=reasons[0])))
-        else:
+        reason = not_reproduced(case)
+        if reason is None:
             found.append(case)
+        else:
+            found.append(pytest.param(case, marks=pytest.mark.skip(reason=reason)))
     return found
 
 
@@ -51,9 +68,7 @@ MASKS = [k.removeprefix("out/mask/") for k in DATA if k.startswith("out/mask/")]
 
 
 def memory_of(case: str) -> MemoryConfig:
-    window = re.search(r"local(\d+)_sink(\d+)", case)
-    sizes = {"window": int(window[1]), "sinks": int(window[2])} if window else {}
-    return MemoryConfig(context=CONFIG["cond"], chunk=CHUNK, **sizes)
+    return MemoryConfig(context=CONFIG["cond"], chunk=CHUNK, **window_sizes(case))
 
 
 def inputs(case: str):
@@ -96,7 +111,7 @@ def test_masks(case):
 
 
 @pytest.mark.parametrize(
-    "case", ["a_global_multi", "b_local6_sink3_multi"], ids=lambda case: f"g04-gradients-{case}"
+    "case", gradient_cases("g04_student_train"), ids=lambda case: f"g04-gradients-{case}"
 )
 def test_gradients(case, close_gradients):
     student, proj = Student(DIT, memory=memory_of(case)), video_last(DATA["in/proj"])
@@ -108,7 +123,7 @@ def test_gradients(case, close_gradients):
 def test_a_broken_chunk_is_refused():
     x, t, frame_ids, text = inputs("a_global_multi")
     cut = jax.tree.map(lambda a: a[:, :-1], (x, t, frame_ids))
-    with pytest.raises(InputError, match="not a multiple of the chunk, 3"):
+    with pytest.raises(InputError, match=f"not a multiple of the chunk, {CHUNK}"):
         Student(DIT, memory=memory_of("a_global_multi")).apply(
             {"params": weights("dit", "generator")}, *cut, text
         )

@@ -12,7 +12,16 @@ from shotstream_jax.dit.student import Student
 from shotstream_jax.flow.schedule import Schedule
 from shotstream_jax.memory.cache import Caches
 from shotstream_jax.memory.window import MemoryConfig
-from tests.parity.reference import CHUNK, CONFIG, DIT, arrays, ids, video_last, weights
+from tests.parity.reference import (
+    CHUNK,
+    CONFIG,
+    DIT,
+    arrays,
+    ids,
+    video_last,
+    weights,
+    window_sizes,
+)
 
 DATA = arrays("g05_student_cached.npz")
 CONTEXT, FLAGS, EMBEDS = CONFIG["cond5"], DATA["in/flags"], jnp.asarray(DATA["in/embeds"])[None]
@@ -45,9 +54,8 @@ class Case:
     """One variant: its student, ids and captions."""
 
     def __init__(self, variant: str):
-        window = re.search(r"local(\d+)_sink(\d+)", variant)
-        sizes = {"window": int(window[1]), "sinks": int(window[2])} if window else {}
-        self.student = Student(DIT, memory=MemoryConfig(context=CONTEXT, chunk=CHUNK, **sizes))
+        memory = MemoryConfig(context=CONTEXT, chunk=CHUNK, **window_sizes(variant))
+        self.student = Student(DIT, memory=memory)
         self.plain = "noflags" in variant
         slots = np.zeros((1, self.student.memory.captions, *EMBEDS.shape[2:]), np.float32)
         slots[:, : EMBEDS.shape[1]] = EMBEDS

@@ -53,9 +53,14 @@ def test_embeddings(case, close):
     close(embed(DATA[ids], mask.sum(-1)), want, case)
 
 
-@pytest.mark.parametrize("case", ["rel_bucket32"], ids=lambda case: f"g07-{case}")
+BUCKETS = [key.removeprefix("out/") for key in DATA if key.startswith("out/rel_bucket")]
+
+
+@pytest.mark.parametrize("case", BUCKETS, ids=lambda case: f"g07-{case}")
 def test_buckets(case):
-    assert np.array_equal(relative_buckets(DATA["out/rel_pos"], 32, 128), DATA[f"out/{case}"])
+    buckets = int(case.removeprefix("rel_bucket"))
+    found = relative_buckets(DATA["out/rel_pos"], buckets, max_distance=128)
+    assert np.array_equal(found, DATA[f"out/{case}"])
 
 
 @pytest.mark.parametrize("case", CLEANED, ids=lambda case: f"g07-clean-{CLEANED.index(case):02d}")

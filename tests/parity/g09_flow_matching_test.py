@@ -81,6 +81,7 @@ def test_three_steps(case, close):
         state, norm = update(state, grads, optimizer, trained.ema)
         return state, metrics | {"grad_norm": norm}
 
+    assert len(DATA["out/train/losses"]) == len(STEPS)
     for i, entry in enumerate(STEPS):
         state, metrics = step(state, rows("multi", entry, i))
         close(metrics["loss"], DATA["out/train/losses"][i], f"loss {i}")

@@ -26,10 +26,13 @@ from tests.parity.reference import (
     FEW_STEPS,
     arrays,
     dit_public,
+    gradient_cases,
     gradients,
     ids,
+    kept_step_numbers,
     video_last,
     weights,
+    window_sizes,
 )
 
 DATA = arrays("g10_ode.npz")
@@ -38,54 +41,63 @@ TEXT = jnp.asarray(DATA["out/prompt_embeds"])[None]
 CONDITIONS = Conditions(
     video_last(DATA["out/condition_latents"]), ids(FLAGS[: COND + 1], FLAGS[: COND + 1]), TEXT
 )
-KEPT = ("0_input", "13_input", "25_input", "37_input", "pred_x0")
-MEMORIES = {
-    "reg": MemoryConfig(context=COND, chunk=CHUNK),
-    "reg2_local6_sink3": MemoryConfig(context=COND, chunk=CHUNK, window=6, sinks=3),
-}
+SAMPLING = Schedule(steps=len(DATA["out/timesteps"]))
+TRAJECTORY = jnp.asarray(np.moveaxis(DATA["out/latent_all"], 3, -1))  # [b, kept, f, h, w, c]
+BATCH, KEPT, FRAMES = TRAJECTORY.shape[:3]
+# The solver's steps whose inputs are kept, and the names of all that is kept.
+KEPT_STEPS = kept_step_numbers(DATA)
+KEPT_NAMES = (*[f"{step}_input" for step in KEPT_STEPS], "pred_x0")
+REGRESSIONS = gradient_cases("g10_ode")
+NONE = Dropped(jnp.zeros(BATCH, bool), jnp.zeros(BATCH, bool))
+
+
+def student_of(case: str) -> Student:
+    return Student(DIT, memory=MemoryConfig(context=COND, chunk=CHUNK, **window_sizes(case)))
 
 
 @functools.cache
 def made():
-    schedule = Schedule(steps=50)
+    """The teacher's trajectory, [b, kept, f, h, w, c]."""
     negative = jnp.asarray(DATA["out/negative_embeds"])
-    fixed = Teacher(DIT), schedule, FEW_STEPS
-    run = jax.jit(
-        lambda params, noise: sample_trajectory(
-            *fixed, params, CONDITIONS, negative, noise, Guidance(text=5.0)
-        )
-    )
+    fixed = Teacher(DIT), SAMPLING, FEW_STEPS
+
+    @jax.jit
+    def run(params, noise):
+        guidance = Guidance(text=5.0)
+        return sample_trajectory(*fixed, params, CONDITIONS, negative, noise, guidance)
+
     return run(weights("dit", "teacher"), video_last(DATA["in/noise000"]))
 
 
-@pytest.mark.parametrize("case", KEPT, ids=lambda case: f"g10-{case}")
+@pytest.mark.parametrize("case", KEPT_NAMES, ids=lambda case: f"g10-{case}")
 def test_trajectory(case, close):
-    close(made()[:, KEPT.index(case)], video_last(DATA[f"out/{case}"]), case)
+    assert made().shape == TRAJECTORY.shape
+    close(made()[:, KEPT_NAMES.index(case)], video_last(DATA[f"out/{case}"]), case)
 
 
 @pytest.mark.parametrize("case", ["times"], ids=lambda case: f"g10-{case}")
 def test_kept_times_are_the_students(case, close):
-    schedule = Schedule(steps=50)
-    close(schedule.times, DATA["out/timesteps"], "times")
-    assert kept_steps(schedule, FEW_STEPS) == (0, 13, 25, 37)
-    close(
-        schedule.times[list(kept_steps(schedule, FEW_STEPS))],
-        FEW_STEPS.table[0],
-        "the student's times",
-    )
+    close(SAMPLING.times, DATA["out/timesteps"], "times")
+    assert kept_steps(SAMPLING, FEW_STEPS) == KEPT_STEPS
+    close(SAMPLING.times[list(KEPT_STEPS)], FEW_STEPS.table[0], "the student's times")
 
 
-@pytest.mark.parametrize("case", MEMORIES, ids=lambda case: f"g10-{case}")
+def loss_and_gradients(case: str, entry: np.ndarray):
+    """entry [b, chunks]: the point of the trajectory that each chunk sees."""
+    batch = PairBatch(TRAJECTORY, CONDITIONS)
+    draws = RegressionDraws(jnp.asarray(entry), NONE)
+
+    def loss(params):
+        return regression_loss(student_of(case), FEW_STEPS, Schedule(), params, batch, draws)
+
+    params = jax.tree.map(jnp.asarray, weights("dit", "generator"))
+    return jax.jit(jax.value_and_grad(loss))(params)
+
+
+@pytest.mark.parametrize("case", REGRESSIONS, ids=lambda case: f"g10-{case}")
 def test_regression(case, close, close_gradients):
-    student, schedule = Student(DIT, memory=MEMORIES[case]), Schedule()
-    saved = np.moveaxis(DATA["out/latent_all"], 3, -1)  # [b, kept, f, h, w, c]
     entry = DATA[f"out/{case}/index"][:, ::CHUNK]  # one a chunk: its first frame's
-    batch = PairBatch(jnp.asarray(saved), CONDITIONS)
-    draws = RegressionDraws(jnp.asarray(entry), Dropped(jnp.zeros(1, bool), jnp.zeros(1, bool)))
-    loss = lambda params: regression_loss(student, FEW_STEPS, schedule, params, batch, draws)  # noqa: E731
-    value, grads = jax.jit(jax.value_and_grad(loss))(
-        jax.tree.map(jnp.asarray, weights("dit", "generator"))
-    )
+    value, grads = loss_and_gradients(case, entry)
     close(value, DATA[f"out/{case}/loss"], "loss")
     close_gradients(dit_public(grads), gradients(f"g10_ode__{case}"))
     times = np.append(FEW_STEPS.table[0], 0)[np.repeat(entry, CHUNK, 1)]
@@ -95,15 +107,10 @@ def test_regression(case, close, close_gradients):
 @pytest.mark.parametrize("case", ["all-clean"], ids=lambda case: f"g10-{case}")
 def test_no_noisy_chunk_no_loss(case):
     """If every chunk drew x₀ itself the loss is 0, and so is its gradient."""
-    student, schedule = Student(DIT, memory=MEMORIES["reg"]), Schedule()
-    batch = PairBatch(jnp.asarray(np.moveaxis(DATA["out/latent_all"], 3, -1)), CONDITIONS)
-    draws = RegressionDraws(jnp.full((1, 2), 4), Dropped(jnp.zeros(1, bool), jnp.zeros(1, bool)))
-    params = jax.tree.map(jnp.asarray, weights("dit", "generator"))
-    value, grads = jax.jit(
-        jax.value_and_grad(lambda p: regression_loss(student, FEW_STEPS, schedule, p, batch, draws))
-    )(params)
+    entry = np.full((BATCH, FRAMES // CHUNK), KEPT - 1)
+    value, grads = loss_and_gradients("global", entry)
     assert value == 0 and all(not np.any(g) for g in jax.tree.leaves(grads))
-    clean = student_x0(
-        student, schedule, params, CONDITIONS, batch.trajectory[:, -1], jnp.zeros((1, CONFIG["F"]))
-    )
-    assert np.abs(clean - batch.trajectory[:, -1]).max() > 0
+    params = weights("dit", "generator")
+    x_0, t = TRAJECTORY[:, -1], jnp.zeros((BATCH, FRAMES))
+    clean = student_x0(student_of("global"), Schedule(), params, CONDITIONS, x_0, t)
+    assert np.abs(clean - x_0).max() > 0

@@ -1,7 +1,7 @@
 """Group 11: self-forcing rollouts with recorded draws, and distribution matching.
 
 The reference's own generator gradients contain a leak through its caches, which is not part of the
-method (docs/method.md, section 6). So gradients are compared with `rollout_exit3_detached`, which
+method (docs/method.md, section 6). So gradients are compared with `rollout_exit…_detached`, which
 was recorded without the leak. Outputs and losses do not have it.
 """
 
@@ -51,7 +51,6 @@ NETWORKS = dmd.DmdModels(
 )
 NONE = Dropped(jnp.zeros(1, bool), jnp.zeros(1, bool))
 GENERATOR_ENTRY, _, CRITIC_ENTRY = DATA["out/timestep_ids_gen_dml_critic"]
-GENERATOR_LAST, CRITIC_LAST = 2, 1
 LEAK = "its gradient contains the leak through the reference's caches (docs/method.md, section 6)"
 
 
@@ -62,6 +61,20 @@ def params(name: str):
 
 def draws_of(name: str) -> list[np.ndarray]:
     return [DATA[k] for k in sorted(k for k in DATA if re.fullmatch(rf"in/draws_{name}_\d+", k))]
+
+
+def last_step(name: str) -> int:
+    """The step that a rollout stops at: it has one draw for each step up to it in every chunk.
+
+    The generator's and the critic's draws have the start before them and the score's noise after.
+    """
+    count = len(draws_of(name))
+    if name in ("gen", "critic"):
+        count -= 2
+    return count // (FRAMES // CHUNK) - 1
+
+
+GENERATOR_LAST, CRITIC_LAST = last_step("gen"), last_step("critic")
 
 
 def chunk_noise(start: np.ndarray, draws: list[np.ndarray], last: int) -> jnp.ndarray:
@@ -83,16 +96,17 @@ def made(params, noise, last):
     return rollout(NETWORKS.student, params, CONDITIONS, noise, last, FEW_STEPS, Schedule())
 
 
-ROLLOUTS = {
-    "rollout_exit0": (0, "exit0"),
-    "rollout_exit3": (3, "exit3"),
-    "rollout_exit3_nockpt": (3, "exit3"),
-    "rollout_exit3_detached": (3, "exit3"),
-}
+# Rollouts that stop all chunks at one step, by name: rollout_exit<step>, perhaps with a variant.
+ROLLOUTS = sorted({m[1] for k in DATA if (m := re.match(r"out/(rollout_exit\d+\w*)/output", k))})
+(DETACHED,) = [case for case in ROLLOUTS if case.endswith("_detached")]
+LEAKY = [case for case in ROLLOUTS if "_" not in case.removeprefix("rollout_")]
 
 
 def recorded(case: str) -> tuple[int, jnp.ndarray]:
-    last, draws = ROLLOUTS[case]
+    """The step that all chunks stop at, and the recorded draws in our layout."""
+    draws = case.split("_")[1]
+    last = int(draws.removeprefix("exit"))
+    assert last == last_step(draws)
     return last, chunk_noise(DATA["in/noise"], draws_of(draws), last)
 
 
@@ -129,17 +143,16 @@ def replayed():
         (_, x), grads = jax.value_and_grad(loss, has_aux=True)(params)
         return x, grads
 
-    last, noise = recorded("rollout_exit3_detached")
+    last, noise = recorded(DETACHED)
     result = made(params("generator"), noise, jnp.int32(last))
     return run(params("generator"), result, jnp.int32(last), video_last(DATA["in/proj"]))
 
 
 @pytest.mark.parametrize(
     "case",
-    ["rollout_exit3_detached"]
-    + [
-        pytest.param(c, marks=pytest.mark.skip(reason=LEAK))
-        for c in ("rollout_exit0", "rollout_exit3", "gen")
+    [
+        DETACHED,
+        *[pytest.param(case, marks=pytest.mark.skip(reason=LEAK)) for case in (*LEAKY, "gen")],
     ],
     ids=lambda case: f"g11-gradients-{case}",
 )
@@ -158,7 +171,10 @@ def kl_gradient(x, x_t, t):
     return dmd.kl_gradient(NETWORKS, SCORES, CONDITIONS, NEGATIVE, x, x_t, t)
 
 
-@pytest.mark.parametrize("case", ["kl_t980", "kl_t20"], ids=lambda case: f"g11-{case}")
+SCALED = [k.removeprefix("out/") for k in DATA if re.fullmatch(r"out/kl_t\d+", k)]
+
+
+@pytest.mark.parametrize("case", SCALED, ids=lambda case: f"g11-{case}")
 def test_kl_gradient(case, close):
     x, x_t = video_last(DATA["in/x0_fake"]), video_last(DATA["in/noise"])
     t = jnp.asarray([float(case.removeprefix("kl_t"))])

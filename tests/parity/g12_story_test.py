@@ -15,12 +15,41 @@ from shotstream_jax.model import Model
 from shotstream_jax.testing import cast
 from shotstream_jax.text.tokenizer import ByteTokenizer
 from shotstream_jax.vae import codec
-from tests.parity.reference import CHUNK, CONFIG, FEW_STEPS, arrays, preset, video_last, weights
+from tests.parity.reference import (
+    CHUNK,
+    CONFIG,
+    FEW_STEPS,
+    arrays,
+    preset,
+    video_last,
+    weights,
+    window_sizes,
+)
 
 DATA = arrays("g12_e2e.npz")
 GLOBAL, CAPTIONS = "Zx.", ("cat", "dog", "hen", "owl", "bee")
-SIZES = {"main": CONFIG["e2e"], "local6_sink3": CONFIG["e2e_local"]}
-SHOTS = [(variant, shot) for variant, size in SIZES.items() for shot in range(size["nshots"])]
+
+
+def story_latents() -> dict[str, list[np.ndarray]]:
+    """The recorded latents of all stories but `wo_rope`, which is not reproduced."""
+    found: dict[str, list[np.ndarray]] = {}
+    for key in DATA:
+        match = re.fullmatch(r"out/(\w+)/shot(\d+)/latents", key)
+        if match and match[1] != "wo_rope":
+            shots = found.setdefault(match[1], [])
+            assert int(match[2]) == len(shots)
+            shots.append(DATA[key])
+    return found
+
+
+def shot_frames(variant: str) -> int:
+    """Latent frames of each shot."""
+    return LATENTS[variant][0].shape[1]
+
+
+# Each variant's latents [1, frames, c, h, w], shot by shot.
+LATENTS = story_latents()
+SHOTS = [(variant, shot) for variant, shots in LATENTS.items() for shot in range(len(shots))]
 SKIPPED = pytest.param(
     "wo_rope", marks=pytest.mark.skip(reason="keys cached without rotation: not to be reproduced")
 )
@@ -30,16 +59,14 @@ decode = jax.jit(codec.decode, static_argnums=0)
 
 
 def model_of(variant: str) -> Model:
-    window = re.search(r"local(\d+)_sink(\d+)", variant)
-    sizes = {"window": int(window[1]), "sinks": int(window[2])} if window else {}
-    memory = MemoryConfig(context=CONFIG["cond"], chunk=CHUNK, **sizes)
+    memory = MemoryConfig(context=CONFIG["cond"], chunk=CHUNK, **window_sizes(variant))
     params = {
         "dit": weights("dit", "generator"),
         "vae": weights("vae", "vae"),
         "text": weights("text", "t5"),
     }
     return Model(
-        preset(memory, SIZES[variant]["n_lat"]),
+        preset(memory, shot_frames(variant)),
         cast(params, jnp.float32),
         ByteTokenizer(),
         jnp.float32,
@@ -57,7 +84,7 @@ def recorded_noise(variant: str):
     ]
     assert len(draws) == DATA[f"out/{variant}/num_draws"]
     later = len(FEW_STEPS.nominal) - 1
-    a_shot = 1 + SIZES[variant]["n_lat"] // CHUNK * later
+    a_shot = 1 + shot_frames(variant) // CHUNK * later
 
     def noise(shot: int, chunk: int):
         start = draws[shot * a_shot][:, chunk * CHUNK : (chunk + 1) * CHUNK]
@@ -70,7 +97,7 @@ def recorded_noise(variant: str):
 
 @functools.cache
 def run(variant: str) -> list[Chunk]:
-    captions = CAPTIONS[: SIZES[variant]["nshots"]]
+    captions = CAPTIONS[: len(LATENTS[variant])]
     return list(
         stream_generate(
             model_of(variant), captions, global_caption=GLOBAL, noise=recorded_noise(variant)
@@ -103,13 +130,13 @@ def test_shot(variant, shot, close):
         close(conditions.text[0, : len(want)], want, "captions")
 
 
-@pytest.mark.parametrize("variant", [*SIZES, SKIPPED], ids=lambda v: f"g12-{v}-video")
+@pytest.mark.parametrize("variant", [*LATENTS, SKIPPED], ids=lambda v: f"g12-{v}-video")
 def test_video(variant, close):
     """In [0, 1]; the streamed bytes are the same frames, rounded."""
     model = model_of(variant)
     decoded = [
         decode(model.vae, model.params["vae"], shot_latents(variant, s))[0] / 2 + 0.5
-        for s in range(SIZES[variant]["nshots"])
+        for s in range(len(LATENTS[variant]))
     ]
     video = np.concatenate(decoded)
     streamed = np.concatenate([c.frames for c in run(variant)])

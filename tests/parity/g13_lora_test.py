@@ -26,10 +26,12 @@ from tests.parity.reference import (
     CHUNK,
     CONFIG,
     DIT,
+    FEW_STEPS,
     ROOT,
     arrays,
     gradients,
     ids,
+    kept_step_numbers,
     preset,
     video_last,
     weights,
@@ -196,8 +198,10 @@ def test_text_encoder_file(file):
 @pytest.mark.parametrize("file", ["tiny_ode_sample.pt"], ids=lambda f: f"g13-{f}")
 def test_ode_sample_file(file):
     sample = read_torch(CKPT / file)
-    shape = (1, CONFIG["F"], 16, CONFIG["lat_h"], CONFIG["lat_w"])
-    for key in ("noise", "0_input", "13_input", "25_input", "37_input", "pred_x0"):
+    shape = (1, CONFIG["F"], DIT.channels, CONFIG["lat_h"], CONFIG["lat_w"])
+    inputs = [f"{step}_input" for step in kept_step_numbers(sample)]
+    assert len(inputs) == len(FEW_STEPS.nominal)
+    for key in ("noise", *inputs, "pred_x0"):
         assert sample[key].shape == shape and np.isfinite(np.asarray(sample[key])).all()
     assert np.array_equal(np.asarray(sample["noise"]), np.asarray(sample["0_input"]))
     assert (

@@ -7,6 +7,7 @@ import functools
 import json
 import os
 import pathlib
+import re
 from typing import Any
 
 import jax
@@ -29,8 +30,23 @@ from tests.public_layout import from_public, to_public
 
 ROOT = pathlib.Path(os.environ.get("SHOTSTREAM_FIXTURES") or pathlib.Path(__file__).parent / "data")
 CONFIG = json.loads((ROOT / "config.json").read_text())
-CHUNK = 3
 FEW_STEPS = FewSteps()
+
+
+@functools.cache
+def arrays(file: str) -> dict[str, np.ndarray]:
+    with np.load(ROOT / file) as data:
+        return dict(data)
+
+
+def _chunk_frames() -> int:
+    """Latent frames of a chunk, which config.json does not have: those of the first cached pass."""
+    data = arrays("g05_student_cached.npz")
+    shapes = [array.shape for name, array in data.items() if name.startswith("in/x_c0_")]
+    return shapes[0][1]
+
+
+CHUNK = _chunk_frames()
 
 DIT = DiTConfig(
     dim=CONFIG["dim"],
@@ -59,10 +75,25 @@ def preset(memory: MemoryConfig, shot_frames: int = CHUNK) -> Preset:
     return Preset("fixture", DIT, VAE_SIZES, T5, video, memory, FEW_STEPS, byte_tokens=True)
 
 
-@functools.cache
-def arrays(file: str) -> dict[str, np.ndarray]:
-    with np.load(ROOT / file) as data:
-        return dict(data)
+def gradient_cases(group: str) -> list[str]:
+    """The cases of a group whose gradients the set has."""
+    prefix = f"{group}__"
+    found = sorted((ROOT / "grads").glob(f"{prefix}*.safetensors"))
+    return [path.stem.removeprefix(prefix) for path in found]
+
+
+def kept_step_numbers(data: dict[str, np.ndarray]) -> tuple[int, ...]:
+    """The steps of the teacher's solver whose inputs are kept, by the names of a set's arrays."""
+    found = [re.fullmatch(r"(?:out/)?(\d+)_input", name) for name in data]
+    return tuple(sorted(int(name[1]) for name in found if name))
+
+
+def window_sizes(case: str) -> dict[str, int]:
+    """The window and the sinks that a case's name tells, as fields of MemoryConfig."""
+    found = re.search(r"local(\d+)_sink(\d+)", case)
+    if not found:
+        return {}
+    return {"window": int(found[1]), "sinks": int(found[2])}
 
 
 def video_last(a: np.ndarray) -> jax.Array:

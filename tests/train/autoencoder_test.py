@@ -56,13 +56,13 @@ def start(tmp_path_factory) -> pathlib.Path:
 
 
 @pytest.fixture(scope="module")
-def runs(start, tmp_path_factory) -> tuple[pathlib.Path, pathlib.Path]:
+def runs(start, tmp_path_factory, stopped_after) -> tuple[pathlib.Path, pathlib.Path]:
     """Twenty steps at once, and ten and ten."""
     whole, halves = (tmp_path_factory.mktemp("runs") / name for name in ("whole", "halves"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(train, "make_mesh", lambda lengths: make_mesh(lengths, jax.devices()[:1]))
         train.main(arguments(start, whole))
-        train.main(arguments(start, halves, "run.steps=10"))
+        stopped_after(10, train.main, arguments(start, halves))
         train.main(arguments(start, halves))
     return whole, halves
 

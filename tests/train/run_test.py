@@ -13,7 +13,6 @@ import time
 import jax
 import numpy as np
 import pytest
-from jax.experimental.compilation_cache import compilation_cache
 
 from shotstream_jax import cli
 from shotstream_jax.checkpoint.arrays import open_array
@@ -29,6 +28,8 @@ from shotstream_jax.train import __main__ as train
 from shotstream_jax.train import build, ode_pairs
 from shotstream_jax.train.run.log import cut_back
 from tests.train.material import make_checkpoint, make_dataset
+
+pytestmark = pytest.mark.usefixtures("programs_are_kept")
 
 ROOT = pathlib.Path(__file__).parents[2]
 FEW = [
@@ -89,20 +90,6 @@ def same(a, b) -> None:
     jax.tree.map(np.testing.assert_array_equal, a, b)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def programs_are_kept(tmp_path_factory):
-    """The runs of this file compile the same programs: each once."""
-    before = jax.config.jax_enable_compilation_cache, jax.config.jax_compilation_cache_dir
-    jax.config.update("jax_enable_compilation_cache", True)
-    jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("xla")))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-    compilation_cache.reset_cache()
-    yield
-    jax.config.update("jax_enable_compilation_cache", before[0])
-    jax.config.update("jax_compilation_cache_dir", before[1])
-    compilation_cache.reset_cache()
-
-
 @pytest.fixture
 def one_device(monkeypatch) -> None:
     """Eight are tested elsewhere (stages_test, processes_test); one compiles faster."""
@@ -116,22 +103,23 @@ def in_process(stage: str, material: pathlib.Path, workdir: pathlib.Path, *field
     train.main(arguments(stage, material, workdir, *fields))
 
 
-def test_a_workdir_and_going_on(one_device, material, tmp_path):
+def test_a_workdir_and_going_on(one_device, material, tmp_path, stopped_after):
     """Four steps at once = two, and two more; the metrics have every step once; the model loads."""
     whole, halves = tmp_path / "whole", tmp_path / "halves"
     extra = (
+        "run.steps=4",
         "run.held_out_every=2",
         "run.sample_every=4",
         "run.keep_last=1",
         "run.keep_every=3",
         "trained.ema=0.5",
     )
-    in_process("teacher", material, whole, "run.steps=4", *extra)
-    in_process("teacher", material, halves, "run.steps=2", *extra)
+    in_process("teacher", material, whole, *extra)
+    stopped_after(2, in_process, "teacher", material, halves, *extra)
     # As if a later step had been logged and not saved, and a line had been cut off.
     with (halves / "metrics.jsonl").open("a") as file:
         file.write('{"step": 2, "loss": 5.0}\n{"step": 3, "lo')
-    in_process("teacher", material, halves, "run.steps=4", *extra)
+    in_process("teacher", material, halves, *extra)
     same(transformer(whole), transformer(halves))
     losses = [(r["step"], r["loss"]) for r in rows(whole) if "loss" in r]
     assert [step for step, _ in losses] == [0, 1, 2, 3]
