@@ -71,6 +71,7 @@ def load_encoders(checkpoint: str | Checkpoint, dtype: str) -> Encoders:
     opened = open_checkpoint(checkpoint)
     preset = opened.preset
     text_dtype = DTYPES[dtype]
+    # The transformer, the largest part, is left on disk.
     return Encoders(
         preset=preset,
         vae=VAE(preset.vae),

@@ -33,6 +33,7 @@ def next_shot_conditions(preset: Preset, story: Story, text: Array) -> Condition
     captions.append(text)
     empty = preset.memory.captions - len(captions)
     captions.extend([jnp.zeros_like(text)] * empty)
+    # The plan's numbers with a batch of one, [1, C + 1].
     ids = FrameIds(
         phase=jnp.asarray(plan.phase[None], jnp.int32),
         caption=jnp.asarray(plan.caption[None], jnp.int32),

@@ -51,6 +51,7 @@ class Report:
         first_shot = self.chunks[0]["shot"]
         later = [chunk for chunk in self.chunks if chunk["shot"] != first_shot]
         warm = statistics.median(first_chunks[1:]) if len(first_chunks) > 1 else None
+        # Figures mean little without the device and the versions.
         device = jax.devices()[0]
         return {
             "preset": self.preset,

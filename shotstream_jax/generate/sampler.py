@@ -133,6 +133,7 @@ def sample_trajectory(
     """The sampler's inputs at the student's times, then its x₀: the pairs of stage 2."""
     velocity = guided_velocity(teacher, params, conditions, negative, guidance)
     x_0, kept = sample(velocity, noise, schedule, kept_steps(schedule, steps))
+    # The student's five points of the way from noise to x₀.
     points = jnp.concatenate([kept, x_0[None]])  # [kept, b, f, h, w, c]
     return jnp.moveaxis(points, 0, 1)
 

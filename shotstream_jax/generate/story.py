@@ -81,6 +81,7 @@ class Story:
     shots: tuple[ShotRecord, ...] = ()
 
     def __post_init__(self) -> None:
+        # Fields may come from a file: a wrong type is an input error, not a crash later on.
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         for name, kind in _HEAD_TYPES.items():
             value = values[name]
@@ -118,6 +119,7 @@ class Story:
                 f"the story was made with {self.preset}, context {self.context}; "
                 f"the model is {preset.name}, context {preset.memory.context}"
             )
+        # Latents of another size would fail inside a compiled program.
         expected = (*preset.latent_grid(self.video), preset.dit.channels)
         for record in self.shots:
             for latent in record.latents:
@@ -137,6 +139,7 @@ class Story:
             raise InputError(f"{folder} is a file: name a folder to keep the story in")
         if _head_path(folder).exists() and _read_head(folder) != self._head():
             raise InputError(f"{folder} holds another story: name a new folder")
+        # A shot that is there already would be another version of the one to come.
         if max(_saved_shots(folder), default=-1) >= self.next_shot:
             raise InputError(
                 f"{folder} already goes on after shot {self.next_shot}: fork into a new folder"
@@ -156,6 +159,7 @@ class Story:
                 write_whole(_head_path(folder), (text + "\n").encode())
             elif _read_head(folder) != self._head():
                 raise InputError(f"{folder} holds another story: save into a new folder")
+            # Shots that are there already are checked, the others are added.
             for record in self.shots:
                 _append(folder, record, self.context)
         except OSError as error:

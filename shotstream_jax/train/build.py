@@ -90,6 +90,7 @@ def _check_encoders(recipe: ShotRecipe, settings: Settings, checkpoint: Checkpoi
     it.
     """
     trains_text = isinstance(recipe, TeacherRecipe) and recipe.text_lr > 0
+    # Reading a part to compare it takes a moment, so only what the data names is read.
     made_by = {"text": settings.text_sha256, "vae": settings.vae_sha256}
     if trains_text:
         del made_by["text"]

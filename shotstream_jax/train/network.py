@@ -85,6 +85,7 @@ class Network:
 
     def averaged_params(self, state: TrainState, frozen: Params) -> Params:
         """The parameters to keep, float32: those of the average, if there is one."""
+        # An average has less of the last steps' noise in it.
         moves = state.moves if state.ema is None else state.ema
         joined = self.trained.join(moves, frozen)
         return compute_params(joined, jnp.float32)
@@ -96,6 +97,7 @@ class Network:
 
         Returns (new state, metrics with `loss` and `grad_norm`, what the loss gave for each row).
         """
+        # Gradients by what moves only, then the optimiser's step.
         grads, metrics, out = batch_gradients(loss, state.moves, rows, pieces)
         state, norm = update(state, grads, self.optimizer, self.trained.ema)
         return state, metrics | {"grad_norm": norm}, out

@@ -114,6 +114,7 @@ class Setup:
 
 def check_train_mesh(preset: Preset, run: RunConfig, mesh: Mesh, grid: tuple[int, int]) -> None:
     """Refuses a batch, heads or a frame that the mesh cannot divide."""
+    # Each micro-batch is divided over the devices along data and fsdp.
     ways = batch_ways(mesh)
     if (run.batch // run.accumulate) % ways:
         raise InputError(

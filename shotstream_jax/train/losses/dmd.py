@@ -83,6 +83,7 @@ def draw_dmd(
 ) -> tuple[DmdDraws, Int[Array, ""]]:
     """Draws for a batch of shots [b, f, h, w, c], and the step at which all of them stop."""
     batch, frames, *latent = shape
+    # One draw for the start, one for each later step, one for the commit: steps + 1 a chunk.
     chunk = models.student.memory.chunk
     steps = len(models.steps.nominal)
     rollout_shape = (batch, frames // chunk, steps + 1, chunk, *latent)

@@ -125,6 +125,7 @@ def cut_back(path: pathlib.Path, first: int) -> None:
     """
     if not path.exists():
         return
+    # A line that was cut off by the end of the machine is not JSON.
     kept = []
     for line in path.read_text().splitlines():
         try:

@@ -175,6 +175,7 @@ class Run:
 
     def _save(self, done: int, state: StageState) -> None:
         """A snapshot after so many steps."""
+        # With the state goes the place in the data, and the recipe for people.
         place = self.batches.state(self.stage.batch_index(done))
         facts = {"step": done, "seed": self.recipe.run.seed, "data": place}
         self.snapshots.save(done, state, facts | self.description)
@@ -182,6 +183,7 @@ class Run:
     def _held_out_losses(self, state: StageState, fixed: StageFixed) -> dict[str, float]:
         """Means over the first batches that are held out."""
         assert self.held_out is not None
+        # The same batches and the same draws every time, so that values can be compared.
         found: dict[str, list[float]] = {}
         for number in range(self.recipe.run.held_out_batches):
             batch = self._global_batch(self.held_out, number)
@@ -192,6 +194,7 @@ class Run:
 
     def _write_sample(self, state: StageState, fixed: StageFixed, done: int) -> None:
         """A video of the first stories of a fixed batch."""
+        # Held-out stories where there are any: they show what was learned.
         batch = self._global_batch(self.held_out or self.batches, 0)
         shots = self.stage.sample(state, fixed, batch, self._decode)
         frames = [folder.gather(shot) for shot in shots]

@@ -31,6 +31,7 @@ class Snapshots:
 
     def save(self, number: int, state: Any, meta: dict[str, Any]) -> None:
         """Copies the arrays off their devices, and writes them in the background."""
+        # Two items: the arrays, and the facts that can be read without them.
         items = ocp.args.Composite(
             state=ocp.args.StandardSave(state),
             meta=ocp.args.JsonSave(meta),

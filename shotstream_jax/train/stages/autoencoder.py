@@ -158,6 +158,7 @@ class AutoencoderStage:
         """
         # E[z] and E[z²] of each batch; their means give mean and variance.
         moments = []
+        # The first batches of the shuffle are a random sample of what was trained on.
         for batch in itertools.islice(batches, self.recipe.measured):
             found = compiled(latent_moments, self)(trained["vae"], batch.pixels)
             moments.append(jax.device_get(found))
@@ -231,6 +232,7 @@ def autoencoder_loss(
 ) -> Float[Array, ""]:
     """The reconstruction loss."""
     cfg = stage.recipe.loss
+    # Through a sampled latent and back, and how far that is from the piece.
     made, mean, log_variance = reconstruct(stage.vae, params, piece.pixels, noise)
     time = stage.setup.preset.vae.time
     weights = _weights(stage, piece.boxes, time, cfg.characters)

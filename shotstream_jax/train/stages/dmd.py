@@ -205,6 +205,7 @@ class Distillation:
         cfg = setup.preset.dit
         memory = setup.preset.memory
         tokens = setup.frame_tokens
+        # Both kinds of steps let the student make the shots first.
         made = rollout_flops(cfg, memory, setup.frames, tokens, len(setup.steps.nominal))
         score = teacher_flops(cfg, memory, setup.frames, tokens, memory.captions)
         if not generator:

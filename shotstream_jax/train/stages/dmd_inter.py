@@ -130,6 +130,7 @@ def extend_history(
     number: Int[Array, ""] | np.ndarray,
 ) -> History:
     """The history with shot `number`: its frames `keep`, decoded and encoded, each by itself."""
+    # Only the pictures of the kept frames are encoded again.
     frames = codec.decode(vae, params, latents)[:, keep]  # [b, kept, y, x, 3]
 
     def encode(frame: Array) -> Array:
@@ -253,6 +254,7 @@ class InterStage:
         self, state: StoryState, fixed: StoryFixed, batch: Captions, number: int
     ) -> Metrics:
         """Means over the shots of the stories, each on a history made with the current student."""
+        # A story from its first shot on, made with the student as it is now.
         history = self._empty_history()
         found = []
         for k, plan in enumerate(self.plans):
@@ -272,6 +274,7 @@ class InterStage:
         decode: Callable[[Array], Pictures],
     ) -> list[Pictures]:
         """All shots of the batch's stories as the student makes them."""
+        # Each shot is made on those before it, as in inference.
         history = self._empty_history()
         shots = []
         for plan in self.plans:

@@ -106,6 +106,7 @@ class OdeInitStage:
         # A pair is held out with its clip, as in the other stages.
         pairs = open_pairs(self.recipe.pairs.path, data, self.trajectory_shape)
         held_out_numbers = held_out_clips(data, self.recipe.data.held_out)
+        # Samples are the numbers of the pairs.
         train = []
         held_out = []
         for number, (clip, _) in enumerate(pairs.samples):

@@ -133,6 +133,7 @@ class TeacherStage:
 
     def initial_state(self, weights: Weights) -> TeacherState:
         """The state before the first step."""
+        # Each network has a random stream of its own for a new adapter.
         teacher = self.teacher.initial_state(weights, self.setup.key("adapter", 0))
         text = None
         if self.trains_text:
@@ -158,6 +159,7 @@ class TeacherStage:
 
     def source(self, data: Dataset, start: Checkpoint) -> Source:
         """Target shots with their conditions."""
+        # The first record stands for all: a table has masks for every clip or for none.
         if self.uses_masks and not data.record(0).masks:
             raise InputError(
                 f"mask_weight {self.recipe.mask_weight}: {self.recipe.data.path} has no masks; "
@@ -345,6 +347,7 @@ def embed_tokens(
     encoder: UMT5, params: Params, ids: Int[Array, "b slots l"]
 ) -> Float[Array, "b slots l e"]:
     """The embedding of each slot's tokens; a slot without tokens has zeros."""
+    # Every slot of every story is a row of the encoder.
     rows = ids.reshape(-1, ids.shape[-1])  # [b·slots, l]
     lengths = jnp.sum(rows != PAD, axis=-1)
     embeddings = apply(encoder, params, rows, lengths)
