@@ -55,6 +55,7 @@ def parser() -> cli.Parser:
 
 def _add_model_options(p: cli.Parser) -> None:
     """What is measured: sizes, number formats, devices."""
+    # Sizes.
     p.add_argument(
         "--preset",
         default="tiny",
@@ -72,6 +73,7 @@ def _add_model_options(p: cli.Parser) -> None:
         metavar="N",
         help="stories side by side (default: %(default)s)",
     )
+    # Number formats and kernels.
     p.add_argument(
         "--dtype",
         default="float32",
@@ -89,6 +91,7 @@ def _add_model_options(p: cli.Parser) -> None:
         choices=attention.FORMS,
         help="this form of attention (default: the device's own)",
     )
+    # Devices.
     p.add_argument(
         "--mesh",
         default="",

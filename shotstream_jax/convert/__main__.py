@@ -72,6 +72,7 @@ def parser() -> cli.Parser:
 def _add_import(commands: Any) -> None:
     c = commands.add_parser("import", help="public files → a checkpoint folder")
     c.set_defaults(run=run_import)
+    # Where the parts come from: a folder with all of them, or one file each.
     c.add_argument(
         "--wan",
         type=pathlib.Path,
@@ -92,6 +93,7 @@ def _add_import(commands: Any) -> None:
         help="the text encoder alone",
     )
     c.add_argument("--tokenizer", type=pathlib.Path, metavar="FILE", help="its tokenizer.json")
+    # What to take of them, and what they must be.
     c.add_argument(
         "--key",
         metavar="NAME",

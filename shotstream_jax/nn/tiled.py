@@ -188,11 +188,13 @@ def _tiles_backward(
     def group_gradients(args: tuple[_Residuals, Array]) -> tuple[Array, Array, Array]:
         """One group of heads: all its tiles add to the gradients of the same keys and values."""
         (q, keys, values, length, out, log_total), grad = args
+        # Every tile of queries adds to them, so they are summed in float32.
         by_keys = jnp.zeros(keys.shape, jnp.float32)
         by_values = jnp.zeros(values.shape, jnp.float32)
 
         def add_tile(sums: tuple[Array, Array], rows: Any) -> tuple[tuple[Array, Array], Array]:
             """rows: one tile's q, output, L and gradient, all [heads, queries, …]."""
+            # Scores are made again from queries and keys: they were not kept.
             tile = (*rows, keys, values, length)
             to_keys, to_values, by_query = _side_by_side(head_gradients, tile)
             return (sums[0] + to_keys, sums[1] + to_values), by_query

@@ -73,6 +73,7 @@ def _add_output_options(p: cli.Parser) -> None:
 
 def _add_story_options(p: cli.Parser) -> None:
     """Which stories, and what happens in them."""
+    # Which stories there are.
     p.add_argument(
         "--stories",
         type=int,
@@ -93,12 +94,14 @@ def _add_story_options(p: cli.Parser) -> None:
         default=SPLITS[0],
         help="the two splits share no story (default: %(default)s)",
     )
+    # What can happen in them.
     p.add_argument(
         "--subset",
         choices=list(SUBSETS),
         default=DEFAULT.subset,
         help="all of the world, or the part that the model `tiny` knows (default: %(default)s)",
     )
+    # How long they are.
     p.add_argument(
         "--shots",
         default=",".join(map(str, DEFAULT.shots)),
