@@ -116,8 +116,12 @@ class Stage(Protocol):
         """Everything that a training step runs, with abstract arguments."""
 
 
+@functools.cache
 def abstract_start(stage: Stage) -> tuple[StageState, StageFixed]:
-    """State and fixed arrays as shapes with their shardings; no array is made."""
+    """State and fixed arrays as shapes with their shardings; no array is made.
+
+    Traced once for a stage.
+    """
     setup = stage.setup
     # Shapes of what would be loaded …
     weights = {}
