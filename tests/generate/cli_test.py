@@ -85,7 +85,7 @@ def test_a_story_from_file_to_video(run, tmp_path, caplog):
         and report["versions"]["jax"]
     )
     assert "shot 1 has words that the vocabulary lacks: It, wakes" in caplog.text
-    assert "shot 2 is too long: its last" in caplog.text
+    assert "shot 2: the prompt is too long, its last" in caplog.text
     # What would end in a conflict after a shot's work is refused before it.
     code, err = run("--story", "story.json", "--out", "o/x.mp4", "--save-story", "kept", *SMALL)
     assert code == 2 and "kept already goes on after shot 0" in err
