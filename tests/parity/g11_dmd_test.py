@@ -202,13 +202,15 @@ def test_kl_gradient_with_memory_guidance():
         NETWORKS, config=dmd.DmdConfig(guidance=Guidance(0.0, context=c))
     )
 
+    @jax.jit
     def x_0(conditions):
         v = shot_velocity(networks.score, same, conditions, x_t, t)
         return networks.schedule.velocity_to_x0(v, x_t, t)
 
     away = c * (x_0(CONDITIONS) - x_0(drop_context(CONDITIONS, jnp.ones(1, bool))))
     scale = jnp.mean(jnp.abs(x - x_0(CONDITIONS) - away))
-    got = dmd.kl_gradient(networks, dmd.Scores(same, same), CONDITIONS, NEGATIVE, x, x_t, t)
+    gradient = jax.jit(dmd.kl_gradient, static_argnums=0)
+    got = gradient(networks, dmd.Scores(same, same), CONDITIONS, NEGATIVE, x, x_t, t)
     assert float(jnp.abs(got).max()) > 1e-3
     np.testing.assert_allclose(got, -away / scale, atol=1e-4 * float(jnp.abs(got).max()))
 
