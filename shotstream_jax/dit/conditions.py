@@ -16,6 +16,7 @@ from shotstream_jax.core import rng
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.typing import Array, Bool, Float, PRNGKey, typechecked
 from shotstream_jax.memory.cache import FrameIds
+from shotstream_jax.memory.plan import FIRST_SHOT_PHASE
 
 
 @flax.struct.dataclass
@@ -74,7 +75,7 @@ def drop_context(conditions: Conditions, drop: Bool[Array, "b"]) -> Conditions:
     context = conditions.context * keep[:, None, None, None, None]
     phase = conditions.ids.phase  # [b, C + 1]
     caption = conditions.ids.caption
-    shot_phase = jnp.where(drop, 1, phase[:, -1])[:, None]
+    shot_phase = jnp.where(drop, FIRST_SHOT_PHASE, phase[:, -1])[:, None]
     phase = jnp.concatenate([phase[:, :-1] * keep[:, None], shot_phase], axis=1)
     caption = jnp.concatenate([caption[:, :-1] * keep[:, None], caption[:, -1:]], axis=1)
     return Conditions(context, FrameIds(phase, caption), conditions.text)

@@ -30,6 +30,7 @@ import numpy as np
 from shotstream_jax.memory.select import Interval, select_context
 
 EMPTY = -1  # a text slot without a caption
+FIRST_SHOT_PHASE = 1  # as if its zero context were a shot 0
 
 
 class ShotPlan(NamedTuple):
@@ -68,7 +69,7 @@ def plan_shot(earlier: Sequence[Interval], budget: int, first_shot: int = 0) -> 
     # A first shot has nothing to see, but the network always has C context frames.
     if not earlier:
         shots = frames = np.zeros(budget)
-        phase = np.append(np.zeros(budget), 1)
+        phase = np.append(np.zeros(budget), FIRST_SHOT_PHASE)
         caption = np.zeros(budget + 1)
     else:
         frames, shots = select_context(earlier, budget, first_shot)

@@ -15,12 +15,12 @@ from shotstream_jax.checkpoint.checksum import part_checksum
 from shotstream_jax.checkpoint.load import load
 from shotstream_jax.checkpoint.save import save
 from shotstream_jax.core.errors import InputError
+from shotstream_jax.data import encode
 from shotstream_jax.data.dataset import Dataset, open_dataset
 from shotstream_jax.media.reader import read_frames
 from shotstream_jax.media.video import VideoWriter
 from shotstream_jax.memory.select import candidates
 from shotstream_jax.precompute import __main__ as app
-from shotstream_jax.precompute import encode
 from shotstream_jax.testing import tiny_model
 from shotstream_jax.text.encode import encode_prompt
 from shotstream_jax.text.tokenizer import tokenize

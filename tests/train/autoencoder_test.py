@@ -27,6 +27,11 @@ from tests.train.material import make_checkpoint
 ROOT = pathlib.Path(__file__).parents[2]
 PRESET = tiny_preset()
 STORIES, FRAMES, CLIP = 4, 4, 3
+
+encode = jax.jit(codec.encode, static_argnums=0)
+encode_frame = jax.jit(codec.encode_frame, static_argnums=0)
+decode = jax.jit(codec.decode, static_argnums=0)
+
 FEW = [
     f"data.stories={STORIES}",
     f"data.frames={FRAMES}",
@@ -107,8 +112,8 @@ def test_the_result_normalises_its_latents(runs, start):
     pixels = codec.from_uint8(jnp.stack([shots[i].pixels for i in range(STORIES)]))
     alone = pixels.reshape(-1, *pixels.shape[2:])
     encoded = (
-        codec.encode(model.vae, model.params["vae"], pixels),
-        codec.encode_frame(model.vae, model.params["vae"], alone),
+        encode(model.vae, model.params["vae"], pixels),
+        encode_frame(model.vae, model.params["vae"], alone),
     )
     means = [
         [jnp.mean(z**power, axis=tuple(range(z.ndim - 1))) for z in encoded] for power in (1, 2)
@@ -124,13 +129,12 @@ def test_training_sees_what_the_stream_makes():
     model = tiny_model(seed=2)
     params, raw = model.params["vae"], VAE(PRESET.vae.raw)
     pixels = jax.random.uniform(jax.random.key(0), (2, 7, 8, 12, 3), minval=-1, maxval=1)
-    made, mean, _ = reconstruct(raw, params, pixels, jnp.zeros((2, 4, 4, 6, 4)))
-    latents = codec.encode(model.vae, params, pixels)
+    noise = jnp.zeros((2, 4, 4, 6, 4))
+    made, mean, _ = jax.jit(reconstruct, static_argnums=0)(raw, params, pixels, noise)
+    latents = encode(model.vae, params, pixels)
     std, shift = (jnp.asarray(a).reshape(1, 1, 1, 1, -1) for a in (PRESET.vae.std, PRESET.vae.mean))
     np.testing.assert_allclose(mean, latents * std + shift, atol=1e-5)
-    np.testing.assert_allclose(
-        jnp.clip(made, -1, 1), codec.decode(model.vae, params, latents), atol=1e-5
-    )
+    np.testing.assert_allclose(jnp.clip(made, -1, 1), decode(model.vae, params, latents), atol=1e-5)
 
 
 def test_what_weighs():

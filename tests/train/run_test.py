@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from typing import Any
 
 import jax
 import numpy as np
@@ -16,7 +17,7 @@ import pytest
 
 from shotstream_jax import cli
 from shotstream_jax.checkpoint.arrays import open_array
-from shotstream_jax.checkpoint.checkpoint import open_checkpoint
+from shotstream_jax.checkpoint.checkpoint import Checkpoint, open_checkpoint
 from shotstream_jax.checkpoint.load import load
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.sharding import make_mesh
@@ -26,7 +27,9 @@ from shotstream_jax.nn.rope import SHOT_PHASE
 from shotstream_jax.testing import tiny_preset
 from shotstream_jax.train import __main__ as train
 from shotstream_jax.train import build, ode_pairs
+from shotstream_jax.train.recipe import TrainRecipe
 from shotstream_jax.train.run.log import cut_back
+from shotstream_jax.train.run.start import new_run, resumed_run
 from tests.train.material import make_checkpoint, make_dataset
 
 pytestmark = pytest.mark.usefixtures("programs_are_kept")
@@ -40,7 +43,17 @@ FEW = [
     "run.log_every=1",
     "run.save_every=1",
 ]
-FEW += ["run.held_out_every=0", "run.sample_every=0", "run.held_out_batches=1"]
+FEW += [
+    "run.held_out_every=0",
+    "run.sample_every=0",
+    "run.held_out_batches=1",
+    "run.remat=none",
+    # Steps of runs of different lengths are one program.
+    "optim.decay=false",
+]
+KILLED_STEPS = 20  # of the runs that are killed
+# A teacher that compiles fast; one test trains the text encoder too, from nothing and with masks.
+PLAIN_TEACHER = ["start.scratch=false", "text_lr=0.0", "mask_weight=0.0", "trained.ema=0.0"]
 
 
 @pytest.fixture(scope="module")
@@ -60,10 +73,17 @@ def arguments(stage: str, material: pathlib.Path, workdir: pathlib.Path, *fields
         *FEW,
         *fields,
     )
+    if stage == "teacher":
+        fields = (*PLAIN_TEACHER, *fields)
     if stage.startswith("dmd"):
         fields = (f"teacher={material}/teacher", *fields)
     words = [f"--config={ROOT}/configs/{stage}.py:tiny", *(f"--config.{field}" for field in fields)]
     return [*words, f"--workdir={workdir}"]
+
+
+def read_recipe(stage: str, material: pathlib.Path, *fields: str) -> TrainRecipe:
+    config, *words = arguments(stage, material, pathlib.Path("unused"), *fields)[:-1]
+    return build.read_recipe(cli.load_config(config.removeprefix("--config="), words))
 
 
 def command(*args: str) -> subprocess.Popen:
@@ -108,6 +128,7 @@ def test_a_workdir_and_going_on(one_device, material, tmp_path, stopped_after):
     whole, halves = tmp_path / "whole", tmp_path / "halves"
     extra = (
         "run.steps=4",
+        "optim.decay=true",
         "run.held_out_every=2",
         "run.sample_every=4",
         "run.keep_last=1",
@@ -140,6 +161,8 @@ def test_a_text_encoder_trained_with_the_teacher(one_device, material, tmp_path)
     """
     fields = (
         "text_lr=1e-3",
+        "mask_weight=16.0",
+        "run.remat=dots",
         "data.captions=each",
         "start.scratch=true",
         "trained.ema=0.5",
@@ -163,6 +186,37 @@ def test_a_text_encoder_trained_with_the_teacher(one_device, material, tmp_path)
     )  # fresh weights
     assert (tmp_path / "whole" / "samples" / "step_000002.mp4").exists()
     assert [r["step"] for r in rows(tmp_path / "whole") if "held_out/loss" in r] == [-1, 0, 1]
+
+
+def test_going_on_loads_no_weights_that_the_snapshot_has(
+    one_device, material, tmp_path, monkeypatch
+):
+    """A run goes on with the weights of its snapshot; only those that do not move are loaded."""
+    load_params = Checkpoint.load_params
+    loaded = []
+
+    def recording(checkpoint: Checkpoint, part: str, *args: Any, **options: Any) -> Any:
+        loaded.append((pathlib.Path(checkpoint.name).name, part))
+        return load_params(checkpoint, part, *args, **options)
+
+    monkeypatch.setattr(Checkpoint, "load_params", recording)
+    in_process("teacher", material, tmp_path / "all", "run.steps=1")
+    assert loaded == [("start", "dit")]
+    in_process("teacher", material, tmp_path / "all", "run.steps=2")
+    assert loaded == [("start", "dit")]
+    # Of two networks in training and a frozen one only the last is loaded again.
+    loaded.clear()
+    recipe = read_recipe("dmd_intra", material)
+    checkpoints = build.open_checkpoints(recipe)
+    dataset = open_dataset(material / "data")
+    mesh = make_mesh({}, jax.devices()[:1])
+    stage = build.make_stage(recipe, checkpoints.start.preset, mesh, dataset, checkpoints)
+    with jax.set_mesh(mesh):
+        new_run(recipe.start, checkpoints, stage, dataset)
+        assert sorted(loaded) == [("start", "dit"), ("teacher", "dit")]
+        loaded.clear()
+        resumed_run(checkpoints, stage, dataset)
+        assert loaded == [("teacher", "dit")]
 
 
 def test_masks_that_are_not_there(material, tmp_path):
@@ -237,7 +291,8 @@ def test_a_story_that_stops_in_the_middle(one_device, material, tmp_path):
 
 def test_kill_loses_nothing_and_sigterm_saves(material, tmp_path):
     """A run that was stopped once and killed twice has the same bits as an uninterrupted one."""
-    cache, fields = str(tmp_path / "cache"), ("run.steps=30", "optim.lr=1e-3")
+    cache = str(tmp_path / "cache")
+    fields = (f"run.steps={KILLED_STEPS}", "optim.lr=1e-3", "optim.decay=true")
     calm, rough = (
         arguments("teacher", material, tmp_path / name, *fields) for name in ("calm", "rough")
     )
@@ -247,14 +302,14 @@ def test_kill_loses_nothing_and_sigterm_saves(material, tmp_path):
         process, there = command(*rough, cache), size(steps)
         while process.poll() is None and size(steps) <= there:  # until it has made a step
             time.sleep(0.02)
-        time.sleep(draw.random() * 0.3)
+        time.sleep(draw.random() * 0.2)
         process.send_signal(sign)
         said = process.communicate()[1]
         if sign == signal.SIGTERM:
             assert process.returncode == 0 and "asked to stop: saved after step" in said
     assert command(*rough, cache).communicate() and (tmp_path / "rough" / "model").exists()
     same(transformer(tmp_path / "calm"), transformer(tmp_path / "rough"))
-    assert [r["step"] for r in rows(tmp_path / "rough")] == list(range(30))
+    assert [r["step"] for r in rows(tmp_path / "rough")] == list(range(KILLED_STEPS))
 
 
 def size(path: pathlib.Path) -> int:
@@ -273,12 +328,7 @@ def test_cut_back(tmp_path):
 def test_a_student_without_shot_phases_is_judged_by_a_teacher_with_them(material, tmp_path):
     dit = dataclasses.replace(tiny_preset().dit, shot_phase=0.0)
     make_checkpoint(tmp_path / "student", preset=dataclasses.replace(tiny_preset(), dit=dit))
-    fields = [*FEW, f"start.checkpoint={tmp_path / 'student'}", f"teacher={material / 'teacher'}"]
-    fields.append(f"data.path={material / 'data'}")
-    config = cli.load_config(
-        f"{ROOT}/configs/dmd_intra.py:tiny", [f"--config.{field}" for field in fields]
-    )
-    recipe = build.read_recipe(config)
+    recipe = read_recipe("dmd_intra", material, f"start.checkpoint={tmp_path / 'student'}")
     checkpoints = build.open_checkpoints(recipe)
     dataset, mesh = open_dataset(material / "data"), make_mesh({}, jax.devices()[:1])
     preset = checkpoints.start.preset

@@ -23,6 +23,7 @@ PIXELS = jax.random.uniform(jax.random.key(1), (2, 12, 8, 12, 3), minval=-1, max
 first = jax.jit(functools.partial(codec.decode_first, VAE))
 following = jax.jit(functools.partial(codec.decode_next, VAE))
 whole = jax.jit(functools.partial(codec.decode, VAE))
+encode = jax.jit(functools.partial(codec.encode, VAE))
 
 
 @pytest.mark.parametrize("pieces", [(1, 3, 3), (3, 3, 1)])
@@ -40,7 +41,7 @@ def test_stream_decode_is_whole_decode(pieces):
 
 def test_encoding_in_one_piece_is_encoding_in_many():
     """And frames beyond T·n + 1 are dropped."""
-    encoded = codec.encode(VAE, PARAMS, PIXELS)
+    encoded = encode(PARAMS, PIXELS)
     assert encoded.shape == (2, 6, 4, 6, SIZES.channels)
     variables = {"params": PARAMS}
     one, state = VAE.apply(
@@ -54,8 +55,8 @@ def test_encoding_in_one_piece_is_encoding_in_many():
 
 def test_time_is_causal():
     """A later frame changes no earlier latent, a later latent no earlier frame."""
-    changed = codec.encode(VAE, PARAMS, PIXELS.at[:, 9:].set(0.0))
-    same = codec.encode(VAE, PARAMS, PIXELS)
+    changed = encode(PARAMS, PIXELS.at[:, 9:].set(0.0))
+    same = encode(PARAMS, PIXELS)
     np.testing.assert_array_equal(changed[:, :5], same[:, :5])
     assert np.abs(changed[:, 5] - same[:, 5]).max() > 1e-3
     np.testing.assert_array_equal(
@@ -68,19 +69,28 @@ def test_the_miniatures_stream_is_its_whole():
     cfg = dataclasses.replace(find_preset("tiny").vae, time_down=(True, True))
     assert (cfg.space, cfg.time, cfg.pixel_frames(6)) == (4, 4, 21)
     vae = Autoencoder(cfg)
+    run = {
+        name: jax.jit(functools.partial(getattr(codec, name), vae))
+        for name in (
+            "encode",
+            "encode_first",
+            "encode_next",
+            "decode",
+            "decode_first",
+            "decode_next",
+        )
+    }
     pixels = jax.random.uniform(jax.random.key(2), (1, 21, 8, 8, 3), minval=-1, maxval=1)
-    params = vae.init(jax.random.key(3), pixels[:, :1])["params"]
-    stream, latents = codec.encode_first(vae, params, pixels[:, :1])
-    assert (latents.shape, codec.encode(vae, params, pixels).shape) == (
-        (1, 1, 2, 2, 16),
-        (1, 6, 2, 2, 16),
-    )
-    _, rest = codec.encode_next(vae, params, stream, pixels[:, 1:])
+    params = jax.jit(vae.init)(jax.random.key(3), pixels[:, :1])["params"]
+    stream, latents = run["encode_first"](params, pixels[:, :1])
+    encoded = run["encode"](params, pixels)
+    assert (latents.shape, encoded.shape) == ((1, 1, 2, 2, 16), (1, 6, 2, 2, 16))
+    _, rest = run["encode_next"](params, stream, pixels[:, 1:])
     latents = jnp.concatenate([latents, rest], axis=1)
-    np.testing.assert_allclose(latents, codec.encode(vae, params, pixels), atol=1e-5)
-    stream, frames = codec.decode_first(vae, params, latents[:, :3])
-    _, more = codec.decode_next(vae, params, stream, latents[:, 3:])
-    video = codec.decode(vae, params, latents)
+    np.testing.assert_allclose(latents, encoded, atol=1e-5)
+    stream, frames = run["decode_first"](params, latents[:, :3])
+    _, more = run["decode_next"](params, stream, latents[:, 3:])
+    video = run["decode"](params, latents)
     assert (frames.shape[1], video.shape) == (9, pixels.shape)
     np.testing.assert_allclose(jnp.concatenate([frames, more], axis=1), video, atol=1e-5)
 
