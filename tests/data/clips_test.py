@@ -105,10 +105,10 @@ def test_a_bad_file_is_named(table, tmp_path):
         read_clips(table(HEADER))
     with pytest.raises(InputError, match="has no column"):
         read_clips(table(""))
-    with pytest.raises(InputError, match="no readable CSV"):
+    with pytest.raises(InputError, match="not a readable CSV"):
         read_clips(table(HEADER, '2,s.json,v.mp4,"[[0, 9]'))
     (tmp_path / "latin.csv").write_bytes(HEADER.encode() + b"\n\xe9")
-    with pytest.raises(InputError, match="no readable CSV in UTF-8"):
+    with pytest.raises(InputError, match="not a readable CSV in UTF-8"):
         read_clips(tmp_path / "latin.csv")
     with pytest.raises(InputError, match=r"cannot read clips .*none.csv"):
         read_clips(tmp_path / "none.csv")
