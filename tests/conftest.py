@@ -5,8 +5,9 @@ import pathlib
 import re
 from collections import defaultdict
 
-# Most of the suite's time is compilation, which level 0 halves.
-FLAGS = "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
+from tests.compilation import FAST_COMPILATION
+
+FLAGS = f"--xla_force_host_platform_device_count=8 {FAST_COMPILATION}"
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {FLAGS}"
 os.environ["JAX_PLATFORMS"] = "cpu"
 

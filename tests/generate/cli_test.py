@@ -84,8 +84,8 @@ def test_a_story_from_file_to_video(run, tmp_path, caplog):
         and report["device"]
         and report["versions"]["jax"]
     )
-    assert "shot 1 has words that tiny's vocabulary lacks: It, wakes" in caplog.text
-    assert "shot 2 is too long: its last" in caplog.text
+    assert "shot 1 has words that the vocabulary lacks: It, wakes" in caplog.text
+    assert "shot 2: the prompt is too long, its last" in caplog.text
     # What would end in a conflict after a shot's work is refused before it.
     code, err = run("--story", "story.json", "--out", "o/x.mp4", "--save-story", "kept", *SMALL)
     assert code == 2 and "kept already goes on after shot 0" in err
@@ -231,7 +231,9 @@ def test_a_disk_that_fills_up_leaves_a_video_that_plays(tmp_path, monkeypatch):
     pictures = np.random.default_rng(0).integers(0, 256, (6, 32, 48, 3), np.uint8)
     with pytest.raises(InputError, match="No space left"), VideoWriter(path, 16) as writer:
         writer.write(pictures[:3])
-        monkeypatch.setattr(writer, "_file", _FullDisk(writer._file))
+        opened = writer._open
+        full = opened._replace(file=_FullDisk(opened.file))
+        monkeypatch.setattr(writer, "_open", full)
         writer.write(pictures[3:])
     assert len(read_video(partial_path(path))) == 2
 

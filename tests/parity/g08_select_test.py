@@ -8,7 +8,7 @@ import pytest
 from shotstream_jax.data.clips import cut_clip, target_frames
 from shotstream_jax.memory.select import select_context, shot_intervals
 from tests.data.frame_labels import labels
-from tests.parity.reference import ROOT
+from tests.parity.reference import ROOT, VAE_SIZES
 
 DATA = json.loads((ROOT / "g08_context_selection.json").read_text())
 FLAGS = json.loads((ROOT / "g08_dataset_flags.json").read_text())
@@ -85,7 +85,7 @@ def test_target(case):
     *history, length = case["shot_lengths"]
     frames = target_frames(int(np.sum(history)), length, case["restrict_max_length"])
     assert frames.tolist() == case["train"]["target_indices"]
-    assert (len(frames) - 1) // 4 + 1 == case["train"]["num_target_latents"]
+    assert (len(frames) - 1) // VAE_SIZES.time + 1 == case["train"]["num_target_latents"]
 
 
 def flag_cases() -> list:

@@ -20,6 +20,7 @@ from shotstream_jax.core.sharding import make_mesh
 from shotstream_jax.data.dataset import open_dataset
 from shotstream_jax.train.build import make_stage, open_checkpoints, read_recipe
 from shotstream_jax.train.run.loop import Run
+from tests.compilation import FAST_COMPILATION
 from tests.train.material import make_checkpoint, make_dataset
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -68,10 +69,9 @@ def start(fields: list[str], workdir: pathlib.Path, *more: str) -> subprocess.Po
         "--workdir",
         workdir,
     ]
-    flags = "--xla_backend_optimization_level=0"
     environ = os.environ | {
         "JAX_ENABLE_COMPILATION_CACHE": "false",
-        "XLA_FLAGS": flags,
+        "XLA_FLAGS": FAST_COMPILATION,
         "DEVICES": "2",
     }
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}

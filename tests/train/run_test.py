@@ -30,6 +30,7 @@ from shotstream_jax.train import build, ode_pairs
 from shotstream_jax.train.recipe import TrainRecipe
 from shotstream_jax.train.run.log import cut_back
 from shotstream_jax.train.run.start import new_run, resumed_run
+from tests.compilation import FAST_COMPILATION
 from tests.train.material import make_checkpoint, make_dataset
 
 pytestmark = pytest.mark.usefixtures("programs_are_kept")
@@ -88,9 +89,8 @@ def read_recipe(stage: str, material: pathlib.Path, *fields: str) -> TrainRecipe
 
 def command(*args: str) -> subprocess.Popen:
     """A run in a process of its own, on one fake device."""
-    flags = "--xla_backend_optimization_level=0"
     environment = os.environ | {
-        "XLA_FLAGS": flags,
+        "XLA_FLAGS": FAST_COMPILATION,
         "JAX_PLATFORMS": "cpu",
         "SHOTSTREAM_CACHE_DIR": args[-1],
     }
