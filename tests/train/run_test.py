@@ -388,7 +388,7 @@ def test_a_student_without_shot_phases_is_judged_by_a_teacher_with_them(material
         (
             "ode_init",
             ["pairs.path=nowhere"],
-            "nowhere has no complete set of pairs: run .*ode_pairs",
+            "nowhere has no complete set of pairs: run shotstream ode-pairs",
         ),
     ],
 )
