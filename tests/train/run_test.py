@@ -154,10 +154,10 @@ def test_a_workdir_and_going_on(one_device, material, tmp_path, stopped_after):
     assert load(whole / "model").preset.name == "test"
 
 
-def test_a_text_encoder_trained_with_the_teacher(one_device, material, tmp_path):
+def test_a_text_encoder_trained_with_the_teacher(one_device, material, tmp_path, stopped_after):
     """Its weights and its tokeniser are in the result, and what is not trained stays.
 
-    Two runs of one step each equal one run of two steps.
+    Two steps, stopped after one of them, equal two steps at once.
     """
     fields = (
         "text_lr=1e-3",
@@ -168,12 +168,11 @@ def test_a_text_encoder_trained_with_the_teacher(one_device, material, tmp_path)
         "trained.ema=0.5",
         "sampler.steps=2",
     )
-    fields += ("run.held_out_every=1",)
-    in_process(
-        "teacher", material, tmp_path / "whole", *fields, "run.steps=2", "run.sample_every=2"
-    )
-    in_process("teacher", material, tmp_path / "halves", *fields, "run.steps=1")
-    in_process("teacher", material, tmp_path / "halves", *fields, "run.steps=2")
+    fields += ("run.held_out_every=1", "run.steps=2", "run.sample_every=2")
+    whole, halves = tmp_path / "whole", tmp_path / "halves"
+    in_process("teacher", material, whole, *fields)
+    stopped_after(1, in_process, "teacher", material, halves, *fields)
+    in_process("teacher", material, halves, *fields)
     parts = {
         name: open_checkpoint(tmp_path / "whole" / "model").load_params(name) for name in PARTS
     }
@@ -271,17 +270,17 @@ def test_pairs_then_regression_and_restart(one_device, material, tmp_path):
         ode_pairs.main([*words[:-1], "--config.pairs.sampler.guidance.text=1.5"])
 
 
-def test_a_story_that_stops_in_the_middle(one_device, material, tmp_path):
+def test_a_story_that_stops_in_the_middle(one_device, material, tmp_path, stopped_after):
     """Stage 4 keeps the story that it is in, and the number of the shot.
 
     Three steps of two-shot stories, stopped after one of them, equal three steps at once.
     """
     fields = ("shots=2", "distillation.critic_steps=2", "trained.lora.rank=2", "fake.lora.rank=2")
-    fields += ("optim.lr=1e-3", "critic.lr=1e-3")
+    fields += ("optim.lr=1e-3", "critic.lr=1e-3", "run.steps=3")
     whole, halves = tmp_path / "whole", tmp_path / "halves"
-    in_process("dmd_inter", material, whole, *fields, "run.steps=3")
-    in_process("dmd_inter", material, halves, *fields, "run.steps=1")
-    in_process("dmd_inter", material, halves, *fields, "run.steps=3")
+    in_process("dmd_inter", material, whole, *fields)
+    stopped_after(1, in_process, "dmd_inter", material, halves, *fields)
+    in_process("dmd_inter", material, halves, *fields)
     same(transformer(whole), transformer(halves))
     losses = [
         [{k: v for k, v in r.items() if "loss" in k} for r in rows(d)] for d in (whole, halves)

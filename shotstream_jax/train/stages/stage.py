@@ -53,6 +53,9 @@ class Source(NamedTuple):
 class Stage(Protocol):
     """A stage of training. Steps count from 0."""
 
+    def __hash__(self) -> int:
+        """Stages are values: a program is compiled once for equal ones."""
+
     @property
     def setup(self) -> Setup:
         """Modules, sizes and mesh."""
@@ -116,8 +119,12 @@ class Stage(Protocol):
         """Everything that a training step runs, with abstract arguments."""
 
 
+@functools.cache
 def abstract_start(stage: Stage) -> tuple[StageState, StageFixed]:
-    """State and fixed arrays as shapes with their shardings; no array is made."""
+    """State and fixed arrays as shapes with their shardings; no array is made.
+
+    Traced once for a stage.
+    """
     setup = stage.setup
     # Shapes of what would be loaded …
     weights = {}
