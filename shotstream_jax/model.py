@@ -26,7 +26,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding
 
-from shotstream_jax.core.typing import Params, PRNGKey
+from shotstream_jax.core.typing import DType, Params, PRNGKey
 from shotstream_jax.dit.student import Student
 from shotstream_jax.dit.teacher import Teacher
 from shotstream_jax.memory.cache import FrameIds
@@ -53,7 +53,7 @@ class Model:
     preset: Preset
     params: Params
     tokenizer: Tokenizer
-    dtype: jnp.dtype
+    dtype: DType
     origin: str
 
     @functools.cached_property
@@ -130,7 +130,7 @@ def abstract_params(preset: Preset, part: str) -> Params:
     return jax.eval_shape(functools.partial(init_part, preset, part), jax.random.key(0))
 
 
-def param_dtype(path: tuple[Any, ...], dtype: jnp.dtype) -> jnp.dtype:
+def param_dtype(path: tuple[Any, ...], dtype: DType) -> DType:
     """The type of a parameter of a part that computes in `dtype`.
 
     Matrices take the compute type (half the memory in bf16); vectors, tables and the time embedding
@@ -143,7 +143,7 @@ def param_dtype(path: tuple[Any, ...], dtype: jnp.dtype) -> jnp.dtype:
     return jnp.float32
 
 
-def compute_params(params: Params, dtype: jnp.dtype) -> Params:
+def compute_params(params: Params, dtype: DType) -> Params:
     """One part's parameters in the types that a pass computes with."""
 
     def cast(path: tuple[Any, ...], leaf: jax.Array) -> jax.Array:

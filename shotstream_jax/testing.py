@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 
+from shotstream_jax.core.typing import DType
 from shotstream_jax.dit.config import DiTConfig
 from shotstream_jax.memory.window import MemoryConfig
 from shotstream_jax.model import Model, Params, compute_params, random_params
@@ -40,7 +41,7 @@ def tiny_model(preset: Preset | None = None, seed: int = 0) -> Model:
     return Model(preset, params, ByteTokenizer(), jnp.float32, f"random, seed {seed}")
 
 
-def cast(params: Params, dtype: jnp.dtype) -> Params:
+def cast(params: Params, dtype: DType) -> Params:
     """Every part's parameters, on the first device and in the types that `load` gives them."""
     placed = {}
     for part, tree in params.items():

@@ -9,6 +9,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from shotstream_jax.core.typing import DType
+
 LEAST_CALLS = 3
 
 
@@ -60,7 +62,7 @@ def _time_once(call: Callable[[], Any]) -> float:
     return time.perf_counter() - began
 
 
-def measure_roofline(dtype: jnp.dtype, seconds: float) -> Roofline:
+def measure_roofline(dtype: DType, seconds: float) -> Roofline:
     """What the first device reaches; so many seconds on each of the two rates.
 
     dtype: of the matmul's operands, which accumulates in float32.

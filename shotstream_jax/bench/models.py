@@ -4,17 +4,17 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from shotstream_jax.core.sharding import param_shardings, with_shardings
+from shotstream_jax.core.typing import DType
 from shotstream_jax.model import PARTS, Model, Params, compute_params, init_part
 from shotstream_jax.nn.quantize import quantize_blocks
 from shotstream_jax.presets import Preset
 from shotstream_jax.text.tokenizer import ByteTokenizer
 
 
-def random_model(preset: Preset, dtype: jnp.dtype, mesh: Mesh, quantize: str) -> Model:
+def random_model(preset: Preset, dtype: DType, mesh: Mesh, quantize: str) -> Model:
     """A model with fresh weights, each made where it lies on the mesh.
 
     dtype: of its matmuls. quantize: the 8-bit form of its blocks' Linears, or "none".
@@ -29,7 +29,7 @@ def random_model(preset: Preset, dtype: jnp.dtype, mesh: Mesh, quantize: str) ->
     return Model(preset, params, ByteTokenizer(), dtype, "random")
 
 
-def abstract_model(preset: Preset, dtype: jnp.dtype, mesh: Mesh, quantize: str) -> Model:
+def abstract_model(preset: Preset, dtype: DType, mesh: Mesh, quantize: str) -> Model:
     """A model whose parameters are shapes with their shardings; arguments as random_model's."""
     params: Params = {}
     for part in PARTS:
@@ -38,7 +38,7 @@ def abstract_model(preset: Preset, dtype: jnp.dtype, mesh: Mesh, quantize: str) 
     return Model(preset, params, ByteTokenizer(), dtype, "abstract")
 
 
-def _fresh(preset: Preset, part: str, dtype: jnp.dtype, quantize: str) -> Callable[[], Any]:
+def _fresh(preset: Preset, part: str, dtype: DType, quantize: str) -> Callable[[], Any]:
     """What makes a part's fresh parameters in the types that a pass computes with."""
 
     def fresh() -> Params:

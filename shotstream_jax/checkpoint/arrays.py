@@ -26,6 +26,7 @@ import safetensors
 from jax.sharding import Sharding, SingleDeviceSharding
 
 from shotstream_jax.core.errors import InputError
+from shotstream_jax.core.typing import DType
 
 if TYPE_CHECKING:
     import tensorstore as ts
@@ -68,9 +69,7 @@ class StoredArray:
         raise NotImplementedError
 
 
-def place_array(
-    stored: StoredArray, dtype: np.dtype, sharding: Sharding | None = None
-) -> jax.Array:
+def place_array(stored: StoredArray, dtype: DType, sharding: Sharding | None = None) -> jax.Array:
     """A stored array on its devices, in another type.
 
     Each device's slice is read and converted by itself. Without a sharding the first device gets

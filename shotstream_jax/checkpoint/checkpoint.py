@@ -15,6 +15,7 @@ from shotstream_jax.checkpoint.folder import read_config
 from shotstream_jax.checkpoint.parts import ParamPath, find_part, open_part
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.sharding import param_shardings
+from shotstream_jax.core.typing import DType
 from shotstream_jax.model import PARTS, Params, abstract_params, param_dtype
 from shotstream_jax.presets import PRESETS, Preset, preset_from_dict
 from shotstream_jax.text.tokenizer import ByteTokenizer, FileTokenizer, Tokenizer
@@ -66,7 +67,7 @@ class Checkpoint:
         return self._open_arrays(part, abstract_params(self.preset, part))
 
     def load_params(
-        self, part: str, dtype: jnp.dtype = jnp.float32, mesh: Mesh | None = None
+        self, part: str, dtype: DType = jnp.float32, mesh: Mesh | None = None
     ) -> Params:
         """One part's parameters: matrices in `dtype`, the rest in float32 (model.param_dtype).
 

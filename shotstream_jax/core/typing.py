@@ -22,6 +22,8 @@ Array = jax.Array
 # What a function takes that works on the host's numbers as well as on a device's.
 AnyArray = jax.Array | np.ndarray
 PRNGKey = jax.Array
+# The type of an array's numbers as jax's functions take it: jnp.float32, np.dtype("float32").
+DType = jax.typing.DTypeLike
 # An array in a pytree, or what stands for it there: a numpy array, a shape, a sharding.
 Leaf = Any
 # A tree of parameters: nested dicts of module and parameter names, with arrays (or their shapes) at
@@ -36,6 +38,7 @@ __all__ = [
     "AnyArray",
     "Array",
     "Bool",
+    "DType",
     "Float",
     "Int",
     "Leaf",

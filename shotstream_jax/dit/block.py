@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from shotstream_jax.core.sharding import constrain
-from shotstream_jax.core.typing import Array, Float, Int, typechecked
+from shotstream_jax.core.typing import Array, DType, Float, Int, typechecked
 from shotstream_jax.dit.config import DiTConfig
 from shotstream_jax.nn.attention import attend, flat_tokens, join_heads, split_heads
 from shotstream_jax.nn.layers import LayerNorm, Linear, RMSNorm
@@ -31,7 +31,7 @@ class Attention(nn.Module):
     """
 
     cfg: DiTConfig
-    dtype: jnp.dtype
+    dtype: DType
 
     def setup(self) -> None:
         """Four projections, and norms of queries and keys."""
@@ -66,7 +66,7 @@ class Block(nn.Module):
     """One layer of the transformer, eqs. (1–3): call `self_qkv`, attend, then `finish`."""
 
     cfg: DiTConfig
-    dtype: jnp.dtype
+    dtype: DType
 
     def setup(self) -> None:
         """Self-attention, cross-attention and MLP, with their norms and modulation."""
@@ -221,7 +221,7 @@ def modulate(
     x: Array,
     shift: Array,
     scale: Array,
-    dtype: jnp.dtype,
+    dtype: DType,
 ) -> Array:
     """x·(1 + scale) + shift in float32, then the matmuls' type."""
     return (x * (1 + scale) + shift).astype(dtype)

@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 
 from shotstream_jax.core.sharding import constrain
-from shotstream_jax.core.typing import Array, Float, Int, typechecked
+from shotstream_jax.core.typing import Array, DType, Float, Int, typechecked
 from shotstream_jax.dit.block import Block, modulate
 from shotstream_jax.dit.config import DiTConfig
 from shotstream_jax.memory.cache import FrameIds
@@ -52,7 +52,7 @@ class Trunk(nn.Module):
     """
 
     cfg: DiTConfig
-    dtype: jnp.dtype = jnp.float32
+    dtype: DType = jnp.float32
     remat: str = "none"
 
     def setup(self) -> None:
@@ -190,6 +190,6 @@ class Trunk(nn.Module):
         return patches.reshape(b, f, rows * patch, columns * patch, channels)
 
 
-def _text_or_time_linear(width: int, dtype: jnp.dtype) -> Linear:
+def _text_or_time_linear(width: int, dtype: DType) -> Linear:
     """A Linear that starts as the reference's of text and time do."""
     return Linear(width, dtype=dtype, kernel_init=TEXT_AND_TIME_INIT)

@@ -74,7 +74,7 @@ class Reader:
                 log_probabilities[name] = _log_softmax(logits)
         # Of the landmark's variant, which was asked for every place, the answer for the place that
         # was read.
-        place = log_probabilities["place"].mean(axis=0).argmax()
+        place = np.argmax(log_probabilities["place"].mean(axis=0))
         log_probabilities["variant"] = log_probabilities["variant"][:, place]
 
         # Each frame by itself.

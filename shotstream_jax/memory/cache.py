@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from shotstream_jax.core.sharding import constrain, on_own_part
-from shotstream_jax.core.typing import Array, Float, Int, typechecked
+from shotstream_jax.core.typing import Array, DType, Float, Int, typechecked
 from shotstream_jax.memory.window import MemoryConfig
 
 
@@ -73,7 +73,7 @@ def init_caches(
     head_dim: int,
     slots: int,
     text_len: int,
-    dtype: jnp.dtype,
+    dtype: DType,
 ) -> Caches:
     """Empty caches.
 

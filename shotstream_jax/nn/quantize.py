@@ -26,7 +26,7 @@ from absl import logging
 from flax.linen import dtypes
 
 from shotstream_jax.core.errors import InputError
-from shotstream_jax.core.typing import Array, Params
+from shotstream_jax.core.typing import Array, DType, Params
 
 TYPES = {"int8": jnp.int8, "fp8": jnp.float8_e4m3fn}
 CHOICES = ("none", *TYPES)
@@ -147,7 +147,7 @@ def _quantized_dot_general(
     return product.astype(x.dtype)
 
 
-def _type_name(dtype: jnp.dtype) -> str:
+def _type_name(dtype: DType) -> str:
     for name, kind in TYPES.items():
         if dtype == kind:
             return name

@@ -21,7 +21,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from shotstream_jax.core.typing import Array, Float, Int, typechecked
+from shotstream_jax.core.typing import Array, DType, Float, Int, typechecked
 from shotstream_jax.nn.layers import RMSNorm
 
 
@@ -80,7 +80,7 @@ class UMT5Block(nn.Module):
     """One layer: self-attention with relative positions, then the gated MLP."""
 
     cfg: UMT5Config
-    dtype: jnp.dtype
+    dtype: DType
 
     @nn.compact
     def __call__(self, x: Array, padding: Array) -> tuple[Array, None]:
@@ -150,7 +150,7 @@ class UMT5(nn.Module):
     """The text encoder: token ids → an embedding a token."""
 
     cfg: UMT5Config
-    dtype: jnp.dtype = jnp.float32
+    dtype: DType = jnp.float32
 
     @nn.compact
     @typechecked

@@ -10,7 +10,7 @@ from jax.sharding import Mesh
 
 from shotstream_jax.checkpoint.checkpoint import Checkpoint
 from shotstream_jax.core.sharding import param_shardings
-from shotstream_jax.core.typing import Params, PRNGKey
+from shotstream_jax.core.typing import DType, Params, PRNGKey
 from shotstream_jax.model import compute_params
 from shotstream_jax.train.optim import OptimConfig, make_optimizer
 from shotstream_jax.train.state import Trained, TrainState, init_state, state_shardings, update
@@ -55,7 +55,7 @@ class Network:
     trained: Trained
     optim: OptimConfig
     steps: int
-    dtype: jnp.dtype
+    dtype: DType
 
     @functools.cached_property
     def optimizer(self) -> optax.GradientTransformation:

@@ -12,7 +12,7 @@ from shotstream_jax.checkpoint.load import DTYPES
 from shotstream_jax.core import rng
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.sharding import batch_sharding, batch_ways
-from shotstream_jax.core.typing import AnyArray, Array, Leaf, PRNGKey
+from shotstream_jax.core.typing import AnyArray, Array, DType, Leaf, PRNGKey
 from shotstream_jax.dit.conditions import Conditions
 from shotstream_jax.dit.config import DiTConfig
 from shotstream_jax.dit.student import Student
@@ -46,7 +46,7 @@ class Setup:
     scores: DiTConfig | None = None
 
     @property
-    def dtype(self) -> jnp.dtype:
+    def dtype(self) -> DType:
         """The type of the matmuls."""
         return DTYPES[self.run.dtype]
 

@@ -12,7 +12,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from shotstream_jax.core.typing import Array, PRNGKey
+from shotstream_jax.core.typing import Array, DType, PRNGKey
 from shotstream_jax.nn.attention import attend
 from shotstream_jax.nn.layers import on_last_axis
 
@@ -50,7 +50,7 @@ class CausalConv(nn.Module):
     """3×3×3 convolution: space padded symmetrically, time on the left only."""
 
     features: int
-    dtype: jnp.dtype
+    dtype: DType
     kernel_init: nn.initializers.Initializer = _INIT
 
     @nn.compact
@@ -102,7 +102,7 @@ class Conv2d(nn.Module):
     """3×3 convolution of every frame."""
 
     features: int
-    dtype: jnp.dtype
+    dtype: DType
     stride: int = 1
     padding: str = "SAME"
 
@@ -126,7 +126,7 @@ def _one_frame(tap: int) -> nn.initializers.Initializer:
     def init(
         key: PRNGKey,
         shape: tuple[int, ...],
-        dtype: jnp.dtype = jnp.float32,
+        dtype: DType = jnp.float32,
     ) -> Array:
         """Of shape [3, inputs, outputs], outputs a multiple of inputs."""
         _, inputs, outputs = shape
@@ -140,7 +140,7 @@ class TimeConv(nn.Module):
     """3×1×1 convolution over frames that already include their left context."""
 
     features: int
-    dtype: jnp.dtype
+    dtype: DType
     kernel_init: nn.initializers.Initializer
     stride: int = 1
 
@@ -192,7 +192,7 @@ class Residual(nn.Module):
     """
 
     features: int
-    dtype: jnp.dtype
+    dtype: DType
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
@@ -220,7 +220,7 @@ class Residual(nn.Module):
 class SpatialAttention(nn.Module):
     """Single-head self-attention over the pixels of each frame, added to the input."""
 
-    dtype: jnp.dtype
+    dtype: DType
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
@@ -251,7 +251,7 @@ class SpatialAttention(nn.Module):
 class Middle(nn.Module):
     """Residual, attention, residual, at the lowest resolution."""
 
-    dtype: jnp.dtype
+    dtype: DType
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
@@ -269,7 +269,7 @@ class Downsample(nn.Module):
     """
 
     time: bool
-    dtype: jnp.dtype
+    dtype: DType
 
     @nn.compact
     def __call__(self, x: Array, first: bool) -> Array:
@@ -312,7 +312,7 @@ class Upsample(nn.Module):
     """
 
     time: bool
-    dtype: jnp.dtype
+    dtype: DType
 
     @nn.compact
     def __call__(self, x: Array, first: bool) -> Array:

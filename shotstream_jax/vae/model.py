@@ -10,7 +10,7 @@ p pixel frames are f latent frames: one for a video's first frame, T for each la
 import flax.linen as nn
 import jax.numpy as jnp
 
-from shotstream_jax.core.typing import Array, Float, PRNGKey, typechecked
+from shotstream_jax.core.typing import Array, DType, Float, PRNGKey, typechecked
 from shotstream_jax.vae.config import VAEConfig, decoder_levels, encoder_levels
 from shotstream_jax.vae.layers import (
     CausalConv,
@@ -27,7 +27,7 @@ class Encoder(nn.Module):
     """Pixels → features of the latent grid."""
 
     cfg: VAEConfig
-    dtype: jnp.dtype
+    dtype: DType
 
     @nn.compact
     def __call__(self, x: Array, first: bool) -> Array:
@@ -51,7 +51,7 @@ class Decoder(nn.Module):
     """Latents → pixels."""
 
     cfg: VAEConfig
-    dtype: jnp.dtype
+    dtype: DType
 
     @nn.compact
     def __call__(self, z: Array, first: bool) -> Array:
@@ -75,7 +75,7 @@ class Decoder(nn.Module):
 def _low_log_variance(
     key: PRNGKey,
     shape: tuple[int, ...],
-    dtype: jnp.dtype,
+    dtype: DType,
 ) -> Array:
     """Bias of a fresh `moments`: log-variances start low.
 
@@ -93,7 +93,7 @@ class VAE(nn.Module):
     """
 
     cfg: VAEConfig
-    dtype: jnp.dtype = jnp.float32
+    dtype: DType = jnp.float32
 
     def setup(self) -> None:
         """Encoder and decoder, and the maps to and from the latent's channels."""

@@ -129,15 +129,7 @@ def generator_loss(
     """
     conditions = draws.dropped.apply(conditions)
     # 1. The student makes a shot, without gradient.
-    made = rollout(
-        models.student,
-        student,
-        conditions,
-        draws.rollout,
-        last,
-        models.steps,
-        models.schedule,
-    )
+    made = _make_shot(models, student, conditions, draws, last)
     # 2. The scores say where the noised shot should move.
     t = clamped_time(models, draws.time)
     x_t = models.schedule.add_noise(made.x_0, draws.noise, t)
@@ -159,7 +151,24 @@ def critic_loss(
 ) -> tuple[Array, Rollout]:
     """The fake score's loss, eq. (5), and the rollout; the gradient goes to the fake score only."""
     conditions = draws.dropped.apply(conditions)
-    made = rollout(
+    made = _make_shot(models, student, conditions, draws, last)
+    # The fake score learns to predict what the student makes, at a noise level of its own.
+    t = clamped_time(models, draws.time)
+    errors = velocity_error(
+        models.score, models.schedule, fake, conditions, made.x_0, draws.noise, t
+    )
+    return jnp.mean(errors), made
+
+
+def _make_shot(
+    models: DmdModels,
+    student: Params,
+    conditions: Conditions,
+    draws: DmdDraws,
+    last: Int[Array, ""],
+) -> Rollout:
+    """The student's rollout that both losses begin with, without gradient."""
+    return rollout(
         models.student,
         student,
         conditions,
@@ -168,12 +177,6 @@ def critic_loss(
         models.steps,
         models.schedule,
     )
-    # The fake score learns to predict what the student makes, at a noise level of its own.
-    t = clamped_time(models, draws.time)
-    errors = velocity_error(
-        models.score, models.schedule, fake, conditions, made.x_0, draws.noise, t
-    )
-    return jnp.mean(errors), made
 
 
 @typechecked

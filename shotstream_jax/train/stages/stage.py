@@ -53,6 +53,9 @@ class Source(NamedTuple):
 class Stage(Protocol):
     """A stage of training. Steps count from 0."""
 
+    def __hash__(self) -> int:
+        """Stages are values: a program is compiled once for equal ones."""
+
     @property
     def setup(self) -> Setup:
         """Modules, sizes and mesh."""
