@@ -125,8 +125,12 @@ def init_part(
     return variables["params"]
 
 
+@functools.cache
 def abstract_params(preset: Preset, part: str) -> Params:
-    """Shapes and types of one part's parameters; no array is made."""
+    """Shapes and types of one part's parameters; no array is made.
+
+    Traced once for a part. The tree is shared by all callers, who must not change it.
+    """
     return jax.eval_shape(functools.partial(init_part, preset, part), jax.random.key(0))
 
 

@@ -34,8 +34,9 @@ def _trace(seen: list[str], program: Program, remedy: str) -> Compiled:
 def test_a_slice_that_is_not_there(tmp_path, capsys):
     pytest.importorskip("libtpu", reason="pip install 'shotstream-jax[aot]'")
     path = tmp_path / "report.json"
-    words = ["--config", "configs/teacher.py", "--aot", "v5e:2x2", "--json", str(path)]
-    train.main([*words, "--config.data.frames=3", "--config.run.batch=4"])
+    words = ["--config", "teacher", "--aot", "v5e:2x2", "--json", str(path)]
+    fields = ("data.frames=3", "run.batch=4", "mesh.data=1", "mesh.fsdp=-1")
+    train.main([*words, *(f"--config.{field}" for field in fields)])
     (step,) = json.loads(path.read_text())["programs"]
     assert 0 < step["argument"] < step["total"] < HBM["TPU v5 lite"] * GIB and step["flops"] > 0
     assert step["collectives"]["count"]["all-gather"] > 0  # fsdp
