@@ -28,7 +28,7 @@ mkdir -p "$STUDIES"
 
 FULL="$OUT/dmd_inter/model"
 score "$SCORES/full.json" "$FULL" --stories "$STORIES" --sheet "$SCORES/full.png"
-score "$SCORES/teacher.json" "$TEACHER" --stories "$STORIES" --source teacher --guidance 2 --context-guidance 3 \
+score "$SCORES/teacher.json" "$TEACHER" --stories "$STORIES" --source teacher --guidance 1 --context-guidance 3 \
     --sampler-steps 20 --sheet "$SCORES/teacher.png"
 score "$SCORES/no_global_cache.json" "$FULL" --stories "$STORIES" --context none
 score "$SCORES/first_frames_only.json" "$FULL" --stories "$STORIES" --context first

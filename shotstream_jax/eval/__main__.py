@@ -2,7 +2,7 @@
 
   shotstream eval --config tiny --stories 100 --shots 5 --out out/eval.json
   … --config.checkpoint=out/tiny/dmd_inter/model --sheet out/eval.png
-  … --config.checkpoint=tiny-teacher --source teacher --guidance 2 --context-guidance 3
+  … --config.checkpoint=tiny-teacher --source teacher --guidance 1 --context-guidance 3
                                   by a teacher's sampler
   … --source reconstructed        drawn, and through the checkpoint's autoencoder: the ceiling
   … --source rendered             drawn: what the probe and the cut detector themselves get wrong
@@ -68,7 +68,7 @@ HISTORIES = {
 OTHER_TAKE = "other"
 
 # The options that go with --source teacher, and their defaults.
-SAMPLER_DEFAULTS = {"guidance": 6.0, "context_guidance": 0.0, "sampler_steps": 50}
+SAMPLER_DEFAULTS = {"guidance": 5.0, "context_guidance": 0.0, "sampler_steps": 50}
 
 # Stories on the sheet, moments of each shot, and pixels for a pixel.
 SHEET_STORIES = 3
@@ -145,7 +145,8 @@ def _add_sampler_options(p: cli.Parser) -> None:
         "--guidance",
         type=float,
         metavar="W",
-        help=f"away from no prompt; 1 for none (default: {SAMPLER_DEFAULTS['guidance']})",
+        help="away from no prompt; 0 for none, 5 is the usual scale of 6 "
+        f"(default: {SAMPLER_DEFAULTS['guidance']})",
     )
     group.add_argument(
         "--context-guidance",
@@ -241,8 +242,7 @@ def make_sources(
     # Generated ones do.
     model = load(checkpoint, recipe.dtype, quantize=recipe.quantize)
     if args.source == TEACHER:
-        # The option counts as samplers do, 1 for none; Guidance counts from 0.
-        guidance = Guidance(text=args.guidance - 1, context=args.context_guidance)
+        guidance = Guidance(text=args.guidance, context=args.context_guidance)
         sampler = SamplerConfig(args.sampler_steps, guidance)
         source = sources.teacher_source(model, recipe.video, args.seed, sampler)
     elif args.context == OTHER_TAKE:
