@@ -110,8 +110,12 @@ def _add_import(commands: Any) -> None:
 def _add_export(commands: Any) -> None:
     c = commands.add_parser("export", help="a part of a checkpoint folder → a public file")
     c.set_defaults(run=run_export)
-    c.add_argument("checkpoint", type=pathlib.Path, metavar="DIR")
-    c.add_argument("--part", choices=PARTS, default="dit")
+    c.add_argument(
+        "checkpoint", type=pathlib.Path, metavar="DIR", help="its folder, or tiny, tiny-teacher"
+    )
+    c.add_argument(
+        "--part", choices=PARTS, default="dit", help="what to write (default: %(default)s)"
+    )
     c.add_argument(
         "--key",
         choices=public.TRANSFORMERS,
@@ -130,7 +134,9 @@ def _add_copy(commands: Any) -> None:
         help="a checkpoint folder → another one: fewer bits, fewer files or some parts only",
     )
     c.set_defaults(run=run_copy)
-    c.add_argument("checkpoint", type=pathlib.Path, metavar="DIR")
+    c.add_argument(
+        "checkpoint", type=pathlib.Path, metavar="DIR", help="its folder, or tiny, tiny-teacher"
+    )
     c.add_argument(
         "--dtype",
         choices=_TYPES,
@@ -163,10 +169,22 @@ def _add_merge(commands: Any) -> None:
         "merge-lora", help="a public transformer file + an adapter → the same file, merged"
     )
     c.set_defaults(run=run_merge)
-    c.add_argument("base", type=pathlib.Path, metavar="FILE")
-    c.add_argument("--lora", type=pathlib.Path, required=True, metavar="FILE")
-    c.add_argument("--lora-key", default="generator_lora", choices=public.LORAS)
-    c.add_argument("--key", default="generator", choices=public.TRANSFORMERS)
+    c.add_argument("base", type=pathlib.Path, metavar="FILE", help="the transformer's weights")
+    c.add_argument(
+        "--lora", type=pathlib.Path, required=True, metavar="FILE", help="the adapter's weights"
+    )
+    c.add_argument(
+        "--lora-key",
+        default="generator_lora",
+        choices=public.LORAS,
+        help="its name in a training file (default: %(default)s)",
+    )
+    c.add_argument(
+        "--key",
+        default="generator",
+        choices=public.TRANSFORMERS,
+        help="which transformer of a training file (default: %(default)s)",
+    )
     c.add_argument("--rank", type=int, help="refuse an adapter of another rank")
     c.add_argument("--alpha", type=float, help="the adapter's alpha (default: its rank)")
     _add_out(c, "FILE")
