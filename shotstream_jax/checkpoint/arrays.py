@@ -14,6 +14,7 @@ import errno
 import json
 import math
 import pathlib
+import re
 import struct
 from collections.abc import Mapping, Sequence
 from types import EllipsisType
@@ -210,8 +211,10 @@ def _zarr_spec(folder: pathlib.Path, name: str) -> dict[str, Any]:
 
 
 def _short(error: ValueError) -> str:
-    """The end of tensorstore's long message, on one line."""
-    words = str(error).split()
+    """The end of tensorstore's long message, on one line, without its notes for developers."""
+    # Notes look like [source locations='…'] and [os_error_code='…'].
+    message = re.sub(r"\[[\w ]+='.*?'\]", "", str(error), flags=re.DOTALL)
+    words = message.split()
     return " ".join(words)[-160:]
 
 
