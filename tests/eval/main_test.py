@@ -97,6 +97,32 @@ def test_rendered_needs_no_model_and_says_how_good_the_oracle_is(options, tmp_pa
 
 
 @pytest.mark.parametrize(
+    "more, sampler",
+    [
+        ([], SamplerConfig(50, Guidance(text=5.0, context=0.0))),
+        (
+            ["--guidance=0", "--context-guidance=3", "--sampler-steps=2"],
+            SamplerConfig(2, Guidance(text=0.0, context=3.0)),
+        ),
+    ],
+)
+def test_the_teachers_options_count_as_recipes_do(options, tmp_path, monkeypatch, more, sampler):
+    class Reached(Exception):
+        """Ends the command where the teacher would begin."""
+
+    def record(model, video, seed, given):
+        found.append(given)
+        raise Reached
+
+    found = []
+    monkeypatch.setattr(sources, "teacher_source", record)
+    monkeypatch.setattr(app, "check_scenedetect", lambda: None)
+    with pytest.raises(Reached):
+        run(options, tmp_path, "--source=teacher", *more)
+    assert found == [sampler]
+
+
+@pytest.mark.parametrize(
     "more, complaint",
     [
         (["--stories=1"], "2 or more"),
