@@ -35,6 +35,7 @@ GROUPS = {
 }
 # Folders and files whose tests take more than some seconds each: `make check` leaves them out.
 SLOW = (
+    "aot/gpu_test",
     "bench/bench_test",
     "convert/weights_test",
     "data/precompute_test",

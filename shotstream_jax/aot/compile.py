@@ -1,8 +1,8 @@
-"""Ahead-of-time compilation: a program compiled for an absent TPU slice, and what it would need.
+"""Ahead-of-time compilation: a program compiled for an absent device, and what it would need.
 
-libtpu compiles for a topology by its name (`pip install 'shotstream-jax[aot]'`), on any processor.
-Nothing is loaded: every argument is a shape with its sharding. `train --aot` and `bench --aot` are
-built on this.
+libtpu compiles for a topology by its name (`pip install 'shotstream-jax[aot]'`), jax's CUDA plugin
+for a GPU by its description (aot/gpu), both on any processor. Nothing is loaded: every argument is
+a shape with its sharding. `train --aot` and `bench --aot` are built on this.
 """
 
 import dataclasses
@@ -15,8 +15,11 @@ from typing import Any, NamedTuple
 import jax
 from absl import logging
 
-from shotstream_jax.aot.hlo import Collectives, count_collectives
-from shotstream_jax.core.devices import HBM
+from shotstream_jax.aot.collectives import Collectives, count_collectives
+from shotstream_jax.aot.gpu import compiler_options, gpu_devices, traced_for
+from shotstream_jax.aot.hlo import read_module
+from shotstream_jax.aot.kernels import Kernel, read_kernels
+from shotstream_jax.core.devices import GPUS, program_memory
 from shotstream_jax.core.errors import InputError
 
 EXAMPLES = "v5e:2x4, v5e:4x4, v5p:2x2x1, v5p:2x2x2, v5p:4x4x4, v6e:2x4"
@@ -46,8 +49,9 @@ class Compiled:
 
     seconds: of the compilation. argument, output, aliased, temp: bytes of memory on each device;
     donated arguments (aliased) are in argument and in output. flops: as Program's. accessed: bytes
-    that one device reads and writes by XLA's own count, in which a loop's body counts once and
-    Pallas kernels not at all.
+    that one device reads and writes: on a GPU those of all its kernels; on a TPU XLA's own count,
+    in which a loop's body counts once and Pallas kernels not at all. kernels: of a program for a
+    GPU.
     """
 
     name: str
@@ -59,6 +63,7 @@ class Compiled:
     flops: float
     accessed: float
     collectives: Collectives
+    kernels: tuple[Kernel, ...] = ()
 
     @property
     def total(self) -> int:
@@ -90,11 +95,24 @@ class Compiled:
         return ", ".join(kinds)
 
     def as_dict(self) -> dict[str, Any]:
-        """The fields and the total, for a report."""
-        return dataclasses.asdict(self) | {"total": self.total}
+        """The fields and the total, for a report; not the single kernels."""
+        fields = dataclasses.asdict(self) | {"total": self.total}
+        del fields["kernels"]
+        return fields
 
 
-def slice_devices(name: str) -> list[Any]:
+def aot_devices(name: str) -> list[Any]:
+    """The devices, which need not be there, that a name like "v5e:2x4", "h100" or "h100:4" means.
+
+    Raises InputError if there are no such devices or if their compiler is missing.
+    """
+    kind, _, count = name.partition(":")
+    if kind in GPUS:
+        return gpu_devices(kind, count or "1")
+    return _slice_devices(name)
+
+
+def _slice_devices(name: str) -> list[Any]:
     """The devices of a TPU slice that need not be there, by its name, like "v5e:2x4".
 
     Raises InputError if libtpu is missing or if there is no such slice.
@@ -115,7 +133,8 @@ def slice_devices(name: str) -> list[Any]:
         lines = str(error).splitlines()
         reason = lines[0] if lines else "?"
         raise InputError(
-            f"--aot {name}: no such TPU slice ({reason}); names are like {EXAMPLES}"
+            f"--aot {name}: no such TPU slice ({reason}); names are like {EXAMPLES}; "
+            f"GPUs are {', '.join(GPUS)}"
         ) from None
 
 
@@ -126,13 +145,23 @@ def compile_program(program: Program, remedy: str) -> Compiled:
     """
     # Tracing and lowering count as well.
     began = time.monotonic()
+    device = _device(program)
     try:
-        lowered = program.jitted.lower(*program.arguments)
-        compiled = lowered.compile()
+        with traced_for(device):
+            lowered = program.jitted.lower(*program.arguments)
+            compiled = lowered.compile(compiler_options(device))
     except jax.errors.JaxRuntimeError as error:
         raise _does_not_fit(program, error, remedy) from None
     seconds = time.monotonic() - began
     memory = compiled.memory_analysis()
+    text = compiled.as_text()
+    kernels: tuple[Kernel, ...] = ()
+    if device is not None and device.platform in ("gpu", "cuda"):
+        # XLA does not count a GPU's bytes.
+        kernels = tuple(read_kernels(read_module(text)))
+        accessed = float(sum(kernel.times * kernel.bytes for kernel in kernels))
+    else:
+        accessed = compiled.cost_analysis()["bytes accessed"]
     found = Compiled(
         name=program.name,
         seconds=seconds,
@@ -141,25 +170,25 @@ def compile_program(program: Program, remedy: str) -> Compiled:
         aliased=memory.alias_size_in_bytes,
         temp=memory.temp_size_in_bytes,
         flops=program.flops,
-        accessed=compiled.cost_analysis()["bytes accessed"],
-        collectives=count_collectives(compiled.as_text()),
+        accessed=accessed,
+        collectives=count_collectives(text),
+        kernels=kernels,
     )
     # The compiler has been seen to accept programs whose arguments and temporary memory add up to
     # more than a device has.
-    budget = _budget(program)
+    budget = program_memory(device) if device else None
     if budget and found.total > budget * GIB:
         numbers = f"it needs {found.total / GIB:.2f}GiB of a device's memory, which has {budget}GiB"
         raise InputError(f"{program.name} does not fit: {numbers}. {remedy}")
     return found
 
 
-def _budget(program: Program) -> float | None:
-    """GiB of memory of a device that the arguments lie on; None where it is not known."""
+def _device(program: Program) -> Any:
+    """The first of the devices that the arguments lie on; None where that is not said."""
     for argument in jax.tree.leaves(program.arguments):
         if isinstance(argument, jax.ShapeDtypeStruct) and argument.sharding:
             devices = argument.sharding.device_set
-            first = min(devices, key=lambda device: device.id)
-            return HBM.get(first.device_kind)
+            return min(devices, key=lambda device: device.id)
     return None
 
 

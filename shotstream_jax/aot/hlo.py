@@ -1,49 +1,51 @@
-"""Reads an optimised HLO module's text: which collectives run, how often, and their bytes.
+"""An optimised HLO module read from its text (`compiled.as_text()`).
 
-A loop's body stands once in the text. It counts as often as the loop runs: by its known trip count,
-or by the constant that its condition compares the counter with (a scan counts from 0). A loop that
-ends on a computed number counts once, and `unknown_loops` says how many such there are. Both sides
-of a conditional count.
+A module is a set of computations: the entry, the bodies of loops, the branches of choices and the
+insides of fusions. A loop's body stands once in the text. It runs as often as the loop does: by its
+known trip count, or by the constant that its condition compares the counter with (a scan counts
+from 0). A loop that ends on a computed number counts once. All branches of a conditional count.
 """
 
 import dataclasses
+import math
 import re
 from collections import Counter
 from typing import NamedTuple
 
-KINDS = ("all-gather", "all-reduce", "reduce-scatter", "all-to-all", "collective-permute")
-
 # A computation's first line, "%name (arguments) -> type {"; ENTRY stands before the main one.
 _HEADER = re.compile(r"^(ENTRY )?%?([\w.-]+) \(.*\{\s*$")
 # An instruction, "  %name = type operation(operands), attributes".
-_INSTRUCTION = re.compile(r"^\s+(?:ROOT )?%?[\w.-]+ = (.+?) ([a-z][a-z0-9-]*)\(")
+_INSTRUCTION = re.compile(r"^\s+(ROOT )?%?([\w.-]+) = (.+?) ([a-z][a-z0-9-]*)\(")
 # An array type, like "bf16[8,4]".
 _ARRAY = re.compile(r"\b(pred|[a-z]+(\d+)\w*)\[([\d,]*)\]")
 # The computations that an instruction calls, but for a loop's.
 _CALLED = re.compile(
-    r"\b(?:calls|branch_computations|called_computations|to_apply)=(\{[^}]*\}|%?[\w.-]+)"
+    r"\b(?:calls|branch_computations|true_computation|false_computation|called_computations|to_apply)=(\{[^}]*\}|%?[\w.-]+)"
 )
 _TRIPS = re.compile(r'"known_trip_count":\{"n":"(\d+)"\}')
 _LOOP = re.compile(r"\bcondition=%?([\w.-]+), body=%?([\w.-]+)")
-_CONSTANT = re.compile(r" = [su]\d+\[\]\S* constant\((\d+)\)")
+_CONSTANT = re.compile(r"^\s+%?[\w.-]+ = [su]\d+\[\]\S* constant\((\d+)\)")
 
 
-@dataclasses.dataclass(frozen=True)
-class Collectives:
-    """The collectives of one run of a program, on one device.
+class ArrayType(NamedTuple):
+    """The type of an array. kind: like "bf16". bits: of an element."""
 
-    count: how many run, of each kind. bytes: of their results, of each kind (where a TPU fuses an
-    all-reduce with the slice that follows, of the whole). unknown_loops: loops that were counted
-    once because their length is computed. largest: the bytes of the largest collective, run once.
-    """
+    kind: str
+    bits: int
+    shape: tuple[int, ...]
 
-    count: dict[str, int]
-    bytes: dict[str, int]
-    unknown_loops: int
-    largest: int
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return math.prod(self.shape)
+
+    @property
+    def bytes(self) -> int:
+        """Its size in memory."""
+        return self.size * self.bits // 8
 
 
-class _Loop(NamedTuple):
+class Loop(NamedTuple):
     """The computations of a loop by their names. trips: how often it runs, if the text says so."""
 
     condition: str
@@ -51,140 +53,177 @@ class _Loop(NamedTuple):
     trips: int | None
 
 
-@dataclasses.dataclass
-class _Computation:
-    """What one run of a computation does by itself, without the computations that it calls.
+@dataclasses.dataclass(frozen=True)
+class Instruction:
+    """One operation.
 
-    limit: if it is a loop's condition "counter < constant", the constant.
+    type: of its result, an array or a tuple, as text. operands: the names of what it reads. line:
+    the whole text.
     """
 
-    name: str = ""
-    count: Counter[str] = dataclasses.field(default_factory=Counter)
-    bytes: Counter[str] = dataclasses.field(default_factory=Counter)
-    largest: int = 0
-    calls: list[str] = dataclasses.field(default_factory=list)
-    loops: list[_Loop] = dataclasses.field(default_factory=list)
-    limit: int | None = None
+    name: str
+    type: str
+    operation: str
+    operands: tuple[str, ...]
+    is_root: bool
+    line: str
+
+    @property
+    def arrays(self) -> list[ArrayType]:
+        """The arrays of its result."""
+        return arrays_of(self.type)
+
+    @property
+    def bytes(self) -> int:
+        """The bytes of its result."""
+        return bytes_of(self.type)
+
+    @property
+    def calls(self) -> list[str]:
+        """The computations that it calls, but for a loop's."""
+        if self.operation.endswith(("-update", "-done")):
+            # They name the same computation as their start.
+            return []
+        names = []
+        for called in _CALLED.findall(self.line):
+            for name in called.strip("{}").split(","):
+                names.append(name.strip().lstrip("%"))
+        return names
+
+    @property
+    def loop(self) -> Loop | None:
+        """The loop that it is, if it is one."""
+        if self.operation != "while":
+            return None
+        loop = _LOOP.search(self.line)
+        assert loop, f"a loop without its computations: {self.line}"
+        trips = _TRIPS.search(self.line)
+        return Loop(loop[1], loop[2], int(trips[1]) if trips else None)
 
 
-def count_collectives(text: str) -> Collectives:
-    """The collectives of the program whose text this is (`compiled.as_text()`)."""
-    computations, entry = _read_computations(text)
-    count: Counter[str] = Counter()
-    size: Counter[str] = Counter()
-    unknown_loops = 0
-    largest = 0
-    # What each computation does by itself, times how often it runs.
-    for name, times in _runs(computations, entry).items():
-        computation = computations[name]
-        for kind in computation.count:
-            count[kind] += times * computation.count[kind]
-            size[kind] += times * computation.bytes[kind]
-        for loop in computation.loops:
-            if _trips(computations, loop) is None:
-                unknown_loops += 1
-        largest = max(largest, computation.largest)
-    return Collectives(_ordered(count), _ordered(size), unknown_loops, largest)
+@dataclasses.dataclass
+class Computation:
+    """A list of instructions in the order in which they run, by their names."""
+
+    name: str
+    instructions: dict[str, Instruction] = dataclasses.field(default_factory=dict)
+
+    @property
+    def root(self) -> Instruction:
+        """The instruction whose result is the computation's."""
+        for instruction in self.instructions.values():
+            if instruction.is_root:
+                return instruction
+        raise ValueError(f"{self.name} has no result")
+
+    @property
+    def limit(self) -> int | None:
+        """If it is a loop's condition "counter < constant", the constant."""
+        constants = []
+        for instruction in self.instructions.values():
+            constant = _CONSTANT.match(instruction.line)
+            if constant:
+                constants.append(int(constant[1]))
+            # Only where it is clear which constant that is.
+            if instruction.operation == "compare" and "direction=LT" in instruction.line:
+                return constants[0] if len(constants) == 1 else None
+        return None
 
 
-def _ordered(counter: Counter[str]) -> dict[str, int]:
-    """The kinds that occur, in the order of KINDS."""
-    return {kind: counter[kind] for kind in KINDS if counter[kind]}
+@dataclasses.dataclass(frozen=True)
+class Module:
+    """A program. computations: by their names. entry: the name of the one that it starts with."""
+
+    computations: dict[str, Computation]
+    entry: str
+
+    def trips(self, loop: Loop) -> int | None:
+        """How often a loop runs; None if its length is computed."""
+        if loop.trips is not None:
+            return loop.trips
+        return self.computations[loop.condition].limit
+
+    def runs(self) -> Counter[str]:
+        """How often each computation runs, those inside fusions included."""
+        return self._runs(into_fusions=True)
+
+    def kernel_runs(self) -> Counter[str]:
+        """How often each computation runs whose instructions are kernels of their own."""
+        return self._runs(into_fusions=False)
+
+    def _runs(self, into_fusions: bool) -> Counter[str]:
+        """Follows the calls from the entry on. No computation calls itself."""
+        runs: Counter[str] = Counter()
+
+        def run(name: str, times: int) -> None:
+            """Counts a computation and all that it calls."""
+            runs[name] += times
+            for instruction in self.computations[name].instructions.values():
+                loop = instruction.loop
+                if loop:
+                    # A loop of unknown length counts once.
+                    run(loop.body, times * (self.trips(loop) or 1))
+                elif into_fusions or instruction.operation in _SEQUENTIAL:
+                    for called in instruction.calls:
+                        run(called, times)
+
+        run(self.entry, 1)
+        return runs
 
 
-def _read_computations(text: str) -> tuple[dict[str, _Computation], str]:
-    """All computations by their names, and the name of the one that the program starts with."""
-    computations: dict[str, _Computation] = {}
+# What runs the instructions of the computations that it calls one after the other.
+_SEQUENTIAL = ("call", "conditional", "async-start")
+
+
+def read_module(text: str) -> Module:
+    """The module whose text this is."""
+    computations: dict[str, Computation] = {}
     entry = ""
-    current = _Computation()
-    constants: list[int] = []  # integer constants of the current computation
+    current = Computation("")
     for line in text.splitlines():
         header = _HEADER.match(line)
         if header:
-            current = _Computation(header[2])
+            current = Computation(header[2])
             computations[current.name] = current
             if header[1]:
                 entry = current.name
-            constants = []
             continue
-        instruction = _INSTRUCTION.match(line)
-        if instruction is None:
-            continue
-        result, operation = instruction.groups()
-        _add_collective(current, result, operation)
-        _add_calls(current, line, operation)
-        for constant in _CONSTANT.findall(line):
-            constants.append(int(constant))
-        # "counter < constant", where it is clear which constant that is.
-        if operation == "compare" and "direction=LT" in line and len(constants) == 1:
-            current.limit = constants[0]
-    return computations, entry
+        matched = _INSTRUCTION.match(line)
+        if matched:
+            root, name, result, operation = matched.groups()
+            operands = _operands(line, matched.end())
+            current.instructions[name] = Instruction(
+                name, result, operation, operands, root is not None, line
+            )
+    return Module(computations, entry)
 
 
-def _add_collective(computation: _Computation, result: str, operation: str) -> None:
-    """Counts an instruction, if it is a collective. An asynchronous one is counted at its start.
-
-    result: its type.
-    """
-    kind = operation.removesuffix("-start")
-    if kind not in KINDS:
-        return
-    if operation != kind and result.startswith("("):
-        # The start's tuple has the operand first, the result second.
-        elements = _elements(result)
-        result = elements[1] if len(elements) > 1 else elements[0]
-    if kind == "all-reduce" and computation.name.startswith("all-reduce-scatter"):
-        # A TPU's fusion of an all-reduce with the slice that follows.
-        kind = "reduce-scatter"
-    size = _bytes(result)
-    computation.count[kind] += 1
-    computation.bytes[kind] += size
-    computation.largest = max(computation.largest, size)
+def _operands(line: str, start: int) -> tuple[str, ...]:
+    """The names of the operands in a line; start: behind the opening bracket."""
+    # A constant's operand is its value, a parameter's its number: they have no names.
+    inside = f"({_until_bracket(line, start)})"
+    names = []
+    for operand in elements(inside):
+        words = operand.split()
+        if words and words[-1].startswith("%"):
+            names.append(words[-1].lstrip("%"))
+    return tuple(names)
 
 
-def _add_calls(computation: _Computation, line: str, operation: str) -> None:
-    """Notes the computations that an instruction calls."""
-    if operation in ("async-update", "async-done"):
-        # They name the same computation as their async-start.
-        return
-    if operation == "while":
-        loop = _LOOP.search(line)
-        assert loop, f"a loop without its computations: {line}"
-        trips = _TRIPS.search(line)
-        known = int(trips[1]) if trips else None
-        computation.loops.append(_Loop(loop[1], loop[2], known))
-        return
-    for called in _CALLED.findall(line):
-        for name in called.strip("{}").split(","):
-            computation.calls.append(name.strip().lstrip("%"))
+def _until_bracket(line: str, start: int) -> str:
+    """The text up to the bracket that closes the one before `start`."""
+    depth = 1
+    for i in range(start, len(line)):
+        if line[i] == "(":
+            depth += 1
+        elif line[i] == ")":
+            depth -= 1
+        if depth == 0:
+            return line[start:i]
+    return line[start:]
 
 
-def _trips(computations: dict[str, _Computation], loop: _Loop) -> int | None:
-    """How often a loop runs; None if its length is computed."""
-    if loop.trips is not None:
-        return loop.trips
-    return computations[loop.condition].limit
-
-
-def _runs(computations: dict[str, _Computation], entry: str) -> Counter[str]:
-    """How often each computation runs. No computation calls itself."""
-    runs: Counter[str] = Counter()
-
-    def run(name: str, times: int) -> None:
-        """Counts a computation and all that it calls."""
-        runs[name] += times
-        for called in computations[name].calls:
-            run(called, times)
-        # A loop of unknown length counts once.
-        for loop in computations[name].loops:
-            trips = _trips(computations, loop) or 1
-            run(loop.body, times * trips)
-
-    run(entry, 1)
-    return runs
-
-
-def _elements(tuple_type: str) -> list[str]:
+def elements(tuple_type: str) -> list[str]:
     """The outermost elements of "(a, (b, c), …)", as text."""
     found = []
     depth = 0
@@ -201,13 +240,16 @@ def _elements(tuple_type: str) -> list[str]:
     return found
 
 
-def _bytes(shapes: str) -> int:
-    """The bytes of all arrays in a type."""
-    total = 0
-    for kind, digits, dims in _ARRAY.findall(shapes):
+def arrays_of(type_text: str) -> list[ArrayType]:
+    """All arrays in a type."""
+    found = []
+    for kind, digits, dims in _ARRAY.findall(type_text):
         bits = 8 if kind == "pred" else int(digits)
-        items = 1
-        for length in filter(None, dims.split(",")):
-            items *= int(length)
-        total += items * bits // 8
-    return total
+        shape = tuple(int(length) for length in dims.split(",") if length)
+        found.append(ArrayType(kind, bits, shape))
+    return found
+
+
+def bytes_of(type_text: str) -> int:
+    """The bytes of all arrays in a type."""
+    return sum(array.bytes for array in arrays_of(type_text))

@@ -7,12 +7,13 @@
   a stream over four devices           … --parts chunk,stream --mesh sequence=2,tensor=2
   on a TPU slice that is not there     … --preset wan-1.3b --dtype bfloat16 --aot v5p:2x2x1 \\
                                            --mesh sequence=2,tensor=2
+  on a GPU that is not there           … --preset wan-1.3b --dtype bfloat16 --aot h100
   training steps over a mesh           … --parts teacher --batch 8 --mesh fsdp=4,sequence=2
 
 Weights are random, made on the device: no checkpoint is read. Times are medians. FLOPs are those of
 matmuls and convolutions, counted by formula; "of matmul" is the share of what one large matmul of
 this --dtype reaches there. --aot times nothing: it prints what the stream's programs need, and a
-bound on their speed (docs/performance.md).
+bound or a forecast of their speed (docs/performance.md).
 """
 
 import argparse
@@ -25,8 +26,9 @@ import jax
 from jax.sharding import Mesh
 
 from shotstream_jax import cli
-from shotstream_jax.aot.compile import slice_devices
+from shotstream_jax.aot.compile import aot_devices
 from shotstream_jax.bench import aot
+from shotstream_jax.bench.forecast import report_forecast
 from shotstream_jax.bench.measure import Roofline, measure_roofline, peak_device_memory, timed
 from shotstream_jax.bench.models import abstract_model, random_model
 from shotstream_jax.bench.parts import PARTS, BenchPart, BenchSubject
@@ -35,6 +37,7 @@ from shotstream_jax.bench.table import Row, print_head, print_row
 from shotstream_jax.bench.training import training_parts
 from shotstream_jax.checkpoint.load import DTYPES
 from shotstream_jax.core.compilation import use_persistent_cache
+from shotstream_jax.core.devices import GPUS
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.files import write_whole
 from shotstream_jax.core.sharding import part_mesh
@@ -112,7 +115,9 @@ def _add_measuring_options(p: cli.Parser) -> None:
         help="spent on each line (default: %(default)s)",
     )
     p.add_argument(
-        "--aot", metavar="SLICE", help="compile the stream for a TPU slice that need not be there"
+        "--aot",
+        metavar="DEVICE",
+        help="compile the stream for a TPU slice or GPU that need not be there: v5p:2x2x1, h100",
     )
     p.add_argument(
         "--json",
@@ -138,7 +143,9 @@ def main(argv: Sequence[str]) -> None:
     if args.aot:
         model = abstract_model(preset, DTYPES[args.dtype], mesh, args.quantize)
         subject = BenchSubject(model, video, args.batch, abstract=True)
-        aot.report_stream(subject, parts, args.aot, args.json)
+        is_gpu = args.aot.partition(":")[0] in GPUS
+        report = report_forecast if is_gpu else aot.report_stream
+        report(subject, parts, args.aot, args.json)
     else:
         measure_parts(args, parts, preset, video, mesh)
 
@@ -294,7 +301,7 @@ def video_format(args: argparse.Namespace, preset: Preset) -> VideoFormat:
 def make_bench_mesh(args: argparse.Namespace) -> Mesh:
     """The mesh of --mesh, over this machine's devices or those of --aot."""
     lengths = mesh_lengths(args.mesh)
-    devices = slice_devices(args.aot) if args.aot else None
+    devices = aot_devices(args.aot) if args.aot else None
     return part_mesh(lengths, devices)
 
 

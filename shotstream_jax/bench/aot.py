@@ -11,8 +11,8 @@ A program (aot/compile compiles it) takes at least
 with the data sheets' numbers (core/devices). FLOPs: by formula, over the devices that share them.
 Bytes of memory: every pass reads each argument once, the rest of the result is written once; or
 XLA's own count, if that is more (it leaves out Pallas kernels and counts a loop's body once).
-Received: the collectives of the compiled program (aot/hlo). It is an estimate of what cannot be
-exceeded, not of what will be reached.
+Received: the collectives of the compiled program (aot/collectives). It is an estimate of what
+cannot be exceeded, not of what will be reached.
 """
 
 import dataclasses
@@ -25,7 +25,7 @@ import jax.numpy as jnp
 from shotstream_jax import cli
 from shotstream_jax.aot.compile import GIB, HEAD, Compiled, compile_program
 from shotstream_jax.bench.parts import PARTS, BenchPart, BenchSubject
-from shotstream_jax.core.devices import HBM, Peak, device_peak
+from shotstream_jax.core.devices import Peak, device_peak, program_memory
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.files import write_json
 from shotstream_jax.core.versions import installed_version
@@ -92,7 +92,7 @@ def report_stream(
         raise InputError(
             f"--aot {slice_name}: the speed of {device.device_kind} is not in core/devices"
         )
-    budget = HBM.get(device.device_kind)
+    budget = program_memory(device)
     # The table's head, then two lines for each program.
     _print_subject(subject, slice_name, budget)
     programs: dict[str, BoundProgram] = {}
@@ -111,7 +111,7 @@ def report_stream(
     if path:
         report = {
             "slice": slice_name,
-            **_described(subject),
+            **described(subject),
             "hbm_gib": budget,
             "peak": peak._asdict(),
             "programs": [_program_row(program) for program in programs.values()],
@@ -166,7 +166,7 @@ def stream_bound(programs: Mapping[str, BoundProgram]) -> StreamBound:
     return StreamBound(frames / chunk, first, held + working)
 
 
-def _described(subject: BenchSubject) -> dict[str, Any]:
+def described(subject: BenchSubject) -> dict[str, Any]:
     """The subject in a report."""
     return {
         "mesh": dict(subject.mesh.shape),
@@ -188,18 +188,21 @@ def _program_row(program: BoundProgram) -> dict[str, Any]:
 
 def _print_subject(subject: BenchSubject, slice_name: str, budget: float | None) -> None:
     """What is compiled, for which devices, and the head of the table. budget: GiB a device."""
-    video = subject.video
     mesh = subject.mesh
     # Only axes that split something are named.
     split = [f"{axis}={length}" for axis, length in mesh.shape.items() if length > 1]
     lengths = " ".join(split) or "no split"
-    size = f"{video.height}×{video.width}, {video.shot_frames} latent frames a shot"
-    stories = f"{subject.batch} stories, {_dtype_name(subject)}"
     devices = f"{mesh.size} devices of {budget or '?'} GiB"
-    cli.print_line(
-        f"{subject.model.preset.name}, {size}, {stories}; {slice_name}: {devices}, {lengths}"
-    )
+    cli.print_line(f"{subject_line(subject)}; {slice_name}: {devices}, {lengths}")
     cli.print_line(f"{HEAD}{'at least':>14}")
+
+
+def subject_line(subject: BenchSubject) -> str:
+    """What is compiled, in words."""
+    video = subject.video
+    size = f"{video.height}×{video.width}, {video.shot_frames} latent frames a shot"
+    stories = "1 story" if subject.batch == 1 else f"{subject.batch} stories"
+    return f"{subject.model.preset.name}, {size}, {stories}, {_dtype_name(subject)}"
 
 
 def _print_program(program: BoundProgram) -> None:

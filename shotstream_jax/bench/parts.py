@@ -4,6 +4,7 @@ They are timed (bench/measure), or compiled ahead of time for devices that are n
 (bench/aot).
 """
 
+import contextlib
 import dataclasses
 import functools
 import math
@@ -15,6 +16,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding
 
 from shotstream_jax.aot.compile import Program
+from shotstream_jax.aot.gpu import traced_for
 from shotstream_jax.bench.count import matmul_flops
 from shotstream_jax.core.sharding import activation_spec, with_shardings
 from shotstream_jax.core.typing import Array
@@ -80,6 +82,12 @@ class BenchSubject(NamedTuple):
         assert mesh is not None, "a model that is measured is on a mesh"
         return mesh
 
+    @contextlib.contextmanager
+    def tracing(self) -> Iterator[None]:
+        """While this holds, what is traced is for the subject's devices."""
+        with self.model.on_mesh(), traced_for(self.mesh.devices.flat[0]):
+            yield
+
     @property
     def grid(self) -> tuple[int, int]:
         """Rows and columns of a latent frame."""
@@ -106,7 +114,8 @@ class BenchSubject(NamedTuple):
         dims: letters as in core/sharding, a tree of them like f's result, or one string for all
         arrays.
         """
-        shapes = jax.eval_shape(f)
+        with self.tracing():
+            shapes = jax.eval_shape(f)
         if isinstance(dims, str):
             letters = dims
             dims = jax.tree.map(lambda _: letters, shapes)
@@ -121,7 +130,8 @@ class BenchSubject(NamedTuple):
         places = jax.tree.map(place, dims, shapes)
         if self.abstract:
             return with_shardings(shapes, places)
-        return jax.jit(f, out_shardings=places)()
+        with self.tracing():
+            return jax.jit(f, out_shardings=places)()
 
     def normal(self, seed: int, shape: tuple[int, ...], dims: str) -> Array:
         """Normal numbers of this shape."""
@@ -161,7 +171,9 @@ class BenchSubject(NamedTuple):
             caches = self.model.student.init_caches(self.batch, *self.grid)
             return dataclasses.replace(caches, fill=jnp.full(self.batch, fill, jnp.int32))
 
-        return self.make(filled, cache.DIMS)
+        with self.tracing():
+            shapes = jax.eval_shape(filled)
+        return self.make(filled, cache.cache_dims(shapes))
 
     def text(self) -> Array:
         """Embeddings of a shot's captions, [b, slots, l, e]."""
@@ -325,8 +337,10 @@ def vae_parts(subject: BenchSubject) -> Iterator[BenchPart]:
 def _decoder_state(subject: BenchSubject, z: Array) -> Any:
     """The decoder's state behind a first chunk, all zeros."""
     # Only the shapes are taken from a first decoding; the first call that is timed overwrites it.
-    decode = functools.partial(shot.decode_first_chunk, subject.model.vae)
-    shapes, _, _ = jax.eval_shape(decode, subject.model.params["vae"], z)
+    first_chunk: Any = shot.decode_first_chunk
+    decode = functools.partial(first_chunk.__wrapped__, subject.model.vae)
+    with subject.tracing():
+        shapes, _, _ = jax.eval_shape(decode, subject.model.params["vae"], z)
 
     def zeros() -> Any:
         """The state's arrays."""
@@ -348,7 +362,9 @@ def _denoising_pass(
 
 def _counted(name: str, jitted: Any, module: Any, *arguments: Any) -> Program:
     """A program whose first argument is a module; its FLOPs are counted (bench/count)."""
-    count = matmul_flops(functools.partial(jitted, module), *arguments)
+    # The function itself: a jitted one may have options that only a call of its own can have.
+    function = functools.partial(jitted.__wrapped__, module)
+    count = matmul_flops(function, *arguments)
     return Program(name, jitted, (module, *arguments), count)
 
 

@@ -18,12 +18,27 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from shotstream_jax.core.devices import target_platform
 from shotstream_jax.core.typing import Array, Float, typechecked
 from shotstream_jax.dit.block import Block
 from shotstream_jax.dit.trunk import Trunk
-from shotstream_jax.memory.cache import KV, Caches, FrameIds, init_caches, put, put_text
+from shotstream_jax.memory.cache import (
+    KV,
+    Caches,
+    FrameIds,
+    caption_kv,
+    init_caches,
+    put,
+    put_text,
+)
 from shotstream_jax.memory.window import MemoryConfig
-from shotstream_jax.nn.attention import Group, attend, cache_slots, group_attend
+from shotstream_jax.nn.attention import (
+    Group,
+    attend,
+    cache_slots,
+    cache_tokens_first,
+    group_attend,
+)
 
 # What the cached passes carry from layer to layer: tokens [b, f, t, d] and the caches.
 _PrefillCarry = tuple[Array, KV, KV]
@@ -53,6 +68,7 @@ class Student(Trunk):
             slots=cache_slots(tokens, self.cfg.head_dim),
             text_len=self.cfg.text_len,
             dtype=self.dtype,
+            tokens_first=cache_tokens_first(),
         )
 
     @typechecked
@@ -127,8 +143,8 @@ class Student(Trunk):
             t: each story's time in [0, 1000].
             ids: shot and caption of the shot's frames.
             text: embeddings of the captions that the ids name.
-            past: keys and values [layers, b, n, (C + f)·tokens, k] of the context and of the
-                committed chunks, all of them in order.
+            past: keys and values of the (C + f)·tokens tokens of the context and of the committed
+                chunks, all of them in order.
         """
         past = jax.lax.stop_gradient(past)
         rows, columns = self.cfg.grid(*x_t.shape[2:4])
@@ -269,7 +285,8 @@ class Student(Trunk):
     ) -> tuple[Float[Array, "b f t d"], KV]:
         """All layers over the next chunk; it attends to [context, its shot so far, itself].
 
-        output: whether the tokens are wanted; if not, the last layer ends with its keys and values.
+        All frames of a story's chunk read the caption of its first one. output: whether the tokens
+        are wanted; if not, the last layer ends with its keys and values.
         """
         rows, columns = self.cfg.grid(*x.shape[2:4])
         # The chunk's first frame follows the context and what the shot has so far.
@@ -278,6 +295,7 @@ class Student(Trunk):
         # Where the chunk's keys go, and how many keys are valid once they are there, in tokens.
         token = self.memory.slot(caches.fill) * rows * columns
         length = self.memory.valid(caches.fill + self.memory.chunk) * rows * columns
+        slot = ids.caption[:, 0]
 
         def layer(
             block: Block,
@@ -295,13 +313,13 @@ class Student(Trunk):
                 # The valid prefix holds the context, what is kept of the shot, and the chunk.
                 keys, values = frames.layer(index)
                 attended = attend(q, keys, values, length)
-                text_kv = caches.text.layer(index)
+                # There is no choice left between captions: it is the only one.
                 return block.finish(
                     tokens,
                     attended,
                     e0,
-                    text_kv,
-                    ids.caption,
+                    caption_kv(caches.text, index, slot),
+                    jnp.zeros_like(ids.caption),
                 )
 
             if output:
@@ -322,8 +340,11 @@ class Student(Trunk):
     ) -> Array:
         """rest(block, tokens), except in the last layer.
 
-        A pass that is run for its keys and values needs nothing after the last layer's.
+        A pass that is run for its keys and values needs nothing after the last layer's. A GPU does
+        it in vain: it would wait for its host at every layer, to be told which layer it is.
         """
+        if target_platform() == "gpu":
+            return rest(block, tokens)
         is_before_last = index < self.cfg.layers - 1
         return nn.cond(
             is_before_last,

@@ -151,14 +151,23 @@ class Trunk(nn.Module):
         """
         if self.remat != "none":
             body = nn.remat(body, prevent_cse=False, policy=REMAT[self.remat])
+
+        # The layer's number is counted, not read from a list: so a GPU's compiler knows where in a
+        # cache a layer lies, and can let attention read it there.
+        def counted(block: Block, counting: tuple[Any, Array]) -> tuple[tuple[Any, Array], None]:
+            """One layer, and the next one's number."""
+            carry, index = counting
+            carry, _ = body(block, carry, index)
+            return (carry, index + 1), None
+
         # Parameters are stacked, layers first; every step of the scan sees one layer's.
         scan = nn.scan(
-            body,
+            counted,
             variable_axes={"params": 0},
             split_rngs={"params": True},
             length=self.cfg.layers,
         )
-        carry, _ = scan(self.blocks, carry, jnp.arange(self.cfg.layers))
+        (carry, _), _ = scan(self.blocks, (carry, jnp.int32(0)))
         return carry
 
     @typechecked

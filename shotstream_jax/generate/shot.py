@@ -165,17 +165,25 @@ def put_story(caches: Caches, alone: Caches, row: Int[Array, ""]) -> Caches:
     )
 
 
+# Convolutions with channels last: else a GPU's compiler transposes around every one.
+_CHANNELS_LAST = {"xla_gpu_force_conv_nhwc": True}
+
 Decoded = tuple[VaeStream, Float[Array, "b p y x 3"], UInt8[Array, "b p y x 3"]]
 
 
-@functools.partial(jax.jit, static_argnames="vae")
+@functools.partial(jax.jit, static_argnames="vae", compiler_options=_CHANNELS_LAST)
 def decode_first_chunk(vae: VAE, params: Params, z: Float[Array, "b f h w c"]) -> Decoded:
     """A shot's first chunk → (decoder's state, frames in [−1, 1], the same frames as bytes)."""
     stream, frames = codec.decode_first(vae, params, z)
     return _split_over_rows(stream, frames)
 
 
-@functools.partial(jax.jit, static_argnames="vae", donate_argnames="stream")
+@functools.partial(
+    jax.jit,
+    static_argnames="vae",
+    donate_argnames="stream",
+    compiler_options=_CHANNELS_LAST,
+)
 def decode_next_chunk(
     vae: VAE, params: Params, z: Float[Array, "b f h w c"], stream: VaeStream
 ) -> Decoded:
@@ -202,7 +210,7 @@ def take_frame(frames: Float[Array, "b p y x 3"], index: Int[Array, ""]) -> Floa
     return jax.lax.dynamic_index_in_dim(frames, index, axis=1, keepdims=False)
 
 
-@functools.partial(jax.jit, static_argnames="vae")
+@functools.partial(jax.jit, static_argnames="vae", compiler_options=_CHANNELS_LAST)
 def encode_context_frame(
     vae: VAE, params: Params, frame: Float[Array, "b y x 3"]
 ) -> Float[Array, "b h w c"]:

@@ -18,16 +18,40 @@ from shotstream_jax.memory.window import MemoryConfig
 
 
 class KV(flax.struct.PyTreeNode):
-    """Keys and values of all layers, arrays of equal shape, layers first."""
+    """Keys and values of all layers, arrays of equal shape, layers first.
+
+    tokens_first: whether tokens come before heads, [layers, b, …, s, n, k], as GPUs' attention
+    wants them, or after them, [layers, b, …, n, s, k]. What is written and read is [b, …, n, s, k]
+    in any case.
+    """
 
     keys: Array
     values: Array
+    tokens_first: bool = flax.struct.field(pytree_node=False, default=False)
+
+    @property
+    def token_axis(self) -> int:
+        """The axis of the tokens, counted from the last."""
+        return -3 if self.tokens_first else -2
 
     def layer(self, index: int | Array) -> tuple[Array, Array]:
-        """Keys and values of one layer."""
-        keys = jax.lax.dynamic_index_in_dim(self.keys, index, keepdims=False)
-        values = jax.lax.dynamic_index_in_dim(self.values, index, keepdims=False)
-        return keys, values
+        """Keys and values of one layer, [b, …, n, s, k]."""
+        keys = _take_layer(self.keys, index)
+        values = _take_layer(self.values, index)
+        return self.turned(keys), self.turned(values)
+
+    def turned(self, a: Array) -> Array:
+        """From [b, …, n, s, k] to the axes of the arrays, or back."""
+        return jnp.swapaxes(a, -3, -2) if self.tokens_first else a
+
+    def part(self, start: int | Array, length: int) -> "KV":
+        """All layers' keys and values of some tokens."""
+
+        def take(a: Array) -> Array:
+            """The tokens from `start` on."""
+            return jax.lax.dynamic_slice_in_dim(a, start, length, axis=self.token_axis)
+
+        return self.replace(keys=take(self.keys), values=take(self.values))
 
 
 class FrameIds(flax.struct.PyTreeNode):
@@ -44,8 +68,8 @@ class FrameIds(flax.struct.PyTreeNode):
 class Caches(flax.struct.PyTreeNode):
     """The state of a stream between passes.
 
-    frames: [layers, b, n, s, k], whose first (C + w)·tokens of s are laid out by memory/window; the
-    others stay unused (see init_caches). text: [layers, b, slots, n, l, k].
+    frames: keys and values of s tokens, whose first (C + w)·tokens are laid out by memory/window;
+    the others stay unused (see init_caches). text: those of l tokens in each of the slots.
 
     fill: frames of the current shot that are committed, [b]. It is the next chunk's first frame
     too.
@@ -58,10 +82,21 @@ class Caches(flax.struct.PyTreeNode):
 
 # Dimension letters (core/sharding), where the arrays are. On a mesh every device has its own
 # stories and heads, and all their tokens.
-_FRAMES: Any = "_ b n s k"
-_TEXT: Any = "_ b _ n l k"
-_FILL: Any = "b"
-DIMS = Caches(frames=KV(_FRAMES, _FRAMES), text=KV(_TEXT, _TEXT), fill=_FILL)
+_FRAMES = {False: "_ b n s k", True: "_ b s n k"}  # by KV.tokens_first
+_TEXT = {False: "_ b _ n l k", True: "_ b _ l n k"}
+
+
+def cache_dims(caches: Caches) -> Caches:
+    """The dimension letters of every array of the caches."""
+    tokens_first = caches.frames.tokens_first
+    frames: Any = _FRAMES[tokens_first]
+    text: Any = _TEXT[tokens_first]
+    fill: Any = "b"
+    return Caches(
+        frames=KV(frames, frames, tokens_first),
+        text=KV(text, text, tokens_first),
+        fill=fill,
+    )
 
 
 def init_caches(
@@ -74,21 +109,28 @@ def init_caches(
     slots: int,
     text_len: int,
     dtype: DType,
+    tokens_first: bool = False,
 ) -> Caches:
     """Empty caches.
 
     slots: tokens that a layer holds, (C + w) latent frames' or more. What lies beyond is never in
-    the valid prefix; it lets an attention kernel have whole blocks without a copy.
+    the valid prefix; it lets an attention kernel have whole blocks without a copy. tokens_first: as
+    in KV.
     """
+
+    def zeros(outer: tuple[int, ...], tokens: int) -> KV:
+        """Keys and values of so many tokens for every index of the outer axes."""
+        inner = (tokens, heads) if tokens_first else (heads, tokens)
+        shape = (*outer, *inner, head_dim)
+        return KV(jnp.zeros(shape, dtype), jnp.zeros(shape, dtype), tokens_first)
+
     # Both kinds of keys have the layers first, as the scan over layers takes one at a time.
-    frames_shape = (layers, batch, heads, slots, head_dim)
-    text_shape = (layers, batch, memory.captions, heads, text_len, head_dim)
     caches = Caches(
-        frames=KV(jnp.zeros(frames_shape, dtype), jnp.zeros(frames_shape, dtype)),
-        text=KV(jnp.zeros(text_shape, dtype), jnp.zeros(text_shape, dtype)),
+        frames=zeros((layers, batch), slots),
+        text=zeros((layers, batch, memory.captions), text_len),
         fill=jnp.zeros(batch, jnp.int32),
     )
-    return jax.tree.map(constrain, caches, DIMS)
+    return jax.tree.map(constrain, caches, cache_dims(caches))
 
 
 @typechecked
@@ -101,40 +143,40 @@ def put(
 ) -> KV:
     """Writes one layer's keys and values at each story's own token offset, in place."""
     layer = jnp.asarray(layer, jnp.int32)
+    dims = _FRAMES[buffer.tokens_first]
     # Every device writes its own stories and heads, so that nothing is sent.
     write = functools.partial(
         on_own_part,
-        _write_stories,
-        dims=(_FRAMES, "b n s k", "b", ""),
+        functools.partial(_write_stories, buffer.token_axis),
+        dims=(dims, dims.removeprefix("_ "), "b", ""),
     )
-    return KV(
-        keys=write(
-            buffer.keys,
-            keys,
-            token,
-            layer,
-        ),
-        values=write(
-            buffer.values,
-            values,
-            token,
-            layer,
-        ),
+    return buffer.replace(
+        keys=write(buffer.keys, buffer.turned(keys), token, layer),
+        values=write(buffer.values, buffer.turned(values), token, layer),
     )
 
 
 def _write_stories(
+    token_axis: int,
     array: Array,
     new: Array,
     token: Array,
     layer: Array,
 ) -> Array:
-    """new [b, n, t, k] into array [layers, b, n, s, k], each story from its own token on."""
+    """A layer's new tokens into the array of all layers, each story from its own token on."""
     # One slice update a story: a vmapped one would become a scatter.
     for story in range(new.shape[0]):
         rows = new[None, story : story + 1].astype(array.dtype)
-        array = jax.lax.dynamic_update_slice(array, rows, (layer, story, 0, token[story], 0))
+        start: list[int | Array] = [layer, story, 0, 0, 0]
+        start[token_axis] = token[story]
+        array = jax.lax.dynamic_update_slice(array, rows, start)
     return array
+
+
+def _take_layer(array: Array, layer: int | Array) -> Array:
+    """One layer of an array of all layers."""
+    # Never negative: with the plain number a GPU's attention can read the layer in place.
+    return jax.lax.dynamic_index_in_dim(array, layer, keepdims=False, allow_negative_indices=False)
 
 
 def put_text(
@@ -144,10 +186,42 @@ def put_text(
     values: Array,
 ) -> KV:
     """Replaces one layer's text keys and values ([b, slots, n, l, k])."""
-    return KV(
-        keys=_write_layer(text.keys, keys, layer),
-        values=_write_layer(text.values, values, layer),
+    return text.replace(
+        keys=_write_layer(text.keys, text.turned(keys), layer),
+        values=_write_layer(text.values, text.turned(values), layer),
     )
+
+
+def caption_kv(
+    text: KV,
+    layer: int | Array,
+    slot: Int[Array, "b"],
+) -> tuple[Float[Array, "b 1 n l k"], Float[Array, "b 1 n l k"]]:
+    """One layer's keys and values of one caption for each story, that of its slot."""
+    layer = jnp.asarray(layer, jnp.int32)
+    # Every device reads its own stories and heads, so that nothing is sent.
+    read = functools.partial(
+        on_own_part,
+        _read_slots,
+        dims=(_TEXT[text.tokens_first], "b", ""),
+    )
+    keys = read(text.keys, slot, layer)
+    values = read(text.values, slot, layer)
+    return text.turned(keys[0]), text.turned(values[0])
+
+
+def _read_slots(
+    array: Array,
+    slot: Array,
+    layer: Array,
+) -> Array:
+    """Of [layers, b, slots, …] one layer and each story's slot, [1, b, 1, …]."""
+    stories = []
+    for story in range(slot.shape[0]):
+        start = (layer, story, slot[story], 0, 0, 0)
+        size = (1, 1, 1, *array.shape[3:])
+        stories.append(jax.lax.dynamic_slice(array, start, size))
+    return jnp.concatenate(stories, axis=1)
 
 
 def _write_layer(

@@ -14,18 +14,20 @@ import jax
 import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 
+from shotstream_jax.core.devices import target_platform
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.sharding import constrain, on_own_part
 from shotstream_jax.core.typing import Array, Float, Int, typechecked
 from shotstream_jax.nn import kernels, splash, tiled
 
-# Environment variable that names one form for all devices: to compare them, or to avoid one that
-# fails.
+# Environment variable that names a form, which is taken wherever it fits: to compare forms, or to
+# avoid one that fails.
 FORM_VARIABLE = "SHOTSTREAM_ATTENTION"
 FORMS = {
     "exact": kernels.exact,
     "tiled": tiled.tiled,
     "cudnn": kernels.cudnn,
+    "mosaic": kernels.mosaic,
     "splash": splash.splash,
 }
 
@@ -59,44 +61,56 @@ def _attend(
     values: Array,
     *length: Array,
 ) -> Array:
-    """The form that the environment names, else that of the device the program is compiled for."""
-    arrays = (q, keys, values, *length)
-    if os.environ.get(FORM_VARIABLE):
-        named = FORMS[attention_form(q, jax.default_backend())]
-        return _apply(named, *arrays)
-    # cuDNN cannot even be traced where it is not, so a GPU's form is chosen here, for the machine
-    # that we are on.
-    on_cpu = FORMS[attention_form(q, "cpu")]
-    on_tpu = FORMS[attention_form(q, "tpu")]
-    otherwise = FORMS[attention_form(q, "gpu")]
+    """The form of the device that the program is compiled for."""
+    # cuDNN cannot even be traced where it is not: on other machines a GPU's form is another one.
+    forms = {}
+    for platform in ("cpu", "tpu", "gpu"):
+        form = FORMS[attention_form(q, platform)]
+        forms[platform] = functools.partial(_apply, form)
     return jax.lax.platform_dependent(
-        *arrays,
-        cpu=functools.partial(_apply, on_cpu),
-        tpu=functools.partial(_apply, on_tpu),
-        default=functools.partial(_apply, otherwise),
+        q,
+        keys,
+        values,
+        *length,
+        cpu=forms["cpu"],
+        tpu=forms["tpu"],
+        default=forms["gpu"],
     )
 
 
 def attention_form(q: Array | jax.ShapeDtypeStruct, platform: str) -> str:
     """The name of the form that `attend` takes for such queries on a platform: cpu, gpu or tpu.
 
+    The first that fits them: the one that the environment names, then the platform's own.
     Raises InputError if the environment names a form that is not known.
     """
     named = os.environ.get(FORM_VARIABLE)
-    if named:
-        if named not in FORMS:
-            known = ", ".join(FORMS)
-            raise InputError(
-                f"{FORM_VARIABLE}={named} is not a form of attention; choose one of {known}"
-            )
+    if named and named not in FORMS:
+        known = ", ".join(FORMS)
+        raise InputError(
+            f"{FORM_VARIABLE}={named} is not a form of attention; choose one of {known}"
+        )
+    if named and _fits(named, q, platform):
         return named
-    if platform == "cpu":
-        return "tiled"
-    if platform == "tpu" and splash.fits(q.shape[-1]):
-        return "splash"
-    if platform == "gpu" and kernels.cudnn_fits(q):
-        return "cudnn"
+    for form in _OWN_FORMS[platform]:
+        if _fits(form, q, platform):
+            return form
     return "exact"
+
+
+# What each platform would rather have, the first first.
+_OWN_FORMS = {"cpu": ("tiled",), "tpu": ("splash",), "gpu": ("cudnn",)}
+
+
+def _fits(form: str, q: Array | jax.ShapeDtypeStruct, platform: str) -> bool:
+    """Whether a platform has this form for such queries."""
+    if form == "cudnn":
+        return platform == "gpu" and kernels.cudnn_fits(q)
+    if form == "mosaic":
+        return platform == "gpu" and kernels.mosaic_fits(q)
+    if form == "splash":
+        return platform == "tpu" and splash.fits(q.shape[-1])
+    return True
 
 
 def _apply(
@@ -117,6 +131,11 @@ def cache_slots(tokens: int, head_dim: int) -> int:
     if splash.fits(head_dim):
         return splash.whole_blocks(tokens)
     return tokens
+
+
+def cache_tokens_first() -> bool:
+    """Whether a cache should have tokens before heads (memory/cache.KV), as cuDNN reads them."""
+    return target_platform() == "gpu"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,6 +4,7 @@ All are exact, softmax(q·keysᵀ/√k)·values; they differ in what they keep i
 
     exact   all scores at once, or one frame of queries at a time where they are many
     cudnn   for NVIDIA GPUs: cuDNN's flash attention; keys beyond the length are not looked at
+    mosaic  the same by tokamax, where that is installed and asked for (Python 3.12, Hopper)
     tiled   for CPUs, in nn/tiled: a tile of scores at a time
     splash  for TPUs, in nn/splash: blocks of keys beyond the length are not looked at
 
@@ -11,11 +12,15 @@ All take q [b, n, f, t, k], keys and values [b, n, s, k] and length [b] or None,
 f, t, k]. With a length only the first `length` keys of a story count.
 """
 
+import functools
+import importlib.util
 import math
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 
+from shotstream_jax.core.devices import target_capability
 from shotstream_jax.core.typing import Array
 
 # Above so many scores a story (2²⁷ are 512 MB), `exact` takes the queries frame by frame.
@@ -72,15 +77,15 @@ def _exact(
 
 
 def cudnn_fits(q: Array | jax.ShapeDtypeStruct) -> bool:
-    """Whether this machine's GPU has the kernel for such queries."""
-    if jax.default_backend() != "gpu" or q.dtype not in (jnp.bfloat16, jnp.float16):
+    """Whether the GPU that is traced for has cuDNN's kernel for such queries."""
+    capability = target_capability()
+    if capability is None or capability < 8:
         return False
-    if q.shape[-1] % 8 or q.shape[-1] > 128:
+    if q.dtype not in (jnp.bfloat16, jnp.float16):
         return False
-    try:
-        return float(jax.devices()[0].compute_capability) >= 8
-    except (AttributeError, ValueError):  # a GPU of another maker has no compute capability
-        return False
+    width = q.shape[-1]
+    widest = 256 if capability >= 9 else 128
+    return width % 8 == 0 and width <= widest
 
 
 def cudnn(
@@ -89,14 +94,48 @@ def cudnn(
     values: Array,
     length: Array | None,
 ) -> Array:
-    """cuDNN's flash attention through jax's interface, which has the heads after the tokens."""
+    """cuDNN's flash attention through jax's interface."""
+    form = functools.partial(jax.nn.dot_product_attention, implementation="cudnn")
+    return _heads_last(form, q, keys, values, length)
+
+
+def mosaic_fits(q: Array | jax.ShapeDtypeStruct) -> bool:
+    """Whether tokamax is installed and has its kernel for such queries on the GPU traced for."""
+    if importlib.util.find_spec("tokamax") is None:
+        return False
+    # For Hopper and data-centre Blackwell only, in the widths of its matrix units.
+    if target_capability() not in (9.0, 10.0, 10.3):
+        return False
+    return q.dtype in (jnp.bfloat16, jnp.float16) and q.shape[-1] % 64 == 0
+
+
+def mosaic(
+    q: Array,
+    keys: Array,
+    values: Array,
+    length: Array | None,
+) -> Array:
+    """tokamax's flash attention. Unlike cuDNN's it reads a layer's keys where they lie."""
+    import tokamax  # takes seconds, and only this form uses it
+
+    form = functools.partial(tokamax.dot_product_attention, implementation="mosaic")
+    return _heads_last(form, q, keys, values, length)
+
+
+def _heads_last(
+    form: Callable[..., Array],
+    q: Array,
+    keys: Array,
+    values: Array,
+    length: Array | None,
+) -> Array:
+    """Attention by a function of jax.nn's interface, which has the heads after the tokens."""
     b, n, f, t, k = q.shape
     flat = q.reshape(b, n, f * t, k)
-    out = jax.nn.dot_product_attention(
+    out = form(
         jnp.moveaxis(flat, 1, 2),  # [b, f·t, n, k]
         jnp.moveaxis(keys, 1, 2),  # [b, s, n, k]
         jnp.moveaxis(values, 1, 2),
         key_value_seq_lengths=length,
-        implementation="cudnn",
     )
     return jnp.moveaxis(out, 2, 1).reshape(b, n, f, t, k)

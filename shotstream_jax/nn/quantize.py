@@ -25,6 +25,7 @@ import jax.numpy as jnp
 from absl import logging
 from flax.linen import dtypes
 
+from shotstream_jax.core.devices import device_capability, target_platform
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.typing import Array, DType, Params
 
@@ -120,7 +121,7 @@ def dot_general(
         return _quantized_dot_general(x, kernel, dims, precision)
     # XLA uses a CPU's bfloat16 units only for sums that are asked for in float32. Elsewhere they
     # always are float32.
-    on_cpu = jax.default_backend() == "cpu"
+    on_cpu = target_platform() == "cpu"
     sums = jnp.float32 if x.dtype == jnp.bfloat16 and on_cpu else None
     product = jax.lax.dot_general(
         x,
@@ -198,7 +199,5 @@ def _has_units(type_name: str, device: jax.Device) -> bool:
         return True
     if device.platform == "tpu":
         return type_name == "int8" or device.device_kind.startswith(_FP8_TPUS)
-    try:
-        return float(device.compute_capability) >= _CAPABILITY[type_name]
-    except (AttributeError, ValueError):  # a GPU of another maker has no compute capability
-        return False
+    capability = device_capability(device)
+    return capability is not None and capability >= _CAPABILITY[type_name]

@@ -1,21 +1,23 @@
-"""What a recipe needs on a TPU slice, found without the slice (aot/compile compiles).
+"""What a recipe needs on a TPU slice or GPUs, found without them (aot/compile compiles).
 
   shotstream train --config dmd_intra:wan-1.3b --aot v5p:2x2x2
   --config.mesh.sequence=2
 
 The sizes are those of the preset after the colon of --config. What is told: whether it fits, memory
-a device, the model's FLOPs by formula (train/flops) and the collectives (aot/hlo). How long a step
-takes is not known before one runs.
+a device, the model's FLOPs by formula (train/flops) and the collectives (aot/collectives). On a TPU
+how long a step takes is not known before one runs; for a GPU it is forecast (aot/kernels).
 """
 
 import dataclasses
 import pathlib
+from collections.abc import Sequence
 
 import jax
 
 from shotstream_jax import cli
-from shotstream_jax.aot.compile import HEAD, Compiled, Program, compile_program, slice_devices
-from shotstream_jax.core.devices import HBM
+from shotstream_jax.aot.compile import HEAD, Compiled, Program, aot_devices, compile_program
+from shotstream_jax.aot.kernels import assumed_rates, forecast
+from shotstream_jax.core.devices import device_peak, program_memory
 from shotstream_jax.core.files import write_json
 from shotstream_jax.core.sharding import make_mesh
 from shotstream_jax.presets import find_preset
@@ -36,7 +38,7 @@ def report_training(
 
     Raises InputError if a program does not fit.
     """
-    devices = slice_devices(slice_name)
+    devices = aot_devices(slice_name)
     mesh = make_mesh(recipe.mesh.lengths(), devices)
     preset = find_preset(config_name.partition(":")[2] or "tiny")
     stage = make_stage(recipe, preset, mesh, data=None)
@@ -51,8 +53,8 @@ def report_training(
     # Shapes first: under a mesh of devices that are not there nothing can be computed.
     programs = list(stage.programs(*abstract_start(stage)))
     with jax.set_mesh(mesh):
-        made = [_compile(program) for program in programs]
-    memory = HBM.get(devices[0].device_kind)
+        made = [_compile(program, devices) for program in programs]
+    memory = program_memory(devices[0])
     cli.print_line(
         f"a device has {memory or '?'} GiB; collectives are what one device receives in one run "
         "of the program"
@@ -74,9 +76,18 @@ def report_training(
         write_json(pathlib.Path(path), found)
 
 
-def _compile(program: Program) -> Compiled:
+def _compile(program: Program, devices: Sequence[jax.Device]) -> Compiled:
     """Compiles a program, and prints its lines of the report."""
     made = compile_program(program, REMEDY)
     cli.print_line(made.line)
     cli.print_line(f"    {made.sent}")
+    peak = device_peak(devices[0])
+    if made.kernels and peak:
+        seconds = forecast(made.kernels, assumed_rates(peak)).total_seconds
+        # The model's FLOPs only: what is computed again for the gradient does not count.
+        share = made.flops / seconds / (peak.flops * len(devices))
+        cli.print_line(
+            f"    {made.accessed / 1e9:.0f} GB moved; forecast {seconds:.2f} s, without the "
+            f"exchange between GPUs: {100 * share:.0f} % of {peak.flops / 1e12:.0f} TFLOP/s (MFU)"
+        )
     return made

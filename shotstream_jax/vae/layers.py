@@ -12,6 +12,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from shotstream_jax.core.devices import target_platform
 from shotstream_jax.core.typing import Array, DType, PRNGKey
 from shotstream_jax.nn.attention import attend
 from shotstream_jax.nn.layers import on_last_axis
@@ -61,41 +62,30 @@ class CausalConv(nn.Module):
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
         whole = LeftContext(2, name="time")(x.astype(self.dtype))  # [b, 2 + p, y, x, c]
 
+        kernel = kernel.astype(self.dtype)
+        if target_platform() == "gpu":
+            y = _conv3d(whole, kernel)
+        else:
+            y = self._frame_by_frame(whole, kernel)
+        return y + on_last_axis(bias, x).astype(self.dtype)
+
+    def _frame_by_frame(self, whole: Array, kernel: Array) -> Array:
+        """The same in 2-D convolutions: on a CPU these are several times as fast as a 3-D one."""
         # A frame's output is of itself and of the two before it: three views of `whole`, each [b,
         # p, y, x, c].
-        count = x.shape[1]
+        count = whole.shape[1] - 2
         before_last = whole[:, :count]
         last = whole[:, 1 : 1 + count]
         current = whole[:, 2 : 2 + count]
-        kernel = kernel.astype(self.dtype)
-
-        # On a CPU 2-D convolutions are several times as fast as a 3-D one.
-        if x.shape[-1] <= _FEW_CHANNELS:
+        if whole.shape[-1] <= _FEW_CHANNELS:
             # Few channels: one convolution whose channels are those of all three frames.
             frames = jnp.concatenate([before_last, last, current], axis=-1)
             folded = jnp.moveaxis(kernel, 0, 2).reshape(3, 3, -1, self.features)
-            y = _conv2d(frames, folded, 1, "SAME")
-        else:
-            # Many: one convolution for each of the three frames, summed.
-            y = _conv2d(
-                before_last,
-                kernel[0],
-                1,
-                "SAME",
-            )
-            y = y + _conv2d(
-                last,
-                kernel[1],
-                1,
-                "SAME",
-            )
-            y = y + _conv2d(
-                current,
-                kernel[2],
-                1,
-                "SAME",
-            )
-        return y + on_last_axis(bias, x).astype(self.dtype)
+            return _conv2d(frames, folded, 1, "SAME")
+        # Many: one convolution for each of the three frames, summed.
+        y = _conv2d(before_last, kernel[0], 1, "SAME")
+        y = y + _conv2d(last, kernel[1], 1, "SAME")
+        return y + _conv2d(current, kernel[2], 1, "SAME")
 
 
 class Conv2d(nn.Module):
@@ -345,6 +335,17 @@ class Upsample(nn.Module):
         pairs = pairs.transpose(0, 1, 4, 2, 3, 5)
         pairs = pairs.reshape(b, 2 * p, rows, columns, c)
         return jnp.concatenate([head, pairs], axis=1)
+
+
+def _conv3d(whole: Array, kernel: Array) -> Array:
+    """[b, 2 + p, y, x, c] by [3, 3, 3, c, features] → [b, p, y, x, features]."""
+    return jax.lax.conv_general_dilated(
+        whole,
+        kernel,
+        window_strides=(1, 1, 1),
+        padding=((0, 0), (1, 1), (1, 1)),
+        dimension_numbers=("NDHWC", "DHWIO", "NDHWC"),
+    )
 
 
 def _conv2d(

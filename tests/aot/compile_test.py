@@ -4,6 +4,7 @@ import jax
 import pytest
 
 from shotstream_jax.aot import compile as aot
+from shotstream_jax.core import devices
 from shotstream_jax.core.errors import InputError
 
 FULL = """RESOURCE_EXHAUSTED: XLA:TPU compile permanent error. \
@@ -14,7 +15,7 @@ Used 20.01G of 15.75G hbm. Exceeded hbm capacity by 4.26G."""
 def test_without_the_compiler(monkeypatch):
     monkeypatch.setattr(aot.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(InputError, match=r"pip install 'shotstream-jax\[aot\]'"):
-        aot.slice_devices("v5e:2x2")
+        aot.aot_devices("v5e:2x2")
 
 
 def test_an_unknown_slice(monkeypatch):
@@ -30,7 +31,7 @@ def test_an_unknown_slice(monkeypatch):
     with pytest.raises(
         InputError, match=r"v9:2x2: no such TPU slice .*TPU v9\); names are like v5e:2x4"
     ):
-        aot.slice_devices("v9:2x2")
+        aot.aot_devices("v9:2x2")
 
 
 @pytest.mark.parametrize(
@@ -50,9 +51,9 @@ def test_a_program_whose_memory_adds_up_to_more_than_there_is(monkeypatch):
     place = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     shape = jax.ShapeDtypeStruct((2**20,), "float32", sharding=place)
     program = aot.Program("step", jax.jit(lambda x: x + 1), (shape,), 0.0)
-    monkeypatch.setitem(aot.HBM, "cpu", 9 / 1024)
+    monkeypatch.setitem(devices.HBM, "cpu", 9 / 1024)
     assert aot.compile_program(program, "").total == 2**23  # its argument and its result
-    monkeypatch.setitem(aot.HBM, "cpu", 7 / 1024)
+    monkeypatch.setitem(devices.HBM, "cpu", 7 / 1024)
     with pytest.raises(
         InputError,
         match=r"step does not fit: it needs 0.01GiB .* which has 0.0068\d*GiB. Take more",

@@ -5,8 +5,8 @@ import json
 import jax
 import pytest
 
+from shotstream_jax.aot.collectives import Collectives
 from shotstream_jax.aot.compile import Compiled, Program
-from shotstream_jax.aot.hlo import Collectives
 from shotstream_jax.bench import __main__ as bench
 from shotstream_jax.bench import aot
 from shotstream_jax.core.devices import PEAKS, Peak
@@ -71,7 +71,7 @@ def test_every_program_of_a_stream_on_a_processors_devices(monkeypatch, tmp_path
         seen[program.name] = program.flops
         return compiled(program.name, program.flops, argument=1)
 
-    monkeypatch.setattr(bench, "slice_devices", lambda name: jax.devices()[:4])
+    monkeypatch.setattr(bench, "aot_devices", lambda name: jax.devices()[:4])
     monkeypatch.setattr(aot, "device_peak", lambda device: PEAKS["v5e"])
     monkeypatch.setattr(aot, "versions", dict)
     monkeypatch.setattr(aot, "compile_program", trace)
@@ -93,7 +93,7 @@ def test_every_program_of_a_stream_on_a_processors_devices(monkeypatch, tmp_path
     ],
 )
 def test_mistakes_are_one_line(arguments, message, monkeypatch):
-    monkeypatch.setattr(bench, "slice_devices", lambda name: jax.devices()[:4])
+    monkeypatch.setattr(bench, "aot_devices", lambda name: jax.devices()[:4])
     with pytest.raises(InputError, match=message):
         bench.main(["--aot", "here", *arguments])
 

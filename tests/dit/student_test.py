@@ -62,7 +62,13 @@ def run_cached(student: Student, x, ids, text, t: float) -> jnp.ndarray:
     return jnp.concatenate(out, axis=1)
 
 
-@pytest.mark.parametrize("name", [*MEMORIES, "whole blocks"])
+def as_on_a_gpu(monkeypatch):
+    """The cache with tokens before heads; a commit that runs the last layer's rest in vain."""
+    monkeypatch.setattr(student_module, "cache_tokens_first", lambda: True)
+    monkeypatch.setattr(student_module, "target_platform", lambda: "gpu")
+
+
+@pytest.mark.parametrize("name", [*MEMORIES, "whole blocks", "a GPU's layout"])
 def test_cached_is_whole(name, monkeypatch):
     """With every frame clean, one whole-sequence pass holds what each cached pass must give.
 
@@ -74,6 +80,11 @@ def test_cached_is_whole(name, monkeypatch):
         )
         name = "sinks"
         assert Student(DIT, memory=MEMORIES[name]).init_caches(1, H, W).frames.keys.shape[3] == 128
+    if name == "a GPU's layout":
+        as_on_a_gpu(monkeypatch)
+        name = "sinks"
+        shape = Student(DIT, memory=MEMORIES[name]).init_caches(1, H, W).frames.keys.shape
+        assert shape[3:] == (DIT.heads, DIT.head_dim)
     student = Student(DIT, memory=MEMORIES[name])
     x, ids, text = story(2, 2 * CHUNKS)
     whole = jax.jit(student.apply)(PARAMS, x, jnp.zeros(x.shape[:2]), ids, text)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
-from shotstream_jax.aot.hlo import count_collectives
+from shotstream_jax.aot.collectives import count_collectives
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.sharding import param_shardings, part_mesh
 from shotstream_jax.generate import shot as steps

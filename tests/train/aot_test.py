@@ -6,8 +6,8 @@ import json
 import jax
 import pytest
 
+from shotstream_jax.aot.collectives import Collectives
 from shotstream_jax.aot.compile import GIB, Compiled, Program
-from shotstream_jax.aot.hlo import Collectives
 from shotstream_jax.core.devices import HBM
 from shotstream_jax.train import __main__ as train
 from shotstream_jax.train import aot
@@ -15,7 +15,7 @@ from shotstream_jax.train import aot
 
 def test_programs_need_no_files(monkeypatch):
     """The abstract arguments of every tiny recipe's steps, on a processor's devices."""
-    monkeypatch.setattr(aot, "slice_devices", lambda name: jax.devices()[:4])
+    monkeypatch.setattr(aot, "aot_devices", lambda name: jax.devices()[:4])
     seen = []
     monkeypatch.setattr(aot, "compile_program", functools.partial(_trace, seen))
     for name in ("teacher", "ode_init", "dmd_intra", "dmd_inter"):

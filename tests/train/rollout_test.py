@@ -127,6 +127,20 @@ def test_a_cache_longer_than_its_frames_changes_nothing(monkeypatch):
     jax.tree.map(functools.partial(np.testing.assert_allclose, atol=1e-5), got, want)
 
 
+@pytest.mark.parametrize("memory", ["all", "sinks"])
+def test_a_gpus_layout_changes_nothing(memory, monkeypatch):
+    student, want = made(memory)
+    monkeypatch.setattr(student_module, "cache_tokens_first", lambda: True)
+    got = jax.jit(lambda: rollout(student, PARAMS, conditions(), NOISE, LAST, STEPS, SCHEDULE))()
+    np.testing.assert_allclose(got.x_0, want.x_0, atol=1e-5)
+    # The same keys and values, with tokens before heads.
+    turned = got.past.keys.swapaxes(2, 3)
+    assert got.past.tokens_first and turned.shape == want.past.keys.shape
+    np.testing.assert_allclose(turned, want.past.keys, atol=1e-5)
+    x_0 = jax.jit(lambda: replay(student, PARAMS, conditions(), got, jnp.int32(LAST), STEPS))()
+    np.testing.assert_allclose(x_0, got.x_0, atol=2e-5)
+
+
 def test_a_full_rollout_is_the_generation():
     """All steps, without the noise of the commits: what the live stream makes."""
     student = Student(PRESET.dit, memory=MEMORIES["sinks"])

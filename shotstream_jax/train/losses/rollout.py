@@ -83,7 +83,7 @@ def rollout(
         caches = commit(student, params, committed, ids, caches)
         own = None
         if evicts:
-            own = _part(caches.frames, slot, memory.chunk * tokens)
+            own = caches.frames.part(slot, memory.chunk * tokens)
         return caches, (x_0, x_t, own)
 
     by_chunk = jnp.moveaxis(noise, 0, 2)  # [chunks, draws, b, cf, h, w, c]
@@ -92,12 +92,9 @@ def rollout(
     # 3. The keys and values of the context and of all chunks, in order.
     context = memory.context * tokens
     if own is not None:
-        past = KV(
-            keys=_context_and_chunks(caches.frames.keys, own.keys, context),
-            values=_context_and_chunks(caches.frames.values, own.values, context),
-        )
+        past = _context_and_chunks(caches.frames, own, context)
     else:
-        past = _part(caches.frames, 0, context + chunks * memory.chunk * tokens)
+        past = caches.frames.part(0, context + chunks * memory.chunk * tokens)
     made = Rollout(_join_chunks(x_0), _join_chunks(x_t), past)
     return jax.lax.stop_gradient(made)
 
@@ -132,23 +129,17 @@ def replay(
     return made.x_t - lift(sigma, v) * v
 
 
-def _part(kv: KV, start: int | Array, length: int) -> KV:
-    """Some tokens of keys and values [layers, b, n, s, k]."""
+def _context_and_chunks(cached: KV, chunks: KV, context: int) -> KV:
+    """The context's keys and values of a cache, then the collected chunks'.
 
-    def take(a: Array) -> Array:
-        """The tokens from `start` on."""
-        return jax.lax.dynamic_slice_in_dim(a, start, length, axis=3)
-
-    return KV(take(kv.keys), take(kv.values))
-
-
-def _context_and_chunks(cached: Array, chunks: Array, context: int) -> Array:
-    """The context's tokens of a cache, then the collected chunks: [layers, b, n, s, k].
-
-    chunks: [chunks, layers, b, n, tokens of a chunk, k]. context: tokens.
+    chunks: stacked, [chunks, …]. context: tokens.
     """
-    in_order = jnp.concatenate(list(chunks), axis=3)
-    return jnp.concatenate([cached[..., :context, :], in_order], axis=3)
+
+    def join(first: Array, by_chunk: Array) -> Array:
+        """One after the other."""
+        return jnp.concatenate([first, *by_chunk], axis=cached.token_axis)
+
+    return jax.tree.map(join, cached.part(0, context), chunks)
 
 
 def _join_chunks(chunks: Array) -> Array:

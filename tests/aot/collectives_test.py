@@ -4,16 +4,16 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import PartitionSpec as P
 
-from shotstream_jax.aot import hlo
+from shotstream_jax.aot import collectives
 from shotstream_jax.core.sharding import make_mesh
 
 
-def counted(body, spec, *arguments) -> hlo.Collectives:
+def counted(body, spec, *arguments) -> collectives.Collectives:
     """Of a program in which each of 8 devices runs `body` on its rows."""
     mapped = jax.shard_map(
         body, mesh=make_mesh(), in_specs=spec, out_specs=P("fsdp"), check_vma=False
     )
-    return hlo.count_collectives(jax.jit(mapped).lower(*arguments).compile().as_text())
+    return collectives.count_collectives(jax.jit(mapped).lower(*arguments).compile().as_text())
 
 
 def test_loops_multiply():
@@ -23,7 +23,8 @@ def test_loops_multiply():
         return jax.lax.scan(outer, x, None, length=5)[0]
 
     found = counted(body, P("fsdp"), jnp.ones((8, 4)))
-    assert found == hlo.Collectives({"all-reduce": 15}, {"all-reduce": 15 * 4 * 4}, 0, 4 * 4)
+    received = {"all-reduce": 15 * 4 * 4}
+    assert found == collectives.Collectives({"all-reduce": 15}, received, 0, 4 * 4)
 
 
 def test_a_drawn_number_of_rounds_is_said():
@@ -72,4 +73,4 @@ all-gather-start(%x), dimensions={0}
 }
 """
     want = {"all-gather": 1, "reduce-scatter": 1}, {"all-gather": 128, "reduce-scatter": 128}
-    assert hlo.count_collectives(text) == hlo.Collectives(*want, 0, 128)
+    assert collectives.count_collectives(text) == collectives.Collectives(*want, 0, 128)
