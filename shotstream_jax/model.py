@@ -33,6 +33,8 @@ from shotstream_jax.memory.cache import FrameIds
 from shotstream_jax.presets import Preset
 from shotstream_jax.text.tokenizer import Tokenizer
 from shotstream_jax.text.umt5 import UMT5
+from shotstream_jax.vae.codec import AnyDecoder, make_decoder
+from shotstream_jax.vae.config import DecoderConfig
 from shotstream_jax.vae.model import VAE
 
 PARTS = ("dit", "vae", "text")
@@ -44,10 +46,12 @@ class Model:
 
     Attributes:
         preset: sizes of all parts.
-        params: {"dit", "vae", "text"}, a tree of arrays each.
+        params: {"dit", "vae", "text"}, a tree of arrays each; and "decoder", if it has one.
         tokenizer: of the text encoder.
         dtype: type that the passes compute in.
         origin: where the weights come from, for people.
+        decoder: sizes of a smaller decoder that makes the frames that are shown; None if the
+            autoencoder makes them. Context frames are the autoencoder's in either case.
     """
 
     preset: Preset
@@ -55,6 +59,7 @@ class Model:
     tokenizer: Tokenizer
     dtype: DType
     origin: str
+    decoder: DecoderConfig | None = None
 
     @functools.cached_property
     def student(self) -> Student:
@@ -65,6 +70,13 @@ class Model:
     def vae(self) -> VAE:
         """The autoencoder."""
         return VAE(self.preset.vae, self.dtype)
+
+    @functools.cached_property
+    def shown_by(self) -> tuple[AnyDecoder, str]:
+        """What decodes the frames that are shown, and the part of `params` that is its own."""
+        if self.decoder is None:
+            return self.vae, "vae"
+        return make_decoder(self.decoder, self.dtype), "decoder"
 
     @functools.cached_property
     def text(self) -> UMT5:
@@ -123,6 +135,19 @@ def init_part(
     else:
         raise ValueError(f"{part!r} is not a part of a model; expected one of {', '.join(PARTS)}")
     return variables["params"]
+
+
+def init_decoder(cfg: DecoderConfig, key: PRNGKey) -> Params:
+    """Fresh parameters of a decoder and of the encoder that belongs to it. Traceable."""
+    # Smallest inputs: one picture of one latent pixel; a tiny one repeats it T times by itself.
+    pixels = jnp.zeros((1, 1, cfg.space, cfg.space, 3))
+    return make_decoder(cfg, jnp.float32).init(key, pixels=pixels)["params"]
+
+
+@functools.cache
+def abstract_decoder(cfg: DecoderConfig) -> Params:
+    """Shapes and types of a decoder's parameters, as abstract_params."""
+    return jax.eval_shape(functools.partial(init_decoder, cfg), jax.random.key(0))
 
 
 @functools.cache

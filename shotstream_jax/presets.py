@@ -13,7 +13,15 @@ from shotstream_jax.dit.config import DiTConfig
 from shotstream_jax.flow.schedule import FewSteps
 from shotstream_jax.memory.window import MemoryConfig
 from shotstream_jax.text.umt5 import UMT5Config
-from shotstream_jax.vae.config import TINY_MEAN, TINY_STD, WAN_MEAN, WAN_STD, VAEConfig
+from shotstream_jax.vae.config import (
+    TINY_MEAN,
+    TINY_STD,
+    WAN_MEAN,
+    WAN_STD,
+    DecoderConfig,
+    TinyConfig,
+    VAEConfig,
+)
 
 # The largest numbers of a VideoFormat: H.264's edges, and for time what nobody will reach.
 _MOST = {"height": 16384, "width": 16384, "shot_frames": 10**6, "fps": 1000}
@@ -175,6 +183,44 @@ _TINY = Preset(  # small enough for a laptop's processor
     steps=FewSteps(shift=4.0),  # fewer pixels average less noise away
 )
 PRESETS = {preset.name: preset for preset in (_WAN_1_3B, _WAN_14B, _TINY)}
+
+
+# Smaller decoders of a model's latents, for the frames that are shown; "wan" is the autoencoder's.
+OWN_DECODER = "wan"
+TINY_DECODERS = ("taehv", "lighttae", "lightvae")
+DECODERS = (OWN_DECODER, *TINY_DECODERS)
+
+
+def decoder_config(kind: str, vae: VAEConfig) -> DecoderConfig:
+    """Sizes of a kind's public file (of TINY_DECODERS), for a model with this autoencoder.
+
+    taehv and lighttae differ in how their latents are scaled, and in nothing else.
+    """
+    if kind == "lightvae":
+        return dataclasses.replace(vae, dim=24)
+    scale = vae if kind == "lighttae" else vae.raw
+    return TinyConfig(decoder=(256, 128, 64, 64), encoder=64, mean=scale.mean, std=scale.std)
+
+
+def check_decoder(kind: str, decoder: DecoderConfig, vae: VAEConfig) -> None:
+    """Raises InputError if a decoder's pictures do not lie as the autoencoder's do."""
+    ours = (vae.space, vae.time, vae.channels)
+    found = (decoder.space, decoder.time, decoder.channels)
+    if found != ours:
+        raise InputError(
+            f"a {kind} decoder has {found[0]}× space, {found[1]}× time and {found[2]} channels, "
+            f"the model {ours[0]}×, {ours[1]}× and {ours[2]}: it is for another model"
+        )
+
+
+def decoder_from_dict(kind: str, sizes: dict[str, Any]) -> DecoderConfig:
+    """A decoder's sizes from dataclasses.asdict of them, as strictly as preset_from_dict."""
+    try:
+        if kind == "lightvae":
+            return VAEConfig(**_lists_as_tuples(sizes))
+        return TinyConfig(**_lists_as_tuples(sizes))
+    except (TypeError, AttributeError) as error:
+        raise InputError(f"the sizes of {kind} do not fit this version: {error}") from None
 
 
 def preset_from_dict(sizes: dict[str, Any]) -> Preset:

@@ -32,6 +32,7 @@ GROUPS = {
     "g11": "distribution matching",
     "g12": "story, end to end",
     "g13": "LoRA, checkpoint files",
+    "g14": "tiny decoder",
 }
 # Folders and files whose tests take more than some seconds each: `make check` leaves them out.
 SLOW = (

@@ -81,12 +81,12 @@ def finish_folder(
 
 
 def part_entry(part: PartToWrite) -> dict[str, Any]:
-    """What config.json tells of a part: its types and where it is from."""
+    """What config.json tells of a part: its types, where it is from, and its own facts."""
     # The public file, if it is from one.
     source = None
     if part.source:
         source = {"file": part.source.name, "sha256": file_hash(part.source)}
-    return {"dtypes": part.dtypes, "source": source}
+    return {"dtypes": part.dtypes, "source": source, **part.facts}
 
 
 def file_hash(path: pathlib.Path) -> str:

@@ -10,7 +10,7 @@ import contextlib
 import dataclasses
 import pathlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import flax
 import numpy as np
@@ -45,12 +45,14 @@ class PartToWrite:
     """A part that can be stored piece by piece.
 
     specs: the shape and type of every parameter. pieces: makes its values, one at a time, so that
-    only one needs to be in memory. source: the public file that they come from.
+    only one needs to be in memory. source: the public file that they come from. facts: what
+    config.json tells of the part beside that.
     """
 
     specs: Mapping[ParamPath, ArraySpec]
     pieces: Callable[[], Iterable[Piece]]
     source: pathlib.Path | None = None
+    facts: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     @property
     def nbytes(self) -> int:

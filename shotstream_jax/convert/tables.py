@@ -1,4 +1,4 @@
-"""The tables of the three parts: transformer, autoencoder, text encoder.
+"""The tables of the three parts, transformer, autoencoder, text encoder, and of tiny decoders.
 
 The public names are those of docs/method.md, section 5.
 """
@@ -7,7 +7,15 @@ from shotstream_jax.convert.names import CONV2D, CONV3D, Table
 from shotstream_jax.dit.config import DiTConfig
 from shotstream_jax.presets import Preset
 from shotstream_jax.text.umt5 import UMT5Config
-from shotstream_jax.vae.config import Level, VAEConfig, decoder_levels, encoder_levels
+from shotstream_jax.vae.config import (
+    DecoderConfig,
+    Level,
+    TinyConfig,
+    VAEConfig,
+    decoder_levels,
+    encoder_levels,
+)
+from shotstream_jax.vae.tiny import BLOCKS, GROW, POOL
 
 
 def part_table(preset: Preset, part: str) -> Table:
@@ -17,6 +25,13 @@ def part_table(preset: Preset, part: str) -> Table:
     if part == "vae":
         return vae_table(preset.vae)
     return umt5_table(preset.text)
+
+
+def decoder_table(cfg: DecoderConfig) -> Table:
+    """The table of a decoder that stands beside the autoencoder, with its encoder."""
+    if isinstance(cfg, TinyConfig):
+        return tiny_table(cfg)
+    return vae_table(cfg)
 
 
 def dit_table(cfg: DiTConfig) -> Table:
@@ -196,3 +211,65 @@ def _pointwise(
 def _gain(table: Table, public: str, c: int, path: str, *, space: int) -> None:
     """A norm's factor for each channel, with axes of length 1 in the public file."""
     table.add(f"{public}.gamma", (c,) + (1,) * space, f"{path}/scale")
+
+
+# What a level of the public tiny autoencoders has in a row: MemBlocks, then nearest-neighbour
+# upsampling, growth and a convolution; in the encoder pooling and a convolution, then MemBlocks.
+_DECODER_LEVEL = BLOCKS + 3
+_ENCODER_LEVEL = 2 + BLOCKS
+
+
+def tiny_table(cfg: TinyConfig) -> Table:
+    """A tiny autoencoder's table: its layers are numbered in one row, those without weights too."""
+    table = Table()
+    _tiny_encoder(table.under("encoder", "encoder"), cfg)
+    _tiny_decoder(table.under("decoder", "decoder"), cfg)
+    return table
+
+
+def grow_number(level: int) -> int:
+    """The number of a decoder's level's growing convolution, after its blocks and upsampling."""
+    first = 3  # clamp, convolution, ReLU
+    return first + level * _DECODER_LEVEL + BLOCKS + 1
+
+
+def _tiny_encoder(encoder: Table, cfg: TinyConfig) -> None:
+    c = cfg.encoder
+    _conv2d(encoder, "0", 3, c, "conv_in")
+    number = 2  # convolution, ReLU
+    for i, frames in enumerate(POOL):
+        pooled = (c, frames * c, 1, 1)
+        encoder.kernel(f"{number}.conv", pooled, f"level{i}_pool", CONV2D, bias=False)
+        _conv2d(encoder, f"{number + 1}", c, c, f"level{i}_down", bias=False)
+        _mem_blocks(encoder, number + 2, c, i)
+        number += _ENCODER_LEVEL
+    _conv2d(encoder, f"{number}", c, cfg.channels, "conv_out")
+
+
+def _tiny_decoder(decoder: Table, cfg: TinyConfig) -> None:
+    _conv2d(decoder, "1", cfg.channels, cfg.decoder[0], "conv_in")
+    for i, frames in enumerate(GROW):
+        c = cfg.decoder[i]
+        number = grow_number(i)
+        _mem_blocks(decoder, number - 1 - BLOCKS, c, i)
+        grown = (frames * c, c, 1, 1)
+        decoder.kernel(f"{number}.conv", grown, f"level{i}_grow", CONV2D, bias=False)
+        _conv2d(decoder, f"{number + 1}", c, cfg.decoder[i + 1], f"level{i}_up", bias=False)
+    # After the last level a ReLU.
+    last = grow_number(len(GROW) - 1) + 3
+    _conv2d(decoder, f"{last}", cfg.decoder[-1], 3, "conv_out")
+
+
+def _mem_blocks(half: Table, number: int, c: int, level: int) -> None:
+    """Convolutions are entries 0, 2, 4 of a block; the first sees two frames."""
+    for j in range(BLOCKS):
+        block = half.under(f"{number + j}.conv", f"level{level}_block{j}")
+        _conv2d(block, "0", 2 * c, c, "conv0")
+        _conv2d(block, "2", c, c, "conv1")
+        _conv2d(block, "4", c, c, "conv2")
+
+
+def _conv2d(
+    table: Table, public: str, inputs: int, outputs: int, path: str, *, bias: bool = True
+) -> None:
+    table.kernel(public, (outputs, inputs, 3, 3), path, CONV2D, bias)

@@ -70,6 +70,7 @@ RULES: dict[str, Rules] = {
     ),
     # 127 million parameters: every device has them all. Its pictures are split.
     "vae": ((r".*", ()),),
+    "decoder": ((r".*", ()),),
     # Low-rank adapters of the blocks' Linears, A [layers, in, rank] and B [layers, rank, out]: as
     # the kernels that they add to.
     "lora": (

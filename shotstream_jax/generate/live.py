@@ -10,6 +10,7 @@ can ask for. Nothing here waits for a device.
 
 import dataclasses
 import time
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -26,7 +27,7 @@ from shotstream_jax.memory.select import candidates
 from shotstream_jax.model import Model
 from shotstream_jax.text.encode import embed_prompt
 from shotstream_jax.text.prompts import shot_prompt
-from shotstream_jax.vae.codec import VaeStream
+from shotstream_jax.vae.codec import AnyDecoder, VaeStream
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -40,7 +41,8 @@ class LiveShot:
     asked: when the prompt came, in seconds of time.perf_counter.
     chunks_made: how many chunks there are so far.
     frames_made: how many pixel frames they have.
-    stream: the decoder's state after them; None before the first chunk.
+    streams: the state after them of each decoder that has seen them, by its part of the model;
+      empty before the first chunk, so each shot is decoded from the start.
     kept: the latents [1, h, w, c] of the wanted frames among them.
     """
 
@@ -52,7 +54,7 @@ class LiveShot:
     asked: float
     chunks_made: int = 0
     frames_made: int = 0
-    stream: VaeStream | None = None
+    streams: Mapping[str, VaeStream] = dataclasses.field(default_factory=dict)
     kept: tuple[Array, ...] = ()
 
     @property
@@ -105,18 +107,24 @@ def add_chunk(
 ) -> tuple[LiveShot, DecodedChunk]:
     """Decodes the shot's next chunk, and keeps those of its frames that later shots can ask for."""
     # 1. Decode, and start the copy to the host that will be waited for later.
-    stream, frames, pixels = _decode(model, latents, live.stream)
+    streams = dict(live.streams)
+    decoder, part = model.shown_by
+    streams[part], frames, pixels = _decode(model, decoder, part, latents, live.streams)
     pixels.copy_to_host_async()
-    # 2. Encode the wanted frames; they are numbered in the video, where this chunk begins at
-    # `first_frame`.
+    # 2. The wanted frames are numbered in the video, where this chunk begins at `first_frame`.
+    # Memory is the autoencoder's own: it decodes up to the last of them whatever is shown.
     first_frame = live.story.next_frame + live.frames_made
-    new_latents = _encode_frames(model, frames, live.wanted - first_frame)
-    # 3. The shot with the chunk in it.
+    wanted = live.wanted - first_frame
+    if part != "vae" and wanted.max() >= 0:
+        streams["vae"], frames, _ = _decode(model, model.vae, "vae", latents, live.streams)
+    # 3. Encode them.
+    new_latents = _encode_frames(model, frames, wanted)
+    # 4. The shot with the chunk in it.
     grown = dataclasses.replace(
         live,
         chunks_made=live.chunks_made + 1,
         frames_made=live.frames_made + pixels.shape[1],
-        stream=stream,
+        streams=streams,
         kept=(*live.kept, *new_latents),
     )
     is_last = grown.chunks_made == chunks_of_shot(model, live.story)
@@ -185,14 +193,23 @@ def _embed(model: Model, global_caption: str, shot: int, caption: str) -> Array:
     return text
 
 
-def _decode(model: Model, latents: Array, stream: VaeStream | None) -> steps.Decoded:
-    """The frames of a chunk; the first chunk of a shot starts the decoder's state."""
-    vae_params = model.params["vae"]
-    latents = to_device_of(vae_params, latents)
-    with model.on_mesh("vae"):
-        if stream is None:
-            return steps.decode_first_chunk(model.vae, vae_params, latents)
-        return steps.decode_next_chunk(model.vae, vae_params, latents, stream)
+def _decode(
+    model: Model,
+    decoder: AnyDecoder,
+    part: str,
+    latents: Array,
+    streams: Mapping[str, VaeStream],
+) -> steps.Decoded:
+    """The frames of a chunk; the first chunk of a shot starts the decoder's state.
+
+    part: of the model's parameters, the decoder's own.
+    """
+    params = model.params[part]
+    latents = to_device_of(params, latents)
+    with model.on_mesh(part):
+        if part not in streams:
+            return steps.decode_first_chunk(decoder, params, latents)
+        return steps.decode_next_chunk(decoder, params, latents, streams[part])
 
 
 def _encode_frames(model: Model, frames: Array, wanted: np.ndarray) -> list[Array]:

@@ -20,7 +20,7 @@ from shotstream_jax.flow.schedule import FewSteps, mix
 from shotstream_jax.memory.cache import Caches, FrameIds
 from shotstream_jax.nn.apply import apply
 from shotstream_jax.vae import codec
-from shotstream_jax.vae.codec import VaeStream
+from shotstream_jax.vae.codec import AnyDecoder, VaeStream
 from shotstream_jax.vae.model import VAE
 
 # The noise of one chunk, [steps, b, f, h, w, c] (core/rng).
@@ -172,7 +172,7 @@ Decoded = tuple[VaeStream, Float[Array, "b p y x 3"], UInt8[Array, "b p y x 3"]]
 
 
 @functools.partial(jax.jit, static_argnames="vae", compiler_options=_CHANNELS_LAST)
-def decode_first_chunk(vae: VAE, params: Params, z: Float[Array, "b f h w c"]) -> Decoded:
+def decode_first_chunk(vae: AnyDecoder, params: Params, z: Float[Array, "b f h w c"]) -> Decoded:
     """A shot's first chunk → (decoder's state, frames in [−1, 1], the same frames as bytes)."""
     stream, frames = codec.decode_first(vae, params, z)
     return _split_over_rows(stream, frames)
@@ -185,7 +185,7 @@ def decode_first_chunk(vae: VAE, params: Params, z: Float[Array, "b f h w c"]) -
     compiler_options=_CHANNELS_LAST,
 )
 def decode_next_chunk(
-    vae: VAE, params: Params, z: Float[Array, "b f h w c"], stream: VaeStream
+    vae: AnyDecoder, params: Params, z: Float[Array, "b f h w c"], stream: VaeStream
 ) -> Decoded:
     """Each later chunk, given the decoder's state after the chunk before."""
     stream, frames = codec.decode_next(vae, params, stream, z)

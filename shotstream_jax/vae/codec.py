@@ -1,6 +1,7 @@
 """Pixels ↔ latents as pure functions; the state between pieces is the pytree VaeStream.
 
-A shot is decoded as it is made: decode_first on its first chunk, decode_next on each later one.
+A shot is decoded as it is made: decode_first on its first chunk, decode_next on each later one. The
+decoder is the autoencoder's, or a tiny one in its place (vae/tiny); the latents are the same.
 That equals the decoding of the whole, which is a scan over single latent frames. Encoding works on
 pieces of 1, T, T, … pixel frames.
 """
@@ -10,16 +11,28 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from shotstream_jax.core.typing import Array, Float, Params, UInt8, typechecked
+from shotstream_jax.core.typing import Array, DType, Float, Params, UInt8, typechecked
+from shotstream_jax.vae.config import DecoderConfig, TinyConfig
 from shotstream_jax.vae.model import VAE
+from shotstream_jax.vae.tiny import TinyAutoencoder
+
+# Whatever decodes: both have decode(z, first) and keep their state in the collection `stream`.
+AnyDecoder = VAE | TinyAutoencoder
 
 # linen's collection `stream`: the last input frames of every causal layer.
 VaeStream = dict[str, Any]
 
 
+def make_decoder(cfg: DecoderConfig, dtype: DType) -> AnyDecoder:
+    """The module of these sizes."""
+    if isinstance(cfg, TinyConfig):
+        return TinyAutoencoder(cfg, dtype)
+    return VAE(cfg, dtype)
+
+
 @typechecked
 def decode_first(
-    vae: VAE,
+    vae: AnyDecoder,
     params: Params,
     z: Float[Array, "b f h w c"],
 ) -> tuple[VaeStream, Float[Array, "b p y x 3"]]:
@@ -37,7 +50,7 @@ def decode_first(
 
 @typechecked
 def decode_next(
-    vae: VAE,
+    vae: AnyDecoder,
     params: Params,
     stream: VaeStream,
     z: Float[Array, "b f h w c"],
@@ -55,7 +68,7 @@ def decode_next(
 
 @typechecked
 def decode(
-    vae: VAE,
+    vae: AnyDecoder,
     params: Params,
     z: Float[Array, "b f h w c"],
 ) -> Float[Array, "b p y x 3"]:

@@ -80,6 +80,51 @@ class VAEConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class TinyConfig:
+    """Sizes of a tiny autoencoder (docs/method.md, section 2.4).
+
+    Attributes:
+        decoder: width of each of the decoder's levels, coarsest first, and before its last
+            convolution.
+        encoder: width of the whole encoder.
+        mean, std: what its decoder wants the latents scaled by, a number a channel: those of the
+            model's autoencoder, or 0 and 1 if it reads the normalised latents as they are.
+
+    Raises InputError if the lengths of these do not fit together.
+    """
+
+    decoder: tuple[int, ...]
+    encoder: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.decoder) != 4:
+            raise InputError(f"a tiny decoder has 4 widths, not {self.decoder}")
+        if len(self.mean) != len(self.std):
+            raise InputError(f"latent mean has {len(self.mean)} channels, std {len(self.std)}")
+
+    @property
+    def channels(self) -> int:
+        """Channels of a latent."""
+        return len(self.mean)
+
+    @property
+    def space(self) -> int:
+        """Pixels a latent pixel, along an edge."""
+        return 8
+
+    @property
+    def time(self) -> int:
+        """T: pixel frames a latent frame, after the first."""
+        return 4
+
+
+# Of whatever decodes a model's latents: an autoencoder of the model's own kind, or a tiny one.
+DecoderConfig = VAEConfig | TinyConfig
+
+
+@dataclasses.dataclass(frozen=True)
 class Level:
     """One level of the encoder or decoder.
 

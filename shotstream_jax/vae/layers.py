@@ -95,18 +95,21 @@ class Conv2d(nn.Module):
     dtype: DType
     stride: int = 1
     padding: str = "SAME"
+    use_bias: bool = True
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
         """[b, p, y, x, c] → [b, p, y/stride, x/stride, features]."""
         kernel = self.param("kernel", _INIT, (3, 3, x.shape[-1], self.features))
-        bias = self.param("bias", nn.initializers.zeros, (self.features,))
         y = _conv2d(
             x.astype(self.dtype),
             kernel.astype(self.dtype),
             self.stride,
             self.padding,
         )
+        if not self.use_bias:
+            return y
+        bias = self.param("bias", nn.initializers.zeros, (self.features,))
         return y + on_last_axis(bias, x).astype(self.dtype)
 
 

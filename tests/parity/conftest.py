@@ -10,18 +10,18 @@ TOLERANCE = 1e-4
 
 @pytest.fixture
 def close(record_property) -> Callable[..., None]:
-    """close(got, want): same shape, and the absolute error within the tolerance.
+    """close(got, want): same shape, and the absolute error within the tolerance, or a case's own.
 
     The error is recorded for the summary.
     """
 
-    def check(got, want, what: str = "") -> None:
+    def check(got, want, what: str = "", tolerance: float = TOLERANCE) -> None:
         got, want = np.asarray(got), np.asarray(want)
         assert got.shape == want.shape, f"{what}: shape {got.shape} for {want.shape}"
         assert np.isfinite(got).all(), f"{what}: not finite"
         error = float(np.max(np.abs(got.astype(np.float64) - want), initial=0.0))
         record_property("output", error)
-        assert error <= TOLERANCE, f"{what}: error {error:.2e}"
+        assert error <= tolerance, f"{what}: error {error:.2e}"
 
     return check
 
