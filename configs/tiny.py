@@ -16,6 +16,9 @@ def get_config() -> ConfigDict:
     config.dtype = "float32"  # of the matmuls: float32 or bfloat16
     # int8 or fp8: 8-bit matmuls in the transformer's blocks (docs/performance.md, Precision)
     config.quantize = "none"
+    # What makes the frames that are shown: wan, or taehv, lighttae, lightvae of the checkpoint
+    # (docs/performance.md, Smaller decoders)
+    config.decoder = "wan"
     config.video = ConfigDict()
     config.video.height = 32
     config.video.width = 48

@@ -18,6 +18,7 @@ def get_config() -> ConfigDict:
     config.checkpoint = "wan-1.3b"
     config.dtype = "bfloat16"  # of the matmuls: float32 or bfloat16
     config.quantize = "none"  # int8 or fp8: 8-bit matmuls in the transformer's blocks
+    config.decoder = "wan"  # taehv, lighttae, lightvae: a smaller decoder for the frames shown
     config.video = ConfigDict()
     config.video.height = 480
     config.video.width = 832

@@ -58,6 +58,7 @@ SLOW = (
     "parity/g11",
     "parity/g12",
     "parity/g13",
+    "parity/g14",
     "train/aot_test",
     "train/autoencoder_test",
     "train/processes_test",

@@ -16,8 +16,17 @@ from shotstream_jax.checkpoint.parts import ParamPath, find_part, open_part
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.sharding import param_shardings
 from shotstream_jax.core.typing import DType
-from shotstream_jax.model import PARTS, Params, abstract_params, param_dtype
-from shotstream_jax.presets import PRESETS, Preset, preset_from_dict
+from shotstream_jax.model import PARTS, Params, abstract_decoder, abstract_params, param_dtype
+from shotstream_jax.presets import (
+    DECODERS,
+    OWN_DECODER,
+    PRESETS,
+    TINY_DECODERS,
+    DecoderConfig,
+    Preset,
+    decoder_from_dict,
+    preset_from_dict,
+)
 from shotstream_jax.text.tokenizer import ByteTokenizer, FileTokenizer, Tokenizer
 
 SHIPPED = ("tiny", "tiny-teacher")
@@ -36,9 +45,9 @@ class StoredPart:
 class Checkpoint:
     """A checkpoint whose config.json has been read; `open_checkpoint` makes one.
 
-    name: as the caller gave it. parts: the parts that it has, by "dit", "vae" and "text"; what a
-    shipped model lacks is the part of `tiny`. vocabulary: the file of its tokeniser, which models
-    that read bytes do not have.
+    name: as the caller gave it. parts: the parts that it has, by "dit", "vae" and "text", and
+    smaller decoders by their kinds; what a shipped model lacks is the part of `tiny`. vocabulary:
+    the file of its tokeniser, which models that read bytes do not have.
     """
 
     name: str
@@ -50,6 +59,22 @@ class Checkpoint:
     def missing(self) -> list[str]:
         """The parts that it lacks."""
         return [part for part in PARTS if part not in self.parts]
+
+    def decoder(self, kind: str) -> DecoderConfig | None:
+        """The sizes of what makes the frames that are shown; None for the autoencoder itself.
+
+        kind: one of DECODERS. Raises InputError if it is not known, or if the checkpoint lacks it.
+        """
+        if kind == OWN_DECODER:
+            return None
+        if kind not in DECODERS:
+            raise InputError(f"decoder {kind!r} is not known; choose one of {', '.join(DECODERS)}")
+        if kind not in self.parts:
+            raise InputError(
+                f"{self.name} has no decoder {kind}: "
+                f"shotstream convert add-decoder {self.name} FILE --out NEW makes one that has"
+            )
+        return decoder_from_dict(kind, self.parts[kind].entry["sizes"])
 
     def tokenizer(self) -> Tokenizer:
         """Its tokeniser. Raises InputError if tokenizer.json is missing or damaged."""
@@ -64,7 +89,7 @@ class Checkpoint:
         Raises InputError if the checkpoint lacks the part or a parameter, or if a shape is not the
         preset's.
         """
-        return self._open_arrays(part, abstract_params(self.preset, part))
+        return self._open_arrays(part, self._abstract(part))
 
     def load_params(
         self, part: str, dtype: DType = jnp.float32, mesh: Mesh | None = None
@@ -76,14 +101,15 @@ class Checkpoint:
         `stored_arrays` does.
         """
         # All arrays are opened and checked before the first is read.
-        abstract = abstract_params(self.preset, part)
+        abstract = self._abstract(part)
         arrays = self._open_arrays(part, abstract)
         flat, tree = jax.tree.flatten_with_path(abstract)
 
         # In the order of the tree's leaves; None is the first device.
         shardings: list[Sharding | None] = [None] * len(flat)
         if mesh:
-            shardings = jax.tree.leaves(param_shardings(mesh, part, abstract))
+            rules = "decoder" if part in TINY_DECODERS else part
+            shardings = jax.tree.leaves(param_shardings(mesh, rules, abstract))
 
         # Matrices in the given type, the rest in float32.
         leaves = []
@@ -92,6 +118,13 @@ class Checkpoint:
             leaf_dtype = param_dtype(keys, dtype)
             leaves.append(place_array(arrays[path], leaf_dtype, sharding))
         return jax.tree.unflatten(tree, leaves)
+
+    def _abstract(self, part: str) -> Params:
+        """Shapes and types of one part's parameters."""
+        sizes = self.decoder(part) if part in TINY_DECODERS else None
+        if sizes is None:
+            return abstract_params(self.preset, part)
+        return abstract_decoder(sizes)
 
     def _open_arrays(self, part: str, abstract: Params) -> dict[ParamPath, StoredArray]:
         """The stored arrays of the parameters in `abstract`, whose shapes they must have."""

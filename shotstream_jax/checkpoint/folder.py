@@ -3,6 +3,8 @@
     config.json        format version, sizes, and for each part its types, its source file and
                        that file's SHA-256
     dit/ vae/ text/    the parts (checkpoint/parts); or dit.safetensors and so on
+    taehv/ …           smaller decoders, by their kinds, if it has any; with their sizes in
+                       config.json
     tokenizer.json     if the text encoder has a vocabulary of its own
 
 config.json is written last, and the folder gets its name only then: a folder that exists is
@@ -19,7 +21,7 @@ from typing import Any
 
 from shotstream_jax.checkpoint.parts import PartToWrite
 from shotstream_jax.core.errors import InputError
-from shotstream_jax.presets import Preset
+from shotstream_jax.presets import TINY_DECODERS, Preset
 
 FORMAT_VERSION = 1
 
@@ -127,3 +129,5 @@ def _check_fields(config: dict[str, Any]) -> None:
     _ = config["sizes"]["name"]
     for part in config["parts"].values():
         _ = part["dtypes"], part["source"]
+    for kind in set(config["parts"]) & set(TINY_DECODERS):
+        _ = config["parts"][kind]["sizes"], config["parts"][kind]["kind_by"]

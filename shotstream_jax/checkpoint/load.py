@@ -12,6 +12,7 @@ from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.sharding import param_shardings
 from shotstream_jax.model import PARTS, Model, Params
 from shotstream_jax.nn.quantize import check_quantize, quantize_blocks
+from shotstream_jax.presets import OWN_DECODER
 
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
@@ -22,6 +23,7 @@ def load(
     mesh: Mesh | None = None,
     vae_device: jax.Device | None = None,
     quantize: str = "none",
+    decoder: str = OWN_DECODER,
 ) -> Model:
     """A model from a checkpoint folder, or by a shipped model's name.
 
@@ -30,8 +32,10 @@ def load(
     (`part_mesh` makes one); each device reads its own slices only, and the stream runs on all of
     them. vae_device: the autoencoder's own, so that it decodes while the next chunk is made;
     without it the autoencoder is where the rest is. quantize: none, int8 or fp8, for the Linears of
-    the transformer's blocks (nn/quantize); their weights are kept in 8 bits. Raises InputError if
-    there is no such checkpoint, a part is missing, or an option is not known.
+    the transformer's blocks (nn/quantize); their weights are kept in 8 bits. decoder: what makes
+    the frames that are shown: wan, the autoencoder's own, or taehv, lighttae or lightvae, which
+    the checkpoint must have; context frames stay the autoencoder's. Raises InputError if there is
+    no such checkpoint, a part is missing, or an option is not known.
     """
     use_persistent_cache()
     # Whatever can be refused is refused before any weights are read.
@@ -43,23 +47,29 @@ def load(
     if opened.missing:
         missing = ", ".join(opened.missing)
         raise InputError(f"{opened.name} lacks {missing}: import it with all three parts to stream")
+    shown = opened.decoder(decoder)
     tokenizer = opened.tokenizer()
 
     # Each part goes straight to where it is used, in the types that it is used in.
     params: Params = {}
     for part in PARTS:
         params[part] = opened.load_params(part, DTYPES[dtype], mesh)
+    if shown is not None:
+        params["decoder"] = opened.load_params(decoder, DTYPES[dtype], mesh)
     params["dit"] = quantize_blocks(params["dit"], quantize)
     if mesh:
         # Quantized weights and their scales have places of their own.
         for part, tree in params.items():
             params[part] = jax.device_put(tree, param_shardings(mesh, part, tree))
-    # The autoencoder can have a device of its own.
+    # The autoencoder can have a device of its own, which a smaller decoder shares.
     if vae_device:
-        params["vae"] = jax.device_put(params["vae"], vae_device)
+        for part in {"vae", "decoder"} & set(params):
+            params[part] = jax.device_put(params[part], vae_device)
 
     # For people: what the reports of a stream name as the model.
     origin = opened.name
     if quantize != "none":
         origin += f"; the transformer's blocks in {quantize}"
-    return Model(opened.preset, params, tokenizer, DTYPES[dtype], origin)
+    if shown is not None:
+        origin += f"; frames by {decoder}"
+    return Model(opened.preset, params, tokenizer, DTYPES[dtype], origin, shown)

@@ -1,4 +1,4 @@
-"""One part of a model (`dit`, `vae` or `text`) on disk, in one of two storages.
+"""One part of a model (`dit`, `vae`, `text`, a decoder) on disk, in one of two storages.
 
     folder    dit/blocks/ffn_in/kernel/…   a zarr array for each parameter
     file      dit.safetensors              all parameters, by their paths: blocks/ffn_in/kernel

@@ -7,19 +7,19 @@ from typing import Any
 
 from shotstream_jax.checkpoint.checkpoint import Checkpoint, StoredPart, open_checkpoint
 from shotstream_jax.checkpoint.folder import finish_folder, part_entry, start_folder
-from shotstream_jax.checkpoint.parts import part_of_tree, write_part
+from shotstream_jax.checkpoint.parts import PartToWrite, Progress, part_of_tree, write_part
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.model import PARTS, Model, Params
 from shotstream_jax.nn.quantize import is_quantized
-from shotstream_jax.presets import Preset
+from shotstream_jax.presets import TINY_DECODERS, Preset
 from shotstream_jax.text.tokenizer import FileTokenizer, Tokenizer
 
 
 def save(model: Model, folder: str | pathlib.Path, storage: str = "folder") -> None:
     """Writes a checkpoint folder that `load` accepts. It gets its name only when it is complete.
 
-    storage: "folder" or "file" (checkpoint/parts). Raises InputError if the folder exists, or if
-    the weights are quantized.
+    storage: "folder" or "file" (checkpoint/parts). A smaller decoder is not written. Raises
+    InputError if the folder exists, or if the weights are quantized.
     """
     folder = pathlib.Path(folder)
     if is_quantized(model.params["dit"]):
@@ -52,9 +52,11 @@ def save_parts(
     new = folder.with_name(folder.name + ".new")
     shutil.rmtree(new, ignore_errors=True)
     partial = start_folder(new)
-    # Trained parts are written; the others are taken over as they are stored.
+    # Trained parts are written; the others are taken over as they are stored. Decoders belong to
+    # the autoencoder's latents.
     entries: dict[str, Any] = {}
-    for part in PARTS:
+    decoders = () if "vae" in trained else TINY_DECODERS
+    for part in (*PARTS, *decoders):
         if part in trained:
             entries[part] = _write_tree(partial, part, trained[part], "folder")
         elif part in start.parts:
@@ -64,6 +66,35 @@ def save_parts(
     finish_folder(partial, new, preset, entries)
     shutil.rmtree(folder, ignore_errors=True)
     new.replace(folder)
+
+
+def add_part(
+    checkpoint: Checkpoint, name: str, part: PartToWrite, folder: pathlib.Path, progress: Progress
+) -> None:
+    """Writes a checkpoint folder with one part more, or another one in its place.
+
+    The other parts are taken over as they are stored, and share the disk's blocks where they can.
+    Raises InputError if the folder exists, or if the disk refuses it.
+    """
+    partial = start_folder(folder)
+    entries: dict[str, Any] = {}
+    # What fails on the way leaves nothing behind; an interrupted run leaves NAME.partial.
+    try:
+        for other, stored in checkpoint.parts.items():
+            if other != name:
+                _copy_part(stored, partial)
+                entries[other] = stored.entry
+        write_part(partial, name, part, "folder", progress)
+        entries[name] = part_entry(part)
+        if checkpoint.vocabulary.is_file():
+            shutil.copy(checkpoint.vocabulary, partial / "tokenizer.json")
+        finish_folder(partial, folder, checkpoint.preset, entries)
+    except InputError:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    except OSError as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise InputError(f"cannot write {folder}: {error.strerror or error}") from None
 
 
 def _write_tree(folder: pathlib.Path, name: str, params: Params, storage: str) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
   shotstream convert import --wan Wan2.1-T2V-1.3B --out ckpt/wan
   shotstream convert import --shotstream shotstream_merged.pt --out ckpt/shotstream
+  shotstream convert add-decoder ckpt/shotstream taew2_1.pth --out ckpt/live
   shotstream convert inspect ckpt/shotstream
   shotstream convert export ckpt/shotstream --part dit --out shotstream.pt
   shotstream convert copy ckpt/shotstream --dtype same --storage file --out ckpt/files
@@ -25,14 +26,17 @@ from tqdm import tqdm
 
 from shotstream_jax import cli
 from shotstream_jax.checkpoint.checkpoint import open_checkpoint
+from shotstream_jax.checkpoint.folder import check_new
 from shotstream_jax.checkpoint.parts import STORAGES
+from shotstream_jax.checkpoint.save import add_part
 from shotstream_jax.convert import checkpoints, public
+from shotstream_jax.convert.decoders import open_decoder
 from shotstream_jax.convert.inspect import inspect
 from shotstream_jax.convert.lora import merge_lora
 from shotstream_jax.convert.names import state_bytes
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.model import PARTS
-from shotstream_jax.presets import find_preset
+from shotstream_jax.presets import TINY_DECODERS, find_preset
 
 # Where a Wan folder keeps its parts; the first name that is there is taken.
 _WAN_FILES = {
@@ -48,6 +52,8 @@ _WAN_FILES = {
 }
 _WAN_TOKENIZERS = ("google/umt5-xxl/tokenizer.json", "tokenizer/tokenizer.json")
 
+_ALL_PARTS = (*PARTS, *TINY_DECODERS)
+
 _SAME = "same"
 _TYPES = {
     "float16": np.dtype(np.float16),
@@ -62,6 +68,7 @@ def parser() -> cli.Parser:
     p = cli.make_parser("shotstream_jax.convert", __doc__)
     commands = p.add_subparsers(dest="command", required=True)
     _add_import(commands)
+    _add_add_decoder(commands)
     _add_export(commands)
     _add_copy(commands)
     _add_merge(commands)
@@ -93,6 +100,13 @@ def _add_import(commands: Any) -> None:
         help="the text encoder alone",
     )
     c.add_argument("--tokenizer", type=pathlib.Path, metavar="FILE", help="its tokenizer.json")
+    c.add_argument(
+        "--decoder",
+        type=pathlib.Path,
+        metavar="FILE",
+        help="a smaller decoder beside the autoencoder (docs/checkpoints.md)",
+    )
+    _add_decoder_kind(c)
     # What to take of them, and what they must be.
     c.add_argument(
         "--key",
@@ -107,6 +121,25 @@ def _add_import(commands: Any) -> None:
     _add_out(c, "DIR")
 
 
+def _add_add_decoder(commands: Any) -> None:
+    c = commands.add_parser(
+        "add-decoder", help="a checkpoint folder + a smaller decoder's public file → another folder"
+    )
+    c.set_defaults(run=run_add_decoder)
+    c.add_argument("checkpoint", type=pathlib.Path, metavar="DIR", help="its folder")
+    c.add_argument("file", type=pathlib.Path, metavar="FILE", help="the decoder's weights")
+    _add_decoder_kind(c)
+    _add_out(c, "DIR")
+
+
+def _add_decoder_kind(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--decoder-kind",
+        choices=TINY_DECODERS,
+        help="what the decoder's file is (default: told by its names and types)",
+    )
+
+
 def _add_export(commands: Any) -> None:
     c = commands.add_parser("export", help="a part of a checkpoint folder → a public file")
     c.set_defaults(run=run_export)
@@ -114,7 +147,7 @@ def _add_export(commands: Any) -> None:
         "checkpoint", type=pathlib.Path, metavar="DIR", help="its folder, or tiny, tiny-teacher"
     )
     c.add_argument(
-        "--part", choices=PARTS, default="dit", help="what to write (default: %(default)s)"
+        "--part", choices=_ALL_PARTS, default="dit", help="what to write (default: %(default)s)"
     )
     c.add_argument(
         "--key",
@@ -145,7 +178,7 @@ def _add_copy(commands: Any) -> None:
     )
     c.add_argument(
         "--part",
-        choices=PARTS,
+        choices=_ALL_PARTS,
         action="append",
         help="again for another one (default: all)",
     )
@@ -209,16 +242,20 @@ def main(argv: Sequence[str]) -> None:
 def run_import(args: argparse.Namespace) -> None:
     """Public files → a checkpoint folder."""
     sources = _import_sources(args)
+    if args.decoder_kind and not args.decoder:
+        raise InputError("--decoder-kind goes with --decoder")
     plan = checkpoints.prepare_import(
         sources,
         args.out,
         preset=find_preset(args.preset) if args.preset else None,
         tokenizer=_import_tokenizer(args),
         key=args.key,
+        decoder=args.decoder,
+        decoder_kind=args.decoder_kind,
     )
     with _bar(plan.nbytes) as progress:
         checkpoints.write_plan(plan, progress)
-    logging.info("%s: %s of %s", args.out, ", ".join(sources), plan.preset.name)
+    logging.info("%s: %s of %s", args.out, ", ".join(plan.parts), plan.preset.name)
 
 
 def _import_sources(args: argparse.Namespace) -> dict[str, pathlib.Path]:
@@ -251,6 +288,16 @@ def _first_file(folder: pathlib.Path | None, names: Sequence[str]) -> pathlib.Pa
         if (folder / name).is_file():
             return folder / name
     return None
+
+
+def run_add_decoder(args: argparse.Namespace) -> None:
+    """A checkpoint folder + a smaller decoder's file → another folder."""
+    checkpoint = open_checkpoint(args.checkpoint)
+    opened = open_decoder(args.file, args.decoder_kind, checkpoint.preset.vae)
+    check_new(args.out, opened.part.nbytes)
+    with _bar(opened.part.nbytes) as progress:
+        add_part(checkpoint, opened.kind, opened.part, args.out, progress)
+    logging.info("%s: with the decoder %s", args.out, opened.kind)
 
 
 def run_export(args: argparse.Namespace) -> None:

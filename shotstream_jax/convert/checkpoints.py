@@ -23,14 +23,15 @@ from shotstream_jax.checkpoint.parts import (
     write_part,
 )
 from shotstream_jax.convert import public
+from shotstream_jax.convert.decoders import open_decoder
 from shotstream_jax.convert.files import write_safetensors
 from shotstream_jax.convert.names import State, check_keys
 from shotstream_jax.convert.stored import part_of_state, state_of_part
-from shotstream_jax.convert.tables import part_table
+from shotstream_jax.convert.tables import decoder_table, part_table
 from shotstream_jax.convert.torch_io import write_torch
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.model import abstract_params
-from shotstream_jax.presets import PRESETS, Preset
+from shotstream_jax.presets import PRESETS, TINY_DECODERS, Preset
 
 
 def find_preset_of(states: Mapping[str, State]) -> Preset:
@@ -101,12 +102,15 @@ def prepare_import(
     preset: Preset | None = None,
     tokenizer: pathlib.Path | None = None,
     key: str | None = None,
+    decoder: pathlib.Path | None = None,
+    decoder_kind: str | None = None,
 ) -> FolderPlan:
     """Opens and checks the public files of some parts; reads no weights and writes nothing.
 
     sources: part → public file. preset: refuse anything else (default: the one that the files
-    match). key: which transformer of a training file. Raises InputError if a file does not fit, or
-    if `out` exists or has no space.
+    match). key: which transformer of a training file. decoder: the public file of a smaller one,
+    to stand beside the autoencoder, and its kind, if the caller knows it (convert/decoders).
+    Raises InputError if a file does not fit, or if `out` exists or has no space.
     """
     if tokenizer and not tokenizer.is_file():
         raise InputError(f"there is no tokeniser {tokenizer}")
@@ -123,6 +127,9 @@ def prepare_import(
         except InputError as error:
             raise InputError(f"{sources[part]}: {error} (preset {preset.name})") from None
         parts[part] = part_of_state(table, abstract_params(preset, part), state, sources[part])
+    if decoder:
+        opened = open_decoder(decoder, decoder_kind, preset.vae)
+        parts[opened.kind] = opened.part
     plan = FolderPlan(preset, parts, out, tokenizer)
     check_new(out, plan.nbytes)
     return plan
@@ -154,7 +161,11 @@ def prepare_copy(
     # Nothing is read yet: the types change while the copy is written.
     copied = {}
     for part in parts:
-        copied[part] = _cast_part(checkpoint.stored_arrays(part), dtype)
+        cast = _cast_part(checkpoint.stored_arrays(part), dtype)
+        entry = checkpoint.parts[part].entry
+        # The dtypes and the source are those of what is copied; whatever else is told stays.
+        facts = {name: entry[name] for name in entry if name not in ("dtypes", "source")}
+        copied[part] = dataclasses.replace(cast, facts=facts)
     # The shot phase is a size, not a weight.
     preset = checkpoint.preset
     if shot_phase is not None:
@@ -215,7 +226,10 @@ def write_plan(plan: FolderPlan, progress: Progress, storage: str = "folder") ->
 def open_public_part(checkpoint: str | pathlib.Path | Checkpoint, part: str) -> State:
     """A part of a checkpoint under its public names, not read yet."""
     opened = open_checkpoint(checkpoint)
-    return state_of_part(part_table(opened.preset, part), opened.stored_arrays(part))
+    arrays = opened.stored_arrays(part)
+    sizes = opened.decoder(part) if part in TINY_DECODERS else None
+    table = part_table(opened.preset, part) if sizes is None else decoder_table(sizes)
+    return state_of_part(table, arrays)
 
 
 def export_part(

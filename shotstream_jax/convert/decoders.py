@@ -14,6 +14,7 @@ import pathlib
 from typing import Any, NamedTuple
 
 import numpy as np
+from absl import logging
 
 from shotstream_jax.checkpoint.folder import file_hash
 from shotstream_jax.checkpoint.parts import PartToWrite
@@ -56,6 +57,9 @@ def open_decoder(path: pathlib.Path, kind: str | None, vae: VAEConfig) -> Decode
     state = decoder_names(public.open_flat(path))
     if kind is None:
         kind, reason = _find_kind(path, state)
+        logging.info("%s: read as %s, %s", path.name, kind, reason)
+        if kind != "lightvae":
+            logging.info("if its pictures have wrong colours, name the other with --decoder-kind")
     else:
         reason = "named by the caller"
     # All sizes are the file's own, so what differs is a key that is missing or too much.
@@ -93,7 +97,7 @@ def _find_kind(path: pathlib.Path, state: State) -> tuple[str, str]:
     """A file's kind, and how it was told."""
     # Names tell a tiny autoencoder from one of Wan's layers.
     if _WAN_SIGN in state:
-        return "lightvae", "its names are those of Wan's autoencoder"
+        return "lightvae", "its names being those of Wan's autoencoder"
     if _TINY_SIGN not in state:
         first = ", ".join(list(state)[:3])
         raise InputError(
@@ -102,7 +106,7 @@ def _find_kind(path: pathlib.Path, state: State) -> tuple[str, str]:
     # Which of the two tiny ones it is no name tells.
     known = KNOWN_FILES.get(file_hash(path))
     if known:
-        return known, "the file's SHA-256 is that of a public file"
+        return known, "its SHA-256 being that of a public file"
     types = {np.dtype(array.dtype) for array in state.values()}
     if len(types) == 1 and types <= set(_TYPES):
         found = types.pop()

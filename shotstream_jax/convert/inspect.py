@@ -8,10 +8,12 @@ from typing import Any
 from shotstream_jax.checkpoint.folder import read_config
 from shotstream_jax.convert import public
 from shotstream_jax.convert.checkpoints import find_preset_of
+from shotstream_jax.convert.decoders import is_tiny
 from shotstream_jax.convert.lora import lora_rank
 from shotstream_jax.convert.names import State
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.model import PARTS
+from shotstream_jax.presets import TINY_DECODERS
 
 _SIGNS = {  # a key that only this part has
     "dit": "patch_embedding.weight",
@@ -47,6 +49,11 @@ def _folder_rows(folder: pathlib.Path) -> list[Description]:
             rows.append((part, _describe_part(config["parts"][part])))
         else:
             rows.append((part, "missing"))
+    # Smaller decoders, which most models do without.
+    for kind in TINY_DECODERS:
+        if kind in config["parts"]:
+            entry = config["parts"][kind]
+            rows.append((kind, f"{_describe_part(entry)}, {entry['kind_by']}"))
     rows.append(("tokenizer.json", _describe_tokenizer(folder, config)))
     return rows
 
@@ -79,6 +86,8 @@ def _describe_state(state: State) -> str:
     rank = lora_rank(state)
     if rank:
         return f"adapter of rank {rank}, {facts}"
+    if is_tiny(state):
+        return f"decoder taehv or lighttae, {facts}"
     plain = public.plain_names(state)
     part = _part_of(plain)
     if part is None:

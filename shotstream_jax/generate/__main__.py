@@ -2,6 +2,7 @@
 
   a story file       shotstream generate --story examples/tiny/story.json --out out/story.mp4
   as you type        shotstream generate --prompts - --global-caption "A cartoon about a frog."
+  a faster decoder   … --decoder taehv
   on four devices    … --config.mesh.sequence=2 --config.mesh.tensor=2
   keep the story     … --save-story out/frog
   go back to after shot 2 and continue it differently
@@ -41,7 +42,7 @@ from shotstream_jax.generate.stream import (
 )
 from shotstream_jax.media.video import VideoWriter
 from shotstream_jax.model import Model
-from shotstream_jax.presets import Preset, VideoFormat
+from shotstream_jax.presets import DECODERS, OWN_DECODER, Preset, VideoFormat
 from shotstream_jax.text.prompts import ask_lines, read_lines, read_script
 
 
@@ -54,6 +55,7 @@ class StreamRecipe:
     quantize: str
     video: VideoFormat
     mesh: MeshConfig
+    decoder: str = OWN_DECODER
 
 
 def parser() -> cli.Parser:
@@ -81,6 +83,11 @@ def parser() -> cli.Parser:
     )
     p.add_argument("--report", metavar="FILE.json", help="timings, memory, versions")
     p.add_argument("--checkpoint", metavar="DIR|NAME", help="weights, in place of the recipe's")
+    p.add_argument(
+        "--decoder",
+        choices=DECODERS,
+        help="what makes the frames that are shown, in place of the recipe's (docs/performance.md)",
+    )
     p.add_argument("--seed", type=int, help="same seed, same prompts: the same frames (default: 0)")
     p.add_argument(
         "--save-story",
@@ -108,6 +115,8 @@ def main(argv: Sequence[str]) -> None:
     recipe = cli.build(StreamRecipe, config, "config")
     checkpoint = open_checkpoint(args.checkpoint or recipe.checkpoint)
     preset = checkpoint.preset
+    decoder = args.decoder or recipe.decoder
+    checkpoint.decoder(decoder)
     script = read_script(args.story) if args.story else None
     global_caption = script.global_caption if script else args.global_caption
     story = open_story(args, preset, recipe.video, global_caption)
@@ -119,7 +128,7 @@ def main(argv: Sequence[str]) -> None:
     is_typed = args.prompts == "-" and sys.stdin.isatty()
     if is_typed:
         logging.info("loading and compiling, so that the first frames come at once …")
-        model = load(checkpoint, recipe.dtype, mesh, quantize=recipe.quantize)
+        model = load(checkpoint, recipe.dtype, mesh, quantize=recipe.quantize, decoder=decoder)
         warm_up(model, story.video)
     shots: Iterable[str]
     count: int | None
@@ -129,7 +138,7 @@ def main(argv: Sequence[str]) -> None:
     else:
         shots, count = read_prompts(args.prompts, story.next_shot + 1)
     if not is_typed:
-        model = load(checkpoint, recipe.dtype, mesh, quantize=recipe.quantize)
+        model = load(checkpoint, recipe.dtype, mesh, quantize=recipe.quantize, decoder=decoder)
 
     # 3. The story, shot by shot.
     if args.continue_story and _is_forked(args):

@@ -127,6 +127,12 @@ def test_a_story_from_file_to_video(run, tmp_path, caplog):
             "4 latent frames is not a multiple of the chunk, 3; try 3",
         ),
         (["--story", "story.json", "--config.dtype=int4"], "int4"),
+        (
+            ["--story", "story.json", "--decoder", "taehv"],
+            "tiny has no decoder taehv: shotstream convert add-decoder tiny FILE --out NEW",
+        ),
+        (["--story", "story.json", "--config.decoder=lightvae"], "tiny has no decoder lightvae"),
+        (["--story", "story.json", "--config.decoder=full"], "choose one of wan, taehv, lighttae"),
         (["--story", "story.json", "--config.quantize=int4"], "choose one of none, int8, fp8"),
         (
             ["--story", "story.json", "--config.mesh.tensor=3"],

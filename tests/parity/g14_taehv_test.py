@@ -42,7 +42,9 @@ def read(file: str, kind: str):
         for name in piece.path[:-1]:
             place = place.setdefault(name, {})
         place[piece.path[-1]] = jnp.asarray(piece.array, jnp.float32)
-    jax.tree.map(lambda a, want: a.shape == want.shape or pytest.fail(), tree, abstract_decoder(CFG))
+    jax.tree.map(
+        lambda a, want: a.shape == want.shape or pytest.fail(), tree, abstract_decoder(CFG)
+    )
     return tree
 
 

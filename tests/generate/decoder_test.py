@@ -1,0 +1,108 @@
+"""Streams whose frames a smaller decoder makes: other pictures, the same latents and memory."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from shotstream_jax.generate import shot as steps
+from shotstream_jax.generate.stream import stream_generate
+from shotstream_jax.model import Model, init_decoder
+from shotstream_jax.vae import codec
+from shotstream_jax.vae.model import VAE
+from tests.decoders import recorded_config, recorded_params, wide_model
+
+CAPTIONS = ["a fox wakes", "it runs", "it sleeps"]
+
+
+@functools.cache
+def with_decoder(kind: str) -> Model:
+    model = wide_model()
+    if kind == "wan":
+        return model
+    if kind == "lightvae":
+        cfg = dataclasses.replace(model.preset.vae, dim=2)
+        params = init_decoder(cfg, jax.random.key(5))
+    else:
+        cfg, params = recorded_config(kind), recorded_params()
+    return dataclasses.replace(model, decoder=cfg, params=model.params | {"decoder": params})
+
+
+@functools.cache
+def streamed(kind: str):
+    return list(stream_generate(with_decoder(kind), CAPTIONS, seed=3))
+
+
+def assert_same_memory(chunks, want):
+    """Latents and stories to the bit."""
+    for ours, theirs in zip(chunks, want, strict=True):
+        assert (ours.shot, ours.chunk) == (theirs.shot, theirs.chunk)
+        np.testing.assert_array_equal(ours.latents, theirs.latents)
+        assert (ours.story is None) == (theirs.story is None)
+    mine, other = chunks[-1].story, want[-1].story
+    assert mine.next_frame == other.next_frame
+    for a, b in zip(mine.shots, other.shots, strict=True):
+        assert a.length == b.length and np.array_equal(a.frames, b.frames)
+        assert len(a.latents) == len(b.latents) > 0
+        jax.tree.map(np.testing.assert_array_equal, a.latents, b.latents)
+
+
+@pytest.mark.parametrize("kind", ["taehv", "lighttae", "lightvae"])
+def test_memory_is_the_autoencoders_whatever_is_shown(kind):
+    chunks, want = streamed(kind), streamed("wan")
+    assert_same_memory(chunks, want)
+    # The frames are those of the decoder, over each whole shot.
+    decoder, part = with_decoder(kind).shown_by
+    params = with_decoder(kind).params[part]
+    for shot in range(len(CAPTIONS)):
+        ours = [c for c in chunks if c.shot == shot]
+        latents = jnp.concatenate([c.latents for c in ours])[None]
+        whole = jax.jit(functools.partial(codec.decode, decoder))(params, latents)
+        frames = np.concatenate([c.frames for c in ours])
+        assert frames.shape == (13, 16, 32, 3)
+        grey = np.abs(frames.astype(int) - np.asarray(codec.to_uint8(whole))[0])
+        assert grey.max() <= 1
+        own = np.concatenate([c.frames for c in want if c.shot == shot])
+        assert np.abs(own.astype(int) - frames).mean() > 1
+
+
+def test_a_story_goes_on_with_another_decoder():
+    """As if it had been made with one: what is kept of a shot knows nothing of what was shown."""
+    story = next(c.story for c in streamed("taehv") if c.story and c.shot == 0)
+    rest = list(stream_generate(with_decoder("wan"), CAPTIONS[1:], story=story))
+    want = [c for c in streamed("wan") if c.shot > 0]
+    assert_same_memory(rest, want)
+    for ours, theirs in zip(rest, want, strict=True):
+        np.testing.assert_array_equal(ours.frames, theirs.frames)
+
+
+def test_the_autoencoder_decodes_only_what_later_shots_can_ask_for(monkeypatch):
+    """And after the frames that are shown."""
+    calls = []
+
+    def counted(name: str):
+        real = getattr(steps, name)
+
+        def call(decoder, *arguments):
+            calls.append((name, isinstance(decoder, VAE)))
+            return real(decoder, *arguments)
+
+        monkeypatch.setattr(steps, name, call)
+
+    counted("decode_first_chunk")
+    counted("decode_next_chunk")
+    list(stream_generate(with_decoder("taehv"), CAPTIONS[:2], seed=3))
+    first, following = "decode_first_chunk", "decode_next_chunk"
+    # Of shot 0 the last frame may be asked for, of shot 1 the first one only.
+    assert calls == [
+        (first, False),
+        (first, True),
+        (following, False),
+        (following, True),
+        (first, False),
+        (first, True),
+        (following, False),
+    ]
