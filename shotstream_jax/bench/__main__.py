@@ -4,6 +4,7 @@
   the paper's size on an accelerator   shotstream bench --preset wan-1.3b \\
                                            --dtype bfloat16
   some parts, a smaller picture        … --preset wan-1.3b --parts dit,vae --size 240x416
+  smaller decoders beside the own one  … --preset wan-1.3b --parts vae,decode
   a stream over four devices           … --parts chunk,stream --mesh sequence=2,tensor=2
   on a TPU slice that is not there     … --preset wan-1.3b --dtype bfloat16 --aot v5p:2x2x1 \\
                                            --mesh sequence=2,tensor=2
@@ -30,7 +31,7 @@ from shotstream_jax.aot.compile import aot_devices
 from shotstream_jax.bench import aot
 from shotstream_jax.bench.forecast import report_forecast
 from shotstream_jax.bench.measure import Roofline, measure_roofline, peak_device_memory, timed
-from shotstream_jax.bench.models import abstract_model, random_model
+from shotstream_jax.bench.models import abstract_model, random_model, smaller_decoders
 from shotstream_jax.bench.parts import PARTS, BenchPart, BenchSubject
 from shotstream_jax.bench.stream import stream_timing
 from shotstream_jax.bench.table import Row, print_head, print_row
@@ -265,11 +266,14 @@ def stream_row(subject: BenchSubject, seconds: float) -> Row:
 
 def chosen_parts(args: argparse.Namespace) -> list[str]:
     """The names of --parts; without it all that there are. Raises InputError for an unknown one."""
-    known = list(aot.COMPILED) if args.aot else [*PARTS, "stream", *RECIPES]
-    chosen = args.parts.split(",") if args.parts else known
+    usual = list(aot.COMPILED) if args.aot else [*PARTS, "stream", *RECIPES]
+    known = [*usual, "decode"] if args.aot else usual
+    chosen = args.parts.split(",") if args.parts else usual
     unknown = [name for name in chosen if name not in known]
     if unknown:
         raise InputError(f"--parts {','.join(unknown)}: there are {', '.join(known)}")
+    if args.parts and "decode" in chosen and not smaller_decoders(find_preset(args.preset).vae):
+        raise InputError(f"--parts decode: no public decoder reads the latents of {args.preset}")
     training = [name for name in chosen if name in RECIPES]
     if args.quantize != "none" and training:
         raise InputError(

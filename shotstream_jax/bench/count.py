@@ -6,6 +6,7 @@ do. A part whose work depends on values (attention over a half-filled cache) has
 train/flops.
 """
 
+import functools
 import math
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -14,10 +15,19 @@ import jax
 from jax.core import ShapedArray
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn
 
+from shotstream_jax.aot.compile import Program
+
 
 def matmul_flops(f: Callable[..., Any], *args: Any) -> float:
     """The operations of one call f(*args); the arguments may be abstract."""
     return _of_jaxpr(jax.make_jaxpr(f)(*args).jaxpr)
+
+
+def counted_program(name: str, jitted: Any, module: Any, *arguments: Any) -> Program:
+    """A program whose first argument is a module, with its operations."""
+    # The function itself: a jitted one may have options that only a call of its own can have.
+    count = matmul_flops(functools.partial(jitted.__wrapped__, module), *arguments)
+    return Program(name, jitted, (module, *arguments), count)
 
 
 def _of_jaxpr(jaxpr: Jaxpr) -> float:

@@ -17,7 +17,8 @@ from jax.sharding import Mesh, NamedSharding
 
 from shotstream_jax.aot.compile import Program
 from shotstream_jax.aot.gpu import traced_for
-from shotstream_jax.bench.count import matmul_flops
+from shotstream_jax.bench.count import counted_program
+from shotstream_jax.bench.models import decoder_params, empty_state, smaller_decoders
 from shotstream_jax.core.sharding import activation_spec, with_shardings
 from shotstream_jax.core.typing import Array
 from shotstream_jax.dit.student import Student
@@ -28,6 +29,7 @@ from shotstream_jax.model import Model, Params
 from shotstream_jax.presets import VideoFormat
 from shotstream_jax.text.encode import encode_prompt
 from shotstream_jax.train import flops
+from shotstream_jax.vae.codec import AnyDecoder, make_decoder
 
 
 class BenchPart(NamedTuple):
@@ -191,7 +193,9 @@ def text_parts(subject: BenchSubject) -> Iterator[BenchPart]:
     ids = subject.make(lambda: jnp.ones((batch, length), jnp.int32), "b l")
     valid = subject.make(lambda: jnp.full(batch, length), "b")
     # Split by stories and widths; its tokens are not split over `sequence`.
-    program = _counted("encode_prompt", encode_prompt, model.text, model.params["text"], ids, valid)
+    program = counted_program(
+        "encode_prompt", encode_prompt, model.text, model.params["text"], ids, valid
+    )
     yield BenchPart("text", f"{length} tokens", program, ways=subject.ways("data", "tensor"))
 
 
@@ -299,54 +303,53 @@ def _commit_part(subject: BenchSubject, fill: int, ids: FrameIds) -> BenchPart:
 
 def vae_parts(subject: BenchSubject) -> Iterator[BenchPart]:
     """Decoding a shot's first chunk and a later one, and encoding a context frame."""
-    model = subject.model
-    vae = model.vae
-    params = model.params["vae"]
-    chunk = model.preset.memory.chunk
-    z = subject.latents(chunk)
-    # A shot's first latent frame is one pixel frame, every later one `time` of them.
-    first_frames = subject.batch * (1 + (chunk - 1) * model.preset.vae.time)
-    yield BenchPart(
-        "decode",
-        "a shot's first chunk",
-        _counted("decode_first", shot.decode_first_chunk, vae, params, z),
-        frames=first_frames,
-        ways=subject.model_ways,
-    )
-    # A later chunk goes on from the state that the chunk before it has left.
-    stream = _decoder_state(subject, z)
-    yield BenchPart(
-        "decode",
-        "a later chunk",
-        _counted("decode_next", shot.decode_next_chunk, vae, params, z, stream),
-        frames=_chunk_frames(subject),
-        carried=(3, lambda result: result[0]),
-        ways=subject.model_ways,
-    )
+    vae = subject.model.vae
+    params = subject.model.params["vae"]
+    yield from _decoding(subject, "decode", "", vae, params)
     # A context frame is a picture that was decoded, [b, y, x, 3].
     shape = (subject.batch, subject.video.height, subject.video.width, 3)
     frame = subject.make(lambda: jnp.zeros(shape), "b y x c")
     yield BenchPart(
         "encode",
         "a context frame",
-        _counted("encode_frame", shot.encode_context_frame, vae, params, frame),
+        counted_program("encode_frame", shot.encode_context_frame, vae, params, frame),
         ways=subject.model_ways,
     )
 
 
-def _decoder_state(subject: BenchSubject, z: Array) -> Any:
-    """The decoder's state behind a first chunk, all zeros."""
-    # Only the shapes are taken from a first decoding; the first call that is timed overwrites it.
-    first_chunk: Any = shot.decode_first_chunk
-    decode = functools.partial(first_chunk.__wrapped__, subject.model.vae)
-    with subject.tracing():
-        shapes, _, _ = jax.eval_shape(decode, subject.model.params["vae"], z)
+def decode_parts(subject: BenchSubject) -> Iterator[BenchPart]:
+    """Decoding a shot's first chunk and a later one with each smaller decoder that there is."""
+    dtype = subject.model.dtype
+    for kind, cfg in smaller_decoders(subject.model.preset.vae).items():
+        params = decoder_params(cfg, dtype, subject.mesh, subject.abstract)
+        yield from _decoding(subject, kind, f", {kind}", make_decoder(cfg, dtype), params)
 
-    def zeros() -> Any:
-        """The state's arrays."""
-        return jax.tree.map(lambda shape: jnp.zeros(shape.shape, shape.dtype), shapes)
 
-    return subject.make(zeros, "b p y x c")
+def _decoding(
+    subject: BenchSubject, name: str, suffix: str, decoder: AnyDecoder, params: Params
+) -> Iterator[BenchPart]:
+    """A shot's first chunk and a later one. name, suffix: of the programs, and of the variants."""
+    preset = subject.model.preset
+    chunk = preset.memory.chunk
+    z = subject.latents(chunk)
+    # A shot's first latent frame is one pixel frame, every later one `time` of them.
+    yield BenchPart(
+        "decode",
+        f"a shot's first chunk{suffix}",
+        counted_program(f"{name}_first", shot.decode_first_chunk, decoder, params, z),
+        frames=subject.batch * preset.vae.pixel_frames(chunk),
+        ways=subject.model_ways,
+    )
+    # A later chunk goes on from the state that the chunk before it has left.
+    stream = subject.make(empty_state(decoder, params, z), "b p y x c")
+    yield BenchPart(
+        "decode",
+        f"a later chunk{suffix}",
+        counted_program(f"{name}_next", shot.decode_next_chunk, decoder, params, z, stream),
+        frames=_chunk_frames(subject),
+        carried=(3, lambda result: result[0]),
+        ways=subject.model_ways,
+    )
 
 
 @functools.partial(jax.jit, static_argnames="student", donate_argnames="caches")
@@ -358,14 +361,6 @@ def _denoising_pass(
     v, caches = result  # v: [b, f, h, w, c]
     nothing = 0 * jnp.sum(v).astype(jnp.int32)
     return dataclasses.replace(caches, fill=caches.fill + nothing)
-
-
-def _counted(name: str, jitted: Any, module: Any, *arguments: Any) -> Program:
-    """A program whose first argument is a module; its FLOPs are counted (bench/count)."""
-    # The function itself: a jitted one may have options that only a call of its own can have.
-    function = functools.partial(jitted.__wrapped__, module)
-    count = matmul_flops(function, *arguments)
-    return Program(name, jitted, (module, *arguments), count)
 
 
 def _same_caches(caches: Caches) -> Caches:
@@ -411,4 +406,5 @@ PARTS = {
     "dit": dit_parts,
     "chunk": chunk_parts,
     "vae": vae_parts,
+    "decode": decode_parts,
 }

@@ -84,6 +84,29 @@ def test_every_program_of_a_stream_on_a_processors_devices(monkeypatch, tmp_path
     assert "estimate, an upper bound" in capsys.readouterr().out
 
 
+def test_smaller_decoders_at_the_papers_size(monkeypatch, tmp_path):
+    """Each program is traced with abstract arguments; the tiny one has a small part of the work."""
+    seen = {}
+
+    def trace(program: Program, remedy: str) -> Compiled:
+        for argument in jax.tree.leaves(program.arguments[1:]):
+            assert isinstance(argument, jax.ShapeDtypeStruct) and argument.sharding.mesh.size == 4
+        program.jitted.lower(*program.arguments)
+        seen[program.name] = program.flops
+        return compiled(program.name, program.flops, argument=1)
+
+    monkeypatch.setattr(bench, "slice_devices", lambda name: jax.devices()[:4])
+    monkeypatch.setattr(aot, "device_peak", lambda device: PEAKS["v5e"])
+    monkeypatch.setattr(aot, "compile_program", trace)
+    size = ["--preset", "wan-1.3b", "--size", "480x832", "--mesh", "sequence=2,tensor=2"]
+    bench.main(["--aot", "here", *size, "--parts", "vae,decode"])
+    own = ["decode_first", "decode_next", "encode_frame"]
+    smaller = ["lightvae_first", "lightvae_next", "taehv_first", "taehv_next"]
+    assert list(seen) == [*own, *smaller]
+    assert 8 < seen["decode_next"] / seen["lightvae_next"] < 20
+    assert 8 < seen["decode_next"] / seen["taehv_next"]
+
+
 @pytest.mark.parametrize(
     "arguments, message",
     [

@@ -6,7 +6,11 @@ import pytest
 
 from shotstream_jax.bench.__main__ import main
 from shotstream_jax.bench.count import matmul_flops
+from shotstream_jax.bench.models import random_model
+from shotstream_jax.bench.parts import BenchSubject, decode_parts
 from shotstream_jax.core.errors import InputError
+from shotstream_jax.core.sharding import part_mesh
+from tests.decoders import wide_preset
 
 A, B = jnp.ones((3, 4)), jnp.ones((4, 5))
 
@@ -27,10 +31,26 @@ def test_matmuls_convolutions_loops_and_choices_are_counted():
     assert matmul_flops(choice, square) == 2 * 2 * 4**3
 
 
+def test_a_tiny_decoder_of_the_public_size_is_called_again_and_again():
+    """Its state goes on from one call to the next."""
+    mesh = part_mesh({})
+    model = random_model(wide_preset(), jnp.bfloat16, mesh, "none")
+    parts = list(decode_parts(BenchSubject(model, model.preset.video, batch=1)))
+    assert [part.program.name for part in parts] == ["taehv_first", "taehv_next"]
+    with jax.set_mesh(mesh):
+        for part in parts:
+            call = part.call()
+            call()
+            stream, _, pixels = call()
+            assert pixels.shape == (1, part.frames, 16, 32, 3)
+            assert {leaf.dtype for leaf in jax.tree.leaves(stream)} == {jnp.dtype("bfloat16")}
+
+
 @pytest.mark.parametrize(
     "arguments, message",
     [
         (["--parts", "dit,text,decoder"], "--parts decoder: there are text"),
+        (["--parts", "vae,decode"], "--parts decode: no public decoder reads the latents of tiny"),
         (["--size", "64"], "--size 64: write HEIGHTxWIDTH"),
         (["--size", "65x96"], "height 65 is not a multiple of 8"),
         (["--batch", "0"], "--batch 0 must be at least 1"),
