@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from shotstream_jax import cli
+from shotstream_jax.checkpoint.checkpoint import Checkpoint
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.generate import __main__ as app
 from shotstream_jax.media.video import VideoWriter, partial_path
@@ -187,6 +188,24 @@ def test_mistakes(run, tmp_path, arguments, message):
     assert code == 2
     assert err.startswith("error: ") and err.count("\n") == 1 and message in err
     assert [p.name for p in tmp_path.iterdir()] == ["story.json"], "a refused run leaves nothing"
+
+
+@pytest.mark.parametrize(
+    "arguments, decoder",
+    [
+        ([], "wan"),
+        (["--config.decoder=lightvae"], "lightvae"),
+        (["--config.decoder=lightvae", "--decoder", "taehv"], "taehv"),
+    ],
+)
+def test_the_decoder_is_the_options_or_else_the_recipes(run, monkeypatch, arguments, decoder):
+    def load(checkpoint, *_, **options):
+        raise InputError(f"loaded with {options}")
+
+    monkeypatch.setattr(app, "load", load)
+    monkeypatch.setattr(Checkpoint, "decoder", lambda checkpoint, kind: None)
+    code, err = run("--story", "story.json", *arguments)
+    assert code == 2 and f"'decoder': '{decoder}'" in err
 
 
 def test_an_empty_line_ends_a_run_but_keeps_what_was_made(run, tmp_path, monkeypatch):

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from shotstream_jax.core.sharding import make_mesh, param_shardings
 from shotstream_jax.generate import shot as steps
 from shotstream_jax.generate.stream import stream_generate
 from shotstream_jax.model import Model, init_decoder
@@ -106,3 +107,24 @@ def test_the_autoencoder_decodes_only_what_later_shots_can_ask_for(monkeypatch):
         (first, True),
         (following, False),
     ]
+
+
+def test_rows_are_split_over_a_mesh():
+    """A tiny decoder's frames are those of one device, and its state lies by rows."""
+    mesh = make_mesh({"sequence": 2}, jax.devices()[:2])
+    one = with_decoder("taehv")
+    params = {
+        part: jax.device_put(tree, param_shardings(mesh, part, tree))
+        for part, tree in one.params.items()
+    }
+    chunks = list(stream_generate(dataclasses.replace(one, params=params), CAPTIONS[:1], seed=3))
+    want = [c for c in streamed("taehv") if c.shot == 0]
+    for ours, theirs in zip(chunks, want, strict=True):
+        np.testing.assert_allclose(ours.latents, theirs.latents, atol=1e-4)
+        assert np.abs(ours.frames.astype(int) - theirs.frames).max() <= 1
+    decoder, part = one.shown_by
+    z = jnp.zeros((1, 2, 2, 4, 16))
+    with jax.set_mesh(mesh):
+        stream, _, _ = steps.decode_first_chunk(decoder, params[part], z)
+    for leaf in jax.tree.leaves(stream):
+        assert 2 * leaf.sharding.shard_shape(leaf.shape)[2] == leaf.shape[2]
