@@ -2,6 +2,7 @@
 
 import functools
 import json
+import pathlib
 
 import jax
 import jax.numpy as jnp
@@ -14,11 +15,11 @@ from shotstream_jax.model import Model, Params, abstract_decoder
 from shotstream_jax.presets import Preset, VideoFormat, decoder_config
 from shotstream_jax.testing import TEXT, tiny_model
 from shotstream_jax.vae.config import WAN_MEAN, WAN_STD, TinyConfig, VAEConfig
-from tests.parity.reference import ROOT
 from tests.public_layout import from_public
 
-TAEHV_F32 = ROOT / "weights" / "taehv.safetensors"
-TAEHV_F16 = ROOT / "ckpt" / "tiny_taehv_bigger_tgrow_f16.pth"
+DATA = pathlib.Path(__file__).parent / "parity" / "data"
+TAEHV_F32 = DATA / "weights" / "taehv.safetensors"
+TAEHV_F16 = DATA / "ckpt" / "tiny_taehv_bigger_tgrow_f16.pth"
 DIT = DiTConfig(dim=48, ffn_dim=56, heads=2, layers=1, freq_dim=16, text_dim=20, text_len=24)
 VAE = VAEConfig(dim=4, mean=WAN_MEAN, std=WAN_STD, mult=(1, 1, 2, 2), blocks=1)
 
@@ -38,7 +39,7 @@ def wide_model() -> Model:
 
 def recorded_config(kind: str) -> TinyConfig:
     """The sizes of the recorded tiny autoencoder."""
-    sizes = json.loads((ROOT / "g14_taehv.json").read_text())
+    sizes = json.loads((DATA / "g14_taehv.json").read_text())
     scale = decoder_config(kind, VAE)
     return TinyConfig(tuple(sizes["decoder"]), sizes["encoder"], scale.mean, scale.std)
 

@@ -40,11 +40,10 @@ _PREFIXES = {"taehv_decoder.": "decoder.", "taehv_encoder.": "encoder."}
 class DecoderFile(NamedTuple):
     """A public file of a decoder, checked and not read yet.
 
-    kind: one of presets.TINY_DECODERS. reason: how the kind is known.
+    kind: one of presets.TINY_DECODERS. part: its facts say how the kind is known, as `kind_by`.
     """
 
     kind: str
-    reason: str
     part: PartToWrite
 
 
@@ -74,16 +73,21 @@ def open_decoder(path: pathlib.Path, kind: str | None, vae: VAEConfig) -> Decode
         raise InputError(f"{path}: {error} (as {kind})") from None
     part = part_of_state(table, abstract_decoder(cfg), state, path)
     facts = {"sizes": dataclasses.asdict(cfg), "kind_by": reason}
-    return DecoderFile(kind, reason, dataclasses.replace(part, facts=facts))
+    return DecoderFile(kind, dataclasses.replace(part, facts=facts))
 
 
 def decoder_names(state: State) -> State:
-    """Under the plain names, `decoder.1.weight`, without another program's prefixes."""
+    """Under the plain names, `decoder.1.weight`, without another program's prefixes.
+
+    Raises InputError if a name is there both ways.
+    """
     plain = {}
     for name, array in state.items():
         for prefix, short in _PREFIXES.items():
             if name.startswith(prefix):
                 name = short + name.removeprefix(prefix)
+        if name in plain:
+            raise InputError(f"the weights have {name} twice, with a prefix and without")
         plain[name] = array
     return plain
 

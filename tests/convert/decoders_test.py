@@ -197,6 +197,8 @@ def changed(state: dict, change: str) -> dict:
         state["decoder.13.conv.weight"] = state["decoder.13.conv.weight"][:16]
     elif change == "bfloat16":
         state = {name: array.astype(ml_dtypes.bfloat16) for name, array in state.items()}
+    elif change == "twice":
+        state["taehv_decoder.1.bias"] = state["decoder.1.bias"]
     elif change == "no decoder":
         state = {"blocks.0.weight": np.zeros(3, np.float32)}
     elif change == "channels":
@@ -213,6 +215,7 @@ def changed(state: dict, change: str) -> dict:
         ("smaller growth", "decoder.13.conv.weight [16, 16, 1, 1] for [32, 16, 1, 1]"),
         ("channels", "decoder.1.weight [24, 48, 3, 3] for [24, 16, 3, 3]"),
         ("bfloat16", "may be taehv or lighttae, its types (bfloat16) do not tell which: say so"),
+        ("twice", "have decoder.1.bias twice, with a prefix and without"),
         ("no decoder", "is no decoder that is known (blocks.0.weight, …)"),
         ("wrong word", "lacks decoder.conv1.bias: it is not a file of lightvae"),
     ],
