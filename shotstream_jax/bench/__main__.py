@@ -32,8 +32,9 @@ from shotstream_jax.bench import aot
 from shotstream_jax.bench.forecast import report_forecast
 from shotstream_jax.bench.measure import Roofline, measure_roofline, peak_device_memory, timed
 from shotstream_jax.bench.models import abstract_model, random_model, smaller_decoders
-from shotstream_jax.bench.parts import PARTS, BenchPart, BenchSubject
+from shotstream_jax.bench.parts import PARTS
 from shotstream_jax.bench.stream import stream_timing
+from shotstream_jax.bench.subject import BenchPart, BenchSubject
 from shotstream_jax.bench.table import Row, print_head, print_row
 from shotstream_jax.bench.training import training_parts
 from shotstream_jax.checkpoint.load import DTYPES

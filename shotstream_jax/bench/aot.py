@@ -24,7 +24,8 @@ import jax.numpy as jnp
 
 from shotstream_jax import cli
 from shotstream_jax.aot.compile import GIB, HEAD, Compiled, compile_program
-from shotstream_jax.bench.parts import PARTS, BenchPart, BenchSubject
+from shotstream_jax.bench.parts import PARTS
+from shotstream_jax.bench.subject import BenchPart, BenchSubject
 from shotstream_jax.core.devices import Peak, device_peak, program_memory
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.files import write_json

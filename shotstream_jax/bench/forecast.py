@@ -19,7 +19,7 @@ from shotstream_jax import cli
 from shotstream_jax.aot.compile import GIB, HEAD, Compiled, compile_program
 from shotstream_jax.aot.kernels import Forecast, Rates, assumed_rates, forecast
 from shotstream_jax.bench.aot import COMPILED, described, distinct_programs, subject_line, versions
-from shotstream_jax.bench.parts import BenchPart, BenchSubject
+from shotstream_jax.bench.subject import BenchPart, BenchSubject
 from shotstream_jax.core.devices import device_peak, program_memory
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.files import write_json

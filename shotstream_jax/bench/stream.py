@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from shotstream_jax.bench.parts import BenchSubject
+from shotstream_jax.bench.subject import BenchSubject
 from shotstream_jax.generate.stream import new_story, stream_generate, stream_stories
 
 CAPTION = "A frog is dancing on the beach."  # words that every preset knows

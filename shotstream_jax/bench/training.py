@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
-from shotstream_jax.bench.parts import BenchPart
+from shotstream_jax.bench.subject import BenchPart
 from shotstream_jax.presets import Preset
 from shotstream_jax.train.build import make_stage
 from shotstream_jax.train.recipe import TrainRecipe

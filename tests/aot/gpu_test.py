@@ -11,7 +11,8 @@ from shotstream_jax.aot import gpu
 from shotstream_jax.aot.compile import GIB, Compiled, aot_devices, compile_program
 from shotstream_jax.bench import __main__ as bench
 from shotstream_jax.bench.models import abstract_model
-from shotstream_jax.bench.parts import PARTS, BenchSubject
+from shotstream_jax.bench.parts import PARTS
+from shotstream_jax.bench.subject import BenchSubject
 from shotstream_jax.core.devices import GPUS
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.sharding import part_mesh

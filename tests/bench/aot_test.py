@@ -95,7 +95,7 @@ def test_smaller_decoders_at_the_papers_size(monkeypatch, tmp_path):
         seen[program.name] = program.flops
         return compiled(program.name, program.flops, argument=1)
 
-    monkeypatch.setattr(bench, "slice_devices", lambda name: jax.devices()[:4])
+    monkeypatch.setattr(bench, "aot_devices", lambda name: jax.devices()[:4])
     monkeypatch.setattr(aot, "device_peak", lambda device: PEAKS["v5e"])
     monkeypatch.setattr(aot, "compile_program", trace)
     size = ["--preset", "wan-1.3b", "--size", "480x832", "--mesh", "sequence=2,tensor=2"]

@@ -7,7 +7,8 @@ import pytest
 from shotstream_jax.bench.__main__ import main
 from shotstream_jax.bench.count import matmul_flops
 from shotstream_jax.bench.models import random_model
-from shotstream_jax.bench.parts import BenchSubject, decode_parts
+from shotstream_jax.bench.parts import decode_parts
+from shotstream_jax.bench.subject import BenchSubject
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.sharding import part_mesh
 from tests.decoders import wide_preset
