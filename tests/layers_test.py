@@ -41,7 +41,7 @@ ALLOWED = {
     "presets": {"core", "flow", "memory", "text", "vae", "dit"},
     "model": MODELS - {"model", "flow"},
     "checkpoint": {"core", "nn", "text", "presets", "model"},
-    "convert": {"core", "cli", "text", "dit", "vae", "presets", "model", "checkpoint"},
+    "convert": {"core", "cli", "text", "dit", "vae", "presets", "model", "checkpoint", "generate"},
     "generate": MODELS | {"cli", "checkpoint", "media"},
     "world": {"core", "cli", "data", "media", "text"},
     "data": MODELS | {"checkpoint", "media"},

@@ -17,6 +17,7 @@ from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.sharding import param_shardings
 from shotstream_jax.core.typing import DType
 from shotstream_jax.model import PARTS, Params, abstract_decoder, abstract_params, param_dtype
+from shotstream_jax.nn.quantize import LargestInputs
 from shotstream_jax.presets import (
     DECODERS,
     OWN_DECODER,
@@ -29,6 +30,7 @@ from shotstream_jax.presets import (
 )
 from shotstream_jax.text.tokenizer import ByteTokenizer, FileTokenizer, Tokenizer
 
+LARGEST_INPUTS = "largest_inputs"  # of a calibration, in the transformer's entry of config.json
 SHIPPED = ("tiny", "tiny-teacher")
 WEIGHTS = pathlib.Path(__file__).parents[1] / "weights"  # has a folder for each shipped model
 
@@ -59,6 +61,13 @@ class Checkpoint:
     def missing(self) -> list[str]:
         """The parts that it lacks."""
         return [part for part in PARTS if part not in self.parts]
+
+    @property
+    def largest_inputs(self) -> LargestInputs | None:
+        """What a calibration for 8 bits found (generate/calibrate); None if there was none."""
+        if "dit" not in self.parts:
+            return None
+        return self.parts["dit"].entry.get(LARGEST_INPUTS)
 
     def decoder(self, kind: str) -> DecoderConfig | None:
         """The sizes of what makes the frames that are shown; None for the autoencoder itself.

@@ -32,10 +32,11 @@ def load(
     (`part_mesh` makes one); each device reads its own slices only, and the stream runs on all of
     them. vae_device: the autoencoder's own, so that it decodes while the next chunk is made;
     without it the autoencoder is where the rest is. quantize: none, int8 or fp8, for the Linears of
-    the transformer's blocks (nn/quantize); their weights are kept in 8 bits. decoder: what makes
-    the frames that are shown: wan, the autoencoder's own, or taehv, lighttae or lightvae, which
-    the checkpoint must have; context frames stay the autoencoder's. Raises InputError if there is
-    no such checkpoint, a part is missing, or an option is not known.
+    the transformer's blocks (nn/quantize); their weights are kept in 8 bits, and the activations'
+    scales are those of `shotstream convert quantize`, if the checkpoint has them. decoder: what
+    makes the frames that are shown: wan, the autoencoder's own, or taehv, lighttae or lightvae,
+    which the checkpoint must have; context frames stay the autoencoder's. Raises InputError if
+    there is no such checkpoint, a part is missing, or an option is not known.
     """
     use_persistent_cache()
     # Whatever can be refused is refused before any weights are read.
@@ -56,7 +57,7 @@ def load(
         params[part] = opened.load_params(part, DTYPES[dtype], mesh)
     if shown is not None:
         params["decoder"] = opened.load_params(decoder, DTYPES[dtype], mesh)
-    params["dit"] = quantize_blocks(params["dit"], quantize)
+    params["dit"] = quantize_blocks(params["dit"], quantize, opened.largest_inputs)
     if mesh:
         # Quantized weights and their scales have places of their own.
         for part, tree in params.items():

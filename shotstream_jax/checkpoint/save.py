@@ -3,6 +3,7 @@
 import os
 import pathlib
 import shutil
+from collections.abc import Mapping
 from typing import Any
 
 from shotstream_jax.checkpoint.checkpoint import Checkpoint, StoredPart, open_checkpoint
@@ -92,6 +93,29 @@ def add_part(
     except InputError:
         shutil.rmtree(partial, ignore_errors=True)
         raise
+    except OSError as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise InputError(f"cannot write {folder}: {error.strerror or error}") from None
+
+
+def add_facts(
+    checkpoint: Checkpoint, name: str, facts: Mapping[str, Any], folder: pathlib.Path
+) -> None:
+    """Writes a checkpoint folder whose config.json says more about one part.
+
+    All parts are taken over as they are stored, and share the disk's blocks where they can. Raises
+    InputError if the folder exists, or if the disk refuses it.
+    """
+    partial = start_folder(folder)
+    entries: dict[str, Any] = {}
+    try:
+        for part, stored in checkpoint.parts.items():
+            _copy_part(stored, partial)
+            entries[part] = dict(stored.entry)
+        entries[name] |= facts
+        if checkpoint.vocabulary.is_file():
+            shutil.copy(checkpoint.vocabulary, partial / "tokenizer.json")
+        finish_folder(partial, folder, checkpoint.preset, entries)
     except OSError as error:
         shutil.rmtree(partial, ignore_errors=True)
         raise InputError(f"cannot write {folder}: {error.strerror or error}") from None

@@ -3,6 +3,7 @@
   shotstream convert import --wan Wan2.1-T2V-1.3B --out ckpt/wan
   shotstream convert import --shotstream shotstream_merged.pt --out ckpt/shotstream
   shotstream convert add-decoder ckpt/shotstream taew2_1.pth --out ckpt/live
+  shotstream convert quantize ckpt/shotstream --story story.json --out ckpt/calibrated
   shotstream convert inspect ckpt/shotstream
   shotstream convert export ckpt/shotstream --part dit --out shotstream.pt
   shotstream convert copy ckpt/shotstream --dtype same --storage file --out ckpt/files
@@ -25,10 +26,11 @@ from absl import logging
 from tqdm import tqdm
 
 from shotstream_jax import cli
-from shotstream_jax.checkpoint.checkpoint import open_checkpoint
+from shotstream_jax.checkpoint.checkpoint import LARGEST_INPUTS, open_checkpoint
 from shotstream_jax.checkpoint.folder import check_new
+from shotstream_jax.checkpoint.load import DTYPES, load
 from shotstream_jax.checkpoint.parts import STORAGES
-from shotstream_jax.checkpoint.save import add_part
+from shotstream_jax.checkpoint.save import add_facts, add_part
 from shotstream_jax.convert import checkpoints, public
 from shotstream_jax.convert.decoders import open_decoder
 from shotstream_jax.convert.inspect import inspect
@@ -37,6 +39,7 @@ from shotstream_jax.convert.names import state_bytes
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.model import PARTS
 from shotstream_jax.presets import TINY_DECODERS, find_preset
+from shotstream_jax.text.prompts import read_script
 
 # Where a Wan folder keeps its parts; the first name that is there is taken.
 _WAN_FILES = {
@@ -69,6 +72,7 @@ def parser() -> cli.Parser:
     commands = p.add_subparsers(dest="command", required=True)
     _add_import(commands)
     _add_add_decoder(commands)
+    _add_quantize(commands)
     _add_export(commands)
     _add_copy(commands)
     _add_merge(commands)
@@ -138,6 +142,32 @@ def _add_decoder_kind(command: argparse.ArgumentParser) -> None:
         choices=TINY_DECODERS,
         help="what the decoder's file is (default: told by its names and types)",
     )
+
+
+def _add_quantize(commands: Any) -> None:
+    c = commands.add_parser(
+        "quantize",
+        help="a checkpoint folder → another one that knows its activations' scales for 8 bits",
+    )
+    c.set_defaults(run=run_quantize)
+    c.add_argument(
+        "checkpoint", type=pathlib.Path, metavar="DIR", help="its folder, or tiny, tiny-teacher"
+    )
+    c.add_argument(
+        "--story",
+        type=pathlib.Path,
+        action="append",
+        required=True,
+        metavar="FILE",
+        help="a story file of the kind that will be asked; again for another one: a few are enough",
+    )
+    c.add_argument(
+        "--dtype",
+        choices=DTYPES,
+        default="bfloat16",
+        help="of the matmuls while they are watched (default: %(default)s)",
+    )
+    _add_out(c, "DIR")
 
 
 def _add_export(commands: Any) -> None:
@@ -298,6 +328,20 @@ def run_add_decoder(args: argparse.Namespace) -> None:
     with _bar(opened.part.nbytes) as progress:
         add_part(checkpoint, opened.kind, opened.part, args.out, progress)
     logging.info("%s: with the decoder %s", args.out, opened.kind)
+
+
+def run_quantize(args: argparse.Namespace) -> None:
+    """A checkpoint folder → the same with the scales that 8-bit streaming wants."""
+    # The stream is only needed here.
+    from shotstream_jax.generate.calibrate import largest_inputs
+
+    checkpoint = open_checkpoint(args.checkpoint)
+    check_new(args.out)
+    stories = [(script.global_caption, script.shots) for script in map(read_script, args.story)]
+    model = load(checkpoint, dtype=args.dtype)
+    found = largest_inputs(model, stories)
+    add_facts(checkpoint, "dit", {LARGEST_INPUTS: found}, args.out)
+    logging.info("%s: with the scales of %d stories", args.out, len(stories))
 
 
 def run_export(args: argparse.Namespace) -> None:

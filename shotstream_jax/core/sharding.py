@@ -36,9 +36,9 @@ ACTIVATIONS: dict[str, MeshAxes] = {
     **dict.fromkeys("fhwslkdcpx_"),
 }
 
-# A kernel, or the two parts of one in 8 bits (nn/quantize): both lie like the kernel, but for the
-# scale's axis of 1.
-_KERNEL = "kernel(/qvalue|/scale)?"
+# A kernel, or the parts of one in 8 bits (nn/quantize): all lie like the kernel, but for the axes
+# of 1 of the scales.
+_KERNEL = "kernel(/qvalue|/scale|/input_scale)?"
 
 # A matrix that widens (or makes q, k, v) splits its output over `tensor`, the one that follows
 # splits its input.

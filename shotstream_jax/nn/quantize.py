@@ -3,20 +3,25 @@
 Weights are rounded once, when they are loaded, activations as they come:
 
     y = (x/s · W/r) · s·r, both quotients rounded to 8 bits          (1)
-    s = max|x| / top of each token
+    s = max|x| / top of each token, or of all tokens that a calibration saw
     r = max|W| / top of each output channel
 
 top is 127 or 448, the largest number of the type. Sums of int8 products are exact (int32), those of
-float8_e4m3fn products are float32. qwix does the arithmetic. Rounding puts a QuantizedKernel where
-the array was, and the Linear that finds one computes eq. (1): no module has a switch. Rounded
-weights cannot be trained or saved.
+float8_e4m3fn products are float32. Rounding puts a QuantizedKernel where the array was, and the
+Linear that finds one computes eq. (1): no module has a switch. Rounded weights cannot be trained or
+saved.
+
+Scales of each token (qwix does that arithmetic) are nearer to the unrounded result. They cost a GPU
+a pass over every activation, to find its maximum, and that is more memory traffic than 8 bits save.
+Scales of a calibration (generate/calibrate) are known beforehand, so an activation is rounded where
+it is made. What lies beyond them is cut off at top.
 
 A GPU or TPU whose matrix units lack the type is refused. A CPU widens float8, so that it can be
 tried there: the same numbers, but slower than float32.
 """
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import flax
@@ -44,29 +49,60 @@ class QuantizedKernel(flax.struct.PyTreeNode):
     """A rounded kernel, qvalue·scale.
 
     qvalue: 8-bit numbers of the kernel's shape. scale: float32, r of eq. (1), of the same rank; the
-    axis of the inputs has length 1.
+    axis of the inputs has length 1. input_scale: float32, s of eq. (1), of the same rank with axes
+    of length 1; None: every token has its own.
     """
 
     qvalue: Array
     scale: Array
+    input_scale: Array | None = None
 
 
-def quantize_blocks(params: Params, type_name: str) -> Params:
+class WatchedKernel(flax.struct.PyTreeNode):
+    """A kernel whose inputs are watched (generate/calibrate).
+
+    kernel: [layers, in, out]. layer: each one's number, [layers]. record: is called with the layer
+    and the largest |x| of every matmul with the kernel.
+    """
+
+    kernel: Array
+    layer: Array
+    record: Callable[[Any, Any], None] = flax.struct.field(pytree_node=False)
+
+
+# The largest |input| of every Linear of the blocks, [layers], by the Linear's path like
+# "self_attn/q" (generate/calibrate).
+LargestInputs = Mapping[str, Sequence[float]]
+
+
+def quantize_blocks(
+    params: Params, type_name: str, largest_inputs: LargestInputs | None = None
+) -> Params:
     """The transformer's parameters with the kernels [layers, in, out] of its blocks in 8 bits.
 
-    type_name: one of CHOICES; "none" leaves the parameters as they are.
+    type_name: one of CHOICES; "none" leaves the parameters as they are. largest_inputs: of a
+    calibration; without it every token has a scale of its own.
     """
     if type_name == "none":
         return params
 
     def rounded(path: tuple[Any, ...], leaf: Array) -> Array | QuantizedKernel:
         """A kernel in 8 bits, any other parameter as it is."""
-        if path[-1].key == "kernel":
-            return _round_kernel(leaf, type_name)
-        return leaf
+        if path[-1].key != "kernel":
+            return leaf
+        kernel = _round_kernel(leaf, type_name)
+        if largest_inputs is None:
+            return kernel
+        largest = jnp.asarray(largest_inputs[linear_name(path)], jnp.float32)
+        return kernel.replace(input_scale=largest[:, None, None] / _top(type_name))
 
     blocks = jax.tree_util.tree_map_with_path(rounded, params["blocks"])
     return params | {"blocks": blocks}
+
+
+def linear_name(path: tuple[Any, ...]) -> str:
+    """The name of a Linear in the blocks by its kernel's path there, like "self_attn/q"."""
+    return "/".join(key.key for key in path[:-1])
 
 
 def is_quantized(params: Params) -> bool:
@@ -84,6 +120,13 @@ def _round_kernel(kernel: Array, type_name: str) -> QuantizedKernel:
     """[layers, in, out] → one scale for each layer and output channel."""
     rounded = _round(kernel, type_name, channelwise_axes=(0, 2))
     return QuantizedKernel(qvalue=rounded.qvalue, scale=rounded.scale)
+
+
+def _top(type_name: str) -> float:
+    """The largest number of the type that is used: int8's −128 is not."""
+    if type_name == "int8":
+        return 127.0
+    return float(jnp.finfo(TYPES[type_name]).max)
 
 
 def _round(
@@ -112,13 +155,17 @@ def _import_qwix() -> Any:
 
 def dot_general(
     x: Array,
-    kernel: Array | QuantizedKernel,
+    kernel: Array | QuantizedKernel | WatchedKernel,
     dims: jax.lax.DotDimensionNumbers,
     precision: Any,
 ) -> Array:
     """jax.lax.dot_general, or eq. (1) for a rounded kernel: x [..., in] · [in, out] in x's type."""
     if isinstance(kernel, QuantizedKernel):
         return _quantized_dot_general(x, kernel, dims, precision)
+    if isinstance(kernel, WatchedKernel):
+        largest = jnp.max(jnp.abs(x))
+        jax.debug.callback(kernel.record, kernel.layer, largest)
+        kernel = kernel.kernel.astype(x.dtype)
     # XLA uses a CPU's bfloat16 units only for sums that are asked for in float32. Elsewhere they
     # always are float32.
     on_cpu = target_platform() == "cpu"
@@ -140,12 +187,37 @@ def _quantized_dot_general(
     precision: Any,
 ) -> Array:
     """Eq. (1)."""
+    if kernel.input_scale is not None:
+        return _calibrated_dot_general(x, kernel, kernel.input_scale, dims)
     qwix = _import_qwix()
     # Activations are rounded to the kernel's type, every token by a scale of its own.
     tokens = _round(x, _type_name(kernel.qvalue.dtype), channelwise_axes=range(x.ndim - 1))
     weights = qwix.QArray(kernel.qvalue, kernel.scale)
     product = qwix.dot_general(tokens, weights, dims, precision)
     return product.astype(x.dtype)
+
+
+def _calibrated_dot_general(
+    x: Array,
+    kernel: QuantizedKernel,
+    input_scale: Array,
+    dims: jax.lax.DotDimensionNumbers,
+) -> Array:
+    """Eq. (1) with one scale for all tokens, known beforehand."""
+    narrow = kernel.qvalue.dtype
+    top = _top(_type_name(narrow))
+    # Element by element: a compiler does it where the activation is made.
+    quotient = x.astype(jnp.float32) / input_scale.reshape(())
+    if narrow == jnp.int8:
+        quotient = jnp.round(quotient)
+    tokens = jnp.clip(quotient, -top, top).astype(narrow)
+    # The result in as few bits as it may have: a matmul that leaves 32 of them moves twice as much.
+    sums = jnp.int32 if narrow == jnp.int8 else x.dtype
+    product = jax.lax.dot_general(tokens, kernel.qvalue, dims, preferred_element_type=sums)
+    # Both scales are of the output channels now: [out].
+    scale = (input_scale * kernel.scale).reshape(-1)
+    scaled = product.astype(jnp.float32) * scale.reshape(*(1,) * (product.ndim - 1), -1)
+    return scaled.astype(x.dtype)
 
 
 def _type_name(dtype: DType) -> str:
@@ -157,13 +229,13 @@ def _type_name(dtype: DType) -> str:
 
 def promote_dtype(
     x: Array,
-    kernel: Array | QuantizedKernel,
+    kernel: Array | QuantizedKernel | WatchedKernel,
     bias: Array | None,
     *,
     dtype: Any,
 ) -> list[Any]:
-    """flax's promotion to the compute type, which leaves a rounded kernel alone."""
-    if isinstance(kernel, QuantizedKernel):
+    """flax's promotion to the compute type, which leaves a rounded or watched kernel alone."""
+    if isinstance(kernel, QuantizedKernel | WatchedKernel):
         x, bias = dtypes.promote_dtype(x, bias, dtype=dtype)
         return [x, kernel, bias]
     return dtypes.promote_dtype(

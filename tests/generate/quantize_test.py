@@ -15,12 +15,15 @@ import numpy as np
 import pytest
 from jax.sharding import PartitionSpec
 
+from shotstream_jax.checkpoint.checkpoint import open_checkpoint
 from shotstream_jax.checkpoint.load import load
 from shotstream_jax.checkpoint.save import save
+from shotstream_jax.convert import __main__ as convert
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.sharding import make_mesh
 from shotstream_jax.dit.lora import adapted_kernels
 from shotstream_jax.generate import shot as steps
+from shotstream_jax.generate.calibrate import largest_inputs
 from shotstream_jax.generate.stream import stream_generate
 from shotstream_jax.memory.cache import FrameIds
 from shotstream_jax.model import Model, random_params
@@ -144,6 +147,53 @@ def test_a_checkpoint_is_rounded_as_it_is_loaded_alike_on_one_device_and_on_eigh
     with jax.set_mesh(mesh):
         on_mesh, _ = steps.chunk_step(*arguments(eight))
     assert relative(np.asarray(on_mesh), compiled(to)[1]) < 1e-3
+
+
+@functools.cache
+def seen() -> dict[str, list[float]]:
+    """The largest inputs of a story."""
+    return largest_inputs(MODEL, [("foxes", ["a fox wakes", "it runs"])])
+
+
+def test_a_calibration_sees_every_linear_of_every_layer():
+    layers = MODEL.preset.dit.layers
+    names = {"/".join(path) for path in adapted_kernels(MODEL.params["dit"])}
+    assert set(seen()) == names
+    assert all(len(found) == layers and min(found) > 0 for found in seen().values())
+    # The three Linears of self-attention read the same.
+    assert seen()["self_attn/q"] == seen()["self_attn/k"] == seen()["self_attn/v"]
+    # The watched stream is the unwatched one: it is the same arithmetic.
+    with pytest.raises(InputError, match="rounded to 8 bits already"):
+        largest_inputs(quantized("int8"), [("", ["a fox"])])
+
+
+@pytest.mark.parametrize("to", BOUND)
+def test_a_calibrated_chunk_is_near_the_unrounded_one(to):
+    calibrated = quantize_blocks(MODEL.params["dit"], to, seen())
+    model = dataclasses.replace(MODEL, params=MODEL.params | {"dit": calibrated})
+    given = arguments(model)
+    latents = np.asarray(steps.chunk_step(*given)[0])
+    # One scale for all tokens: up to twice as far as with one for each.
+    assert BOUND[to] / 10 < relative(latents, compiled("none")[1]) < 2 * BOUND[to]
+
+
+def test_convert_quantize_writes_the_scales_that_load_reads(tmp_path):
+    save(MODEL, tmp_path / "model")
+    story = tmp_path / "story.json"
+    story.write_text('{"global_caption": "foxes", "shot1": "a fox wakes", "shot2": "it runs"}')
+    words = ["quantize", str(tmp_path / "model"), "--story", str(story), "--dtype", "float32"]
+    convert.main([*words, "--out", str(tmp_path / "calibrated")])
+    opened = open_checkpoint(tmp_path / "calibrated")
+    assert opened.largest_inputs == seen()
+    model = load(opened, quantize="int8")
+    kernel = model.params["dit"]["blocks"]["ffn_in"]["kernel"]
+    np.testing.assert_allclose(
+        kernel.input_scale[:, 0, 0], np.array(seen()["ffn_in"]) / 127, rtol=1e-6
+    )
+    # Unrounded it is the same model; and a folder that is there is not written over.
+    jax.tree.map(np.testing.assert_array_equal, load(opened).params, MODEL.params)
+    with pytest.raises(InputError, match="exists already"):
+        convert.main([*words, "--out", str(tmp_path / "calibrated")])
 
 
 def test_rounded_weights_are_not_saved(tmp_path):

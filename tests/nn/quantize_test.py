@@ -46,6 +46,29 @@ def test_a_linear_multiplies_the_rounded_numbers(to):
         assert np.all(np.abs(np.asarray(y, np.float64) - expected) <= tolerance * size)
 
 
+@pytest.mark.parametrize("to", TOP)
+def test_a_calibrated_linear_has_one_scale_for_all_tokens(to):
+    generator = np.random.default_rng(0)
+    x = generator.standard_normal((2, 3, 40), np.float32)
+    kernel = generator.standard_normal((2, 40, 24), np.float32)
+    largest = [1.5, np.abs(x).max()]  # the first layer saw smaller inputs than it gets now
+    leaf = quantize_blocks(
+        {"blocks": {"mlp": {"kernel": jnp.asarray(kernel)}}}, to, {"mlp": largest}
+    )["blocks"]["mlp"]["kernel"]
+    for layer, limit in enumerate(largest):
+        s = np.float32(limit) / np.float32(TOP[to])
+        tokens = np.clip(x / s, -TOP[to], TOP[to])  # what lies beyond is cut off
+        if to == "int8":
+            tokens = np.rint(tokens)
+        else:
+            tokens = tokens.astype(jnp.float8_e4m3fn).astype(np.float64)
+        weights, r = rounded(kernel[layer], 0, to)
+        one = jax.tree.map(lambda a: a[layer], leaf)  # noqa: B023
+        y = Linear(24, use_bias=False).apply({"params": {"kernel": one}}, jnp.asarray(x))
+        size = np.abs(tokens) @ np.abs(weights) * s * r
+        assert np.all(np.abs(np.asarray(y, np.float64) - tokens @ weights * s * r) <= 1e-5 * size)
+
+
 def test_unknown_names_and_unfit_devices_are_refused():
     def device(platform: str, kind: str, **more: str) -> SimpleNamespace:
         return SimpleNamespace(platform=platform, device_kind=kind, **more)

@@ -1,0 +1,72 @@
+"""How large the inputs of the transformer's Linears get, measured on a few stories.
+
+8-bit streaming needs a scale for every Linear's input. Known beforehand, an activation can be
+rounded where it is made (nn/quantize). The scales are those of the largest inputs that occur while
+the unrounded model streams: every pass of every chunk, with prompts of the kind that will be asked.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from tqdm import tqdm
+
+from shotstream_jax.core.errors import InputError
+from shotstream_jax.core.typing import Array, Params
+from shotstream_jax.generate.stream import stream_generate
+from shotstream_jax.model import Model
+from shotstream_jax.nn.quantize import LargestInputs, WatchedKernel, is_quantized, linear_name
+
+
+class _Record:
+    """The largest input of one Linear, a number for each layer."""
+
+    def __init__(self, layers: int) -> None:
+        self.largest = np.zeros(layers)
+
+    def note(self, layer: Any, largest: Any) -> None:
+        """An input of a layer. The order in which they come does not matter."""
+        self.largest[int(layer)] = max(self.largest[int(layer)], float(largest))
+
+
+def largest_inputs(model: Model, stories: Sequence[tuple[str, Sequence[str]]]) -> LargestInputs:
+    """Streams the stories, and returns the largest |input| of every Linear of every layer.
+
+    model: unrounded. stories: (global caption, captions of the shots). Raises InputError if the
+    model is rounded, or if an input is not finite.
+    """
+    if is_quantized(model.params["dit"]):
+        raise InputError("the model is rounded to 8 bits already: load it with quantize='none'")
+    records: dict[str, _Record] = {}
+    watching = _watched(model.params["dit"], records)
+    watched = dataclasses.replace(model, params=model.params | {"dit": watching})
+    for seed, (global_caption, captions) in enumerate(tqdm(stories, unit="story")):
+        for _ in stream_generate(watched, captions, global_caption=global_caption, seed=seed):
+            pass
+    # The last records may still be on their way.
+    jax.effects_barrier()
+    found = {}
+    for name, record in sorted(records.items()):
+        if not np.isfinite(record.largest).all():
+            raise InputError(f"an input of {name} is not finite: the weights are damaged")
+        found[name] = record.largest.tolist()
+    return found
+
+
+def _watched(params: Params, records: dict[str, _Record]) -> Params:
+    """The transformer's parameters with every kernel of its blocks watched."""
+
+    def watch(path: tuple[Any, ...], leaf: Array) -> Array | WatchedKernel:
+        """A kernel with a record of its own, any other parameter as it is."""
+        if path[-1].key != "kernel":
+            return leaf
+        layers = leaf.shape[0]
+        record = _Record(layers)
+        records[linear_name(path)] = record
+        return WatchedKernel(leaf, jnp.arange(layers), record.note)
+
+    blocks: Mapping[str, Any] = jax.tree_util.tree_map_with_path(watch, params["blocks"])
+    return params | {"blocks": blocks}
