@@ -15,13 +15,15 @@ import pathlib
 import sys
 import typing
 from collections.abc import Callable, Sequence
-from typing import Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from absl import flags
-from ml_collections import ConfigDict, config_flags
 
 from shotstream_jax import configs
 from shotstream_jax.core.errors import InputError
+
+if TYPE_CHECKING:  # imported when a recipe is read: commands without one need not have it
+    from ml_collections import ConfigDict
 
 USAGE_ERROR = 2
 INTERRUPTED = 130
@@ -61,7 +63,7 @@ class Parser(argparse.ArgumentParser):
         """Raises an InputError in place of argparse's exit."""
         raise InputError(f"{message} (--help shows the options)")
 
-    def parse(self, argv: Sequence[str]) -> tuple[argparse.Namespace, ConfigDict]:
+    def parse(self, argv: Sequence[str]) -> tuple[argparse.Namespace, "ConfigDict"]:
         """The options, with the recipe's overrides as `overrides`, and the recipe."""
         args, rest = self.parse_known_args(argv)
         args.overrides = self._overrides(rest)
@@ -110,13 +112,15 @@ def recipe_names() -> list[str]:
     return names
 
 
-def load_config(name: str, overrides: Sequence[str] = ()) -> ConfigDict:
+def load_config(name: str, overrides: Sequence[str] = ()) -> "ConfigDict":
     """A recipe, with `--config.field=value` overrides.
 
     name: NAME of a shipped recipe or path FILE.py of any other; what follows a colon is handed to
     its get_config(). Raises InputError if there is none, or if it does not take the argument or an
     override.
     """
+    from ml_collections import ConfigDict, config_flags
+
     recipe, colon, argument = name.partition(":")
     _check_there(recipe)
     arguments = [argument] if colon else []
@@ -134,12 +138,14 @@ def load_config(name: str, overrides: Sequence[str] = ()) -> ConfigDict:
     return values.config
 
 
-def build(cls: type[T], section: ConfigDict, name: str) -> T:
+def build(cls: type[T], section: "ConfigDict", name: str) -> T:
     """A frozen dataclass from a section of a recipe, nested sections included.
 
     name: the section's, for messages. Raises InputError if a field is unknown, missing or not of
     its type.
     """
+    from ml_collections import ConfigDict
+
     kinds = typing.get_type_hints(cls)
     _check_names(cls, section, name)
     values = {}
@@ -216,7 +222,7 @@ def _load_module(recipe: str) -> Any:
     return module
 
 
-def _check_names(cls: type[Any], section: ConfigDict, name: str) -> None:
+def _check_names(cls: type[Any], section: "ConfigDict", name: str) -> None:
     """Refuses fields that the dataclass does not have, and the lack of those without a default."""
     known = set()
     required = set()

@@ -72,6 +72,11 @@ EXTRAS = {
     "gpu-cuda12": Extra("NVIDIA GPUs, CUDA 12", ("jax_cuda12_plugin",), "jax[cuda12]"),
     "tpu": Extra("TPUs", ("libtpu",), "jax[tpu]"),
     "aot": Extra("compiling for TPUs that are not there", ("libtpu",), "jax[tpu]"),
+    "aot-gpu": Extra(
+        "compiling for NVIDIA GPUs that are not there",
+        ("jax_cuda13_plugin",),
+        "jax-cuda13-plugin nvidia-nvvm",
+    ),
     "convert": Extra("comparing weight files with PyTorch", ("torch",), "torch"),
     "dev": Extra("tests, linter, types", ("pytest", "xdist", "ruff", "mypy"), ""),
 }

@@ -215,9 +215,13 @@ def _draw(
         return np.ones(shape, np.float32)
     if name == "bias":
         return np.zeros(shape, np.float32)
-    if name in ("embedding", "positions"):  # tables, of which a row is taken
-        fan_in = 1
-    else:
-        first = 1 if path[0] == "blocks" else 0  # after the axis of stacked layers
-        fan_in = math.prod(shape[first:-1])
-    return generator.standard_normal(shape, np.float32) / np.float32(math.sqrt(fan_in))
+    numbers = generator.standard_normal(shape, np.float32)
+    return numbers / np.float32(math.sqrt(fan_in(path, shape)))
+
+
+def fan_in(path: Sequence[str], shape: tuple[int, ...]) -> int:
+    """How many numbers are summed for one output of a parameter of this name and shape."""
+    if path[-1] in ("embedding", "positions"):  # tables, of which a row is taken
+        return 1
+    first = 1 if path[0] == "blocks" else 0  # after the axis of stacked layers
+    return math.prod(shape[first:-1])

@@ -38,6 +38,7 @@ GROUPS = {
 SLOW = (
     "aot/gpu_test",
     "bench/bench_test",
+    "bench/survey_test",
     "convert/weights_test",
     "data/precompute_test",
     "dit",

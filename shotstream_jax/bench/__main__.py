@@ -10,17 +10,19 @@
                                            --mesh sequence=2,tensor=2
   on a GPU that is not there           … --preset wan-1.3b --dtype bfloat16 --aot h100
   training steps over a mesh           … --parts teacher --batch 8 --mesh fsdp=4,sequence=2
+  all that 8 minutes on a GPU tell     shotstream bench --all --minutes 8 --out DIR
 
 Weights are random, made on the device: no checkpoint is read. Times are medians. FLOPs are those of
 matmuls and convolutions, counted by formula; "of matmul" is the share of what one large matmul of
 this --dtype reaches there. --aot times nothing: it prints what the stream's programs need, and a
-bound or a forecast of their speed (docs/performance.md).
+bound or a forecast of their speed (docs/performance.md). --all measures much more and writes it to
+a folder.
 """
 
 import argparse
+import contextlib
 import json
 import os
-import pathlib
 from collections.abc import Iterator, Mapping, Sequence
 
 import jax
@@ -35,13 +37,13 @@ from shotstream_jax.bench.models import abstract_model, random_model, smaller_de
 from shotstream_jax.bench.parts import PARTS
 from shotstream_jax.bench.stream import stream_timing
 from shotstream_jax.bench.subject import BenchPart, BenchSubject
+from shotstream_jax.bench.survey.options import add_survey_options, check_survey_options, survey
 from shotstream_jax.bench.table import Row, print_head, print_row
 from shotstream_jax.bench.training import training_parts
 from shotstream_jax.checkpoint.load import DTYPES
 from shotstream_jax.core.compilation import use_persistent_cache
 from shotstream_jax.core.devices import GPUS
 from shotstream_jax.core.errors import InputError
-from shotstream_jax.core.files import write_whole
 from shotstream_jax.core.sharding import part_mesh
 from shotstream_jax.core.versions import installed_version
 from shotstream_jax.nn import attention, quantize
@@ -55,6 +57,7 @@ def parser() -> cli.Parser:
     p = cli.make_parser("shotstream_jax.bench", __doc__)
     _add_model_options(p)
     _add_measuring_options(p)
+    add_survey_options(p)
     return p
 
 
@@ -63,9 +66,8 @@ def _add_model_options(p: cli.Parser) -> None:
     # Sizes.
     p.add_argument(
         "--preset",
-        default="tiny",
         choices=list(PRESETS),
-        help="the model's size (default: %(default)s)",
+        help="the model's size (default: tiny; with --all on a GPU or TPU wan-1.3b)",
     )
     p.add_argument("--size", metavar="HEIGHTxWIDTH", help="of the picture (default: the preset's)")
     p.add_argument(
@@ -81,9 +83,8 @@ def _add_model_options(p: cli.Parser) -> None:
     # Number formats and kernels.
     p.add_argument(
         "--dtype",
-        default="float32",
         choices=list(DTYPES),
-        help="of the matmuls (default: %(default)s)",
+        help="of the matmuls (default: float32; with --all on a GPU or TPU bfloat16)",
     )
     p.add_argument(
         "--quantize",
@@ -112,9 +113,8 @@ def _add_measuring_options(p: cli.Parser) -> None:
     p.add_argument(
         "--seconds",
         type=float,
-        default=5,
         metavar="S",
-        help="spent on each line (default: %(default)s)",
+        help="spent on each line (default: 5; with --all 1)",
     )
     p.add_argument(
         "--aot",
@@ -132,6 +132,18 @@ def main(argv: Sequence[str]) -> None:
     """Runs the command with these options."""
     # All options are checked before anything is compiled.
     args = parser().parse_args(argv)
+    check_survey_options(args)
+    check_counts(args)
+    # The form of attention is chosen when a program is traced.
+    if args.attention:
+        os.environ[attention.FORM_VARIABLE] = args.attention
+    if args.all:
+        # Nothing here may take the device into use: the sections' processes do.
+        survey(args, *picture_size(args))
+        return
+    args.preset = args.preset or "tiny"
+    args.dtype = args.dtype or "float32"
+    args.seconds = args.seconds or 5.0
     parts = chosen_parts(args)
     # Sizes, and whether they can be split over the devices.
     preset = find_preset(args.preset)
@@ -139,9 +151,6 @@ def main(argv: Sequence[str]) -> None:
     mesh = make_bench_mesh(args)
     preset.check_mesh(mesh.shape, preset.latent_grid(video))
     quantize.check_quantize(args.quantize, mesh.devices.flat[0])
-    # The form of attention is chosen when a program is traced.
-    if args.attention:
-        os.environ[attention.FORM_VARIABLE] = args.attention
     if args.aot:
         model = abstract_model(preset, DTYPES[args.dtype], mesh, args.quantize)
         subject = BenchSubject(model, video, args.batch, abstract=True)
@@ -177,13 +186,14 @@ def measure_parts(
         "copy_gb_s": rates.copy / 1e9,
     }
     print_head(about)
-    # Each line is printed when it is measured; the file is written once, at the end.
-    lines = []
-    for row in measured_rows(args, parts, preset, video, mesh, rates):
-        print_row(row)
-        lines.append(json.dumps(about | row) + "\n")
-    if args.json:
-        write_whole(pathlib.Path(args.json), "".join(lines).encode())
+    with contextlib.ExitStack() as files:
+        file = files.enter_context(open(args.json, "w")) if args.json else None
+        # Each line is printed and written when it is measured.
+        for row in measured_rows(args, parts, preset, video, mesh, rates):
+            print_row(row)
+            if file:
+                file.write(json.dumps(about | row) + "\n")
+                file.flush()
 
 
 def measured_rows(
@@ -286,21 +296,31 @@ def chosen_parts(args: argparse.Namespace) -> list[str]:
 
 def video_format(args: argparse.Namespace, preset: Preset) -> VideoFormat:
     """The preset's format with --size and --frames. Raises InputError for a wrong option."""
-    height = preset.video.height
-    width = preset.video.width
-    frames = args.frames or preset.video.shot_frames
-    if args.size:
-        try:
-            height, width = map(int, args.size.split("x"))
-        except ValueError:
-            raise InputError(
-                f"--size {args.size}: write HEIGHTxWIDTH, e.g. {height}x{width}"
-            ) from None
-    if args.batch < 1 or args.seconds <= 0:
+    height, width = picture_size(args)
+    return VideoFormat(
+        height or preset.video.height,
+        width or preset.video.width,
+        args.frames or preset.video.shot_frames,
+    )
+
+
+def picture_size(args: argparse.Namespace) -> tuple[int | None, int | None]:
+    """Height and width of --size, None without it. Raises InputError for another form."""
+    if not args.size:
+        return None, None
+    try:
+        height, width = map(int, args.size.split("x"))
+    except ValueError:
+        raise InputError(f"--size {args.size}: write HEIGHTxWIDTH, e.g. 480x832") from None
+    return height, width
+
+
+def check_counts(args: argparse.Namespace) -> None:
+    """Raises InputError if --batch or --seconds is too small."""
+    if args.batch < 1 or (args.seconds is not None and args.seconds <= 0):
         raise InputError(
             f"--batch {args.batch} must be at least 1, and --seconds {args.seconds} more than 0"
         )
-    return VideoFormat(height, width, frames)
 
 
 def make_bench_mesh(args: argparse.Namespace) -> Mesh:

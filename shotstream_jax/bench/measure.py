@@ -34,19 +34,21 @@ class Roofline:
     copy: float
 
 
-def timed(call: Callable[[], Any], seconds: float) -> Timing:
-    """Calls it for so many seconds, at least LEAST_CALLS times, each until its result is there."""
-    return timed_in_turn([call], seconds)[0]
+def timed(call: Callable[[], Any], seconds: float, least: int = LEAST_CALLS) -> Timing:
+    """Calls it for so many seconds, at least `least` times, each until its result is there."""
+    return timed_in_turn([call], seconds, least)[0]
 
 
-def timed_in_turn(calls: Sequence[Callable[[], Any]], seconds: float) -> list[Timing]:
+def timed_in_turn(
+    calls: Sequence[Callable[[], Any]], seconds: float, least: int = LEAST_CALLS
+) -> list[Timing]:
     """As `timed` for several, one call of each in turn: other work slows all of them alike."""
     # The first calls compile and are not in the medians.
     firsts = [_time_once(call) for call in calls]
     durations: list[list[float]] = [[] for _ in calls]
     # Rounds of one call each until the time is over.
     stop = time.perf_counter() + seconds
-    while len(durations[0]) < LEAST_CALLS or time.perf_counter() < stop:
+    while len(durations[0]) < least or time.perf_counter() < stop:
         for call, found in zip(calls, durations, strict=True):
             found.append(_time_once(call))
     timings = []

@@ -85,11 +85,12 @@ def dit_parts(subject: BenchSubject) -> Iterator[BenchPart]:
 
 
 def chunk_parts(subject: BenchSubject) -> Iterator[BenchPart]:
-    """All denoising steps of a chunk, and what puts it into the cache; a shot's first and last."""
-    # The same noise and ids for both chunks; each program has its own caches.
+    """All denoising steps of a chunk, and what puts it into the cache; every chunk of a shot."""
+    # The same noise and ids for all chunks; each program has its own caches.
     noise = subject.noise()
-    ids = subject.ids(subject.model.preset.memory.chunk)
-    for fill in _fills(subject):
+    chunk = subject.model.preset.memory.chunk
+    ids = subject.ids(chunk)
+    for fill in range(0, subject.video.shot_frames, chunk):
         yield _steps_part(subject, fill, noise, ids)
         yield _commit_part(subject, fill, ids)
 
@@ -163,7 +164,7 @@ def decode_parts(subject: BenchSubject) -> Iterator[BenchPart]:
     """Decoding a shot's first chunk and a later one with each smaller decoder that there is."""
     dtype = subject.model.dtype
     for kind, cfg in smaller_decoders(subject.model.preset.vae).items():
-        params = decoder_params(cfg, dtype, subject.mesh, subject.abstract)
+        params = decoder_params(cfg, dtype, subject.model.mesh(), subject.abstract)
         yield from _decoding(subject, kind, f", {kind}", make_decoder(cfg, dtype), params)
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import math
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -54,10 +55,10 @@ class BenchPart(NamedTuple):
 
 
 class BenchSubject(NamedTuple):
-    """What is measured: a model on a mesh, a format, and a number of stories side by side.
+    """What is measured: a model, a format, and a number of stories side by side.
 
-    abstract: the model's parameters are shapes with their shardings, and so is all that is made
-    here.
+    The model is on a mesh, or on one device without one. abstract: the model's parameters are
+    shapes with their shardings, and so is all that is made here.
     """
 
     model: Model
@@ -67,15 +68,22 @@ class BenchSubject(NamedTuple):
 
     @property
     def mesh(self) -> Mesh:
-        """The model's mesh."""
+        """The model's mesh, if it is on one."""
         mesh = self.model.mesh()
-        assert mesh is not None, "a model that is measured is on a mesh"
+        assert mesh is not None, "the model is not on a mesh"
         return mesh
+
+    @property
+    def _device(self) -> jax.sharding.Sharding:
+        """Where the transformer is."""
+        return jax.tree.leaves(self.model.params["dit"])[0].sharding
 
     @contextlib.contextmanager
     def tracing(self) -> Iterator[None]:
         """While this holds, what is traced is for the subject's devices."""
-        with self.model.on_mesh(), traced_for(self.mesh.devices.flat[0]):
+        devices: set[Any] = self._device.device_set
+        first = min(devices, key=lambda device: device.id)
+        with self.model.on_mesh(), traced_for(first):
             yield
 
     @property
@@ -91,6 +99,8 @@ class BenchSubject(NamedTuple):
 
     def ways(self, *axes: str) -> int:
         """Over how many devices these axes of the mesh split."""
+        if self.model.mesh() is None:
+            return 1
         return math.prod(self.mesh.shape[axis] for axis in axes)
 
     @property
@@ -98,12 +108,15 @@ class BenchSubject(NamedTuple):
         """Over how many devices tokens and heads, or the rows of pictures, are split."""
         return self.ways("data", "sequence", "tensor")
 
-    def make(self, f: Callable[[], Any], dims: Any) -> Any:
-        """What f makes, laid out on the mesh by its arrays' dimensions.
+    def make(self, f: Callable[[], Any], dims: Any, free: bool = False) -> Any:
+        """What f makes, laid out on the mesh (if there is one) by its arrays' dimensions.
 
         dims: letters as in core/sharding, a tree of them like f's result, or one string for all
-        arrays.
+        arrays. free: without a mesh the arrays may be moved to another device, as they may in the
+        stream; programs would be compiled again for others.
         """
+        if self.model.mesh() is None:
+            return jax.jit(f, out_shardings=None if free else self._device)()
         with self.tracing():
             shapes = jax.eval_shape(f)
         if isinstance(dims, str):
@@ -142,7 +155,8 @@ class BenchSubject(NamedTuple):
             *self.grid,
             preset.dit.channels,
         )
-        return self.normal(0, shape, "_ b f h w c")
+        draw = functools.partial(jax.random.normal, jax.random.key(0), shape)
+        return self.make(draw, "_ b f h w c", free=True)
 
     def ids(self, frames: int) -> FrameIds:
         """Ids of frames that all are of shot 1."""
@@ -151,14 +165,25 @@ class BenchSubject(NamedTuple):
             """One number for each frame, [b, f]."""
             return jnp.ones((self.batch, frames), jnp.int32)
 
-        return self.make(lambda: FrameIds(ones(), ones()), "b f")
+        return self.make(lambda: FrameIds(ones(), ones()), "b f", free=True)
 
     def caches(self, fill: int) -> Caches:
-        """Caches of zeros in which so many frames of the shot are committed."""
+        """Caches in which so many frames of the shot are committed.
+
+        Their numbers are random: a GPU multiplies zeros faster.
+        """
+
+        def numbers(like: Array) -> Array:
+            """Normal numbers, the same for every layer and story."""
+            if not jnp.issubdtype(like.dtype, jnp.floating):
+                return like
+            one = jax.random.normal(jax.random.key(2), like.shape[-3:], like.dtype)
+            return jnp.broadcast_to(one, like.shape)
 
         def filled() -> Caches:
             """The caches, to be made on the mesh."""
             caches = self.model.student.init_caches(self.batch, *self.grid)
+            caches = jax.tree.map(numbers, caches)
             return dataclasses.replace(caches, fill=jnp.full(self.batch, fill, jnp.int32))
 
         with self.tracing():

@@ -1,23 +1,30 @@
 """One optimiser step of every stage, on random arguments: the very programs that `train` runs."""
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
+from shotstream_jax.bench.models import scattered
 from shotstream_jax.bench.subject import BenchPart
+from shotstream_jax.core.typing import DType
 from shotstream_jax.presets import Preset
 from shotstream_jax.train.build import make_stage
 from shotstream_jax.train.recipe import TrainRecipe
 from shotstream_jax.train.stages.stage import abstract_start
 
 
-def training_parts(recipe: TrainRecipe, preset: Preset, mesh: Mesh) -> Iterator[BenchPart]:
-    """The programs of a recipe's stage, with arguments on the mesh."""
+def training_parts(
+    recipe: TrainRecipe, preset: Preset, mesh: Mesh, names: Collection[str] = ()
+) -> Iterator[BenchPart]:
+    """The programs of a recipe's stage, with arguments on the mesh; of `names`, or all."""
     stage = make_stage(recipe, preset, mesh, data=None)
     for program in stage.programs(*abstract_start(stage)):
+        if names and program.name not in names:
+            continue
         # Its own arrays for each program, because a step takes its state away.
         arguments = random_arguments(program.arguments)
         yield BenchPart(
@@ -40,22 +47,23 @@ def random_arguments(abstract: Any) -> Any:
     ShapeDtypeStruct stays as it is.
     """
 
-    def make(path: Any, like: Any) -> Any:
+    def make(like: Any) -> Any:
         """One leaf's array."""
         if not isinstance(like, jax.ShapeDtypeStruct):
             return like
+        return _maker(like.shape, like.dtype, like.sharding)()
 
-        def draw() -> jax.Array:
-            """Numbers |N(0, 0.02²)|."""
-            key = jax.random.key(len(path))
-            return jnp.abs(0.02 * jax.random.normal(key, like.shape, like.dtype))
+    return jax.tree.map(make, abstract)
 
-        def zeros() -> jax.Array:
-            """Zeros."""
-            return jnp.zeros(like.shape, like.dtype)
 
-        floating = jnp.issubdtype(like.dtype, jnp.floating)
-        make_array = draw if floating else zeros
-        return jax.jit(make_array, out_shardings=like.sharding)()
+@functools.cache
+def _maker(shape: tuple[int, ...], dtype: DType, sharding: Any) -> Callable[[], jax.Array]:
+    """What makes an array; a state has hundreds of arrays, but few that differ in this."""
 
-    return jax.tree_util.tree_map_with_path(make, abstract)
+    def numbers() -> jax.Array:
+        """Numbers with a root mean square of 0.02, or zeros."""
+        if jnp.issubdtype(dtype, jnp.floating):
+            return jnp.abs(0.02 * scattered(shape)).astype(dtype)
+        return jnp.zeros(shape, dtype)
+
+    return jax.jit(numbers, out_shardings=sharding)

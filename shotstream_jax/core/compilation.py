@@ -1,7 +1,9 @@
 """The persistent compilation cache: a program compiled once on a machine is not compiled again."""
 
+import contextlib
 import os
 import pathlib
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -22,3 +24,23 @@ def use_persistent_cache() -> None:
     if config.jax_compilation_cache_dir is None:
         config.update("jax_compilation_cache_dir", str(cache_dir()))
         config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+
+
+@contextlib.contextmanager
+def counted_compilations() -> Iterator[dict[str, int]]:
+    """Counts what the persistent cache had ("fetched") and lacked ("compiled") inside."""
+    counts = {"fetched": 0, "compiled": 0}
+    kinds = {
+        "/jax/compilation_cache/cache_hits": "fetched",
+        "/jax/compilation_cache/cache_misses": "compiled",
+    }
+
+    def count(event: str, **_: Any) -> None:
+        """One event of jax's."""
+        if event in kinds:
+            counts[kinds[event]] += 1
+
+    jax.monitoring.register_event_listener(count)
+    yield counts
+    # jax has no public way to take a listener away: from here on it counts for nobody.
+    kinds.clear()

@@ -15,8 +15,13 @@ from typing import Any
 
 import jax
 import numpy as np
-from beartype import beartype
 from jaxtyping import Bool, Float, Int, UInt8, jaxtyped
+
+# A machine without the checker computes the same, unchecked.
+try:
+    from beartype import beartype as _checker
+except ModuleNotFoundError:
+    _checker = None  # type: ignore[assignment]
 
 Array = jax.Array
 # What a function takes that works on the host's numbers as well as on a device's.
@@ -32,7 +37,7 @@ Params = dict[str, Any]
 
 # Decorator: checks the annotated shapes and types of a function's arguments and result at run time.
 # Under jit that happens once, while the function is traced.
-typechecked = jaxtyped(typechecker=beartype)
+typechecked = jaxtyped(typechecker=_checker)
 
 __all__ = [
     "AnyArray",

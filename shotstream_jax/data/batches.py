@@ -8,7 +8,6 @@ on with another number of processes or devices: it sees the same batches.
 from collections.abc import Callable
 from typing import Any, Protocol
 
-import grain
 import jax
 
 from shotstream_jax.core.errors import InputError
@@ -48,6 +47,8 @@ class Batches:
           seed: of the shuffle.
           workers: reading threads.
         """
+        import grain  # imported where there is data
+
         # Samples in an endless shuffle, each loaded when it is needed.
         shuffled = grain.MapDataset.source(samples).seed(seed).shuffle().repeat()
         loaded = shuffled.map(load)

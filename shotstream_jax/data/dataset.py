@@ -20,15 +20,16 @@ import typing
 import uuid
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from array_record.python.array_record_module import ArrayRecordWriter
-from grain.sources import ArrayRecordDataSource
 
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.files import whole, write_whole
 from shotstream_jax.data.records import ClipRecord, pack, unpack
+
+if TYPE_CHECKING:  # imported when a folder is opened: whoever has no data need not have it
+    from grain.sources import ArrayRecordDataSource
 
 FORMAT_VERSION = 1
 
@@ -98,7 +99,7 @@ class Dataset:
     negative: np.ndarray
     clips: tuple[ClipInfo, ...]
     broken: tuple[Broken, ...]
-    source: ArrayRecordDataSource
+    source: "ArrayRecordDataSource"
 
     def __len__(self) -> int:
         return len(self.clips)
@@ -181,6 +182,8 @@ def write_shard(folder: pathlib.Path, shard: str, results: Iterable[ClipRecord |
 
     A shard whose clips are all broken has no records.
     """
+    from array_record.python.array_record_module import ArrayRecordWriter
+
     clips = []
     broken = []
     path = folder / f"{shard}.array_record"
@@ -299,6 +302,8 @@ def _open_content(folder: pathlib.Path, content: dict[str, Any]) -> Dataset:
     if missing:
         raise InputError(f"it lacks {', '.join(missing)}")
     # All shards as one list of records, in the order of the clips.
+    from grain.sources import ArrayRecordDataSource
+
     source = ArrayRecordDataSource([str(file) for file in files])
     if len(source) != len(clips):
         raise InputError(f"its shards hold {len(source)} clips, dataset.json says {len(clips)}")

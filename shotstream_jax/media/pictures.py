@@ -3,7 +3,6 @@
 import fractions
 import pathlib
 
-import av
 import numpy as np
 
 from shotstream_jax.core.errors import InputError
@@ -27,6 +26,8 @@ def write_png(path: pathlib.Path, picture: UInt8[np.ndarray, "y x 3"]) -> None:
 
 def _encode_png(picture: np.ndarray) -> bytes:
     """The bytes of a PNG file."""
+    import av  # large: imported where pictures and videos are written or read
+
     height, width = picture.shape[:2]
     codec = av.VideoCodecContext.create("png", "w")
     codec.height = height

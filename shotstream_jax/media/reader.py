@@ -3,13 +3,15 @@
 import contextlib
 import pathlib
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-import av
 import numpy as np
 
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.typing import Int, UInt8, typechecked
+
+if TYPE_CHECKING:  # large: imported when a file is opened
+    import av
 
 
 class VideoInfo(NamedTuple):
@@ -91,7 +93,7 @@ def read_frames(
     )
 
 
-def _fit(frame: av.VideoFrame, height: int, width: int) -> UInt8[np.ndarray, "y x 3"]:
+def _fit(frame: "av.VideoFrame", height: int, width: int) -> UInt8[np.ndarray, "y x 3"]:
     """A frame, scaled to cover height × width, and the centre of that."""
     scale = max(height / frame.height, width / frame.width)
     # Rounding must not leave a side too short.
@@ -108,8 +110,10 @@ def _fit(frame: av.VideoFrame, height: int, width: int) -> UInt8[np.ndarray, "y 
 @contextlib.contextmanager
 def _opened(
     path: str | pathlib.Path,
-) -> Iterator[tuple[av.container.InputContainer, av.VideoStream]]:
+) -> Iterator[tuple["av.container.InputContainer", "av.VideoStream"]]:
     """A file and its first video stream. Decoding errors inside become InputErrors that name it."""
+    import av
+
     try:
         with av.open(str(path)) as container:
             if not container.streams.video:

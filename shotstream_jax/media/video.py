@@ -8,13 +8,15 @@ import contextlib
 import os
 import pathlib
 from types import TracebackType
-from typing import BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
-import av
 import numpy as np
 from absl import logging
 
 from shotstream_jax.core.errors import InputError
+
+if TYPE_CHECKING:  # large: imported when a video is written
+    import av
 
 # The muxer's flags for a file that can be played before it ends.
 _FRAGMENTED = "frag_keyframe+empty_moov+default_base_moof+frag_every_frame"
@@ -41,8 +43,8 @@ class _OpenVideo(NamedTuple):
     """A file that is being written."""
 
     file: BinaryIO
-    container: av.container.OutputContainer
-    stream: av.VideoStream
+    container: "av.container.OutputContainer"
+    stream: "av.VideoStream"
 
 
 class VideoWriter:
@@ -65,6 +67,8 @@ class VideoWriter:
 
         Raises InputError if the disk refuses them.
         """
+        import av
+
         try:
             if self._open is None:
                 self._open = self._create(*frames.shape[1:3])
@@ -108,6 +112,8 @@ class VideoWriter:
 
     def _create(self, height: int, width: int) -> _OpenVideo:
         """The partial file, and the encoder that writes to it."""
+        import av
+
         # Only now: a run that fails before its first frame leaves nothing behind.
         self.path.parent.mkdir(parents=True, exist_ok=True)
         file = self.partial.open("wb")

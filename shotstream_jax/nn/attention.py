@@ -90,10 +90,10 @@ def attention_form(q: Array | jax.ShapeDtypeStruct, platform: str) -> str:
         raise InputError(
             f"{FORM_VARIABLE}={named} is not a form of attention; choose one of {known}"
         )
-    if named and _fits(named, q, platform):
+    if named and form_fits(named, q, platform):
         return named
     for form in _OWN_FORMS[platform]:
-        if _fits(form, q, platform):
+        if form_fits(form, q, platform):
             return form
     return "exact"
 
@@ -102,7 +102,7 @@ def attention_form(q: Array | jax.ShapeDtypeStruct, platform: str) -> str:
 _OWN_FORMS = {"cpu": ("tiled",), "tpu": ("splash",), "gpu": ("cudnn",)}
 
 
-def _fits(form: str, q: Array | jax.ShapeDtypeStruct, platform: str) -> bool:
+def form_fits(form: str, q: Array | jax.ShapeDtypeStruct, platform: str) -> bool:
     """Whether a platform has this form for such queries."""
     if form == "cudnn":
         return platform == "gpu" and kernels.cudnn_fits(q)

@@ -102,10 +102,13 @@ def clean(text: str) -> str:
     Mojibake is repaired, HTML entities are unescaped twice, runs of white space become one blank,
     ends are stripped.
     """
-    # ftfy takes a while to import, and only prompts need it.
-    import ftfy
+    repaired = text
+    # Printable ASCII without entities is never mojibake, and ftfy takes a while to import.
+    is_plain = text.isascii() and text.isprintable() and "&" not in text
+    if not is_plain:
+        import ftfy
 
-    repaired = ftfy.fix_text(text)
+        repaired = ftfy.fix_text(text)
     # Twice, as texts of the web are often escaped twice.
     unescaped = html.unescape(html.unescape(repaired)).strip()
     return re.sub(r"\s+", " ", unescaped).strip()

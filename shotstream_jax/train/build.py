@@ -1,9 +1,9 @@
 """From a recipe to what a run is made of: checked fields, opened data, and the stage."""
 
 import dataclasses
+from typing import TYPE_CHECKING
 
 from jax.sharding import Mesh
-from ml_collections import ConfigDict
 
 from shotstream_jax import cli
 from shotstream_jax.checkpoint.checkpoint import Checkpoint, open_checkpoint
@@ -36,8 +36,11 @@ from shotstream_jax.train.stages.stage import Stage, TrainingData
 from shotstream_jax.train.stages.teacher import TeacherStage
 from shotstream_jax.world.shots import open_world
 
+if TYPE_CHECKING:
+    from ml_collections import ConfigDict
 
-def read_recipe(config: ConfigDict) -> TrainRecipe:
+
+def read_recipe(config: "ConfigDict") -> TrainRecipe:
     """The recipe's fields, all checked. Raises InputError naming the field."""
     stage = config.get("stage")
     if stage not in RECIPES:

@@ -2,13 +2,16 @@
 
 import io
 import json
+import random
+import sys
 
+import ftfy
 import pytest
 import tokenizers
 
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.text.prompts import ask_lines, read_lines, read_script, shot_prompt
-from shotstream_jax.text.tokenizer import ByteTokenizer, FileTokenizer, tokenize
+from shotstream_jax.text.tokenizer import ByteTokenizer, FileTokenizer, clean, tokenize
 from shotstream_jax.text.vocabulary import word_tokenizer
 
 GOOD = {"global_caption": "A fox.", "shot1": "It wakes.", "shot2": "It runs."}
@@ -139,3 +142,17 @@ def test_words_are_one_token_and_all_else_is_spelled(tmp_path):
         InputError, match="9 words and 260 other ids do not fit into a vocabulary of 268"
     ):
         word_tokenizer(["A fox.shot0:The fox", "the snow red"], 268)
+
+
+def test_plain_text_needs_no_repair(monkeypatch):
+    """What is not handed to ftfy is what ftfy leaves alone."""
+    printable = [chr(code) for code in range(32, 127) if chr(code) != "&"]
+    generator = random.Random(0)
+    for _ in range(500):
+        text = "".join(generator.choices(printable, k=12))
+        assert ftfy.fix_text(text) == text
+    assert clean("cafÃ© &amp;amp; bar") == "café & bar"
+    monkeypatch.setitem(sys.modules, "ftfy", None)
+    assert clean(" a  frog, <here>; it's 'so' ") == "a frog, <here>; it's 'so'"
+    with pytest.raises(ModuleNotFoundError):
+        clean("a frog &amp; a cat")

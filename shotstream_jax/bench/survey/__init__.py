@@ -1,0 +1,1 @@
+"""Everything that some minutes on a device can tell: `shotstream bench --all`."""
