@@ -19,6 +19,7 @@ def get_config() -> ConfigDict:
     # What makes the frames that are shown: wan, or taehv, lighttae, lightvae of the checkpoint
     # (docs/performance.md, Smaller decoders)
     config.decoder = "wan"
+    config.history = "exact"  # shown: memory is made of the frames that a smaller decoder shows
     config.video = ConfigDict()
     config.video.height = 32
     config.video.width = 48

@@ -19,6 +19,7 @@ def get_config() -> ConfigDict:
     config.dtype = "bfloat16"  # of the matmuls: float32 or bfloat16
     config.quantize = "none"  # int8 or fp8: 8-bit matmuls in the transformer's blocks
     config.decoder = "wan"  # taehv, lighttae, lightvae: a smaller decoder for the frames shown
+    config.history = "exact"  # shown: memory is made of the frames that a smaller decoder shows
     config.video = ConfigDict()
     config.video.height = 480
     config.video.width = 832

@@ -30,7 +30,7 @@ from shotstream_jax.core.typing import DType, Params, PRNGKey
 from shotstream_jax.dit.student import Student
 from shotstream_jax.dit.teacher import Teacher
 from shotstream_jax.memory.cache import FrameIds
-from shotstream_jax.presets import Preset
+from shotstream_jax.presets import OWN_HISTORY, Preset
 from shotstream_jax.text.tokenizer import Tokenizer
 from shotstream_jax.text.umt5 import UMT5
 from shotstream_jax.vae.codec import AnyDecoder, make_decoder
@@ -51,7 +51,9 @@ class Model:
         dtype: type that the passes compute in.
         origin: where the weights come from, for people.
         decoder: sizes of a smaller decoder that makes the frames that are shown; None if the
-            autoencoder makes them. Context frames are the autoencoder's in either case.
+            autoencoder makes them.
+        history: of HISTORIES: whether context frames are decoded by the autoencoder, whatever is
+            shown, or those that are shown. The autoencoder encodes them in either case.
     """
 
     preset: Preset
@@ -60,6 +62,7 @@ class Model:
     dtype: DType
     origin: str
     decoder: DecoderConfig | None = None
+    history: str = OWN_HISTORY
 
     @functools.cached_property
     def student(self) -> Student:

@@ -189,6 +189,10 @@ PRESETS = {preset.name: preset for preset in (_WAN_1_3B, _WAN_14B, _TINY)}
 OWN_DECODER = "wan"
 TINY_DECODERS = ("taehv", "lighttae", "lightvae")
 DECODERS = (OWN_DECODER, *TINY_DECODERS)
+# Of whose frames a story's memory is made, where a smaller decoder shows the frames.
+OWN_HISTORY = "exact"  # the autoencoder's: it decodes them again
+SHOWN_HISTORY = "shown"
+HISTORIES = (OWN_HISTORY, SHOWN_HISTORY)
 
 
 def decoder_config(kind: str, vae: VAEConfig) -> DecoderConfig:

@@ -12,7 +12,7 @@ from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.sharding import param_shardings
 from shotstream_jax.model import PARTS, Model, Params
 from shotstream_jax.nn.quantize import check_quantize, quantize_blocks
-from shotstream_jax.presets import OWN_DECODER
+from shotstream_jax.presets import HISTORIES, OWN_DECODER, OWN_HISTORY
 
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
@@ -24,6 +24,7 @@ def load(
     vae_device: jax.Device | None = None,
     quantize: str = "none",
     decoder: str = OWN_DECODER,
+    history: str = OWN_HISTORY,
 ) -> Model:
     """A model from a checkpoint folder, or by a shipped model's name.
 
@@ -35,13 +36,17 @@ def load(
     the transformer's blocks (nn/quantize); their weights are kept in 8 bits, and the activations'
     scales are those of `shotstream convert quantize`, if the checkpoint has them. decoder: what
     makes the frames that are shown: wan, the autoencoder's own, or taehv, lighttae or lightvae,
-    which the checkpoint must have; context frames stay the autoencoder's. Raises InputError if
-    there is no such checkpoint, a part is missing, or an option is not known.
+    which the checkpoint must have. history: exact: context frames are the autoencoder's own, so
+    that memory does not depend on the decoder; shown: they are those that are shown, and nothing
+    is decoded twice. Raises InputError if there is no such checkpoint, a part is missing, or an
+    option is not known.
     """
     use_persistent_cache()
     # Whatever can be refused is refused before any weights are read.
     if dtype not in DTYPES:
         raise InputError(f"dtype {dtype!r} is not known; choose one of {', '.join(DTYPES)}")
+    if history not in HISTORIES:
+        raise InputError(f"history {history!r} is not known; choose one of {', '.join(HISTORIES)}")
     device = mesh.devices.flat[0] if mesh else jax.devices()[0]
     check_quantize(quantize, device)
     opened = open_checkpoint(checkpoint)
@@ -72,5 +77,5 @@ def load(
     if quantize != "none":
         origin += f"; the transformer's blocks in {quantize}"
     if shown is not None:
-        origin += f"; frames by {decoder}"
-    return Model(opened.preset, params, tokenizer, DTYPES[dtype], origin, shown)
+        origin += f"; frames by {decoder}, {history} history"
+    return Model(opened.preset, params, tokenizer, DTYPES[dtype], origin, shown, history)

@@ -240,7 +240,13 @@ def make_sources(
         params = checkpoint.load_params("vae")
         return sources.reconstructed_source(shot_format, vae, params), None
     # Generated ones do.
-    model = load(checkpoint, recipe.dtype, quantize=recipe.quantize, decoder=recipe.decoder)
+    model = load(
+        checkpoint,
+        recipe.dtype,
+        quantize=recipe.quantize,
+        decoder=recipe.decoder,
+        history=recipe.history,
+    )
     if args.source == TEACHER:
         guidance = Guidance(text=args.guidance, context=args.context_guidance)
         sampler = SamplerConfig(args.sampler_steps, guidance)

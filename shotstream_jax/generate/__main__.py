@@ -27,7 +27,7 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from shotstream_jax import cli
-from shotstream_jax.checkpoint.checkpoint import open_checkpoint
+from shotstream_jax.checkpoint.checkpoint import Checkpoint, open_checkpoint
 from shotstream_jax.checkpoint.load import load
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.files import check_writable
@@ -42,7 +42,7 @@ from shotstream_jax.generate.stream import (
 )
 from shotstream_jax.media.video import VideoWriter
 from shotstream_jax.model import Model
-from shotstream_jax.presets import DECODERS, OWN_DECODER, Preset, VideoFormat
+from shotstream_jax.presets import DECODERS, OWN_DECODER, OWN_HISTORY, Preset, VideoFormat
 from shotstream_jax.text.prompts import ask_lines, read_lines, read_script
 
 
@@ -56,6 +56,7 @@ class StreamRecipe:
     video: VideoFormat
     mesh: MeshConfig
     decoder: str = OWN_DECODER
+    history: str = OWN_HISTORY
 
 
 def parser() -> cli.Parser:
@@ -128,7 +129,7 @@ def main(argv: Sequence[str]) -> None:
     is_typed = args.prompts == "-" and sys.stdin.isatty()
     if is_typed:
         logging.info("loading and compiling, so that the first frames come at once …")
-        model = load(checkpoint, recipe.dtype, mesh, quantize=recipe.quantize, decoder=decoder)
+        model = _load(checkpoint, recipe, mesh, decoder)
         warm_up(model, story.video)
     shots: Iterable[str]
     count: int | None
@@ -138,7 +139,7 @@ def main(argv: Sequence[str]) -> None:
     else:
         shots, count = read_prompts(args.prompts, story.next_shot + 1)
     if not is_typed:
-        model = load(checkpoint, recipe.dtype, mesh, quantize=recipe.quantize, decoder=decoder)
+        model = _load(checkpoint, recipe, mesh, decoder)
 
     # 3. The story, shot by shot.
     if args.continue_story and _is_forked(args):
@@ -155,6 +156,18 @@ def main(argv: Sequence[str]) -> None:
         result["shots"],
         result["frames"],
         result["fps"],
+    )
+
+
+def _load(checkpoint: Checkpoint, recipe: StreamRecipe, mesh: Mesh | None, decoder: str) -> Model:
+    """The model as the recipe has it."""
+    return load(
+        checkpoint,
+        recipe.dtype,
+        mesh,
+        quantize=recipe.quantize,
+        decoder=decoder,
+        history=recipe.history,
     )
 
 

@@ -25,6 +25,7 @@ from shotstream_jax.generate.conditions import next_shot_conditions
 from shotstream_jax.generate.story import ShotRecord, Story
 from shotstream_jax.memory.select import candidates
 from shotstream_jax.model import Model
+from shotstream_jax.presets import OWN_HISTORY
 from shotstream_jax.text.encode import embed_prompt
 from shotstream_jax.text.prompts import shot_prompt
 from shotstream_jax.vae.codec import AnyDecoder, VaeStream
@@ -112,10 +113,11 @@ def add_chunk(
     streams[part], frames, pixels = _decode(model, decoder, part, latents, live.streams)
     pixels.copy_to_host_async()
     # 2. The wanted frames are numbered in the video, where this chunk begins at `first_frame`.
-    # Memory is the autoencoder's own: it decodes up to the last of them whatever is shown.
+    # Exact memory is the autoencoder's: it decodes up to the last of them whatever is shown.
     first_frame = live.story.next_frame + live.frames_made
     wanted = live.wanted - first_frame
-    if part != "vae" and wanted.max() >= 0:
+    is_exact = model.history == OWN_HISTORY
+    if part != "vae" and is_exact and wanted.max() >= 0:
         streams["vae"], frames, _ = _decode(model, model.vae, "vae", latents, live.streams)
     # 3. Encode them.
     new_latents = _encode_frames(model, frames, wanted)

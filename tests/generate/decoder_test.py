@@ -109,6 +109,29 @@ def test_the_autoencoder_decodes_only_what_later_shots_can_ask_for(monkeypatch):
     ]
 
 
+def test_memory_can_be_made_of_what_is_shown(monkeypatch):
+    """Then nothing is decoded twice, and the autoencoder encodes the frames that are shown."""
+    model = dataclasses.replace(with_decoder("taehv"), history="shown")
+
+    def refuse(decoder, *arguments):
+        assert not isinstance(decoder, VAE)
+        return real(decoder, *arguments)
+
+    real = steps.decode_first_chunk
+    monkeypatch.setattr(steps, "decode_first_chunk", refuse)
+    chunks = list(stream_generate(model, CAPTIONS[:2], seed=3))
+    # Until memory is read the film is the same.
+    np.testing.assert_array_equal(chunks[0].frames, streamed("taehv")[0].frames)
+    record = chunks[-1].story.shots[0]
+    frames = np.concatenate([c.frames for c in chunks if c.shot == 0])
+    for frame, latent in zip(record.frames, record.latents, strict=True):
+        shown = jnp.asarray(frames[frame] / 127.5 - 1, jnp.float32)[None]
+        encoded = codec.encode_frame(model.vae, model.params["vae"], shown)
+        # From the exact values, not from their bytes.
+        np.testing.assert_allclose(latent, encoded, atol=0.1)
+        assert np.abs(latent - encoded).mean() < 0.01
+
+
 def test_rows_are_split_over_a_mesh():
     """A tiny decoder's frames are those of one device, and its state lies by rows."""
     mesh = make_mesh({"sequence": 2}, jax.devices()[:2])
