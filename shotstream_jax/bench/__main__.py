@@ -47,7 +47,16 @@ from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.sharding import part_mesh
 from shotstream_jax.core.versions import installed_version
 from shotstream_jax.nn import attention, quantize
-from shotstream_jax.presets import PRESETS, Preset, VideoFormat, find_preset
+from shotstream_jax.presets import (
+    DECODERS,
+    HISTORIES,
+    OWN_DECODER,
+    OWN_HISTORY,
+    PRESETS,
+    Preset,
+    VideoFormat,
+    find_preset,
+)
 from shotstream_jax.train.build import read_recipe
 from shotstream_jax.train.recipe import RECIPES
 
@@ -96,6 +105,19 @@ def _add_model_options(p: cli.Parser) -> None:
         "--attention",
         choices=attention.FORMS,
         help="this form of attention (default: the device's own)",
+    )
+    # What decodes.
+    p.add_argument(
+        "--decoder",
+        choices=DECODERS,
+        default=OWN_DECODER,
+        help="of the stream that --aot forecasts for a GPU (default: %(default)s)",
+    )
+    p.add_argument(
+        "--history",
+        choices=HISTORIES,
+        default=OWN_HISTORY,
+        help="of that stream: whose frames its memory is made of (default: %(default)s)",
     )
     # Devices.
     p.add_argument(
@@ -154,9 +176,10 @@ def main(argv: Sequence[str]) -> None:
     if args.aot:
         model = abstract_model(preset, DTYPES[args.dtype], mesh, args.quantize)
         subject = BenchSubject(model, video, args.batch, abstract=True)
-        is_gpu = args.aot.partition(":")[0] in GPUS
-        report = report_forecast if is_gpu else aot.report_stream
-        report(subject, parts, args.aot, args.json)
+        if args.aot.partition(":")[0] in GPUS:
+            report_forecast(subject, parts, args.aot, args.json, args.decoder, args.history)
+        else:
+            aot.report_stream(subject, parts, args.aot, args.json)
     else:
         measure_parts(args, parts, preset, video, mesh)
 
@@ -279,6 +302,8 @@ def chosen_parts(args: argparse.Namespace) -> list[str]:
     """The names of --parts; without it all that there are. Raises InputError for an unknown one."""
     usual = list(aot.COMPILED) if args.aot else [*PARTS, "stream", *RECIPES]
     known = [*usual, "decode"] if args.aot else usual
+    if args.aot and args.decoder != OWN_DECODER:
+        usual = known
     chosen = args.parts.split(",") if args.parts else usual
     unknown = [name for name in chosen if name not in known]
     if unknown:

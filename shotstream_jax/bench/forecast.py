@@ -1,13 +1,16 @@
 """What a stream takes on an NVIDIA GPU that is not there, from its compiled programs.
 
   shotstream bench --aot h100 --preset wan-1.3b --dtype bfloat16
+  … with a smaller decoder    … --decoder taehv --history shown
 
 Every program's kernels are priced one by one (aot/kernels, eq. 1). A shot is
 
     text + prefill + Σ over chunks (chunk step + decoding + commit) + encoding of its context    (1)
 
 where attention looks at the keys that are there at that chunk, and the last chunk is not committed.
-It is a forecast: nothing was run, and the rates are assumptions that are printed with it.
+With exact history a shot whose frames a smaller decoder shows is decoded by the autoencoder as
+well, all of it: so it is in a story's first shots. It is a forecast: nothing was run, and the rates
+are assumptions that are printed with it.
 """
 
 import dataclasses
@@ -24,6 +27,7 @@ from shotstream_jax.core.devices import device_peak, program_memory
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.files import write_json
 from shotstream_jax.nn.attention import cache_slots
+from shotstream_jax.presets import OWN_DECODER, OWN_HISTORY, SHOWN_HISTORY
 
 REMEDY = "Lower --size, use --quantize, or take a larger GPU"
 
@@ -58,11 +62,16 @@ class StreamForecast:
 
 
 def report_forecast(
-    subject: BenchSubject, parts: Sequence[str], target: str, path: str | None
+    subject: BenchSubject,
+    parts: Sequence[str],
+    target: str,
+    path: str | None,
+    decoder: str = OWN_DECODER,
+    history: str = OWN_HISTORY,
 ) -> None:
     """Prints what each program of the stream takes on the subject's (absent) GPU.
 
-    parts: of COMPILED. path: a JSON file for the same, or None.
+    parts: of COMPILED. path: a JSON file for the same, or None. decoder, history: of the stream.
     Raises InputError if the GPU's speed is not known, if there are several, or if a program does
     not fit.
     """
@@ -86,13 +95,16 @@ def report_forecast(
         _print_program(program)
     stream = None
     if set(COMPILED) <= set(parts):
-        stream = stream_forecast(subject, programs, rates)
+        decoders = _decoders(decoder, history, programs)
+        stream = stream_forecast(subject, programs, rates, decoders)
         _print_stream(stream)
     cli.print_line(_assumptions(rates))
     if path:
         report = {
             "gpu": device.device_kind,
             **described(subject),
+            "decoder": decoder,
+            "history": history,
             "memory_gib": memory,
             "rates": rates._asdict(),
             "programs": [_program_row(program) for program in programs.values()],
@@ -102,10 +114,31 @@ def report_forecast(
         write_json(pathlib.Path(path), report)
 
 
+def _decoders(decoder: str, history: str, programs: Mapping[str, PricedProgram]) -> tuple[str, ...]:
+    """The beginnings of the names of the decoding programs that a shot runs, the shown one first.
+
+    Raises InputError if the decoder's programs are not among the compiled ones.
+    """
+    own = "decode"
+    if decoder == OWN_DECODER:
+        return (own,)
+    # The two tiny ones are one program.
+    shown = "taehv" if decoder == "lighttae" else decoder
+    if f"{shown}_next" not in programs:
+        raise InputError(f"--decoder {decoder}: this preset has none; leave it out")
+    return (shown,) if history == SHOWN_HISTORY else (shown, own)
+
+
 def stream_forecast(
-    subject: BenchSubject, programs: Mapping[str, PricedProgram], rates: Rates
+    subject: BenchSubject,
+    programs: Mapping[str, PricedProgram],
+    rates: Rates,
+    decoders: Sequence[str] = ("decode",),
 ) -> StreamForecast:
-    """Eq. (1) from the programs, by their names."""
+    """Eq. (1) from the programs, by their names.
+
+    decoders: the beginnings of the names of those that decode, the one that is shown first.
+    """
     preset = subject.model.preset
     memory = preset.memory
     frames = subject.video.shot_frames
@@ -127,26 +160,35 @@ def stream_forecast(
 
     start = seconds("encode_prompt") + seconds("prefill")
     later_chunks = len(chunk_seconds) - 1
-    decoding = seconds("decode_first") + later_chunks * seconds("decode_next")
+    decoding = 0.0
+    for decoder in decoders:
+        decoding += seconds(f"{decoder}_first") + later_chunks * seconds(f"{decoder}_next")
     encoding = memory.context * seconds("encode_frame")
     return StreamForecast(
         shot_seconds=start + sum(chunk_seconds) + commit_seconds + decoding + encoding,
         frames=preset.vae.pixel_frames(frames),
         chunk_seconds=chunk_seconds,
-        first_frames_s=start + chunk_seconds[0] + seconds("decode_first"),
-        resident=_resident(programs),
+        first_frames_s=start + chunk_seconds[0] + seconds(f"{decoders[0]}_first"),
+        resident=_resident(programs, decoders),
     )
 
 
-def _resident(programs: Mapping[str, PricedProgram]) -> int:
+def _resident(programs: Mapping[str, PricedProgram], decoders: Sequence[str]) -> int:
     """Bytes of all parts' parameters and states, and of the largest working memory beside them."""
-    # Each part's parameters and state are held once, by the program with most of them.
+    decoding = [f"{decoder}_next" for decoder in decoders]
+    # Each part's parameters and state are held once, by the program with most of them. The encoder
+    # is the autoencoder's.
     held = 0
-    for name in ("encode_prompt", "chunk_step", "decode_next"):
+    for name in ("encode_prompt", "chunk_step", "encode_frame", *decoding):
         held += programs[name].compiled.argument
+    if "decode" in decoders:
+        held -= programs["encode_frame"].compiled.argument
+    # What else runs.
+    running = {"encode_prompt", "prefill", "chunk_step", "commit", "encode_frame", *decoding}
     working = 0
-    for program in programs.values():
-        working = max(working, program.compiled.total - program.compiled.argument)
+    for name in running:
+        program = programs[name].compiled
+        working = max(working, program.total - program.argument)
     return held + working
 
 

@@ -36,21 +36,27 @@ ACTIVATIONS: dict[str, MeshAxes] = {
     **dict.fromkeys("fhwslkdcpx_"),
 }
 
-# A kernel, or the parts of one in 8 bits (nn/quantize): all lie like the kernel, but for the axes
-# of 1 of the scales.
-_KERNEL = "kernel(/qvalue|/scale|/input_scale)?"
+# A kernel of the blocks, [layers, in, out]; and the parts of one in 8 bits (nn/quantize), whose
+# numbers and scales are [layers, out, in], with axes of 1 in the scales.
+_KERNEL = "kernel"
+_ROUNDED = "kernel/(qvalue|scale)"
 
 # A matrix that widens (or makes q, k, v) splits its output over `tensor`, the one that follows
 # splits its input.
 RULES: dict[str, Rules] = {
     "dit": (
         (rf"blocks/(self|cross)_attn/[qkv]/{_KERNEL}", (None, "fsdp", "tensor")),
+        (rf"blocks/(self|cross)_attn/[qkv]/{_ROUNDED}", (None, "tensor", "fsdp")),
         (r"blocks/(self|cross)_attn/[qkv]/bias", (None, "tensor")),
         (r"blocks/(self|cross)_attn/norm_[qk]/scale", (None, "tensor")),
         (rf"blocks/(self|cross)_attn/o/{_KERNEL}", (None, "tensor", "fsdp")),
+        (rf"blocks/(self|cross)_attn/o/{_ROUNDED}", (None, "fsdp", "tensor")),
         (rf"blocks/ffn_in/{_KERNEL}", (None, "fsdp", "tensor")),
+        (rf"blocks/ffn_in/{_ROUNDED}", (None, "tensor", "fsdp")),
         (r"blocks/ffn_in/bias", (None, "tensor")),
         (rf"blocks/ffn_out/{_KERNEL}", (None, "tensor", "fsdp")),
+        (rf"blocks/ffn_out/{_ROUNDED}", (None, "fsdp", "tensor")),
+        (r"blocks/.*/kernel/input_scale", (None, None, None)),
         (r"blocks/((self|cross)_attn/o|ffn_out|norm_cross)/(bias|scale)", (None, None)),
         (r"blocks/table", (None, None, None)),
         (r"(text_in|time_in|time_projection)/kernel", ("fsdp", "tensor")),

@@ -106,7 +106,7 @@ def mosaic_fits(q: Array | jax.ShapeDtypeStruct) -> bool:
     # For Hopper and data-centre Blackwell only, in the widths of its matrix units.
     if target_capability() not in (9.0, 10.0, 10.3):
         return False
-    return q.dtype in (jnp.bfloat16, jnp.float16) and q.shape[-1] % 64 == 0
+    return q.dtype in (jnp.bfloat16, jnp.float16) and q.shape[-1] in (64, 128)
 
 
 def mosaic(

@@ -26,6 +26,20 @@ class Linear(nn.Dense):
     promote_dtype: Callable[..., Any] = quantize.promote_dtype
     dot_general: Callable[..., Any] = quantize.dot_general
 
+    @nn.compact
+    def __call__(self, inputs: Array) -> Array:
+        """[..., in] → [..., out]."""
+        kernel: Any = self.get_variable("params", "kernel")
+        if not isinstance(kernel, quantize.QuantizedKernel):
+            return super().__call__(inputs)
+        # A rounded kernel has not the shape that flax would insist on.
+        x = inputs.astype(self.dtype)
+        y = quantize.quantized_dot_general(x, kernel, self.precision)
+        if self.use_bias:
+            bias = self.param("bias", self.bias_init, (self.features,))
+            y = y + on_last_axis(bias, y).astype(self.dtype)
+        return y
+
 
 class RMSNorm(nn.Module):
     """x / √(mean x² + eps) · gain over the last axis; statistics in float32."""

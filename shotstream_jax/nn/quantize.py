@@ -48,9 +48,9 @@ _FP8_TPUS = "TPU7x"
 class QuantizedKernel(flax.struct.PyTreeNode):
     """A rounded kernel, qvalue·scale.
 
-    qvalue: 8-bit numbers of the kernel's shape. scale: float32, r of eq. (1), of the same rank; the
-    axis of the inputs has length 1. input_scale: float32, s of eq. (1), of the same rank with axes
-    of length 1; None: every token has its own.
+    qvalue: 8-bit numbers, [layers, out, in]: 8-bit matrix units read a row for each output. scale:
+    float32, r of eq. (1), [layers, out, 1]. input_scale: float32, s of eq. (1), [layers, 1, 1];
+    None: every token has its own.
     """
 
     qvalue: Array
@@ -118,7 +118,7 @@ def _is_rounded(leaf: Any) -> bool:
 @functools.partial(jax.jit, static_argnames="type_name")
 def _round_kernel(kernel: Array, type_name: str) -> QuantizedKernel:
     """[layers, in, out] → one scale for each layer and output channel."""
-    rounded = _round(kernel, type_name, channelwise_axes=(0, 2))
+    rounded = _round(kernel.swapaxes(1, 2), type_name, channelwise_axes=(0, 1))
     return QuantizedKernel(qvalue=rounded.qvalue, scale=rounded.scale)
 
 
@@ -155,13 +155,11 @@ def _import_qwix() -> Any:
 
 def dot_general(
     x: Array,
-    kernel: Array | QuantizedKernel | WatchedKernel,
+    kernel: Array | WatchedKernel,
     dims: jax.lax.DotDimensionNumbers,
     precision: Any,
 ) -> Array:
-    """jax.lax.dot_general, or eq. (1) for a rounded kernel: x [..., in] · [in, out] in x's type."""
-    if isinstance(kernel, QuantizedKernel):
-        return _quantized_dot_general(x, kernel, dims, precision)
+    """jax.lax.dot_general: x [..., in] · [in, out] in x's type."""
     if isinstance(kernel, WatchedKernel):
         largest = jnp.max(jnp.abs(x))
         jax.debug.callback(kernel.record, kernel.layer, largest)
@@ -180,13 +178,14 @@ def dot_general(
     return product.astype(x.dtype)
 
 
-def _quantized_dot_general(
+def quantized_dot_general(
     x: Array,
     kernel: QuantizedKernel,
-    dims: jax.lax.DotDimensionNumbers,
     precision: Any,
 ) -> Array:
-    """Eq. (1)."""
+    """Eq. (1) in x's type: x [..., in] and a kernel of one layer, [out, in] → [..., out]."""
+    # Inputs with inputs; there are no batches.
+    dims = (((x.ndim - 1,), (1,)), ((), ()))
     if kernel.input_scale is not None:
         return _calibrated_dot_general(x, kernel, kernel.input_scale, dims)
     qwix = _import_qwix()
@@ -229,13 +228,13 @@ def _type_name(dtype: DType) -> str:
 
 def promote_dtype(
     x: Array,
-    kernel: Array | QuantizedKernel | WatchedKernel,
+    kernel: Array | WatchedKernel,
     bias: Array | None,
     *,
     dtype: Any,
 ) -> list[Any]:
-    """flax's promotion to the compute type, which leaves a rounded or watched kernel alone."""
-    if isinstance(kernel, QuantizedKernel | WatchedKernel):
+    """flax's promotion to the compute type, which leaves a watched kernel alone."""
+    if isinstance(kernel, WatchedKernel):
         x, bias = dtypes.promote_dtype(x, bias, dtype=dtype)
         return [x, kernel, bias]
     return dtypes.promote_dtype(

@@ -1,5 +1,6 @@
 """Programs compiled for an H100 that is not there: what they copy, and how they convolve."""
 
+import collections
 import functools
 import re
 
@@ -84,6 +85,16 @@ def test_mosaic_reads_a_layer_where_it_lies(monkeypatch):
     layer = cache_layer(on)
     assert not [k for k in program.kernels if k.kind != "attention" and k.bytes > 1.5 * layer]
     assert program.accessed < 200e9 and program.temp < 0.5 * GIB
+
+
+def test_8_bits_move_less():
+    """Activations are rounded where they are made, and no matmul leaves 32 bits."""
+    rounded = compile_part(subject("fp8"), "chunk", "chunk_step")
+    assert rounded.accessed < compiled("chunk", "chunk_step").accessed
+    assert rounded.temp < 0.5 * GIB
+    kinds = collections.Counter(kernel.kind for kernel in rounded.kernels if kernel.times >= 120)
+    # A layer has 8: q, k, v and o of self-attention, q and o of cross-attention, two of the MLP.
+    assert kinds["matmul8"] == 8 and kinds["matmul"] == 0
 
 
 def test_the_decoder_convolves_with_channels_last():

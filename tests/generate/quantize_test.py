@@ -94,11 +94,13 @@ def test_weights_have_8_bits_in_the_compiled_program(to):
         kernel = flax.traverse_util.flatten_dict(quantized(to).params["dit"]["blocks"])[
             (*path, "kernel")
         ]
-        assert kernel.qvalue.dtype.itemsize == 1 and kernel.scale.shape == (
-            before.shape[0],
-            1,
-            before.shape[2],
+        layers, inputs, outputs = before.shape
+        assert kernel.qvalue.dtype.itemsize == 1 and kernel.qvalue.shape == (
+            layers,
+            outputs,
+            inputs,
         )
+        assert kernel.scale.shape == (layers, outputs, 1)
         if path not in UNUSED:
             saved += before.nbytes - kernel.qvalue.nbytes - kernel.scale.nbytes
     assert size("none") - size(to) == saved > 0
@@ -141,9 +143,9 @@ def test_a_checkpoint_is_rounded_as_it_is_loaded_alike_on_one_device_and_on_eigh
     jax.tree.map(np.testing.assert_array_equal, one.params, eight.params)
     jax.tree.map(np.testing.assert_array_equal, one.params["dit"], quantized(to).params["dit"])
     blocks = eight.params["dit"]["blocks"]
-    assert blocks["ffn_in"]["kernel"].qvalue.sharding.spec == PartitionSpec(None, "fsdp", "tensor")
-    assert blocks["ffn_in"]["kernel"].scale.sharding.spec == PartitionSpec(None, None, "tensor")
-    assert blocks["ffn_out"]["kernel"].scale.sharding.spec == PartitionSpec(None, None, "fsdp")
+    assert blocks["ffn_in"]["kernel"].qvalue.sharding.spec == PartitionSpec(None, "tensor", "fsdp")
+    assert blocks["ffn_in"]["kernel"].scale.sharding.spec == PartitionSpec(None, "tensor", None)
+    assert blocks["ffn_out"]["kernel"].scale.sharding.spec == PartitionSpec(None, "fsdp", None)
     with jax.set_mesh(mesh):
         on_mesh, _ = steps.chunk_step(*arguments(eight))
     assert relative(np.asarray(on_mesh), compiled(to)[1]) < 1e-3

@@ -33,7 +33,7 @@ def test_a_linear_multiplies_the_rounded_numbers(to):
     leaf = quantize_blocks({"blocks": {"kernel": jnp.asarray(kernel)}}, to)["blocks"]["kernel"]
     params = {"kernel": jax.tree.map(lambda a: a[0], leaf), "bias": jnp.asarray(bias)}
     (tokens, s), (weights, r) = rounded(x, -1, to), rounded(kernel[0], 0, to)
-    np.testing.assert_array_equal(np.asarray(leaf.qvalue[0], np.float64), weights)
+    np.testing.assert_array_equal(np.asarray(leaf.qvalue[0], np.float64), weights.T)
     expected = tokens @ weights * s * r + bias
     for dtype, tolerance in ((jnp.float32, 1e-5), (jnp.bfloat16, 1e-2)):
         given = jnp.asarray(x, dtype)
