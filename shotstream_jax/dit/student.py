@@ -68,7 +68,7 @@ class Student(Trunk):
             slots=cache_slots(tokens, self.cfg.head_dim),
             text_len=self.cfg.text_len,
             dtype=self.dtype,
-            tokens_first=cache_tokens_first(),
+            tokens_first=cache_tokens_first(self.cfg.head_dim, self.dtype),
         )
 
     @typechecked

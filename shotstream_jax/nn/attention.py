@@ -17,7 +17,7 @@ from jax.ad_checkpoint import checkpoint_name
 from shotstream_jax.core.devices import target_platform
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.sharding import constrain, on_own_part
-from shotstream_jax.core.typing import Array, Float, Int, typechecked
+from shotstream_jax.core.typing import Array, DType, Float, Int, typechecked
 from shotstream_jax.nn import kernels, splash, tiled
 
 # Environment variable that names a form, which is taken wherever it fits: to compare forms, or to
@@ -99,7 +99,7 @@ def attention_form(q: Array | jax.ShapeDtypeStruct, platform: str) -> str:
 
 
 # What each platform would rather have, the first first.
-_OWN_FORMS = {"cpu": ("tiled",), "tpu": ("splash",), "gpu": ("cudnn",)}
+_OWN_FORMS = {"cpu": ("tiled",), "tpu": ("splash",), "gpu": ("cudnn", "tiled")}
 
 
 def form_fits(form: str, q: Array | jax.ShapeDtypeStruct, platform: str) -> bool:
@@ -133,9 +133,16 @@ def cache_slots(tokens: int, head_dim: int) -> int:
     return tokens
 
 
-def cache_tokens_first() -> bool:
-    """Whether a cache should have tokens before heads (memory/cache.KV), as cuDNN reads them."""
-    return target_platform() == "gpu"
+def cache_tokens_first(head_dim: int, dtype: DType) -> bool:
+    """Whether a cache should have tokens before heads (memory/cache.KV).
+
+    So GPUs' own kernels read them; the other forms would have to turn the cache.
+    """
+    if target_platform() != "gpu":
+        return False
+    # Only width and type matter: [b, n, f, t, k].
+    queries = jax.ShapeDtypeStruct((1, 1, 1, 1, head_dim), dtype)
+    return attention_form(queries, "gpu") in ("cudnn", "mosaic")
 
 
 @dataclasses.dataclass(frozen=True)

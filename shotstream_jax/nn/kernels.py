@@ -5,7 +5,7 @@ All are exact, softmax(q·keysᵀ/√k)·values; they differ in what they keep i
     exact   all scores at once, or one frame of queries at a time where they are many
     cudnn   for NVIDIA GPUs: cuDNN's flash attention; keys beyond the length are not looked at
     mosaic  the same by tokamax, where that is installed and asked for (Python 3.12, Hopper)
-    tiled   for CPUs, in nn/tiled: a tile of scores at a time
+    tiled   for CPUs and for GPUs without cuDNN's, in nn/tiled: a tile of scores at a time
     splash  for TPUs, in nn/splash: blocks of keys beyond the length are not looked at
 
 All take q [b, n, f, t, k], keys and values [b, n, s, k] and length [b] or None, and return [b, n,

@@ -1,4 +1,4 @@
-"""Attention on CPUs: a tile of scores at a time, small enough for the processor's cache.
+"""Attention on CPUs, and GPUs without a kernel of their own: a tile of scores at a time.
 
 The scores are made again in the backward pass. From the saved output o and L = log Σ exp(scores),
 with g the gradient of o, a tile's gradients are
@@ -18,11 +18,14 @@ import jax
 import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 
+from shotstream_jax.core.devices import target_platform
 from shotstream_jax.core.typing import Array
 
 # Scores of a tile. 2²² are 16 MB; smaller tiles cost more in calls than they save in a processor's
 # caches.
 _TILE = 2**22
+# On a GPU that has no kernel of its own for these queries: 256 MB, large enough to keep it busy.
+_GPU_TILE = 2**26
 _PREFIXES = 9  # of a cache: the default memory's context and window are nine chunks
 _LANES = 32  # columns of neighbouring scores whose maxima are taken side by side, at most
 
@@ -47,7 +50,7 @@ def tiled(
     scores = math.prod(q.shape[:4]) * s
     # Queries are scaled here, once: scaling the scores would be another pass over every tile.
     q = q * q.shape[-1] ** -0.5
-    if length is None or scores <= _TILE:
+    if length is None or scores <= _tile_scores():
         return _in_tiles(q, keys, values, length)
 
     def attend_prefix(
@@ -78,7 +81,7 @@ def _in_tiles(
     values: Array,
     length: Array | None,
 ) -> Array:
-    """Cuts the work into tiles of about _TILE scores: first by heads, then by queries."""
+    """Cuts the work into tiles of so many scores at most: first by heads, then by queries."""
     b, n, f, t, k = q.shape
     s = keys.shape[2]
     masked = length is not None
@@ -89,8 +92,9 @@ def _in_tiles(
     # each.
     rows = b * n
     queries = f * t
-    heads = _largest_divisor(rows, max(1, _TILE // (queries * s)))
-    tile = _largest_divisor(queries, max(1, _TILE // (heads * s)))
+    most = _tile_scores()
+    heads = _largest_divisor(rows, max(1, most // (queries * s)))
+    tile = _largest_divisor(queries, max(1, most // (heads * s)))
     groups = rows // heads
 
     # [groups of heads, tiles, heads, queries of a tile, k]
@@ -102,6 +106,11 @@ def _in_tiles(
     length = jnp.repeat(length, n).reshape(groups, heads)
     out = _tiles(q, keys, values, length, masked)
     return out.swapaxes(1, 2).reshape(b, n, f, t, k)
+
+
+def _tile_scores() -> int:
+    """Scores of a tile on the device that is traced for."""
+    return _GPU_TILE if target_platform() == "gpu" else _TILE
 
 
 def _largest_divisor(number: int, most: int) -> int:

@@ -52,7 +52,7 @@ def attention_section(survey: Survey) -> None:
 
 def _cached(a: Array) -> Array:
     """From [b, n, s, k] to the axes that the device's caches have, or back."""
-    return jnp.swapaxes(a, 1, 2) if attention.cache_tokens_first() else a
+    return jnp.swapaxes(a, 1, 2) if attention.cache_tokens_first(a.shape[-1], a.dtype) else a
 
 
 def _on_cached(form: Callable[..., Array]) -> Callable[..., Array]:
