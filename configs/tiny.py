@@ -13,13 +13,18 @@ def get_config() -> ConfigDict:
     """The fields of `shotstream generate`."""
     config = ConfigDict()
     config.checkpoint = "tiny"  # a shipped model's name, or the folder of a converted checkpoint
-    config.dtype = "float32"  # of the matmuls: float32 or bfloat16
+    # Of the matmuls: float32, bfloat16, or auto: bfloat16 on a GPU, float32 elsewhere.
+    config.dtype = "auto"
     # int8 or fp8: 8-bit matmuls in the transformer's blocks (docs/performance.md, Precision)
     config.quantize = "none"
     # What makes the frames that are shown: wan, or taehv, lighttae, lightvae of the checkpoint
     # (docs/performance.md, Smaller decoders)
     config.decoder = "wan"
     config.history = "exact"  # shown: memory is made of the frames that a smaller decoder shows
+    # What keeps memory small (docs/performance.md, Memory; shotstream plan)
+    config.cache_dtype = "same"  # int8, fp8: keys and values of frames in 8 bits
+    config.decode_frames = 0  # latent frames decoded at a time, 0: a whole chunk
+    config.text_memory = "device"  # host: the text encoder's weights are sent for each prompt
     config.video = ConfigDict()
     config.video.height = 32
     config.video.width = 48

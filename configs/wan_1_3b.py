@@ -20,6 +20,10 @@ def get_config() -> ConfigDict:
     config.quantize = "none"  # int8 or fp8: 8-bit matmuls in the transformer's blocks
     config.decoder = "wan"  # taehv, lighttae, lightvae: a smaller decoder for the frames shown
     config.history = "exact"  # shown: memory is made of the frames that a smaller decoder shows
+    # What keeps memory small (docs/performance.md, Memory; shotstream plan)
+    config.cache_dtype = "same"  # int8, fp8: keys and values of frames in 8 bits
+    config.decode_frames = 0  # latent frames decoded at a time, 0: a whole chunk
+    config.text_memory = "device"  # host: the text encoder's weights are sent for each prompt
     config.video = ConfigDict()
     config.video.height = 480
     config.video.width = 832

@@ -32,6 +32,7 @@ COMMANDS = {
     "convert": Command("shotstream_jax.convert.__main__", "public weight files into JAX, and back"),
     "eval": Command("shotstream_jax.eval.__main__", "score generated stories"),
     "bench": Command("shotstream_jax.bench.__main__", "how fast every part runs here"),
+    "plan": Command("shotstream_jax.plan", "does a stream fit a GPU's memory, and with what"),
     "doctor": Command("shotstream_jax.doctor", "what this machine has, and what is missing"),
 }
 
@@ -44,6 +45,7 @@ Multi-shot video, streamed shot by shot while the story is being typed.
 
 first steps:
   shotstream doctor                                   is everything there?
+  shotstream plan --gpu 24                            what fits a GPU of 24 GB?
   shotstream generate --story story.json --out story.mp4
   shotstream generate --prompts - --global-caption "A cartoon about a green frog."
                                                       one shot's caption a line, as you type

@@ -21,6 +21,7 @@ from absl import flags
 
 from shotstream_jax import configs
 from shotstream_jax.core.errors import InputError
+from shotstream_jax.core.gpu_memory import claim_gpu_memory
 
 if TYPE_CHECKING:  # imported when a recipe is read: commands without one need not have it
     from ml_collections import ConfigDict
@@ -169,6 +170,7 @@ def print_line(line: str) -> None:
 def run(main: Callable[[Sequence[str]], Any]) -> NoReturn:
     """Runs an entry point with the command line's arguments, and exits with its code."""
     _set_up_logging()
+    claim_gpu_memory()
     try:
         main(sys.argv[1:])
     except InputError as error:

@@ -26,10 +26,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding
 
+from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.typing import DType, Params, PRNGKey
 from shotstream_jax.dit.student import Student
 from shotstream_jax.dit.teacher import Teacher
-from shotstream_jax.memory.cache import FrameIds
+from shotstream_jax.memory.cache import CACHE_DTYPES, FrameIds
 from shotstream_jax.presets import OWN_HISTORY, Preset
 from shotstream_jax.text.tokenizer import Tokenizer
 from shotstream_jax.text.umt5 import UMT5
@@ -38,6 +39,9 @@ from shotstream_jax.vae.config import DecoderConfig
 from shotstream_jax.vae.model import VAE
 
 PARTS = ("dit", "vae", "text")
+# Where the text encoder's weights are kept: the host's memory costs their way over the bus for
+# every prompt (text/layerwise).
+TEXT_MEMORY = ("device", "host")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,7 +50,8 @@ class Model:
 
     Attributes:
         preset: sizes of all parts.
-        params: {"dit", "vae", "text"}, a tree of arrays each; and "decoder", if it has one.
+        params: {"dit", "vae", "text"}, a tree of arrays each; and "decoder", if it has one. Numpy's
+            arrays, which "text" may have, are in the host's memory (text/layerwise).
         tokenizer: of the text encoder.
         dtype: type that the passes compute in.
         origin: where the weights come from, for people.
@@ -54,6 +59,8 @@ class Model:
             autoencoder makes them.
         history: of HISTORIES: whether context frames are decoded by the autoencoder, whatever is
             shown, or those that are shown. The autoencoder encodes them in either case.
+        cache_dtype: what the frame cache is kept in, of memory/cache.CACHE_DTYPES.
+        decode_frames: how many latent frames are decoded at a time; 0 for a whole chunk.
     """
 
     preset: Preset
@@ -63,11 +70,18 @@ class Model:
     origin: str
     decoder: DecoderConfig | None = None
     history: str = OWN_HISTORY
+    cache_dtype: str = "same"
+    decode_frames: int = 0
 
     @functools.cached_property
     def student(self) -> Student:
         """The causal transformer."""
-        return Student(self.preset.dit, self.dtype, memory=self.preset.memory)
+        return Student(
+            self.preset.dit,
+            self.dtype,
+            memory=self.preset.memory,
+            cache_dtype=self.cache_dtype,
+        )
 
     @functools.cached_property
     def vae(self) -> VAE:
@@ -87,8 +101,12 @@ class Model:
         return UMT5(self.preset.text, self.dtype)
 
     def mesh(self, part: str = "dit") -> Mesh | None:
-        """The mesh that a part's parameters are on; None for one device without a mesh."""
-        sharding = jax.tree.leaves(self.params[part])[0].sharding
+        """The mesh that a part's parameters are on; None for one device without a mesh, or for the
+        host's memory."""
+        leaf = jax.tree.leaves(self.params[part])[0]
+        if isinstance(leaf, np.ndarray):
+            return None
+        sharding = leaf.sharding
         if not isinstance(sharding, NamedSharding):
             return None
         mesh = sharding.mesh
@@ -104,6 +122,23 @@ class Model:
         if mesh is None:
             return contextlib.nullcontext()
         return jax.set_mesh(mesh)
+
+
+def check_savings(preset: Preset, cache_dtype: str, decode_frames: int, text_memory: str) -> None:
+    """Raises InputError for a choice of what is kept small that is not known or does not fit."""
+    if cache_dtype not in CACHE_DTYPES:
+        known = ", ".join(CACHE_DTYPES)
+        raise InputError(f"cache_dtype {cache_dtype!r} is not known; choose one of {known}")
+    if text_memory not in TEXT_MEMORY:
+        known = ", ".join(TEXT_MEMORY)
+        raise InputError(f"text_memory {text_memory!r} is not known; choose one of {known}")
+    chunk = preset.memory.chunk
+    divides = decode_frames >= 0 and (decode_frames == 0 or chunk % decode_frames == 0)
+    if not divides:
+        raise InputError(
+            f"decode_frames {decode_frames} does not divide a chunk of {chunk} latent frames; "
+            "0 decodes whole chunks"
+        )
 
 
 def init_part(

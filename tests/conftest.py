@@ -47,6 +47,7 @@ SLOW = (
     "eval/main_test",
     "eval/probe_test",
     "eval/words_error_test",
+    "fit/compiled_test",
     "generate",
     "install_test",
     "nn/kernels_test",

@@ -4,11 +4,11 @@
     python -m benchmarks.speed.precision --preset wan-1.3b --layers 2 --size 240x416
 
 A shot's first two chunks from the same noise, context and captions, with float32 matmuls and with
-each other format: the relative error ‖a − b‖/‖b‖ of each chunk's latents, and the PSNR of the
-frames decoded from them (by the float32 autoencoder). The second chunk has the first one's error in
-its cache as well. Weights are random, so there are none of the outlying activations of trained
-transformers. Times are medians of a shot's first chunk, the formats in turn. Takes two minutes at
-tiny size. Prints a line for each format.
+each other format of matmuls and frame cache: the relative error ‖a − b‖/‖b‖ of each chunk's
+latents, and the PSNR of the frames decoded from them (by the float32 autoencoder). The second chunk
+has the first one's error in its cache as well. Weights are random, so there are none of the
+outlying activations of trained transformers. Times are medians of a shot's first chunk, the formats
+in turn. Takes three minutes at tiny size. Prints a line for each format.
 """
 
 import argparse
@@ -27,14 +27,36 @@ from shotstream_jax.checkpoint.load import DTYPES
 from shotstream_jax.core.compilation import use_persistent_cache
 from shotstream_jax.dit.student import Student
 from shotstream_jax.generate import shot
-from shotstream_jax.memory.cache import Caches, FrameIds
+from shotstream_jax.memory.cache import CACHE_DTYPES, Caches, FrameIds
 from shotstream_jax.model import Params, compute_params, random_params
 from shotstream_jax.nn.quantize import CHOICES, quantize_blocks
 from shotstream_jax.presets import PRESETS, Preset, find_preset
 from shotstream_jax.vae.model import VAE
 
-# (matmuls' type, 8-bit form of the blocks); the others are compared with the first.
-FORMATS = [(dtype, quantize) for quantize in CHOICES for dtype in DTYPES]
+
+class Format(NamedTuple):
+    """The matmuls' type, the 8-bit form of the blocks, and of the frame cache."""
+
+    dtype: str
+    quantize: str = "none"
+    cache: str = "same"
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        parts = [self.dtype]
+        if self.quantize != "none":
+            parts.append(self.quantize)
+        if self.cache != "same":
+            parts.append(f"{self.cache} cache")
+        return ", ".join(parts)
+
+
+# The others are compared with the first.
+FORMATS = [
+    *(Format(dtype, quantize) for quantize in CHOICES for dtype in DTYPES),
+    *(Format(dtype, cache=cache) for cache in CACHE_DTYPES[1:] for dtype in DTYPES),
+]
 PEAK = 2  # frames lie in [−1, 1]
 
 
@@ -105,15 +127,14 @@ def main(argv: Sequence[str]) -> None:
         f"{args.preset}, {subject.preset.dit.layers} layers, {grid} latents"
     )
     cli.print_line(
-        f"{'matmuls':18}{'chunk 1':>11}{'PSNR':>10}{'chunk 2':>11}{'PSNR':>10}"
+        f"{'matmuls':22}{'chunk 1':>11}{'PSNR':>10}{'chunk 2':>11}{'PSNR':>10}"
         f"{'blocks':>12}{'a chunk':>11}"
     )
     # All formats' models stay in memory, so that their calls can be timed in turn.
-    results = [run_format(subject, dtype, quantize) for dtype, quantize in FORMATS]
+    results = [run_format(subject, chosen) for chosen in FORMATS]
     timings = timed_in_turn([result.again for result in results], args.seconds)
-    for (dtype, quantize), result, timing in zip(FORMATS, results, timings, strict=True):
-        name = dtype if quantize == "none" else f"{dtype}, {quantize}"
-        print_format(name, errors(result, results[0]), result.size, timing.median)
+    for chosen, result, timing in zip(FORMATS, results, timings, strict=True):
+        print_format(chosen.name, errors(result, results[0]), result.size, timing.median)
 
 
 def make_subject(args: argparse.Namespace) -> Subject:
@@ -129,14 +150,15 @@ def make_subject(args: argparse.Namespace) -> Subject:
     return Subject(preset, random_params(preset, 0, ("dit", "vae")), preset.latent_grid(video))
 
 
-def run_format(subject: Subject, dtype: str, quantize: str) -> Result:
-    """What comes out with these matmuls."""
+def run_format(subject: Subject, chosen: Format) -> Result:
+    """What comes out with this format."""
+    dtype = DTYPES[chosen.dtype]
     preset = subject.preset
     chunk = preset.memory.chunk
-    student = Student(preset.dit, DTYPES[dtype], memory=preset.memory)
+    student = Student(preset.dit, dtype, memory=preset.memory, cache_dtype=chosen.cache)
     vae = VAE(preset.vae)
-    rounded = compute_params(subject.params["dit"], DTYPES[dtype])
-    weights = quantize_blocks(jax.tree.map(jnp.asarray, rounded), quantize)
+    rounded = compute_params(subject.params["dit"], dtype)
+    weights = quantize_blocks(jax.tree.map(jnp.asarray, rounded), chosen.quantize)
     ids = frame_ids(1, chunk)
     caches = prefilled(subject, student, weights)
     steps = len(preset.steps.nominal)
@@ -199,7 +221,7 @@ def print_format(name: str, found: list[tuple[float, float]], size: int, seconds
     cells = ""
     for error, psnr in found:
         cells += f"{100 * error:>9.2f} %{psnr:>7.1f} dB"
-    cli.print_line(f"{name:18}{cells}{size / 2**20:>9.1f} MB{1e3 * seconds:>8.0f} ms")
+    cli.print_line(f"{name:22}{cells}{size / 2**20:>9.1f} MB{1e3 * seconds:>8.0f} ms")
 
 
 if __name__ == "__main__":

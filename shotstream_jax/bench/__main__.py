@@ -21,6 +21,7 @@ a folder.
 
 import argparse
 import contextlib
+import dataclasses
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -44,8 +45,11 @@ from shotstream_jax.checkpoint.load import DTYPES
 from shotstream_jax.core.compilation import use_persistent_cache
 from shotstream_jax.core.devices import GPUS
 from shotstream_jax.core.errors import InputError
+from shotstream_jax.core.gpu_memory import memory_errors
 from shotstream_jax.core.sharding import part_mesh
 from shotstream_jax.core.versions import installed_version
+from shotstream_jax.memory.cache import CACHE_DTYPES
+from shotstream_jax.model import Model, check_savings
 from shotstream_jax.nn import attention, quantize
 from shotstream_jax.presets import (
     DECODERS,
@@ -59,6 +63,11 @@ from shotstream_jax.presets import (
 )
 from shotstream_jax.train.build import read_recipe
 from shotstream_jax.train.recipe import RECIPES
+
+MEMORY_REMEDY = (
+    "choose fewer --parts, a smaller --size or --batch, or --quantize int8; `shotstream plan` says "
+    "what a stream takes"
+)
 
 
 def parser() -> cli.Parser:
@@ -100,6 +109,19 @@ def _add_model_options(p: cli.Parser) -> None:
         default="none",
         choices=quantize.CHOICES,
         help="8-bit matmuls in the stream's blocks",
+    )
+    p.add_argument(
+        "--cache-dtype",
+        default="same",
+        choices=CACHE_DTYPES,
+        help="of frames' keys and values (default: the matmuls')",
+    )
+    p.add_argument(
+        "--decode-frames",
+        type=int,
+        default=0,
+        metavar="N",
+        help="latent frames decoded at a time (default: a chunk's)",
     )
     p.add_argument(
         "--attention",
@@ -173,15 +195,18 @@ def main(argv: Sequence[str]) -> None:
     mesh = make_bench_mesh(args)
     preset.check_mesh(mesh.shape, preset.latent_grid(video))
     quantize.check_quantize(args.quantize, mesh.devices.flat[0])
+    check_savings(preset, args.cache_dtype, args.decode_frames, "device")
     if args.aot:
         model = abstract_model(preset, DTYPES[args.dtype], mesh, args.quantize)
+        model = _with_savings(model, args)
         subject = BenchSubject(model, video, args.batch, abstract=True)
         if args.aot.partition(":")[0] in GPUS:
             report_forecast(subject, parts, args.aot, args.json, args.decoder, args.history)
         else:
             aot.report_stream(subject, parts, args.aot, args.json)
     else:
-        measure_parts(args, parts, preset, video, mesh)
+        with memory_errors(MEMORY_REMEDY):
+            measure_parts(args, parts, preset, video, mesh)
 
 
 def measure_parts(
@@ -202,6 +227,8 @@ def measure_parts(
         "batch": args.batch,
         "dtype": args.dtype,
         "quantize": args.quantize,
+        "cache_dtype": args.cache_dtype,
+        "decode_frames": args.decode_frames,
         "mesh": args.mesh,
         **machine(),
         "attention": args.attention or "default",
@@ -256,6 +283,7 @@ def streaming_rows(
 ) -> Iterator[Row]:
     """Rows of the stream and of its parts, on one model with random weights."""
     model = random_model(preset, DTYPES[args.dtype], mesh, args.quantize)
+    model = _with_savings(model, args)
     subject = BenchSubject(model, video, args.batch)
     for name in parts:
         if name == "stream":
@@ -263,6 +291,13 @@ def streaming_rows(
             continue
         for part in PARTS[name](subject):
             yield part_row(part, args.seconds, rates, mesh)
+
+
+def _with_savings(model: Model, args: argparse.Namespace) -> Model:
+    """The model with the options that keep memory small."""
+    return dataclasses.replace(
+        model, cache_dtype=args.cache_dtype, decode_frames=args.decode_frames
+    )
 
 
 def part_row(part: BenchPart, seconds: float, rates: Roofline, mesh: Mesh) -> Row:

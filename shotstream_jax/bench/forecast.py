@@ -159,16 +159,20 @@ def stream_forecast(
             commit_seconds += seconds("commit", seen)
 
     start = seconds("encode_prompt") + seconds("prefill")
-    later_chunks = len(chunk_seconds) - 1
+    # A chunk is decoded whole, or in pieces.
+    pieces = memory.chunk // (subject.model.decode_frames or memory.chunk)
+    later_pieces = pieces * len(chunk_seconds) - 1
     decoding = 0.0
     for decoder in decoders:
-        decoding += seconds(f"{decoder}_first") + later_chunks * seconds(f"{decoder}_next")
+        decoding += seconds(f"{decoder}_first") + later_pieces * seconds(f"{decoder}_next")
+    shown = decoders[0]
+    first_decoding = seconds(f"{shown}_first") + (pieces - 1) * seconds(f"{shown}_next")
     encoding = memory.context * seconds("encode_frame")
     return StreamForecast(
         shot_seconds=start + sum(chunk_seconds) + commit_seconds + decoding + encoding,
         frames=preset.vae.pixel_frames(frames),
         chunk_seconds=chunk_seconds,
-        first_frames_s=start + chunk_seconds[0] + seconds(f"{decoders[0]}_first"),
+        first_frames_s=start + chunk_seconds[0] + first_decoding,
         resident=_resident(programs, decoders),
     )
 

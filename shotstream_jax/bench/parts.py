@@ -173,14 +173,15 @@ def _decoding(
 ) -> Iterator[BenchPart]:
     """A shot's first chunk and a later one. name, suffix: of the programs, and of the variants."""
     preset = subject.model.preset
-    chunk = preset.memory.chunk
-    z = subject.latents(chunk)
+    # A whole chunk, or as many of its latent frames as the model decodes at a time.
+    count = subject.model.decode_frames or preset.memory.chunk
+    z = subject.latents(count)
     # A shot's first latent frame is one pixel frame, every later one `time` of them.
     yield BenchPart(
         "decode",
         f"a shot's first chunk{suffix}",
         counted_program(f"{name}_first", shot.decode_first_chunk, decoder, params, z),
-        frames=subject.batch * preset.vae.pixel_frames(chunk),
+        frames=subject.batch * preset.vae.pixel_frames(count),
         ways=subject.model_ways,
     )
     # A later chunk goes on from the state that the chunk before it has left.
@@ -189,7 +190,7 @@ def _decoding(
         "decode",
         f"a later chunk{suffix}",
         counted_program(f"{name}_next", shot.decode_next_chunk, decoder, params, z, stream),
-        frames=_chunk_frames(subject),
+        frames=subject.batch * count * preset.vae.time,
         carried=(3, lambda result: result[0]),
         ways=subject.model_ways,
     )

@@ -8,6 +8,7 @@ from typing import Any
 import flax
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.sharding import Mesh, Sharding
 
 from shotstream_jax.checkpoint.arrays import StoredArray, place_array
@@ -127,6 +128,18 @@ class Checkpoint:
             leaf_dtype = param_dtype(keys, dtype)
             leaves.append(place_array(arrays[path], leaf_dtype, sharding))
         return jax.tree.unflatten(tree, leaves)
+
+    def read_params(self, part: str, dtype: DType = jnp.float32) -> Params:
+        """As `load_params`, in the host's memory: numpy's arrays."""
+        abstract = self._abstract(part)
+        arrays = self._open_arrays(part, abstract)
+
+        def read(keys: tuple[Any, ...], _: jax.ShapeDtypeStruct) -> np.ndarray:
+            """One parameter."""
+            stored = arrays[tuple(key.key for key in keys)]
+            return stored.read().astype(param_dtype(keys, dtype), copy=False)
+
+        return jax.tree_util.tree_map_with_path(read, abstract)
 
     def _abstract(self, part: str) -> Params:
         """Shapes and types of one part's parameters."""

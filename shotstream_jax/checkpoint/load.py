@@ -8,28 +8,35 @@ from jax.sharding import Mesh
 
 from shotstream_jax.checkpoint.checkpoint import Checkpoint, open_checkpoint
 from shotstream_jax.core.compilation import use_persistent_cache
+from shotstream_jax.core.devices import device_capability
 from shotstream_jax.core.errors import InputError
+from shotstream_jax.core.gpu_memory import claim_gpu_memory
 from shotstream_jax.core.sharding import param_shardings
-from shotstream_jax.model import PARTS, Model, Params
+from shotstream_jax.model import PARTS, Model, Params, check_savings
 from shotstream_jax.nn.quantize import check_quantize, quantize_blocks
 from shotstream_jax.presets import HISTORIES, OWN_DECODER, OWN_HISTORY
 
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
+_BFLOAT16_CAPABILITY = 8.0  # Ampere
 
 
 def load(
     checkpoint: str | pathlib.Path | Checkpoint = "tiny",
-    dtype: str = "float32",
+    dtype: str = "auto",
     mesh: Mesh | None = None,
     vae_device: jax.Device | None = None,
     quantize: str = "none",
     decoder: str = OWN_DECODER,
     history: str = OWN_HISTORY,
+    cache_dtype: str = "same",
+    decode_frames: int = 0,
+    text_memory: str = "device",
 ) -> Model:
     """A model from a checkpoint folder, or by a shipped model's name.
 
     checkpoint: a folder, "tiny", "tiny-teacher" (for training), or what `open_checkpoint` gives.
-    dtype: the type of its matmuls. mesh: where the parameters go, by the rules of core/sharding
+    dtype: the type of its matmuls; "auto" is bfloat16 on GPUs that have it and float32 elsewhere.
+    mesh: where the parameters go, by the rules of core/sharding
     (`part_mesh` makes one); each device reads its own slices only, and the stream runs on all of
     them. vae_device: the autoencoder's own, so that it decodes while the next chunk is made;
     without it the autoencoder is where the rest is. quantize: none, int8 or fp8, for the Linears of
@@ -38,18 +45,26 @@ def load(
     makes the frames that are shown: wan, the autoencoder's own, or taehv, lighttae or lightvae,
     which the checkpoint must have. history: exact: context frames are the autoencoder's own, so
     that memory does not depend on the decoder; shown: they are those that are shown, and nothing
-    is decoded twice. Raises InputError if there is no such checkpoint, a part is missing, or an
-    option is not known.
+    is decoded twice.
+
+    What keeps memory small (docs/performance.md, Memory). cache_dtype: same, int8 or fp8, for the
+    keys and values of frames. decode_frames: latent frames that are decoded at a time, 0 for a
+    whole chunk. text_memory: device or host, where the text encoder's weights are.
+
+    Raises InputError if there is no such checkpoint, a part is missing, or an option is not known.
     """
+    claim_gpu_memory()
     use_persistent_cache()
     # Whatever can be refused is refused before any weights are read.
-    if dtype not in DTYPES:
-        raise InputError(f"dtype {dtype!r} is not known; choose one of {', '.join(DTYPES)}")
     if history not in HISTORIES:
         raise InputError(f"history {history!r} is not known; choose one of {', '.join(HISTORIES)}")
     device = mesh.devices.flat[0] if mesh else jax.devices()[0]
+    compute_dtype = DTYPES[dtype_name(dtype, device_capability(device))]
     check_quantize(quantize, device)
     opened = open_checkpoint(checkpoint)
+    check_savings(opened.preset, cache_dtype, decode_frames, text_memory)
+    if text_memory == "host" and mesh:
+        raise InputError("text_memory host is for one device: on a mesh the text encoder is split")
     if opened.missing:
         missing = ", ".join(opened.missing)
         raise InputError(f"{opened.name} lacks {missing}: import it with all three parts to stream")
@@ -59,9 +74,12 @@ def load(
     # Each part goes straight to where it is used, in the types that it is used in.
     params: Params = {}
     for part in PARTS:
-        params[part] = opened.load_params(part, DTYPES[dtype], mesh)
+        if part == "text" and text_memory == "host":
+            params[part] = opened.read_params(part, compute_dtype)
+        else:
+            params[part] = opened.load_params(part, compute_dtype, mesh)
     if shown is not None:
-        params["decoder"] = opened.load_params(decoder, DTYPES[dtype], mesh)
+        params["decoder"] = opened.load_params(decoder, compute_dtype, mesh)
     params["dit"] = quantize_blocks(params["dit"], quantize, opened.largest_inputs)
     if mesh:
         # Quantized weights and their scales have places of their own.
@@ -78,4 +96,30 @@ def load(
         origin += f"; the transformer's blocks in {quantize}"
     if shown is not None:
         origin += f"; frames by {decoder}, {history} history"
-    return Model(opened.preset, params, tokenizer, DTYPES[dtype], origin, shown, history)
+    if cache_dtype != "same":
+        origin += f"; frame cache in {cache_dtype}"
+    return Model(
+        opened.preset,
+        params,
+        tokenizer,
+        compute_dtype,
+        origin,
+        shown,
+        history,
+        cache_dtype=cache_dtype,
+        decode_frames=decode_frames,
+    )
+
+
+def dtype_name(name: str, capability: float | None) -> str:
+    """The name in DTYPES that is meant: "auto" is bfloat16 on GPUs whose matrix units have it.
+
+    capability: the GPU's compute capability, None for other devices. Raises InputError if the name
+    is not known.
+    """
+    if name == "auto":
+        has_bfloat16 = capability is not None and capability >= _BFLOAT16_CAPABILITY
+        return "bfloat16" if has_bfloat16 else "float32"
+    if name not in DTYPES:
+        raise InputError(f"dtype {name!r} is not known; choose one of auto, {', '.join(DTYPES)}")
+    return name

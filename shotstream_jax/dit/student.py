@@ -46,9 +46,15 @@ _ChunkCarry = tuple[Array, KV]
 
 
 class Student(Trunk):
-    """The transformer with block-causal attention over [context, chunk 1, chunk 2, …]."""
+    """The transformer with block-causal attention over [context, chunk 1, chunk 2, …].
+
+    Attributes:
+        memory: sizes of the dual cache.
+        cache_dtype: what frames' keys and values are kept in, of memory/cache.CACHE_DTYPES.
+    """
 
     memory: MemoryConfig = MemoryConfig()
+    cache_dtype: str = "same"
 
     def init_caches(
         self,
@@ -69,6 +75,7 @@ class Student(Trunk):
             text_len=self.cfg.text_len,
             dtype=self.dtype,
             tokens_first=cache_tokens_first(self.cfg.head_dim, self.dtype),
+            cache_dtype=self.cache_dtype,
         )
 
     @typechecked

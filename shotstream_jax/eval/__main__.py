@@ -42,7 +42,7 @@ from shotstream_jax.eval.report import (
     summary_table,
     write_results,
 )
-from shotstream_jax.generate.__main__ import StreamRecipe
+from shotstream_jax.generate.recipe import StreamRecipe
 from shotstream_jax.generate.sampler import Guidance, SamplerConfig
 from shotstream_jax.media.pictures import write_png
 from shotstream_jax.presets import VideoFormat
@@ -240,13 +240,7 @@ def make_sources(
         params = checkpoint.load_params("vae")
         return sources.reconstructed_source(shot_format, vae, params), None
     # Generated ones do.
-    model = load(
-        checkpoint,
-        recipe.dtype,
-        quantize=recipe.quantize,
-        decoder=recipe.decoder,
-        history=recipe.history,
-    )
+    model = load(checkpoint, **dataclasses.asdict(recipe.options()))
     if args.source == TEACHER:
         guidance = Guidance(text=args.guidance, context=args.context_guidance)
         sampler = SamplerConfig(args.sampler_steps, guidance)

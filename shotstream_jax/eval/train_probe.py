@@ -32,7 +32,7 @@ from shotstream_jax.eval.labels import Labels, shot_truth
 from shotstream_jax.eval.probe import Probe, cell_centres, probe_answers
 from shotstream_jax.eval.probe_files import ShotFormat, save_probe, shot_format_of
 from shotstream_jax.eval.reading import BATCH_SIZE, Reader, oracle_scores
-from shotstream_jax.generate.__main__ import StreamRecipe
+from shotstream_jax.generate.recipe import StreamRecipe
 from shotstream_jax.train.optim import OptimConfig, make_optimizer
 from shotstream_jax.vae.codec import from_uint8
 from shotstream_jax.world.plot import SUBSETS, WorldConfig

@@ -3,6 +3,7 @@
   a story file       shotstream generate --story examples/tiny/story.json --out out/story.mp4
   as you type        shotstream generate --prompts - --global-caption "A cartoon about a frog."
   a faster decoder   … --decoder taehv
+  on a small GPU     … --memory auto, the default, says what it chose (shotstream plan explains)
   on four devices    … --config.mesh.sequence=2 --config.mesh.tensor=2
   keep the story     … --save-story out/frog
   go back to after shot 2 and continue it differently
@@ -27,11 +28,13 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from shotstream_jax import cli
-from shotstream_jax.checkpoint.checkpoint import Checkpoint, open_checkpoint
+from shotstream_jax.checkpoint.checkpoint import open_checkpoint
 from shotstream_jax.checkpoint.load import load
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.files import check_writable
-from shotstream_jax.core.sharding import MeshConfig, part_mesh
+from shotstream_jax.core.gpu_memory import memory_errors
+from shotstream_jax.core.sharding import part_mesh
+from shotstream_jax.generate.recipe import MEMORY_CHOICES, StreamRecipe, options_for_this_gpu
 from shotstream_jax.generate.report import Report
 from shotstream_jax.generate.story import Story
 from shotstream_jax.generate.stream import (
@@ -42,21 +45,13 @@ from shotstream_jax.generate.stream import (
 )
 from shotstream_jax.media.video import VideoWriter
 from shotstream_jax.model import Model
-from shotstream_jax.presets import DECODERS, OWN_DECODER, OWN_HISTORY, Preset, VideoFormat
+from shotstream_jax.presets import DECODERS, Preset, VideoFormat
 from shotstream_jax.text.prompts import ask_lines, read_lines, read_script
 
-
-@dataclasses.dataclass(frozen=True)
-class StreamRecipe:
-    """The fields of a streaming recipe."""
-
-    checkpoint: str
-    dtype: str
-    quantize: str
-    video: VideoFormat
-    mesh: MeshConfig
-    decoder: str = OWN_DECODER
-    history: str = OWN_HISTORY
+REMEDY = (
+    "see what fits by `shotstream plan --config …` and add the options that it names, or take a "
+    "smaller --config.video.height and width"
+)
 
 
 def parser() -> cli.Parser:
@@ -89,6 +84,13 @@ def parser() -> cli.Parser:
         choices=DECODERS,
         help="what makes the frames that are shown, in place of the recipe's (docs/performance.md)",
     )
+    p.add_argument(
+        "--memory",
+        choices=MEMORY_CHOICES,
+        default="auto",
+        help="on a GPU that is too small for the recipe as it is: choose the cheapest options that "
+        "fit (auto, the default), or try it all the same (full)",
+    )
     p.add_argument("--seed", type=int, help="same seed, same prompts: the same frames (default: 0)")
     p.add_argument(
         "--save-story",
@@ -111,25 +113,35 @@ def parser() -> cli.Parser:
 
 def main(argv: Sequence[str]) -> None:
     """Runs the command."""
+    with memory_errors(REMEDY):
+        _generate(argv)
+
+
+def _generate(argv: Sequence[str]) -> None:
+    """The command, in three steps."""
     # 1. Whatever can be refused is refused before anything is computed or written.
     args, config = parser().parse(argv)
     recipe = cli.build(StreamRecipe, config, "config")
     checkpoint = open_checkpoint(args.checkpoint or recipe.checkpoint)
     preset = checkpoint.preset
-    decoder = args.decoder or recipe.decoder
-    checkpoint.decoder(decoder)
+    options = recipe.options()
+    if args.decoder:
+        options = dataclasses.replace(options, decoder=args.decoder)
+    checkpoint.decoder(options.decoder)
     script = read_script(args.story) if args.story else None
     global_caption = script.global_caption if script else args.global_caption
     story = open_story(args, preset, recipe.video, global_caption)
     mesh = _stream_mesh(recipe, preset, story)
     out = check_writable(args.out, ".mp4")
     report_path = check_writable(args.report, ".json") if args.report else None
+    if mesh is None:
+        options = options_for_this_gpu(preset, story.video, options, args.memory)
 
     # 2. The model, compiled while a person is still thinking of the first prompt.
     is_typed = args.prompts == "-" and sys.stdin.isatty()
     if is_typed:
         logging.info("loading and compiling, so that the first frames come at once …")
-        model = _load(checkpoint, recipe, mesh, decoder)
+        model = load(checkpoint, mesh=mesh, **dataclasses.asdict(options))
         warm_up(model, story.video)
     shots: Iterable[str]
     count: int | None
@@ -139,7 +151,7 @@ def main(argv: Sequence[str]) -> None:
     else:
         shots, count = read_prompts(args.prompts, story.next_shot + 1)
     if not is_typed:
-        model = _load(checkpoint, recipe, mesh, decoder)
+        model = load(checkpoint, mesh=mesh, **dataclasses.asdict(options))
 
     # 3. The story, shot by shot.
     if args.continue_story and _is_forked(args):
@@ -156,18 +168,6 @@ def main(argv: Sequence[str]) -> None:
         result["shots"],
         result["frames"],
         result["fps"],
-    )
-
-
-def _load(checkpoint: Checkpoint, recipe: StreamRecipe, mesh: Mesh | None, decoder: str) -> Model:
-    """The model as the recipe has it."""
-    return load(
-        checkpoint,
-        recipe.dtype,
-        mesh,
-        quantize=recipe.quantize,
-        decoder=decoder,
-        history=recipe.history,
     )
 
 

@@ -5,7 +5,7 @@
 The transformer's side is the caller's: the live stream makes chunks with the student's cached steps
 (generate/stream), a teacher samples a whole shot at once (generate/teacher_stories). Everything
 else about a story is here: prompts, conditions, decoding, and the context frames that later shots
-can ask for. Nothing here waits for a device.
+can ask for. Nothing here waits for a device, but for a text encoder that is in the host's memory.
 """
 
 import dataclasses
@@ -208,10 +208,27 @@ def _decode(
     """
     params = model.params[part]
     latents = to_device_of(params, latents)
+    # The whole chunk, or as many of its latent frames as the model decodes at a time.
+    streams = dict(streams)
+    pieces = []
     with model.on_mesh(part):
-        if part not in streams:
-            return steps.decode_first_chunk(decoder, params, latents)
-        return steps.decode_next_chunk(decoder, params, latents, streams[part])
+        for z in _pieces(latents, model.decode_frames):
+            if part not in streams:
+                decoded = steps.decode_first_chunk(decoder, params, z)
+            else:
+                decoded = steps.decode_next_chunk(decoder, params, z, streams[part])
+            streams[part] = decoded[0]
+            pieces.append(decoded[1:])
+        if len(pieces) == 1:
+            return decoded
+        return streams[part], *steps.join_pieces(pieces)
+
+
+def _pieces(latents: Array, frames: int) -> list[Array]:
+    """A chunk in pieces of so many latent frames; 0: in one piece."""
+    if frames == 0 or frames >= latents.shape[1]:
+        return [latents]
+    return [latents[:, first : first + frames] for first in range(0, latents.shape[1], frames)]
 
 
 def _encode_frames(model: Model, frames: Array, wanted: np.ndarray) -> list[Array]:

@@ -205,6 +205,14 @@ def _split_over_rows(stream: VaeStream, frames: Array) -> Decoded:
 
 
 @jax.jit
+def join_pieces(pieces: list[tuple[Array, Array]]) -> tuple[Array, Array]:
+    """(frames, the same as bytes) of a chunk that was decoded in pieces."""
+    frames = jnp.concatenate([frames for frames, _ in pieces], axis=1)
+    pixels = jnp.concatenate([pixels for _, pixels in pieces], axis=1)
+    return constrain(frames, "b p y x c"), constrain(pixels, "b p y x c")
+
+
+@jax.jit
 def take_frame(frames: Float[Array, "b p y x 3"], index: Int[Array, ""]) -> Float[Array, "b y x 3"]:
     """One decoded frame, before its bytes: context is encoded from the exact values."""
     return jax.lax.dynamic_index_in_dim(frames, index, axis=1, keepdims=False)

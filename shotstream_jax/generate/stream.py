@@ -294,6 +294,9 @@ def _make_chunks(
                 runs[row].live = None
                 runs[row].story = chunk.story
             yield row, chunk
+        # What was shown is not held on to: a shot's decoder has gigabytes of state, which must be
+        # gone when the next shot begins.
+        del live, shot, grown, chunk
 
         # 5. The clean chunk goes into the local cache, unless every shot is finished: nobody reads
         # the keys and values of a shot's last chunk.

@@ -3,10 +3,16 @@
 Keys are kept rotated. The buffer is written in place (carried through the scan over layers and
 donated by the callers): a pass puts its own chunk into its slot first, so attention is one call
 over a valid prefix.
+
+Frames' keys and values can be kept in 8 bits (CACHE_DTYPES), x of a token and head as
+
+    n·s,  s = max|x| / top,  n = x/s rounded to 8 bits                                           (1)
+
+where top is 127 or 448, the type's largest number. A layer is widened when it is read.
 """
 
 import functools
-from typing import Any
+from typing import Any, NamedTuple
 
 import flax
 import jax
@@ -16,18 +22,30 @@ from shotstream_jax.core.sharding import constrain, on_own_part
 from shotstream_jax.core.typing import Array, DType, Float, Int, typechecked
 from shotstream_jax.memory.window import MemoryConfig
 
+_NARROW = {"int8": jnp.int8, "fp8": jnp.float8_e4m3fn}
+# What frames' keys and values are kept in: "same" is the type of the matmuls.
+CACHE_DTYPES = ("same", *_NARROW)
+
+
+class Narrow(NamedTuple):
+    """Eq. (1): numbers n […, k] of 8 bits, and of each token and head a scale s […, 1], float32."""
+
+    numbers: Array
+    scale: Array
+
 
 class KV(flax.struct.PyTreeNode):
     """Keys and values of all layers, arrays of equal shape, layers first.
 
     tokens_first: whether tokens come before heads, [layers, b, …, s, n, k], as GPUs' attention
     wants them, or after them, [layers, b, …, n, s, k]. What is written and read is [b, …, n, s, k]
-    in any case.
+    in any case. dtype: of what is read.
     """
 
-    keys: Array
-    values: Array
+    keys: Array | Narrow
+    values: Array | Narrow
     tokens_first: bool = flax.struct.field(pytree_node=False, default=False)
+    dtype: DType = flax.struct.field(pytree_node=False, default=jnp.float32)
 
     @property
     def token_axis(self) -> int:
@@ -36,9 +54,22 @@ class KV(flax.struct.PyTreeNode):
 
     def layer(self, index: int | Array) -> tuple[Array, Array]:
         """Keys and values of one layer, [b, …, n, s, k]."""
-        keys = _take_layer(self.keys, index)
-        values = _take_layer(self.values, index)
-        return self.turned(keys), self.turned(values)
+        keys = self._read(self.keys, index)
+        values = self._read(self.values, index)
+        return keys, values
+
+    def plain(self) -> tuple[Array, Array]:
+        """The arrays of keys and values that are not in 8 bits."""
+        assert not isinstance(self.keys, Narrow) and not isinstance(self.values, Narrow)
+        return self.keys, self.values
+
+    def _read(self, arrays: Array | Narrow, index: int | Array) -> Array:
+        """One layer of the keys or of the values, wide."""
+        if isinstance(arrays, Narrow):
+            layer = widen(Narrow(*(_take_layer(a, index) for a in arrays)), self.dtype)
+        else:
+            layer = _take_layer(arrays, index)
+        return self.turned(layer)
 
     def turned(self, a: Array) -> Array:
         """From [b, …, n, s, k] to the axes of the arrays, or back."""
@@ -51,7 +82,7 @@ class KV(flax.struct.PyTreeNode):
             """The tokens from `start` on."""
             return jax.lax.dynamic_slice_in_dim(a, start, length, axis=self.token_axis)
 
-        return self.replace(keys=take(self.keys), values=take(self.values))
+        return jax.tree.map(take, self)
 
 
 class FrameIds(flax.struct.PyTreeNode):
@@ -89,12 +120,10 @@ _TEXT = {False: "_ b _ n l k", True: "_ b _ l n k"}
 def cache_dims(caches: Caches) -> Caches:
     """The dimension letters of every array of the caches."""
     tokens_first = caches.frames.tokens_first
-    frames: Any = _FRAMES[tokens_first]
-    text: Any = _TEXT[tokens_first]
     fill: Any = "b"
     return Caches(
-        frames=KV(frames, frames, tokens_first),
-        text=KV(text, text, tokens_first),
+        frames=jax.tree.map(lambda _: _FRAMES[tokens_first], caches.frames),
+        text=jax.tree.map(lambda _: _TEXT[tokens_first], caches.text),
         fill=fill,
     )
 
@@ -110,24 +139,33 @@ def init_caches(
     text_len: int,
     dtype: DType,
     tokens_first: bool = False,
+    cache_dtype: str = "same",
 ) -> Caches:
     """Empty caches.
 
     slots: tokens that a layer holds, (C + w) latent frames' or more. What lies beyond is never in
     the valid prefix; it lets an attention kernel have whole blocks without a copy. tokens_first: as
-    in KV.
+    in KV. cache_dtype: of CACHE_DTYPES, for the frames.
     """
 
-    def zeros(outer: tuple[int, ...], tokens: int) -> KV:
+    def zeros(outer: tuple[int, ...], tokens: int, kept: str) -> KV:
         """Keys and values of so many tokens for every index of the outer axes."""
         inner = (tokens, heads) if tokens_first else (heads, tokens)
-        shape = (*outer, *inner, head_dim)
-        return KV(jnp.zeros(shape, dtype), jnp.zeros(shape, dtype), tokens_first)
+        shape = (*outer, *inner)
+
+        def empty() -> Array | Narrow:
+            """The keys, or the values."""
+            if kept == "same":
+                return jnp.zeros((*shape, head_dim), dtype)
+            numbers = jnp.zeros((*shape, head_dim), _NARROW[kept])
+            return Narrow(numbers, jnp.zeros((*shape, 1), jnp.float32))
+
+        return KV(empty(), empty(), tokens_first, dtype)
 
     # Both kinds of keys have the layers first, as the scan over layers takes one at a time.
     caches = Caches(
-        frames=zeros((layers, batch), slots),
-        text=zeros((layers, batch, memory.captions), text_len),
+        frames=zeros((layers, batch), slots, cache_dtype),
+        text=zeros((layers, batch, memory.captions), text_len, "same"),
         fill=jnp.zeros(batch, jnp.int32),
     )
     return jax.tree.map(constrain, caches, cache_dims(caches))
@@ -150,10 +188,41 @@ def put(
         functools.partial(_write_stories, buffer.token_axis),
         dims=(dims, dims.removeprefix("_ "), "b", ""),
     )
+
+    def written(arrays: Array | Narrow, new: Array) -> Array | Narrow:
+        """The keys, or the values, with the new ones among them."""
+        new = buffer.turned(new)
+        if not isinstance(arrays, Narrow):
+            return write(arrays, new, token, layer)
+        rounded = narrow(new, arrays.numbers.dtype)
+        return Narrow(
+            write(arrays.numbers, rounded.numbers, token, layer),
+            write(arrays.scale, rounded.scale, token, layer),
+        )
+
     return buffer.replace(
-        keys=write(buffer.keys, buffer.turned(keys), token, layer),
-        values=write(buffer.values, buffer.turned(values), token, layer),
+        keys=written(buffer.keys, keys),
+        values=written(buffer.values, values),
     )
+
+
+def narrow(x: Array, dtype: DType) -> Narrow:
+    """Eq. (1) for x […, k]."""
+    is_whole = jnp.issubdtype(dtype, jnp.integer)
+    top = float(jnp.iinfo(dtype).max if is_whole else jnp.finfo(dtype).max)
+    wide = x.astype(jnp.float32)
+    largest = jnp.max(jnp.abs(wide), axis=-1, keepdims=True)
+    # A token of zeros stays one.
+    scale = jnp.where(largest == 0, 1.0, largest / top)
+    numbers = jnp.clip(wide / scale, -top, top)
+    if is_whole:
+        numbers = jnp.round(numbers)
+    return Narrow(numbers.astype(dtype), scale)
+
+
+def widen(kept: Narrow, dtype: DType) -> Array:
+    """n·s of eq. (1), in another type."""
+    return (kept.numbers.astype(jnp.float32) * kept.scale).astype(dtype)
 
 
 def _write_stories(
@@ -186,9 +255,10 @@ def put_text(
     values: Array,
 ) -> KV:
     """Replaces one layer's text keys and values ([b, slots, n, l, k])."""
+    old_keys, old_values = text.plain()
     return text.replace(
-        keys=_write_layer(text.keys, text.turned(keys), layer),
-        values=_write_layer(text.values, text.turned(values), layer),
+        keys=_write_layer(old_keys, text.turned(keys), layer),
+        values=_write_layer(old_values, text.turned(values), layer),
     )
 
 
@@ -205,8 +275,9 @@ def caption_kv(
         _read_slots,
         dims=(_TEXT[text.tokens_first], "b", ""),
     )
-    keys = read(text.keys, slot, layer)
-    values = read(text.values, slot, layer)
+    all_keys, all_values = text.plain()
+    keys = read(all_keys, slot, layer)
+    values = read(all_values, slot, layer)
     return text.turned(keys[0]), text.turned(values[0])
 
 

@@ -25,7 +25,7 @@ from shotstream_jax.core.typing import Array
 # caches.
 _TILE = 2**22
 # On a GPU that has no kernel of its own for these queries: 256 MB, large enough to keep it busy.
-_GPU_TILE = 2**26
+GPU_TILE = 2**26
 _PREFIXES = 9  # of a cache: the default memory's context and window are nine chunks
 _LANES = 32  # columns of neighbouring scores whose maxima are taken side by side, at most
 
@@ -110,7 +110,7 @@ def _in_tiles(
 
 def _tile_scores() -> int:
     """Scores of a tile on the device that is traced for."""
-    return _GPU_TILE if target_platform() == "gpu" else _TILE
+    return GPU_TILE if target_platform() == "gpu" else _TILE
 
 
 def _largest_divisor(number: int, most: int) -> int:

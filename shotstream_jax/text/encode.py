@@ -9,6 +9,7 @@ from absl import logging
 from shotstream_jax.core.sharding import constrain
 from shotstream_jax.core.typing import Array, Float, Int, Params
 from shotstream_jax.nn.apply import apply
+from shotstream_jax.text.layerwise import encode_layerwise, on_host
 from shotstream_jax.text.tokenizer import Tokenizer, Tokens, clean, tokenize
 from shotstream_jax.text.umt5 import UMT5
 
@@ -43,4 +44,5 @@ def embed_prompt(
     # A batch of one: ids [1, l], valid [1].
     ids = jnp.asarray(tokens.ids[None])
     valid = jnp.asarray([tokens.valid])
-    return tokens, encode_prompt(text, params, ids, valid)
+    encode = encode_layerwise if on_host(params) else encode_prompt
+    return tokens, encode(text, params, ids, valid)

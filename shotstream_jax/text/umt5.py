@@ -161,9 +161,7 @@ class UMT5(nn.Module):
         """
         cfg = self.cfg
         table = self.param("embedding", nn.initializers.normal(1.0), (cfg.vocab, cfg.dim))
-        # Padding keys get the lowest score there is.
-        valid = jnp.arange(ids.shape[1])[None] < length[:, None]
-        padding = jnp.where(valid, 0.0, jnp.finfo(jnp.float32).min)
+        padding = padding_scores(ids.shape[1], length)
         # All layers have one program; their parameters are stacked, layers first.
         scan = nn.scan(
             UMT5Block,
@@ -175,6 +173,16 @@ class UMT5(nn.Module):
         blocks = scan(cfg, self.dtype, name="blocks")
         x = table[ids].astype(self.dtype)  # [b, l, e]
         x, _ = blocks(x, padding)
-        # Padding rows are zeros in the result: the transformer attends to them.
-        x = RMSNorm(cfg.eps, name="norm_out")(x).astype(jnp.float32)
-        return jnp.where(valid[:, :, None], x, 0.0)
+        return without_padding(RMSNorm(cfg.eps, name="norm_out")(x), length)
+
+
+def padding_scores(rows: int, length: Int[Array, "b"]) -> Float[Array, "b l"]:
+    """What is added to the keys' scores: for padding the lowest number there is, else 0."""
+    valid = jnp.arange(rows)[None] < length[:, None]
+    return jnp.where(valid, 0.0, jnp.finfo(jnp.float32).min)
+
+
+def without_padding(x: Float[Array, "b l e"], length: Int[Array, "b"]) -> Float[Array, "b l e"]:
+    """Embeddings in float32, with zeros for padding: the transformer attends to it."""
+    valid = jnp.arange(x.shape[1])[None] < length[:, None]
+    return jnp.where(valid[:, :, None], x.astype(jnp.float32), 0.0)

@@ -22,10 +22,17 @@ from absl import logging
 from shotstream_jax import cli
 from shotstream_jax.core.compilation import use_persistent_cache
 from shotstream_jax.core.errors import InputError
+from shotstream_jax.core.gpu_memory import memory_errors
 from shotstream_jax.core.sharding import make_mesh
 from shotstream_jax.train.build import make_stage, open_checkpoints, open_data, read_recipe
 from shotstream_jax.train.run.loop import Run
 from shotstream_jax.train.run.processes import add_distributed_option, start_processes
+
+REMEDY = (
+    "choose --config.run.remat=full, a smaller --config.run.batch with more "
+    "--config.run.accumulate, or more devices along --config.mesh.fsdp; --aot says what a recipe "
+    "needs, `shotstream plan` what a stream does"
+)
 
 
 def parser() -> cli.Parser:
@@ -59,14 +66,15 @@ def main(argv: Sequence[str]) -> None:
         raise InputError("--workdir is missing: name the run's folder")
     start_processes(args.distributed)
     use_persistent_cache()
-    checkpoints = open_checkpoints(recipe)
-    preset = checkpoints.start.preset
-    data = open_data(recipe, checkpoints.start)
-    mesh = make_mesh(recipe.mesh.lengths())
-    stage = make_stage(recipe, preset, mesh, data, checkpoints)
-    run = Run(recipe, stage, data, checkpoints, pathlib.Path(args.workdir))
-    logging.info("%s, %s on %d devices", recipe.stage, preset.name, len(jax.devices()))
-    run.train()
+    with memory_errors(REMEDY):
+        checkpoints = open_checkpoints(recipe)
+        preset = checkpoints.start.preset
+        data = open_data(recipe, checkpoints.start)
+        mesh = make_mesh(recipe.mesh.lengths())
+        stage = make_stage(recipe, preset, mesh, data, checkpoints)
+        run = Run(recipe, stage, data, checkpoints, pathlib.Path(args.workdir))
+        logging.info("%s, %s on %d devices", recipe.stage, preset.name, len(jax.devices()))
+        run.train()
 
 
 if __name__ == "__main__":

@@ -4,10 +4,11 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+from shotstream_jax.bench import __main__ as bench
 from shotstream_jax.bench.__main__ import main
 from shotstream_jax.bench.count import matmul_flops
 from shotstream_jax.bench.models import random_model
-from shotstream_jax.bench.parts import decode_parts
+from shotstream_jax.bench.parts import chunk_parts, decode_parts, vae_parts
 from shotstream_jax.bench.subject import BenchSubject
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.sharding import part_mesh
@@ -47,6 +48,21 @@ def test_a_tiny_decoder_of_the_public_size_is_called_again_and_again():
             assert {leaf.dtype for leaf in jax.tree.leaves(stream)} == {jnp.dtype("bfloat16")}
 
 
+def test_pieces_of_a_chunk_and_an_8_bit_cache(monkeypatch):
+    """The options reach the programs: one latent frame a call, and a cache of 8 bits."""
+    given = []
+    monkeypatch.setattr(bench, "aot_devices", lambda _: jax.devices()[:1])
+    monkeypatch.setattr(bench.aot, "report_stream", lambda subject, *_: given.append(subject))
+    main(["--aot", "v5p:1", "--decode-frames", "1", "--cache-dtype", "int8"])
+    (subject,) = given
+    decoding = {part.program.name: part for part in vae_parts(subject)}
+    for name, frames in (("decode_first", 1), ("decode_next", subject.model.preset.vae.time)):
+        _, _, z, *_ = decoding[name].program.arguments
+        assert z.shape[1] == 1 and decoding[name].frames == frames
+    for part in chunk_parts(subject):
+        assert part.program.arguments[4].frames.keys.numbers.dtype == jnp.int8
+
+
 @pytest.mark.parametrize(
     "arguments, message",
     [
@@ -54,6 +70,7 @@ def test_a_tiny_decoder_of_the_public_size_is_called_again_and_again():
         (["--parts", "vae,decode"], "--parts decode: no public decoder reads the latents of tiny"),
         (["--size", "64"], "--size 64: write HEIGHTxWIDTH"),
         (["--size", "65x96"], "height 65 is not a multiple of 8"),
+        (["--decode-frames", "2"], "decode_frames 2 does not divide a chunk of 3 latent frames"),
         (["--batch", "0"], "--batch 0 must be at least 1"),
         (["--mesh", "fsdp"], "--mesh fsdp: write AXIS=N"),
         (["--mesh", "fsdp=16"], "fsdp=16 needs 16 devices, there are 8"),

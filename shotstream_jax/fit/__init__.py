@@ -1,0 +1,1 @@
+"""What a stream takes of a device's memory, and what makes it fit."""
