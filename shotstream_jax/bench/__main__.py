@@ -35,6 +35,7 @@ from shotstream_jax.bench import aot
 from shotstream_jax.bench.forecast import report_forecast
 from shotstream_jax.bench.measure import Roofline, measure_roofline, peak_device_memory, timed
 from shotstream_jax.bench.models import abstract_model, random_model, smaller_decoders
+from shotstream_jax.bench.options import add_measuring_options, add_model_options
 from shotstream_jax.bench.parts import PARTS
 from shotstream_jax.bench.stream import stream_timing
 from shotstream_jax.bench.subject import BenchPart, BenchSubject
@@ -48,15 +49,10 @@ from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.gpu_memory import memory_errors
 from shotstream_jax.core.sharding import part_mesh
 from shotstream_jax.core.versions import installed_version
-from shotstream_jax.memory.cache import CACHE_DTYPES
 from shotstream_jax.model import Model, check_savings
 from shotstream_jax.nn import attention, quantize
 from shotstream_jax.presets import (
-    DECODERS,
-    HISTORIES,
     OWN_DECODER,
-    OWN_HISTORY,
-    PRESETS,
     Preset,
     VideoFormat,
     find_preset,
@@ -73,103 +69,10 @@ MEMORY_REMEDY = (
 def parser() -> cli.Parser:
     """The options of this command."""
     p = cli.make_parser("shotstream_jax.bench", __doc__)
-    _add_model_options(p)
-    _add_measuring_options(p)
+    add_model_options(p)
+    add_measuring_options(p)
     add_survey_options(p)
     return p
-
-
-def _add_model_options(p: cli.Parser) -> None:
-    """What is measured: sizes, number formats, devices."""
-    # Sizes.
-    p.add_argument(
-        "--preset",
-        choices=list(PRESETS),
-        help="the model's size (default: tiny; with --all on a GPU or TPU wan-1.3b)",
-    )
-    p.add_argument("--size", metavar="HEIGHTxWIDTH", help="of the picture (default: the preset's)")
-    p.add_argument(
-        "--frames", type=int, metavar="N", help="latent frames a shot (default: the preset's)"
-    )
-    p.add_argument(
-        "--batch",
-        type=int,
-        default=1,
-        metavar="N",
-        help="stories side by side (default: %(default)s)",
-    )
-    # Number formats and kernels.
-    p.add_argument(
-        "--dtype",
-        choices=list(DTYPES),
-        help="of the matmuls (default: float32; with --all on a GPU or TPU bfloat16)",
-    )
-    p.add_argument(
-        "--quantize",
-        default="none",
-        choices=quantize.CHOICES,
-        help="8-bit matmuls in the stream's blocks",
-    )
-    p.add_argument(
-        "--cache-dtype",
-        default="same",
-        choices=CACHE_DTYPES,
-        help="of frames' keys and values (default: the matmuls')",
-    )
-    p.add_argument(
-        "--decode-frames",
-        type=int,
-        default=0,
-        metavar="N",
-        help="latent frames decoded at a time (default: a chunk's)",
-    )
-    p.add_argument(
-        "--attention",
-        choices=attention.FORMS,
-        help="this form of attention (default: the device's own)",
-    )
-    # What decodes.
-    p.add_argument(
-        "--decoder",
-        choices=DECODERS,
-        default=OWN_DECODER,
-        help="of the stream that --aot forecasts for a GPU (default: %(default)s)",
-    )
-    p.add_argument(
-        "--history",
-        choices=HISTORIES,
-        default=OWN_HISTORY,
-        help="of that stream: whose frames its memory is made of (default: %(default)s)",
-    )
-    # Devices.
-    p.add_argument(
-        "--mesh",
-        default="",
-        metavar="AXIS=N,…",
-        help="the first devices, along data, fsdp, sequence, tensor",
-    )
-
-
-def _add_measuring_options(p: cli.Parser) -> None:
-    """How it is measured, and where the results go."""
-    choices = ",".join([*PARTS, "stream", *RECIPES])
-    p.add_argument("--parts", metavar="PART,…", help=f"some of {choices} (default: all)")
-    p.add_argument(
-        "--seconds",
-        type=float,
-        metavar="S",
-        help="spent on each line (default: 5; with --all 1)",
-    )
-    p.add_argument(
-        "--aot",
-        metavar="DEVICE",
-        help="compile the stream for a TPU slice or GPU that need not be there: v5p:2x2x1, h100",
-    )
-    p.add_argument(
-        "--json",
-        metavar="FILE",
-        help="a JSON line for every line of the table, with device and versions",
-    )
 
 
 def main(argv: Sequence[str]) -> None:

@@ -36,24 +36,11 @@ from shotstream_jax.convert.decoders import open_decoder
 from shotstream_jax.convert.inspect import inspect
 from shotstream_jax.convert.lora import merge_lora
 from shotstream_jax.convert.names import state_bytes
+from shotstream_jax.convert.sources import import_sources, import_tokenizer
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.model import PARTS
 from shotstream_jax.presets import TINY_DECODERS, find_preset
 from shotstream_jax.text.prompts import read_script
-
-# Where a Wan folder keeps its parts; the first name that is there is taken.
-_WAN_FILES = {
-    "dit": (
-        "diffusion_pytorch_model.safetensors",
-        "diffusion_pytorch_model.safetensors.index.json",
-        # In the …-Diffusers layout:
-        "transformer/diffusion_pytorch_model.safetensors",
-        "transformer/diffusion_pytorch_model.safetensors.index.json",
-    ),
-    "vae": ("Wan2.1_VAE.pth",),
-    "text": ("models_t5_umt5-xxl-enc-bf16.pth",),
-}
-_WAN_TOKENIZERS = ("google/umt5-xxl/tokenizer.json", "tokenizer/tokenizer.json")
 
 _ALL_PARTS = (*PARTS, *TINY_DECODERS)
 
@@ -271,14 +258,14 @@ def main(argv: Sequence[str]) -> None:
 
 def run_import(args: argparse.Namespace) -> None:
     """Public files → a checkpoint folder."""
-    sources = _import_sources(args)
+    sources = import_sources(args)
     if args.decoder_kind and not args.decoder:
         raise InputError("--decoder-kind goes with --decoder")
     plan = checkpoints.prepare_import(
         sources,
         args.out,
         preset=find_preset(args.preset) if args.preset else None,
-        tokenizer=_import_tokenizer(args),
+        tokenizer=import_tokenizer(args),
         key=args.key,
         decoder=args.decoder,
         decoder_kind=args.decoder_kind,
@@ -286,38 +273,6 @@ def run_import(args: argparse.Namespace) -> None:
     with _bar(plan.nbytes) as progress:
         checkpoints.write_plan(plan, progress)
     logging.info("%s: %s of %s", args.out, ", ".join(plan.parts), plan.preset.name)
-
-
-def _import_sources(args: argparse.Namespace) -> dict[str, pathlib.Path]:
-    """Each part's file, in the order of PARTS; a file named alone goes before the Wan folder's."""
-    if args.wan and not args.wan.is_dir():
-        raise InputError(f"there is no Wan folder {args.wan}")
-    # ShotStream's own weights are those of the transformer.
-    named = {"dit": args.shotstream, "vae": args.vae, "text": args.text_encoder}
-    sources = {}
-    for part in PARTS:
-        path = named[part] or _first_file(args.wan, _WAN_FILES[part])
-        if path:
-            sources[part] = path
-    if args.key and "dit" not in sources:
-        raise InputError("--key chooses a transformer: give --shotstream or --wan")
-    if not sources:
-        raise InputError("nothing to import: give --wan, --shotstream, --vae or --text-encoder")
-    return sources
-
-
-def _import_tokenizer(args: argparse.Namespace) -> pathlib.Path | None:
-    return args.tokenizer or _first_file(args.wan, _WAN_TOKENIZERS)
-
-
-def _first_file(folder: pathlib.Path | None, names: Sequence[str]) -> pathlib.Path | None:
-    """The first of these files that a folder has."""
-    if folder is None:
-        return None
-    for name in names:
-        if (folder / name).is_file():
-            return folder / name
-    return None
 
 
 def run_add_decoder(args: argparse.Namespace) -> None:

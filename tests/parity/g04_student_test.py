@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from shotstream_jax.core.errors import InputError
-from shotstream_jax.dit.student import Student, causal_groups
+from shotstream_jax.dit.groups import causal_groups
+from shotstream_jax.dit.student import Student
 from shotstream_jax.flow.schedule import Schedule
 from shotstream_jax.memory.window import MemoryConfig
 from tests.parity.reference import (
