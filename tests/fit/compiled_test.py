@@ -10,7 +10,7 @@ import functools
 import jax.numpy as jnp
 import pytest
 
-from shotstream_jax.aot.compile import Compiled, aot_devices, compile_program
+from shotstream_jax.aot.compile import GIB, Compiled, aot_devices, compile_program
 from shotstream_jax.bench.models import abstract_model
 from shotstream_jax.bench.parts import PARTS
 from shotstream_jax.bench.subject import BenchSubject
@@ -94,6 +94,8 @@ def test_a_chunk_step(gpu):
         "chunk_step", video, dataclasses.replace(options, decode_frames=0, text_memory="device")
     )
     need = stream_need(PRESET, video, options)
+    # No more than a layer of the cache is wide at any time.
+    assert program.temp < 0.5 * GIB
     check(need, "chunk_step", program)
     # All but the weights that only text and context need.
     held = need.held["caches"] + need.held["transformer"]
