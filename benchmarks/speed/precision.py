@@ -27,19 +27,24 @@ from shotstream_jax.checkpoint.load import DTYPES
 from shotstream_jax.core.compilation import use_persistent_cache
 from shotstream_jax.dit.student import Student
 from shotstream_jax.generate import shot
+from shotstream_jax.generate.calibrate import watch_inputs
 from shotstream_jax.memory.cache import CACHE_DTYPES, Caches, FrameIds
 from shotstream_jax.model import Params, compute_params, random_params
-from shotstream_jax.nn.quantize import CHOICES, quantize_blocks
+from shotstream_jax.nn.quantize import CHOICES, LargestInputs, quantize_blocks
 from shotstream_jax.presets import PRESETS, Preset, find_preset
 from shotstream_jax.vae.model import VAE
 
 
 class Format(NamedTuple):
-    """The matmuls' type, the 8-bit form of the blocks, and of the frame cache."""
+    """The matmuls' type, the 8-bit form of the blocks, and of the frame cache.
+
+    calibrated: whether activations have one scale for all tokens, found in the first format.
+    """
 
     dtype: str
     quantize: str = "none"
     cache: str = "same"
+    calibrated: bool = False
 
     @property
     def name(self) -> str:
@@ -47,6 +52,8 @@ class Format(NamedTuple):
         parts = [self.dtype]
         if self.quantize != "none":
             parts.append(self.quantize)
+        if self.calibrated:
+            parts.append("calibrated")
         if self.cache != "same":
             parts.append(f"{self.cache} cache")
         return ", ".join(parts)
@@ -55,6 +62,7 @@ class Format(NamedTuple):
 # The others are compared with the first.
 FORMATS = [
     *(Format(dtype, quantize) for quantize in CHOICES for dtype in DTYPES),
+    *(Format("bfloat16", quantize, calibrated=True) for quantize in CHOICES[1:]),
     *(Format(dtype, cache=cache) for cache in CACHE_DTYPES[1:] for dtype in DTYPES),
 ]
 PEAK = 2  # frames lie in [−1, 1]
@@ -127,11 +135,12 @@ def main(argv: Sequence[str]) -> None:
         f"{args.preset}, {subject.preset.dit.layers} layers, {grid} latents"
     )
     cli.print_line(
-        f"{'matmuls':22}{'chunk 1':>11}{'PSNR':>10}{'chunk 2':>11}{'PSNR':>10}"
+        f"{'matmuls':28}{'chunk 1':>11}{'PSNR':>10}{'chunk 2':>11}{'PSNR':>10}"
         f"{'blocks':>12}{'a chunk':>11}"
     )
     # All formats' models stay in memory, so that their calls can be timed in turn.
-    results = [run_format(subject, chosen) for chosen in FORMATS]
+    found = calibration(subject)
+    results = [run_format(subject, chosen, rounded(subject, chosen, found)) for chosen in FORMATS]
     timings = timed_in_turn([result.again for result in results], args.seconds)
     for chosen, result, timing in zip(FORMATS, results, timings, strict=True):
         print_format(chosen.name, errors(result, results[0]), result.size, timing.median)
@@ -150,15 +159,27 @@ def make_subject(args: argparse.Namespace) -> Subject:
     return Subject(preset, random_params(preset, 0, ("dit", "vae")), preset.latent_grid(video))
 
 
-def run_format(subject: Subject, chosen: Format) -> Result:
+def calibration(subject: Subject) -> LargestInputs:
+    """The largest inputs of the Linears in the chunks that are compared, in float32."""
+    watched, found = watch_inputs(rounded(subject, FORMATS[0]))
+    run_format(subject, FORMATS[0], watched)
+    return found()
+
+
+def rounded(subject: Subject, chosen: Format, found: LargestInputs | None = None) -> Params:
+    """The transformer's weights in a format. found: of a calibration."""
+    params = compute_params(subject.params["dit"], DTYPES[chosen.dtype])
+    largest = found if chosen.calibrated else None
+    return quantize_blocks(jax.tree.map(jnp.asarray, params), chosen.quantize, largest)
+
+
+def run_format(subject: Subject, chosen: Format, weights: Params) -> Result:
     """What comes out with this format."""
     dtype = DTYPES[chosen.dtype]
     preset = subject.preset
     chunk = preset.memory.chunk
     student = Student(preset.dit, dtype, memory=preset.memory, cache_dtype=chosen.cache)
     vae = VAE(preset.vae)
-    rounded = compute_params(subject.params["dit"], dtype)
-    weights = quantize_blocks(jax.tree.map(jnp.asarray, rounded), chosen.quantize)
     ids = frame_ids(1, chunk)
     caches = prefilled(subject, student, weights)
     steps = len(preset.steps.nominal)
@@ -221,7 +242,7 @@ def print_format(name: str, found: list[tuple[float, float]], size: int, seconds
     cells = ""
     for error, psnr in found:
         cells += f"{100 * error:>9.2f} %{psnr:>7.1f} dB"
-    cli.print_line(f"{name:22}{cells}{size / 2**20:>9.1f} MB{1e3 * seconds:>8.0f} ms")
+    cli.print_line(f"{name:28}{cells}{size / 2**20:>9.1f} MB{1e3 * seconds:>8.0f} ms")
 
 
 if __name__ == "__main__":

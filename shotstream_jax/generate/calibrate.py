@@ -6,7 +6,7 @@ the unrounded model streams: every pass of every chunk, with prompts of the kind
 """
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -40,24 +40,21 @@ def largest_inputs(model: Model, stories: Sequence[tuple[str, Sequence[str]]]) -
     """
     if is_quantized(model.params["dit"]):
         raise InputError("the model is rounded to 8 bits already: load it with quantize='none'")
-    records: dict[str, _Record] = {}
-    watching = _watched(model.params["dit"], records)
+    watching, found = watch_inputs(model.params["dit"])
     watched = dataclasses.replace(model, params=model.params | {"dit": watching})
     for seed, (global_caption, captions) in enumerate(tqdm(stories, unit="story")):
         for _ in stream_generate(watched, captions, global_caption=global_caption, seed=seed):
             pass
-    # The last records may still be on their way.
-    jax.effects_barrier()
-    found = {}
-    for name, record in sorted(records.items()):
-        if not np.isfinite(record.largest).all():
-            raise InputError(f"an input of {name} is not finite: the weights are damaged")
-        found[name] = record.largest.tolist()
-    return found
+    return found()
 
 
-def _watched(params: Params, records: dict[str, _Record]) -> Params:
-    """The transformer's parameters with every kernel of its blocks watched."""
+def watch_inputs(params: Params) -> tuple[Params, Callable[[], LargestInputs]]:
+    """The transformer's parameters with every kernel of its blocks watched.
+
+    Returns them, and what gives the largest |input| of every Linear in all passes with them so far.
+    That raises InputError if an input was not finite.
+    """
+    records: dict[str, _Record] = {}
 
     def watch(path: tuple[Any, ...], leaf: Array) -> Array | WatchedKernel:
         """A kernel with a record of its own, any other parameter as it is."""
@@ -68,5 +65,16 @@ def _watched(params: Params, records: dict[str, _Record]) -> Params:
         records[linear_name(path)] = record
         return WatchedKernel(leaf, jnp.arange(layers), record.note)
 
+    def found() -> LargestInputs:
+        """What was recorded."""
+        # The last records may still be on their way.
+        jax.effects_barrier()
+        largest = {}
+        for name, record in sorted(records.items()):
+            if not np.isfinite(record.largest).all():
+                raise InputError(f"an input of {name} is not finite: the weights are damaged")
+            largest[name] = record.largest.tolist()
+        return largest
+
     blocks: Mapping[str, Any] = jax.tree_util.tree_map_with_path(watch, params["blocks"])
-    return params | {"blocks": blocks}
+    return params | {"blocks": blocks}, found
