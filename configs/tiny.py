@@ -25,6 +25,7 @@ def get_config() -> ConfigDict:
     config.cache_dtype = "same"  # int8, fp8: keys and values of frames in 8 bits
     config.decode_frames = 0  # latent frames decoded at a time, 0: a whole chunk
     config.text_memory = "device"  # host: the text encoder's weights are sent for each prompt
+    config.text_dtype = "same"  # int8: its matrices in 8 bits
     config.video = ConfigDict()
     config.video.height = 32
     config.video.width = 48

@@ -32,6 +32,7 @@ from shotstream_jax.dit.student import Student
 from shotstream_jax.dit.teacher import Teacher
 from shotstream_jax.memory.cache import CACHE_DTYPES, FrameIds
 from shotstream_jax.presets import OWN_HISTORY, Preset
+from shotstream_jax.text.narrow import TEXT_DTYPES
 from shotstream_jax.text.tokenizer import Tokenizer
 from shotstream_jax.text.umt5 import UMT5
 from shotstream_jax.vae.codec import AnyDecoder, make_decoder
@@ -124,11 +125,20 @@ class Model:
         return jax.set_mesh(mesh)
 
 
-def check_savings(preset: Preset, cache_dtype: str, decode_frames: int, text_memory: str) -> None:
+def check_savings(
+    preset: Preset,
+    cache_dtype: str = "same",
+    decode_frames: int = 0,
+    text_memory: str = "device",
+    text_dtype: str = "same",
+) -> None:
     """Raises InputError for a choice of what is kept small that is not known or does not fit."""
     if cache_dtype not in CACHE_DTYPES:
         known = ", ".join(CACHE_DTYPES)
         raise InputError(f"cache_dtype {cache_dtype!r} is not known; choose one of {known}")
+    if text_dtype not in TEXT_DTYPES:
+        known = ", ".join(TEXT_DTYPES)
+        raise InputError(f"text_dtype {text_dtype!r} is not known; choose one of {known}")
     if text_memory not in TEXT_MEMORY:
         known = ", ".join(TEXT_MEMORY)
         raise InputError(f"text_memory {text_memory!r} is not known; choose one of {known}")

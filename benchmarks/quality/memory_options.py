@@ -27,6 +27,7 @@ CHANGES: tuple[dict[str, Any], ...] = (
     {"dtype": "bfloat16"},
     {"decode_frames": 1},
     {"text_memory": "host"},
+    {"text_dtype": "int8"},
     {"cache_dtype": "int8"},
     {"cache_dtype": "fp8"},
     {"quantize": "int8"},

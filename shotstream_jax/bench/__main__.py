@@ -98,7 +98,7 @@ def main(argv: Sequence[str]) -> None:
     mesh = make_bench_mesh(args)
     preset.check_mesh(mesh.shape, preset.latent_grid(video))
     quantize.check_quantize(args.quantize, mesh.devices.flat[0])
-    check_savings(preset, args.cache_dtype, args.decode_frames, "device")
+    check_savings(preset, args.cache_dtype, args.decode_frames)
     if args.aot:
         model = abstract_model(preset, DTYPES[args.dtype], mesh, args.quantize)
         model = _with_savings(model, args)

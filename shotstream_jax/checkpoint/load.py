@@ -12,9 +12,11 @@ from shotstream_jax.core.devices import device_capability
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.gpu_memory import claim_gpu_memory
 from shotstream_jax.core.sharding import param_shardings
+from shotstream_jax.core.typing import DType
 from shotstream_jax.model import PARTS, Model, Params, check_savings
 from shotstream_jax.nn.quantize import check_quantize, quantize_blocks
 from shotstream_jax.presets import HISTORIES, OWN_DECODER, OWN_HISTORY
+from shotstream_jax.text.narrow import narrow_text
 
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 _BFLOAT16_CAPABILITY = 8.0  # Ampere
@@ -31,6 +33,7 @@ def load(
     cache_dtype: str = "same",
     decode_frames: int = 0,
     text_memory: str = "device",
+    text_dtype: str = "same",
 ) -> Model:
     """A model from a checkpoint folder, or by a shipped model's name.
 
@@ -49,7 +52,8 @@ def load(
 
     What keeps memory small (docs/performance.md, Memory). cache_dtype: same, int8 or fp8, for the
     keys and values of frames. decode_frames: latent frames that are decoded at a time, 0 for a
-    whole chunk. text_memory: device or host, where the text encoder's weights are.
+    whole chunk. text_memory: device or host, where the text encoder's weights are. text_dtype: same
+    or int8, for its matrices.
 
     Raises InputError if there is no such checkpoint, a part is missing, or an option is not known.
     """
@@ -62,9 +66,12 @@ def load(
     compute_dtype = DTYPES[dtype_name(dtype, device_capability(device))]
     check_quantize(quantize, device)
     opened = open_checkpoint(checkpoint)
-    check_savings(opened.preset, cache_dtype, decode_frames, text_memory)
-    if text_memory == "host" and mesh:
-        raise InputError("text_memory host is for one device: on a mesh the text encoder is split")
+    check_savings(opened.preset, cache_dtype, decode_frames, text_memory, text_dtype)
+    if mesh and (text_memory, text_dtype) != ("device", "same"):
+        raise InputError(
+            f"text_memory {text_memory} and text_dtype {text_dtype} are for one device: on a mesh "
+            "the text encoder is split; choose device and same"
+        )
     if opened.missing:
         missing = ", ".join(opened.missing)
         raise InputError(f"{opened.name} lacks {missing}: import it with all three parts to stream")
@@ -74,8 +81,8 @@ def load(
     # Each part goes straight to where it is used, in the types that it is used in.
     params: Params = {}
     for part in PARTS:
-        if part == "text" and text_memory == "host":
-            params[part] = opened.read_params(part, compute_dtype)
+        if part == "text" and (text_memory == "host" or text_dtype != "same"):
+            params[part] = _special_text(opened, compute_dtype, text_memory, text_dtype)
         else:
             params[part] = opened.load_params(part, compute_dtype, mesh)
     if shown is not None:
@@ -96,6 +103,8 @@ def load(
         origin += f"; the transformer's blocks in {quantize}"
     if shown is not None:
         origin += f"; frames by {decoder}, {history} history"
+    if text_dtype != "same":
+        origin += f"; text encoder in {text_dtype}"
     if cache_dtype != "same":
         origin += f"; frame cache in {cache_dtype}"
     return Model(
@@ -109,6 +118,16 @@ def load(
         cache_dtype=cache_dtype,
         decode_frames=decode_frames,
     )
+
+
+def _special_text(opened: Checkpoint, dtype: DType, text_memory: str, text_dtype: str) -> Params:
+    """The text encoder's parameters, read on the host; perhaps rounded, perhaps left there."""
+    params = opened.read_params("text", dtype)
+    if text_dtype != "same":
+        params = narrow_text(params)
+    if text_memory == "device":
+        params = jax.device_put(params, jax.devices()[0])
+    return params
 
 
 def dtype_name(name: str, capability: float | None) -> str:

@@ -10,6 +10,7 @@ from shotstream_jax.checkpoint.checkpoint import Checkpoint, StoredPart, open_ch
 from shotstream_jax.checkpoint.folder import finish_folder, part_entry, start_folder
 from shotstream_jax.checkpoint.parts import PartToWrite, Progress, part_of_tree, write_part
 from shotstream_jax.core.errors import InputError
+from shotstream_jax.core.narrow import Narrow
 from shotstream_jax.model import PARTS, Model, Params
 from shotstream_jax.nn.quantize import is_quantized
 from shotstream_jax.presets import TINY_DECODERS, Preset
@@ -27,6 +28,8 @@ def save(model: Model, folder: str | pathlib.Path, storage: str = "folder") -> N
         raise InputError(
             "the model's weights are rounded to 8 bits: load it with quantize='none' to save it"
         )
+    if isinstance(model.params["text"]["embedding"], Narrow):
+        raise InputError("the text encoder is rounded to 8 bits: load it with text_dtype='same'")
     # All is written under another name, which finish_folder changes.
     partial = start_folder(folder)
     entries = {}

@@ -18,6 +18,7 @@ class StreamOptions:
     cache_dtype: str = "same"
     decode_frames: int = 0
     text_memory: str = "device"
+    text_dtype: str = "same"
 
 
 # What saves memory, the cheapest first: the first two change no number of the result.

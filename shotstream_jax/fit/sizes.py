@@ -40,6 +40,7 @@ from shotstream_jax.nn.attention import cache_slots
 from shotstream_jax.nn.quantize import quantize_blocks
 from shotstream_jax.nn.tiled import GPU_TILE
 from shotstream_jax.presets import OWN_DECODER, SHOWN_HISTORY, Preset, VideoFormat, decoder_config
+from shotstream_jax.text.narrow import SHARED_AXIS
 from shotstream_jax.vae import codec
 from shotstream_jax.vae.codec import AnyDecoder, make_decoder
 from shotstream_jax.vae.config import DecoderConfig, VAEConfig
@@ -85,9 +86,9 @@ def stream_need(preset: Preset, video: VideoFormat, options: StreamOptions) -> N
     height, width = preset.latent_grid(video)
     piece = options.decode_frames or preset.memory.chunk
     held = {}
-    text = _part_bytes(preset, "text", dtype)
     if options.text_memory == "device":
-        held["text encoder"] = text
+        params = abstract_params(preset, "text")
+        held["text encoder"] = _text_bytes(params, dtype, options.text_dtype)
     held["transformer"] = _transformer_bytes(preset, dtype, options.quantize)
     held["autoencoder"] = _part_bytes(preset, "vae", dtype)
     state = _state_bytes(preset.vae, dtype, piece) * height * width
@@ -105,7 +106,7 @@ def stream_need(preset: Preset, video: VideoFormat, options: StreamOptions) -> N
     held["pictures, prompts"] = _on_the_way(preset, video)
     held["margin"] = _MARGIN
     working = {
-        "encode_prompt": _prompt_working(preset, dtype, options.text_memory),
+        "encode_prompt": _prompt_working(preset, options),
         **_transformer_working(preset, video, options),
         "decode_next": max(_decoding(cfg, video, dtype, piece) for cfg in decoders),
         "encode_frame": 6 * _pixels(video) * preset.vae.dim * jnp.dtype(dtype).itemsize,
@@ -161,16 +162,32 @@ def _on_the_way(preset: Preset, video: VideoFormat) -> int:
     return 2 * pictures + 2 * prompts
 
 
-def _prompt_working(preset: Preset, dtype: DType, text_memory: str) -> int:
+def _text_bytes(params: Params, dtype: DType, text_dtype: str) -> int:
+    """Of the text encoder's parameters, perhaps with matrices in 8 bits and their scales."""
+    if text_dtype == "same":
+        return _tree_bytes(params, dtype)
+    total = 0
+    for path, leaf in jax.tree.leaves_with_path(params):
+        numbers = math.prod(leaf.shape)
+        axis = SHARED_AXIS.get(path[-1].key)
+        if axis is None:
+            total += 4 * numbers
+        else:
+            total += numbers + 4 * numbers // leaf.shape[axis]
+    return total
+
+
+def _prompt_working(preset: Preset, options: StreamOptions) -> int:
     """Scores and position biases of all heads, float32; of a layer at a time its weights too."""
     cfg = preset.text
     length = preset.dit.text_len
-    scores = 2 * cfg.heads * length * length * 4
-    if text_memory == "device":
-        return scores
-    layers = abstract_params(preset, "text")["blocks"]
-    a_layer = _tree_bytes({"blocks": layers}, dtype) // cfg.layers
-    return scores + _LAYERS_IN_FLIGHT * a_layer
+    dtype = DTYPES[options.dtype]
+    working = 2 * cfg.heads * length * length * 4
+    if options.text_memory == "host":
+        blocks = {"blocks": abstract_params(preset, "text")["blocks"]}
+        a_layer = _text_bytes(blocks, dtype, options.text_dtype) // cfg.layers
+        working += _LAYERS_IN_FLIGHT * a_layer
+    return working
 
 
 def _transformer_working(

@@ -31,6 +31,7 @@ class StreamRecipe:
     cache_dtype: str = "same"
     decode_frames: int = 0
     text_memory: str = "device"
+    text_dtype: str = "same"
 
     def options(self) -> StreamOptions:
         """Those of the fields that `load` takes."""
@@ -42,6 +43,7 @@ class StreamRecipe:
             cache_dtype=self.cache_dtype,
             decode_frames=self.decode_frames,
             text_memory=self.text_memory,
+            text_dtype=self.text_dtype,
         )
 
 

@@ -4,34 +4,24 @@ Keys are kept rotated. The buffer is written in place (carried through the scan 
 donated by the callers): a pass puts its own chunk into its slot first, so attention is one call
 over a valid prefix.
 
-Frames' keys and values can be kept in 8 bits (CACHE_DTYPES), x of a token and head as
-
-    n·s,  s = max|x| / top,  n = x/s rounded to 8 bits                                           (1)
-
-where top is 127 or 448, the type's largest number. A layer is widened when it is read.
+Frames' keys and values can be kept in 8 bits (CACHE_DTYPES; core/narrow), with a scale for each
+token and head. A layer is widened when it is read.
 """
 
 import functools
-from typing import Any, NamedTuple
+from typing import Any
 
 import flax
 import jax
 import jax.numpy as jnp
 
+from shotstream_jax.core.narrow import NARROW_TYPES, Narrow, narrow, widen
 from shotstream_jax.core.sharding import constrain, on_own_part
 from shotstream_jax.core.typing import Array, DType, Float, Int, typechecked
 from shotstream_jax.memory.window import MemoryConfig
 
-_NARROW = {"int8": jnp.int8, "fp8": jnp.float8_e4m3fn}
 # What frames' keys and values are kept in: "same" is the type of the matmuls.
-CACHE_DTYPES = ("same", *_NARROW)
-
-
-class Narrow(NamedTuple):
-    """Eq. (1): numbers n […, k] of 8 bits, and of each token and head a scale s […, 1], float32."""
-
-    numbers: Array
-    scale: Array
+CACHE_DTYPES = ("same", *NARROW_TYPES)
 
 
 class KV(flax.struct.PyTreeNode):
@@ -157,7 +147,7 @@ def init_caches(
             """The keys, or the values."""
             if kept == "same":
                 return jnp.zeros((*shape, head_dim), dtype)
-            numbers = jnp.zeros((*shape, head_dim), _NARROW[kept])
+            numbers = jnp.zeros((*shape, head_dim), NARROW_TYPES[kept])
             return Narrow(numbers, jnp.zeros((*shape, 1), jnp.float32))
 
         return KV(empty(), empty(), tokens_first, dtype)
@@ -204,25 +194,6 @@ def put(
         keys=written(buffer.keys, keys),
         values=written(buffer.values, values),
     )
-
-
-def narrow(x: Array, dtype: DType) -> Narrow:
-    """Eq. (1) for x […, k]."""
-    is_whole = jnp.issubdtype(dtype, jnp.integer)
-    top = float(jnp.iinfo(dtype).max if is_whole else jnp.finfo(dtype).max)
-    wide = x.astype(jnp.float32)
-    largest = jnp.max(jnp.abs(wide), axis=-1, keepdims=True)
-    # A token of zeros stays one.
-    scale = jnp.where(largest == 0, 1.0, largest / top)
-    numbers = jnp.clip(wide / scale, -top, top)
-    if is_whole:
-        numbers = jnp.round(numbers)
-    return Narrow(numbers.astype(dtype), scale)
-
-
-def widen(kept: Narrow, dtype: DType) -> Array:
-    """n·s of eq. (1), in another type."""
-    return (kept.numbers.astype(jnp.float32) * kept.scale).astype(dtype)
 
 
 def _write_stories(

@@ -14,20 +14,19 @@ import numpy as np
 
 from shotstream_jax.core.typing import Array, Float, Int, Params
 from shotstream_jax.nn.layers import RMSNorm
-from shotstream_jax.text.umt5 import UMT5, UMT5Block, padding_scores, without_padding
+from shotstream_jax.text.umt5 import UMT5, UMT5Block, look_up, padding_scores, without_padding
 
 
 def on_host(params: Params) -> bool:
     """Whether these parameters are in the host's memory."""
-    return isinstance(params["embedding"], np.ndarray)
+    return isinstance(jax.tree.leaves(params["embedding"])[0], np.ndarray)
 
 
 def encode_layerwise(
     text: UMT5, params: Params, ids: Int[Array, "b l"], length: Int[Array, "b"]
 ) -> Float[Array, "b l e"]:
     """As text/encode.encode_prompt, for parameters in the host's memory."""
-    rows = params["embedding"][np.asarray(ids)]
-    x = jnp.asarray(rows).astype(text.dtype)  # [b, l, e]
+    x = jnp.asarray(look_up(params["embedding"], np.asarray(ids), text.dtype))  # [b, l, e]
     padding = padding_scores(ids.shape[1], length)
     before = x
     for layer in range(text.cfg.layers):

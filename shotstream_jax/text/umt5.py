@@ -15,12 +15,16 @@ A fresh one starts with scores of variance 1, as T5 does: without a scale the qu
 """
 
 import dataclasses
+from collections.abc import Callable
+from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax.linen import dtypes
 
+from shotstream_jax.core.narrow import Narrow, widen
 from shotstream_jax.core.typing import Array, DType, Float, Int, typechecked
 from shotstream_jax.nn.layers import RMSNorm
 
@@ -74,6 +78,18 @@ def relative_buckets(
     bucket = np.where(size < exact, size, far)
     # Keys after the query have the upper half of the table.
     return np.where(distance > 0, half, 0) + bucket
+
+
+def _widened(*arrays: Any, dtype: Any) -> list[Any]:
+    """flax's promotion to the compute type, for kernels that may be in 8 bits (text/narrow)."""
+    wide = [widen(a, dtype) if isinstance(a, Narrow) else a for a in arrays]
+    return dtypes.promote_dtype(*wide, dtype=dtype)
+
+
+class _TextLinear(nn.Dense):
+    """y = x·W; W may be in 8 bits."""
+
+    promote_dtype: Callable[..., Any] = _widened
 
 
 class UMT5Block(nn.Module):
@@ -137,7 +153,7 @@ class UMT5Block(nn.Module):
     def _linear(self, width: int, name: str) -> nn.Dense:
         # Small queries stand in for the softmax scale.
         variance = 1 / self.cfg.head_dim if name == "q" else 1.0
-        return nn.Dense(
+        return _TextLinear(
             width,
             use_bias=False,
             dtype=self.dtype,
@@ -171,9 +187,16 @@ class UMT5(nn.Module):
             length=cfg.layers,
         )
         blocks = scan(cfg, self.dtype, name="blocks")
-        x = table[ids].astype(self.dtype)  # [b, l, e]
+        x = look_up(table, ids, self.dtype)  # [b, l, e]
         x, _ = blocks(x, padding)
         return without_padding(RMSNorm(cfg.eps, name="norm_out")(x), length)
+
+
+def look_up(table: Any, ids: Any, dtype: DType) -> Any:
+    """Rows of the table of embeddings, which may be in 8 bits, or in the host's memory."""
+    if isinstance(table, Narrow):
+        return widen(Narrow(table.numbers[ids], table.scale[ids]), dtype)
+    return table[ids].astype(dtype)
 
 
 def padding_scores(rows: int, length: Int[Array, "b"]) -> Float[Array, "b l"]:

@@ -14,7 +14,9 @@ from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.sharding import make_mesh
 from shotstream_jax.generate import shot as steps
 from shotstream_jax.generate.stream import stream_generate
+from shotstream_jax.model import Model
 from shotstream_jax.testing import tiny_model
+from shotstream_jax.text.encode import embed_prompt
 from tests.generate.decoder_test import CAPTIONS, streamed, with_decoder
 
 SHORT = ["a fox wakes", "it runs"]
@@ -57,6 +59,34 @@ def test_a_loaded_model_with_everything_small(tmp_path):
     assert load(tmp_path / "model", cache_dtype="fp8").student.cache_dtype == "fp8"
 
 
+def test_a_text_encoder_in_8_bits(tmp_path):
+    """On the device or on the host: the same embeddings, near the full ones, of 8-bit matrices."""
+    save(tiny_model(), tmp_path / "model")
+    whole = load(tmp_path / "model")
+    want = embedding(whole)
+    found = []
+    for place in ("device", "host"):
+        model = load(tmp_path / "model", text_dtype="int8", text_memory=place)
+        leaves = jax.tree.leaves(model.params["text"]["blocks"]["fc1"]["kernel"])
+        assert [leaf.dtype for leaf in leaves] == [np.dtype(np.int8), np.dtype(np.float32)]
+        assert isinstance(leaves[0], np.ndarray) == (place == "host")
+        found.append(embedding(model))
+        error = np.linalg.norm(found[-1] - want) / np.linalg.norm(want)
+        assert 1e-4 < error < 0.03
+    np.testing.assert_allclose(*found, atol=1e-5)
+    with pytest.raises(InputError, match="rounded to 8 bits: load it with text_dtype='same'"):
+        save(model, tmp_path / "again")
+
+
+def embedding(model: Model) -> np.ndarray:
+    """Of a prompt."""
+    length = model.preset.dit.text_len
+    _, text = embed_prompt(
+        model.text, model.params["text"], model.tokenizer, SHORT[0], length, "it"
+    )
+    return np.asarray(text)
+
+
 def test_a_shots_decoder_is_gone_when_the_next_begins(monkeypatch):
     """Its state is gigabytes at full size."""
     states: list[weakref.ref] = []
@@ -84,7 +114,9 @@ def test_a_shots_decoder_is_gone_when_the_next_begins(monkeypatch):
         ({"cache_dtype": "int4"}, "cache_dtype 'int4' is not known; choose one of same, int8, fp8"),
         ({"decode_frames": 2}, "decode_frames 2 does not divide a chunk of 3 latent frames"),
         ({"text_memory": "disk"}, "text_memory 'disk' is not known; choose one of device, host"),
-        ({"text_memory": "host", "mesh": True}, "text_memory host is for one device"),
+        ({"text_dtype": "fp8"}, "text_dtype 'fp8' is not known; choose one of same, int8"),
+        ({"text_memory": "host", "mesh": True}, "text_memory host .* are for one device"),
+        ({"text_dtype": "int8", "mesh": True}, "text_dtype int8 are for one device"),
         ({"dtype": "float8"}, "dtype 'float8' is not known; choose one of auto, float32, bfloat16"),
     ],
 )

@@ -8,10 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from shotstream_jax.core.narrow import narrow, widen
 from shotstream_jax.core.sharding import make_mesh
 from shotstream_jax.generate import shot as steps
 from shotstream_jax.generate.stream import stream_generate
-from shotstream_jax.memory.cache import FrameIds, init_caches, narrow, put, widen
+from shotstream_jax.memory.cache import FrameIds, init_caches, put
 from shotstream_jax.memory.window import MemoryConfig
 from shotstream_jax.model import Model
 from shotstream_jax.testing import tiny_model
