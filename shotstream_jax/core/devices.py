@@ -215,7 +215,7 @@ def program_memory(device: jax.Device) -> float | None:
     """GiB that a program can have on a device; None where it is not known."""
     for gpu in GPUS.values():
         if gpu.kind == device.device_kind:
-            return gpu.memory / 2**30 - GPU_RESERVE
+            return round(gpu.memory / 2**30 - GPU_RESERVE, 2)
     return HBM.get(device.device_kind)
 
 

@@ -84,10 +84,15 @@ def _compile(program: Program, devices: Sequence[jax.Device]) -> Compiled:
     peak = device_peak(devices[0])
     if made.kernels and peak:
         seconds = forecast(made.kernels, assumed_rates(peak)).total_seconds
-        # The model's FLOPs only: what is computed again for the gradient does not count.
-        share = made.flops / seconds / (peak.flops * len(devices))
-        cli.print_line(
-            f"    {made.accessed / 1e9:.0f} GB moved; forecast {seconds:.2f} s, without the "
-            f"exchange between GPUs: {100 * share:.0f} % of {peak.flops / 1e12:.0f} TFLOP/s (MFU)"
-        )
+        line = f"    {made.accessed / 1e9:.0f} GB moved; forecast {seconds:.2f} s"
+        if len(devices) > 1:
+            line += ", without the exchange between GPUs"
+        if made.collectives.unknown_loops:
+            # Its time is not known, and so no share of anything.
+            line += " and what a loop of drawn length takes beyond its first round"
+        else:
+            # The model's FLOPs only: what is computed again for the gradient does not count.
+            share = made.flops / seconds / (peak.flops * len(devices))
+            line += f": {100 * share:.0f} % of {peak.flops / 1e12:.0f} TFLOP/s (MFU)"
+        cli.print_line(line)
     return made
