@@ -44,13 +44,16 @@ def parser() -> cli.Parser:
 def main(argv: Sequence[str]) -> None:
     """Prints the plan."""
     args, config = parser().parse(argv)
+    # 1. The stream that is asked for.
     recipe = cli.build(StreamRecipe, config, "config")
     preset = _find_sizes(args.checkpoint or recipe.checkpoint)
+    # 2. The GPU that it is for.
     card = find_card(args.gpu) if args.gpu else this_card()
     if card is None:
         raise InputError(
             f"this machine has no GPU: name one with --gpu, by GB, like 24, or {', '.join(GPUS)}"
         )
+    # 3. What it takes there, and what makes it fit.
     asked = recipe.options()
     asked = dataclasses.replace(asked, dtype=dtype_name(asked.dtype, card.capability))
     for line in plan_lines(preset, recipe.video, asked, card):
@@ -70,9 +73,11 @@ def plan_lines(preset: Preset, video: VideoFormat, asked: StreamOptions, card: C
         f"{preset.name}, {video.height}×{video.width}, {asked.dtype}; "
         f"{card.name}, {card.memory / GIB:.2f} GiB for us"
     ]
+    # The first column is what was asked for.
     needs = [stream_need(preset, video, asked)]
     picture, options = video, cheapest_that_fits(preset, video, asked, card.memory)
     if options is None:
+        # No options make this picture fit: a smaller one then.
         found = largest_that_fits(preset, video, asked, card.memory)
         if found is None:
             lines += need_lines(needs, card)
@@ -81,6 +86,7 @@ def plan_lines(preset: Preset, video: VideoFormat, asked: StreamOptions, card: C
     added = words(options, asked)
     if picture != video:
         added += f" --config.video.height={picture.height} --config.video.width={picture.width}"
+    # The second column is what fits, if that is something else.
     if added:
         needs.append(stream_need(preset, picture, options))
     lines += need_lines(needs, card)
@@ -93,6 +99,7 @@ def plan_lines(preset: Preset, video: VideoFormat, asked: StreamOptions, card: C
 def need_lines(needs: Sequence[Need], card: Card) -> list[str]:
     """A line for each part, a column for each need, GiB."""
     rows: dict[str, list[float]] = {}
+    # A part that only one of the two has is 0 in the other.
     for name in needs[0].held | needs[-1].held:
         rows[name] = [need.held.get(name, 0) / GIB for need in needs]
     rows["decoder's state"] = [need.state / GIB for need in needs]
@@ -108,6 +115,7 @@ def need_lines(needs: Sequence[Need], card: Card) -> list[str]:
         + "".join(f"{cell:>9.2f}" for cell in largest)
         + f"  ({', '.join(dict.fromkeys(need.largest for need in needs))})"
     )
+    # The sum decides.
     verdict = []
     for need in needs:
         fits = "fits" if need.total <= card.memory else "too much"

@@ -43,6 +43,7 @@ def gpu_devices(name: str, count: str = "1") -> list[Any]:
 
     name: in core/devices.GPUS. Raises InputError if the compiler is missing, or for a wrong count.
     """
+    # Whatever can be refused is refused before jax looks for devices.
     if not count.isdecimal() or int(count) < 1:
         raise InputError(f"--aot {name}:{count}: write the number of GPUs, like {name}:4")
     if importlib.util.find_spec("jax_cuda13_plugin") is None:
@@ -85,6 +86,7 @@ def compiler_options(device: jax.Device | None) -> dict[str, str | bool | int]:
 
 def _cuda_folder() -> pathlib.Path | None:
     """Where nvvm/libdevice is: in NVIDIA's package, or in an installed CUDA toolkit."""
+    # NVIDIA's pip package goes before what is installed on the machine.
     candidates = []
     spec = importlib.util.find_spec("nvidia")
     for place in spec.submodule_search_locations or () if spec else ():
@@ -99,6 +101,7 @@ def _cuda_folder() -> pathlib.Path | None:
 
 def _description(gpu: Gpu) -> str:
     """The GPU as XLA's compiler wants it described, a text proto."""
+    # The description's own words for what core/devices has.
     major, minor = gpu.capability
     cudnn_major, cudnn_minor, cudnn_patch = _CUDNN
     # A tensor core's programs for Hopper and data-centre Blackwell use what only these have.
@@ -146,6 +149,7 @@ def traced_for(device: jax.Device | None) -> Iterator[None]:
     if gpu is None:
         yield
         return
+    # These functions ask the local GPU, and jax has no other way to be told.
     from jax._src.cudnn import fused_attention_stablehlo as cudnn
     from jax.extend import backend
 

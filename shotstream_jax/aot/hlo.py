@@ -84,6 +84,7 @@ class Instruction:
         if self.operation.endswith(("-update", "-done")):
             # They name the same computation as their start.
             return []
+        # One name, or a list of them in braces.
         names = []
         for called in _CALLED.findall(self.line):
             for name in called.strip("{}").split(","):
@@ -177,6 +178,7 @@ _SEQUENTIAL = ("call", "conditional", "async-start")
 
 def read_module(text: str) -> Module:
     """The module whose text this is."""
+    # A header begins a computation; the lines after it are its instructions.
     computations: dict[str, Computation] = {}
     entry = ""
     current = Computation("")
@@ -201,6 +203,7 @@ def read_module(text: str) -> Module:
 def _operands(line: str, start: int) -> tuple[str, ...]:
     """The names of the operands in a line; start: behind the opening bracket."""
     # A constant's operand is its value, a parameter's its number: they have no names.
+    # Names stand last, behind a type if the text has one.
     inside = f"({_until_bracket(line, start)})"
     names = []
     for operand in elements(inside):

@@ -149,6 +149,7 @@ def forecast(kernels: Iterable[Kernel], rates: Rates, seen: float = 1.0) -> Fore
 
     seen: the share of the keys that attention with a length looks at.
     """
+    # Every kernel as often as it runs, added up by its kind.
     seconds = dict.fromkeys(KINDS, 0.0)
     moved = dict.fromkeys(KINDS, 0)
     launches = dict.fromkeys(KINDS, 0)
@@ -197,6 +198,7 @@ def _kernel(
         return _fusion(module, computation, instruction, times)
     if operation == "custom-call":
         return _library_call(computation, instruction, times)
+    # A plain instruction: a matmul that was not fused, or something that moves or computes.
     name = instruction.name
     inputs = _operand_arrays(computation, instruction)
     if operation == "dot":
@@ -220,8 +222,10 @@ def _fusion(
     """A fusion: one kernel for all instructions of the computation inside."""
     inside = module.computations[instruction.calls[0]]
     operations = {inner.operation for inner in inside.instructions.values()}
+    # What it moves does not depend on what it computes.
     moved = _read_bytes(inside) + _written_bytes(inside)
     dots = [inner for inner in inside.instructions.values() if inner.operation == "dot"]
+    # A matmul with what is done to its operands and its result.
     if dots:
         flops = sum(_matmul_flops(inside, dot) for dot in dots)
         kind = _matmul_kind(_operand_arrays(inside, dots[0])[0])
@@ -231,10 +235,8 @@ def _fusion(
         # A library's kernel that reads its operands where they lie in a stack.
         kernel = _library_call(inside, calls[0], times)
         return kernel._replace(name=instruction.name, bytes=moved)
-    is_slice = inside.root.operation == "dynamic-slice"
-    if instruction.operation == "fusion-start" and is_slice:
-        kind = "slice"
-    elif '"name":"dynamic_slice_fusion"' in instruction.line:
+    is_slice = inside.root.operation == "dynamic-slice" and instruction.operation == "fusion-start"
+    if is_slice or '"name":"dynamic_slice_fusion"' in instruction.line:
         kind = "slice"
     elif operations <= _MOVES:
         kind = "copy"
@@ -253,6 +255,7 @@ def _library_call(computation: Computation, instruction: Instruction, times: int
         outputs = outputs[:-1]
     moved = _all_bytes(inputs) + _all_bytes(outputs)
     name = instruction.name
+    # By the library's own name for the call.
     if _is_attention(instruction):
         flops = _attention_flops(target, inputs)
         # Lengths are vectors of int32 beside the arrays.
@@ -340,6 +343,7 @@ def _results(inside: Computation, root: Instruction) -> Iterator[Instruction]:
 
 
 def _bytes_put(inside: Computation, result: Instruction) -> int:
+    # What is only another name of the updated buffer is the update itself.
     source = result
     while source.operation == "bitcast":
         source = inside.instructions[source.operands[0]]
@@ -366,6 +370,7 @@ def _matmul_kind(left: ArrayType) -> str:
 
 def _matmul_flops(computation: Computation, instruction: Instruction) -> float:
     """Two operations for each element of the result and each index that is summed over."""
+    # cuBLAS has the axes in its configuration, a fusion's dot beside its operands.
     left = _operand_arrays(computation, instruction)[0]
     axes = _CONTRACTED.search(instruction.line) or _CONTRACTED_BY_LIBRARY.search(instruction.line)
     flops = 2.0 * instruction.arrays[0].size

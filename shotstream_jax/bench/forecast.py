@@ -75,12 +75,14 @@ def report_forecast(
     Raises InputError if the GPU's speed is not known, if there are several, or if a program does
     not fit.
     """
+    # Only a GPU whose speed is known can be forecast.
     device = subject.mesh.devices.flat[0]
     peak = device_peak(device)
     if peak is None:
         raise InputError(f"--aot {target}: the speed of {device.device_kind} is not known")
     if subject.mesh.size > 1:
         raise InputError(f"--aot {target}: a stream's forecast is for one GPU; leave out --mesh")
+    # The table: two lines for each program.
     rates = assumed_rates(peak)
     memory = program_memory(device)
     cli.print_line(f"{subject_line(subject)}; {device.device_kind}, {memory or 0:.1f} GiB for us")
@@ -93,6 +95,7 @@ def report_forecast(
         # A line at once: compiling the next one may take a minute.
         programs[compiled.name] = program
         _print_program(program)
+    # A shot needs all of its programs.
     stream = None
     if set(COMPILED) <= set(parts):
         decoders = _decoders(decoder, history, programs)
@@ -158,6 +161,7 @@ def stream_forecast(
         if fill + memory.chunk < frames:
             commit_seconds += seconds("commit", seen)
 
+    # Once a shot: the prompt, and the context in the caches; and encoding the next shots' context.
     start = seconds("encode_prompt") + seconds("prefill")
     # A chunk is decoded whole, or in pieces.
     pieces = memory.chunk // (subject.model.decode_frames or memory.chunk)
@@ -203,6 +207,7 @@ def _print_program(program: PricedProgram) -> None:
         f"{program.compiled.line}{priced.total_bytes / 1e9:>10.1f}{priced.total_launches:>10}"
         f"{1e3 * priced.total_seconds:>9.1f} ms"
     )
+    # The second line: where the time and the bytes go.
     kinds = []
     for kind, launches in priced.launches.items():
         if launches:

@@ -68,6 +68,7 @@ def smaller_decoders(vae: VAEConfig) -> dict[str, DecoderConfig]:
 
     Of the two tiny ones, whose programs are the same but for the latents' scale, the first.
     """
+    # A decoder fits if its pictures lie as the model's own do.
     found = {}
     for kind in ("lightvae", "taehv"):
         cfg = decoder_config(kind, vae)
@@ -92,6 +93,7 @@ def decoder_params(
         """In the types that a pass computes with."""
         return compute_params(_draw(abstract_decoder(cfg)), dtype)
 
+    # Each device makes its own slices only.
     places: Any = SingleDeviceSharding(jax.devices()[0])
     shapes = jax.eval_shape(drawn)
     if mesh is not None:

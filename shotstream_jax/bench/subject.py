@@ -81,6 +81,7 @@ class BenchSubject(NamedTuple):
     @contextlib.contextmanager
     def tracing(self) -> Iterator[None]:
         """While this holds, what is traced is for the subject's devices."""
+        # All devices of a model are of one kind.
         devices: set[Any] = self._device.device_set
         first = min(devices, key=lambda device: device.id)
         with self.model.on_mesh(), traced_for(first):
@@ -148,6 +149,7 @@ class BenchSubject(NamedTuple):
     def noise(self) -> Array:
         """The noise of a chunk's steps, [steps, b, f, h, w, c]."""
         preset = self.model.preset
+        # One draw for each step of the chunk.
         shape = (
             len(preset.steps.nominal),
             self.batch,

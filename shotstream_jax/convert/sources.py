@@ -28,6 +28,7 @@ def import_sources(args: argparse.Namespace) -> dict[str, pathlib.Path]:
         raise InputError(f"there is no Wan folder {args.wan}")
     # ShotStream's own weights are those of the transformer.
     named = {"dit": args.shotstream, "vae": args.vae, "text": args.text_encoder}
+    # A file that is named goes before the folder's own.
     sources = {}
     for part in PARTS:
         path = named[part] or _first_file(args.wan, _WAN_FILES[part])

@@ -40,8 +40,10 @@ def largest_inputs(model: Model, stories: Sequence[tuple[str, Sequence[str]]]) -
     """
     if is_quantized(model.params["dit"]):
         raise InputError("the model is rounded to 8 bits already: load it with quantize='none'")
+    # The model as it is, but for kernels that note what they are multiplied with.
     watching, found = watch_inputs(model.params["dit"])
     watched = dataclasses.replace(model, params=model.params | {"dit": watching})
+    # The frames are thrown away: what counts is noted on the way.
     for seed, (global_caption, captions) in enumerate(tqdm(stories, unit="story")):
         for _ in stream_generate(watched, captions, global_caption=global_caption, seed=seed):
             pass

@@ -55,6 +55,7 @@ def options_for_this_gpu(
     Says in a line what the stream will take. Without a GPU nothing is said or changed. memory: of
     MEMORY_CHOICES. Raises InputError if nothing fits.
     """
+    # A processor, a TPU or a mesh is left alone.
     card = this_card()
     if card is None:
         return asked
@@ -67,6 +68,7 @@ def options_for_this_gpu(
             f"{video.height}×{video.width} does not fit {card.name} with any options: "
             "`shotstream plan --config …` has the largest picture that does; --memory full tries it"
         )
+    # One line for people: the sum, and what was chosen for them.
     need = stream_need(preset, video, options)
     added = words(options, asked)
     logging.info(

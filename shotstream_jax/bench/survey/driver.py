@@ -61,16 +61,20 @@ def run_survey(
     resume: goes on in a folder with results. Raises InputError if it has results and this is not
     wanted, or if they are of other sizes.
     """
+    # 1. The folder, and what is done in it already.
     stop = time.monotonic() + 60 * minutes
     settings = dataclasses.replace(settings, began=time.time())
     done = _prepare(settings, resume)
+    # 2. What all sections share, and the line that says what this run is.
     environment = _environment(settings.folder)
     _write(settings, "run", **_about(settings, list(sections), minutes))
+    # 3. Section by section, those of most value first.
     with _ended_by_signal():
         for name, section in sections.items():
             if name in done:
                 continue
             left = stop - time.monotonic()
+            # Better none than one that is cut off before it has found anything.
             if left < section.needs:
                 reason = f"{max(0, left):.0f} s left, {section.needs:.0f} s needed"
                 _write(settings, "end", section=name, status="skipped", reason=reason)
@@ -78,6 +82,7 @@ def run_survey(
                 limit = min(section.limit, left)
                 _run_section(settings, name, section.call, limit, environment)
             print_section(settings.folder, name)
+    # 4. The compiled programs, for the next time.
     kept = pack_cache(settings.folder, pathlib.Path(environment["SHOTSTREAM_CACHE_DIR"]))
     cli.print_line(f"{settings.folder / NAME}; {kept}")
 
@@ -86,6 +91,7 @@ def _prepare(settings: SurveySettings, resume: bool) -> set[str]:
     """Makes the folder; the sections that are done in it already."""
     folder = settings.folder
     (folder / "logs").mkdir(parents=True, exist_ok=True)
+    # Results of other sizes must not be mixed with these.
     runs = [line for line in read_results(folder) if line["line"] == "run"]
     if not runs:
         return set()
@@ -101,6 +107,7 @@ def _prepare(settings: SurveySettings, resume: bool) -> set[str]:
 def _environment(folder: pathlib.Path) -> dict[str, str]:
     """The sections' environment: the package found, the programs of earlier times there."""
     environment = dict(os.environ)
+    # The package is found where it is, installed or not.
     root = str(pathlib.Path(shotstream_jax.__file__).resolve().parents[1])
     paths = [root, environment.get("PYTHONPATH", "")]
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
@@ -113,6 +120,7 @@ def _environment(folder: pathlib.Path) -> dict[str, str]:
 
 def _about(settings: SurveySettings, names: Sequence[str], minutes: float) -> dict[str, Any]:
     """The line at the beginning of a command."""
+    # What the numbers depend on: packages, and flags of the environment.
     versions = {}
     for package in _PACKAGES:
         version = installed_version(package)
@@ -140,6 +148,7 @@ def _run_section(
     settings: SurveySettings, name: str, call: str, limit: float, environment: dict[str, str]
 ) -> None:
     """Runs a section for at most `limit` seconds, and writes how it ended."""
+    # The section knows its own end, a little before it is ended.
     seconds = max(limit - _MARGIN, limit / 2)
     as_json = json.dumps(dataclasses.asdict(settings))
     command = [sys.executable, "-m", "shotstream_jax.bench.survey"]
@@ -164,6 +173,7 @@ def _run_section(
             status = "timeout"
         finally:
             _end_group(process)
+    # How it ended, with its last words if it failed.
     fields: dict[str, Any] = {"status": status, "seconds": time.monotonic() - began}
     if status == "failed":
         fields |= {"exit": code, "output": log.read_text(errors="replace")[-_TAIL:]}

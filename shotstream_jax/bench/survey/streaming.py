@@ -23,6 +23,7 @@ from shotstream_jax.vae.model import VAE
 
 def decoder_subjects(survey: Survey, quantize: str = "none") -> Iterator[tuple[str, BenchSubject]]:
     """Every decoder's name, and a story on a model whose frames it makes."""
+    # The autoencoder first, then the smaller ones beside it on the same model.
     subject = survey.subject(quantize=quantize)
     yield OWN_DECODER, subject
     model = subject.model
@@ -45,6 +46,7 @@ def chunks_section(survey: Survey) -> None:
 
 def decode_section(survey: Survey) -> None:
     """A shot's first chunk and a later one through each decoder; a frame through the encoder."""
+    # Time first; then what bfloat16 costs in exactness.
     subject = survey.subject(parts=("dit", "vae"))
     for name in ("vae", "decode"):
         for part in PARTS[name](subject):

@@ -38,6 +38,7 @@ class Survey:
         self.video = settings.video(self.preset)
         self.dtype_name = settings.chosen_dtype()
         self.dtype = DTYPES[self.dtype_name]
+        # Everything is measured on the first device, until this time.
         self._stop = time.monotonic() + seconds
         self._device = jax.devices()[0]
 
@@ -68,6 +69,7 @@ class Survey:
 
     def end(self) -> None:
         """Writes how much memory the section has needed."""
+        # Processors have no such statistics.
         stats = self._device.memory_stats() or {}
         self.find(
             "memory",
@@ -114,6 +116,7 @@ class Survey:
         if not self.has_time(part, variant):
             return None
         with self.attempt(part, variant):
+            # No line takes more than a quarter of what is left, so that others come to their turn.
             seconds = min(share * self.settings.seconds, self.left / 4)
             timing = timed(call, seconds, least)
             found: dict[str, Any] = {
@@ -121,12 +124,14 @@ class Survey:
                 "calls": timing.calls,
                 "first_s": timing.first,
             }
+            # Rates, for calls that say what they do.
             if flops:
                 found |= self._rates(flops, timing.median)
             if moved:
                 found["gb_s"] = moved / timing.median / 1e9
             if frames:
                 found["frames_per_s"] = frames / timing.median
+            # An error that cannot be computed costs only itself.
             if error:
                 with self.attempt(part, f"{variant}: error"):
                     found["error"] = error()
