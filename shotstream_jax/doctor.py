@@ -35,7 +35,6 @@ PACKAGES = (
     "flax",
     "optax",
     "orbax-checkpoint",
-    "qwix",
     "numpy",
     "grain",
     "tokenizers",

@@ -63,7 +63,6 @@ ONLY_IN = {  # library → the only layers that may import it
     "optax": {"train", "eval"},
     "scenedetect": {"eval"},
     "matplotlib": {"eval"},
-    "qwix": {"nn"},
     "grain": {"data"},
     "array_record": {"data"},
     "orbax": {"train"},

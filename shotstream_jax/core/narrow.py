@@ -1,10 +1,9 @@
-"""Numbers kept in 8 bits, and widened before anything is computed with them.
-
-x along an axis is kept as
+"""Numbers rounded to 8 bits: x along an axis as
 
     n·s,  s = max|x| / top,  n = x/s rounded to 8 bits                                           (1)
 
-where top is 127 or 448, the type's largest number.
+where top is 127 or 448, the largest number of the type that is used (int8's −128 is not). So the
+largest |x| is a number of the type itself, whatever the last bit of the division.
 """
 
 from typing import NamedTuple
@@ -25,16 +24,26 @@ class Narrow(NamedTuple):
 
 def narrow(x: Array, dtype: DType, axis: int = -1) -> Narrow:
     """Eq. (1)."""
-    is_whole = jnp.issubdtype(dtype, jnp.integer)
-    top = float(jnp.iinfo(dtype).max if is_whole else jnp.finfo(dtype).max)
+    # In float32: bfloat16 has no 127 steps to round to.
     wide = x.astype(jnp.float32)
     largest = jnp.max(jnp.abs(wide), axis=axis, keepdims=True)
     # Zeros stay zeros.
-    scale = jnp.where(largest == 0, 1.0, largest / top)
-    numbers = jnp.clip(wide / scale, -top, top)
-    if is_whole:
+    scale = jnp.where(largest == 0, 1.0, largest / top(dtype))
+    return narrow_by(wide, scale, dtype)
+
+
+def narrow_by(x: Array, scale: Array, dtype: DType) -> Narrow:
+    """Eq. (1) with an s that is known beforehand; what lies beyond s·top is cut off."""
+    numbers = jnp.clip(x.astype(jnp.float32) / scale, -top(dtype), top(dtype))
+    if jnp.issubdtype(dtype, jnp.integer):
         numbers = jnp.round(numbers)
     return Narrow(numbers.astype(dtype), scale)
+
+
+def top(dtype: DType) -> float:
+    """The largest number of an 8-bit type."""
+    is_whole = jnp.issubdtype(dtype, jnp.integer)
+    return float(jnp.iinfo(dtype).max if is_whole else jnp.finfo(dtype).max)
 
 
 def widen(kept: Narrow, dtype: DType) -> Array:

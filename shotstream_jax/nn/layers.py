@@ -34,7 +34,7 @@ class Linear(nn.Dense):
             return super().__call__(inputs)
         # A rounded kernel has not the shape that flax would insist on.
         x = inputs.astype(self.dtype)
-        y = quantize.quantized_dot_general(x, kernel, self.precision)
+        y = quantize.quantized_dot_general(x, kernel)
         if self.use_bias:
             bias = self.param("bias", self.bias_init, (self.features,))
             y = y + on_last_axis(bias, y).astype(self.dtype)

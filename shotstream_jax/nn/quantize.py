@@ -6,13 +6,13 @@ Weights are rounded once, when they are loaded, activations as they come:
     s = max|x| / top of each token, or of all tokens that a calibration saw
     r = max|W| / top of each output channel
 
-top is 127 or 448, the largest number of the type. Sums of int8 products are exact (int32), those of
-float8_e4m3fn products are float32. Rounding puts a QuantizedKernel where the array was, and the
+(core/narrow has the rounding and top.) Sums of int8 products are exact (int32), those of
+float8_e4m3fn products are made in float32 and rounded to x's type. Rounding puts a QuantizedKernel where the array was, and the
 Linear that finds one computes eq. (1): no module has a switch. Rounded weights cannot be trained or
 saved.
 
-Scales of each token (qwix does that arithmetic) are nearer to the unrounded result. They cost a GPU
-a pass over every activation, to find its maximum, and that is more memory traffic than 8 bits save.
+Scales of each token are nearer to the unrounded result. They cost a GPU a pass over every
+activation, to find its maximum, and that is more memory traffic than 8 bits save.
 Scales of a calibration (generate/calibrate) are known beforehand, so an activation is rounded where
 it is made. What lies beyond them is cut off at top.
 
@@ -32,14 +32,10 @@ from flax.linen import dtypes
 
 from shotstream_jax.core.devices import device_capability, target_platform
 from shotstream_jax.core.errors import InputError
+from shotstream_jax.core.narrow import NARROW_TYPES, narrow, narrow_by, top
 from shotstream_jax.core.typing import Array, DType, Params
 
-TYPES = {"int8": jnp.int8, "fp8": jnp.float8_e4m3fn}
-CHOICES = ("none", *TYPES)
-# qwix would have int8 reach to 127.5. There the largest number of every token lies between two
-# steps, and which one it takes would depend on the last bit of a division, on the device and on the
-# mesh.
-_CALIBRATION = {"int8": f"absmax,{127.5 / 127}", "fp8": "absmax"}
+CHOICES = ("none", *NARROW_TYPES)
 # The first NVIDIA generation (compute capability) whose matrix units take the type: Turing, Ada.
 _CAPABILITY = {"int8": 7.5, "fp8": 8.9}
 _FP8_TPUS = "TPU7x"
@@ -94,7 +90,7 @@ def quantize_blocks(
         if largest_inputs is None:
             return kernel
         largest = jnp.asarray(largest_inputs[linear_name(path)], jnp.float32)
-        return kernel.replace(input_scale=largest[:, None, None] / _top(type_name))
+        return kernel.replace(input_scale=largest[:, None, None] / top(NARROW_TYPES[type_name]))
 
     blocks = jax.tree_util.tree_map_with_path(rounded, params["blocks"])
     return params | {"blocks": blocks}
@@ -118,39 +114,9 @@ def _is_rounded(leaf: Any) -> bool:
 @functools.partial(jax.jit, static_argnames="type_name")
 def _round_kernel(kernel: Array, type_name: str) -> QuantizedKernel:
     """[layers, in, out] → one scale for each layer and output channel."""
-    rounded = _round(kernel.swapaxes(1, 2), type_name, channelwise_axes=(0, 1))
-    return QuantizedKernel(qvalue=rounded.qvalue, scale=rounded.scale)
-
-
-def _top(type_name: str) -> float:
-    """The largest number of the type that is used: int8's −128 is not."""
-    if type_name == "int8":
-        return 127.0
-    return float(jnp.finfo(TYPES[type_name]).max)
-
-
-def _round(
-    a: Array,
-    type_name: str,
-    channelwise_axes: Sequence[int],
-) -> Any:
-    """A qwix.QArray with a scale of its own for every index of `channelwise_axes`."""
-    qwix = _import_qwix()
-    # Scaled in float32: bfloat16 has no 127 steps to round to.
-    wide = a.astype(jnp.float32)
-    return qwix.quantize(
-        wide,
-        TYPES[type_name],
-        channelwise_axes=channelwise_axes,
-        calibration_method=_CALIBRATION[type_name],
-    )
-
-
-def _import_qwix() -> Any:
-    """qwix takes longer to import than all of this package, and only 8-bit streaming needs it."""
-    import qwix
-
-    return qwix
+    rows = kernel.swapaxes(1, 2)
+    rounded = narrow(rows, NARROW_TYPES[type_name])
+    return QuantizedKernel(qvalue=rounded.numbers, scale=rounded.scale)
 
 
 def dot_general(
@@ -178,52 +144,27 @@ def dot_general(
     return product.astype(x.dtype)
 
 
-def quantized_dot_general(
-    x: Array,
-    kernel: QuantizedKernel,
-    precision: Any,
-) -> Array:
+def quantized_dot_general(x: Array, kernel: QuantizedKernel) -> Array:
     """Eq. (1) in x's type: x [..., in] and a kernel of one layer, [out, in] → [..., out]."""
+    narrow_type = kernel.qvalue.dtype
+    if kernel.input_scale is None:
+        tokens = narrow(x, narrow_type)
+    else:
+        # Element by element: a compiler does it where the activation is made.
+        tokens = narrow_by(x, kernel.input_scale.reshape(()), narrow_type)
+    # Sums leave the matmul in x's type where they can: 32 bits would be twice as much to move.
+    sums = jnp.int32 if narrow_type == jnp.int8 else x.dtype
     # Inputs with inputs; there are no batches.
-    dims = (((x.ndim - 1,), (1,)), ((), ()))
-    if kernel.input_scale is not None:
-        return _calibrated_dot_general(x, kernel, kernel.input_scale, dims)
-    qwix = _import_qwix()
-    # Activations are rounded to the kernel's type, every token by a scale of its own.
-    tokens = _round(x, _type_name(kernel.qvalue.dtype), channelwise_axes=range(x.ndim - 1))
-    weights = qwix.QArray(kernel.qvalue, kernel.scale)
-    product = qwix.dot_general(tokens, weights, dims, precision)
-    return product.astype(x.dtype)
-
-
-def _calibrated_dot_general(
-    x: Array,
-    kernel: QuantizedKernel,
-    input_scale: Array,
-    dims: jax.lax.DotDimensionNumbers,
-) -> Array:
-    """Eq. (1) with one scale for all tokens, known beforehand."""
-    narrow = kernel.qvalue.dtype
-    top = _top(_type_name(narrow))
-    # Element by element: a compiler does it where the activation is made.
-    quotient = x.astype(jnp.float32) / input_scale.reshape(())
-    if narrow == jnp.int8:
-        quotient = jnp.round(quotient)
-    tokens = jnp.clip(quotient, -top, top).astype(narrow)
-    # The result in as few bits as it may have: a matmul that leaves 32 of them moves twice as much.
-    sums = jnp.int32 if narrow == jnp.int8 else x.dtype
-    product = jax.lax.dot_general(tokens, kernel.qvalue, dims, preferred_element_type=sums)
-    # Both scales are of the output channels now: [out].
-    scale = (input_scale * kernel.scale).reshape(-1)
-    scaled = product.astype(jnp.float32) * scale.reshape(*(1,) * (product.ndim - 1), -1)
-    return scaled.astype(x.dtype)
-
-
-def _type_name(dtype: DType) -> str:
-    for name, kind in TYPES.items():
-        if dtype == kind:
-            return name
-    raise ValueError(f"{dtype} is not an 8-bit type of {', '.join(TYPES)}")
+    product = jax.lax.dot_general(
+        tokens.numbers,
+        kernel.qvalue,
+        (((x.ndim - 1,), (1,)), ((), ())),
+        preferred_element_type=sums,
+    )
+    # A scale for each token (or one for all), and one for each output channel.
+    channels = kernel.scale.reshape((1,) * (x.ndim - 1) + (-1,))
+    scale = tokens.scale * channels
+    return (product.astype(jnp.float32) * scale).astype(x.dtype)
 
 
 def promote_dtype(

@@ -9,7 +9,7 @@ from shotstream_jax.bench.survey.survey import Survey
 def good(survey: Survey) -> None:
     survey.find("good", "one", ms=1 / 3)
     with survey.attempt("good", "two"):
-        raise ModuleNotFoundError("No module named 'qwix'", name="qwix")
+        raise ModuleNotFoundError("No module named 'grain'", name="grain")
 
 
 def raises(survey: Survey) -> None:

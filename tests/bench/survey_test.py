@@ -37,7 +37,6 @@ MISSING = (
     "imageio",
     "ml_collections",
     "portpicker",
-    "qwix",
     "tensorboardX",
     "wcwidth",
 )
@@ -135,7 +134,7 @@ def test_a_section_that_fails_costs_only_itself(tmp_path, monkeypatch):
     found = [(line["part"], line["variant"]) for line in lines_of(out, "result")]
     assert found[:2] == [("raises", "before"), ("hangs", "before")]
     assert [line["failed"] for line in lines_of(out, "result") if "failed" in line] == [
-        "needs qwix"
+        "needs grain"
     ]
 
     # Only on request, and only with the same sizes; what is done is left out.

@@ -43,7 +43,6 @@ _PACKAGES = (
     "nvidia-cudnn-cu12",
     "nvidia-cublas",
     "libtpu",
-    "qwix",
     "tokamax",
 )
 _MARGIN = 3.0  # seconds in which a section that sees its time end can still say so
