@@ -102,6 +102,7 @@ def need_lines(needs: Sequence[Need], card: Card) -> list[str]:
     # A part that only one of the two has is 0 in the other.
     for name in needs[0].held | needs[-1].held:
         rows[name] = [need.held.get(name, 0) / GIB for need in needs]
+    # Behind a shot's first frames; before them the prompt's program has room.
     rows["decoder's state"] = [need.state / GIB for need in needs]
     lines = []
     for name, cells in rows.items():

@@ -154,6 +154,7 @@ def compile_program(program: Program, remedy: str) -> Compiled:
         raise _does_not_fit(program, error, remedy) from None
     seconds = time.monotonic() - began
     memory = compiled.memory_analysis()
+    # What runs in it, from its text.
     text = compiled.as_text()
     kernels: tuple[Kernel, ...] = ()
     if device is not None and device.platform in ("gpu", "cuda"):

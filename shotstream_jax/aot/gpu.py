@@ -178,6 +178,5 @@ def _absent(device: jax.Device) -> _Absent | None:
         return None
     for gpu in GPUS.values():
         if gpu.kind == device.device_kind:
-            major, minor = gpu.capability
-            return _Absent(gpu.kind, f"{major}.{minor}", gpu.cores)
+            return _Absent(gpu.kind, str(gpu.capability_number), gpu.cores)
     return None

@@ -232,6 +232,7 @@ def elements(tuple_type: str) -> list[str]:
     depth = 0
     start = 1
     for i, letter in enumerate(tuple_type):
+        # Brackets of all kinds nest.
         if letter in "([{":
             depth += 1
         elif letter in ")]}":

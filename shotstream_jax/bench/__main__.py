@@ -35,7 +35,11 @@ from shotstream_jax.bench import aot
 from shotstream_jax.bench.forecast import report_forecast
 from shotstream_jax.bench.measure import Roofline, measure_roofline, peak_device_memory, timed
 from shotstream_jax.bench.models import abstract_model, random_model, smaller_decoders
-from shotstream_jax.bench.options import add_measuring_options, add_model_options
+from shotstream_jax.bench.options import (
+    add_measuring_options,
+    add_model_options,
+    add_stream_options,
+)
 from shotstream_jax.bench.parts import PARTS
 from shotstream_jax.bench.stream import stream_timing
 from shotstream_jax.bench.subject import BenchPart, BenchSubject
@@ -70,6 +74,7 @@ def parser() -> cli.Parser:
     """The options of this command."""
     p = cli.make_parser("shotstream_jax.bench", __doc__)
     add_model_options(p)
+    add_stream_options(p)
     add_measuring_options(p)
     add_survey_options(p)
     return p

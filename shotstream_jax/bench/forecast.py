@@ -3,7 +3,7 @@
   shotstream bench --aot h100 --preset wan-1.3b --dtype bfloat16
   … with a smaller decoder    … --decoder taehv --history shown
 
-Every program's kernels are priced one by one (aot/kernels, eq. 1). A shot is
+Every program's kernels are priced one by one (aot/prices, eq. 1). A shot is
 
     text + prefill + Σ over chunks (chunk step + decoding + commit) + encoding of its context    (1)
 
@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 from shotstream_jax import cli
 from shotstream_jax.aot.compile import GIB, HEAD, Compiled, compile_program
-from shotstream_jax.aot.kernels import Forecast, Rates, assumed_rates, forecast
+from shotstream_jax.aot.prices import Forecast, Rates, assumed_rates, forecast
 from shotstream_jax.bench.aot import COMPILED, described, distinct_programs, subject_line, versions
 from shotstream_jax.bench.subject import BenchPart, BenchSubject
 from shotstream_jax.core.devices import device_peak, program_memory

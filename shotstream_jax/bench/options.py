@@ -10,8 +10,7 @@ from shotstream_jax.train.recipe import RECIPES
 
 
 def add_model_options(p: cli.Parser) -> None:
-    """What is measured: sizes, number formats, devices."""
-    # Sizes.
+    """What is measured: sizes, and over which devices."""
     p.add_argument(
         "--preset",
         choices=list(PRESETS),
@@ -28,7 +27,17 @@ def add_model_options(p: cli.Parser) -> None:
         metavar="N",
         help="stories side by side (default: %(default)s)",
     )
-    # Number formats and kernels.
+    # Devices.
+    p.add_argument(
+        "--mesh",
+        default="",
+        metavar="AXIS=N,…",
+        help="the first devices, along data, fsdp, sequence, tensor",
+    )
+
+
+def add_stream_options(p: cli.Parser) -> None:
+    """How the stream computes: number formats, attention, what decodes."""
     p.add_argument(
         "--dtype",
         choices=list(DTYPES),
@@ -70,13 +79,6 @@ def add_model_options(p: cli.Parser) -> None:
         choices=HISTORIES,
         default=OWN_HISTORY,
         help="of that stream: whose frames its memory is made of (default: %(default)s)",
-    )
-    # Devices.
-    p.add_argument(
-        "--mesh",
-        default="",
-        metavar="AXIS=N,…",
-        help="the first devices, along data, fsdp, sequence, tensor",
     )
 
 

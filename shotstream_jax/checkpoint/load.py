@@ -8,7 +8,7 @@ from jax.sharding import Mesh
 
 from shotstream_jax.checkpoint.checkpoint import Checkpoint, open_checkpoint
 from shotstream_jax.core.compilation import use_persistent_cache
-from shotstream_jax.core.devices import device_capability
+from shotstream_jax.core.devices import AMPERE, device_capability
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.gpu_memory import claim_gpu_memory
 from shotstream_jax.core.sharding import param_shardings
@@ -19,7 +19,6 @@ from shotstream_jax.presets import HISTORIES, OWN_DECODER, OWN_HISTORY
 from shotstream_jax.text.narrow import narrow_text
 
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
-_BFLOAT16_CAPABILITY = 8.0  # Ampere
 
 
 def load(
@@ -60,31 +59,17 @@ def load(
     claim_gpu_memory()
     use_persistent_cache()
     # Whatever can be refused is refused before any weights are read.
-    if history not in HISTORIES:
-        raise InputError(f"history {history!r} is not known; choose one of {', '.join(HISTORIES)}")
     device = mesh.devices.flat[0] if mesh else jax.devices()[0]
     compute_dtype = DTYPES[dtype_name(dtype, device_capability(device))]
     check_quantize(quantize, device)
     opened = open_checkpoint(checkpoint)
     check_savings(opened.preset, cache_dtype, decode_frames, text_memory, text_dtype)
-    if mesh and (text_memory, text_dtype) != ("device", "same"):
-        raise InputError(
-            f"text_memory {text_memory} and text_dtype {text_dtype} are for one device: on a mesh "
-            "the text encoder is split; choose device and same"
-        )
-    if opened.missing:
-        missing = ", ".join(opened.missing)
-        raise InputError(f"{opened.name} lacks {missing}: import it with all three parts to stream")
+    _check_choices(opened, history, mesh, text_memory, text_dtype)
     shown = opened.decoder(decoder)
     tokenizer = opened.tokenizer()
 
-    # Each part goes straight to where it is used, in the types that it is used in.
-    params: Params = {}
-    for part in PARTS:
-        if part == "text" and (text_memory == "host" or text_dtype != "same"):
-            params[part] = _special_text(opened, compute_dtype, text_memory, text_dtype)
-        else:
-            params[part] = opened.load_params(part, compute_dtype, mesh)
+    # Weights go straight to where they are used, in the types that they are used in.
+    params = _read_parts(opened, compute_dtype, mesh, text_memory, text_dtype)
     if shown is not None:
         params["decoder"] = opened.load_params(decoder, compute_dtype, mesh)
     params["dit"] = quantize_blocks(params["dit"], quantize, opened.largest_inputs)
@@ -96,28 +81,61 @@ def load(
     if vae_device:
         for part in {"vae", "decoder"} & set(params):
             params[part] = jax.device_put(params[part], vae_device)
-
-    # For people: what the reports of a stream name as the model.
-    origin = opened.name
-    if quantize != "none":
-        origin += f"; the transformer's blocks in {quantize}"
-    if shown is not None:
-        origin += f"; frames by {decoder}, {history} history"
-    if text_dtype != "same":
-        origin += f"; text encoder in {text_dtype}"
-    if cache_dtype != "same":
-        origin += f"; frame cache in {cache_dtype}"
+    shown_by = f"{decoder}, {history} history" if shown else "same"
     return Model(
         opened.preset,
         params,
         tokenizer,
         compute_dtype,
-        origin,
+        _origin(opened.name, quantize, shown_by, text_dtype, cache_dtype),
         shown,
         history,
         cache_dtype=cache_dtype,
         decode_frames=decode_frames,
     )
+
+
+def _read_parts(
+    opened: Checkpoint, dtype: DType, mesh: Mesh | None, text_memory: str, text_dtype: str
+) -> Params:
+    """The parameters of the three parts."""
+    params: Params = {}
+    for part in PARTS:
+        if part == "text" and (text_memory, text_dtype) != ("device", "same"):
+            params[part] = _special_text(opened, dtype, text_memory, text_dtype)
+        else:
+            params[part] = opened.load_params(part, dtype, mesh)
+    return params
+
+
+def _origin(name: str, quantize: str, shown_by: str, text_dtype: str, cache_dtype: str) -> str:
+    """What the reports of a stream name as the model, for people: all that is not as usual."""
+    words = [name]
+    if quantize != "none":
+        words.append(f"the transformer's blocks in {quantize}")
+    if shown_by != "same":
+        words.append(f"frames by {shown_by}")
+    if text_dtype != "same":
+        words.append(f"text encoder in {text_dtype}")
+    if cache_dtype != "same":
+        words.append(f"frame cache in {cache_dtype}")
+    return "; ".join(words)
+
+
+def _check_choices(
+    opened: Checkpoint, history: str, mesh: Mesh | None, text_memory: str, text_dtype: str
+) -> None:
+    """Raises InputError for an unknown history, for what a mesh cannot do, or a missing part."""
+    if history not in HISTORIES:
+        raise InputError(f"history {history!r} is not known; choose one of {', '.join(HISTORIES)}")
+    if mesh and (text_memory, text_dtype) != ("device", "same"):
+        raise InputError(
+            f"text_memory {text_memory} and text_dtype {text_dtype} are for one device: on a mesh "
+            "the text encoder is split; choose device and same"
+        )
+    if opened.missing:
+        missing = ", ".join(opened.missing)
+        raise InputError(f"{opened.name} lacks {missing}: import it with all three parts to stream")
 
 
 def _special_text(opened: Checkpoint, dtype: DType, text_memory: str, text_dtype: str) -> Params:
@@ -137,7 +155,7 @@ def dtype_name(name: str, capability: float | None) -> str:
     is not known.
     """
     if name == "auto":
-        has_bfloat16 = capability is not None and capability >= _BFLOAT16_CAPABILITY
+        has_bfloat16 = capability is not None and capability >= AMPERE
         return "bfloat16" if has_bfloat16 else "float32"
     if name not in DTYPES:
         raise InputError(f"dtype {name!r} is not known; choose one of auto, {', '.join(DTYPES)}")

@@ -115,6 +115,7 @@ def add_facts(
         for part, stored in checkpoint.parts.items():
             _copy_part(stored, partial)
             entries[part] = dict(stored.entry)
+        # The other facts of the part stay.
         entries[name] |= facts
         if checkpoint.vocabulary.is_file():
             shutil.copy(checkpoint.vocabulary, partial / "tokenizer.json")

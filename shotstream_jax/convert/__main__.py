@@ -292,6 +292,7 @@ def run_quantize(args: argparse.Namespace) -> None:
 
     checkpoint = open_checkpoint(args.checkpoint)
     check_new(args.out)
+    # All files are read before the model is.
     stories = [(script.global_caption, script.shots) for script in map(read_script, args.story)]
     model = load(checkpoint, dtype=args.dtype)
     found = largest_inputs(model, stories)

@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 import jax
 
+from shotstream_jax.core.gpu_memory import MEMORY_FRACTION
+
 
 class Peak(NamedTuple):
     """A device's peak rates.
@@ -40,6 +42,12 @@ class Gpu(NamedTuple):
     shared_memory: int
     threads: int
     float_units: int
+
+    @property
+    def capability_number(self) -> float:
+        """The compute capability as devices have it, like 8.9."""
+        major, minor = self.capability
+        return major + minor / 10
 
 
 # By a part of the device's `device_kind`; the first that occurs in it counts.
@@ -141,8 +149,10 @@ GPUS = {
     ),
 }
 
-# GiB of a GPU that its driver and jax's own context take.
-GPU_RESERVE = 0.75
+# Bytes of a GPU that its driver and jax's own context take.
+_DRIVERS = 3 * 2**28
+# The first compute capability with matrix units for bfloat16, and with cuDNN's flash attention.
+AMPERE = 8.0
 
 # What the TPU compiler lets a program have, in GiB a device, by `device_kind`.
 # A device of v4 and v7x is half a chip.
@@ -171,8 +181,7 @@ def target_capability() -> float | None:
     # A GPU that is not there is one of the table; programs are compiled for no others.
     for gpu in GPUS.values():
         if gpu.kind == kind:
-            major, minor = gpu.capability
-            return major + minor / 10
+            return gpu.capability_number
     for device in jax.local_devices():
         if device.device_kind == kind:
             return device_capability(device)
@@ -190,6 +199,7 @@ def device_capability(device: jax.Device) -> float | None:
 def _target_kind_and_platform() -> tuple[str, str]:
     """The kind of the device that what is traced now is for, and its platform."""
     mesh = jax.sharding.get_abstract_mesh()
+    # Under a mesh its devices count, which need not be those of this machine.
     device = None if mesh.empty else mesh.abstract_device
     if device is None:
         device = jax.devices()[0]
@@ -201,6 +211,11 @@ def _target_kind_and_platform() -> tuple[str, str]:
 def device_peak(device: jax.Device) -> Peak | None:
     """A device's peak rates; None where they are not known (a laptop's processor)."""
     return kind_peak(device.device_kind)
+
+
+def usable_memory(memory: int) -> int:
+    """Of a GPU's bytes those that jax is given (core/gpu_memory), and the driver leaves."""
+    return min(int(MEMORY_FRACTION * memory), memory - _DRIVERS)
 
 
 def kind_peak(kind: str) -> Peak | None:
@@ -215,7 +230,7 @@ def program_memory(device: jax.Device) -> float | None:
     """GiB that a program can have on a device; None where it is not known."""
     for gpu in GPUS.values():
         if gpu.kind == device.device_kind:
-            return round(gpu.memory / 2**30 - GPU_RESERVE, 2)
+            return round(usable_memory(gpu.memory) / 2**30, 2)
     return HBM.get(device.device_kind)
 
 

@@ -4,12 +4,10 @@ from typing import NamedTuple
 
 import jax
 
-from shotstream_jax.core.devices import GPU_RESERVE, GPUS, device_capability
+from shotstream_jax.core.devices import AMPERE, GPUS, device_capability, usable_memory
 from shotstream_jax.core.errors import InputError
-from shotstream_jax.core.gpu_memory import MEMORY_FRACTION
 
 GIB = 2**30
-_AMPERE = 8.0
 
 
 class Card(NamedTuple):
@@ -27,8 +25,7 @@ def find_card(text: str) -> Card:
     """
     if text in GPUS:
         gpu = GPUS[text]
-        major, minor = gpu.capability
-        return Card(gpu.kind, usable(gpu.memory), major + minor / 10)
+        return Card(gpu.kind, usable_memory(gpu.memory), gpu.capability_number)
     try:
         size = float(text)
     except ValueError:
@@ -37,7 +34,7 @@ def find_card(text: str) -> Card:
         raise InputError(
             f"--gpu {text}: write the GB of its memory, like 24, or one of {', '.join(GPUS)}"
         )
-    return Card(f"a GPU of {size:g} GB", usable(int(size * GIB)), _AMPERE)
+    return Card(f"a GPU of {size:g} GB", usable_memory(int(size * GIB)), AMPERE)
 
 
 def this_card() -> Card | None:
@@ -51,8 +48,3 @@ def this_card() -> Card | None:
     if not limit:
         return None
     return Card(device.device_kind, int(limit), device_capability(device))
-
-
-def usable(memory: int) -> int:
-    """Of so many bytes those that jax is given, and the driver leaves."""
-    return min(int(MEMORY_FRACTION * memory), memory - int(GPU_RESERVE * GIB))

@@ -21,6 +21,7 @@ def largest_that_fits(
     preset: Preset, video: VideoFormat, asked: StreamOptions, memory: int
 ) -> tuple[VideoFormat, StreamOptions] | None:
     """The largest picture of about this shape that fits, and with what; None if none does."""
+    # Heights from the one asked for down, widths as the shape has them.
     unit = preset.vae.space * preset.dit.patch  # pixels of a token's edge
     for height in range(video.height - video.height % unit, 0, -unit):
         width = max(unit, round(height * video.width / video.height / unit) * unit)

@@ -82,6 +82,7 @@ class Need:
 
 def stream_need(preset: Preset, video: VideoFormat, options: StreamOptions) -> Need:
     """What a stream of one story takes of a GPU."""
+    # 1. What is there all the time: weights, caches, what is on its way, a margin.
     dtype = DTYPES[options.dtype]
     height, width = preset.latent_grid(video)
     piece = options.decode_frames or preset.memory.chunk
@@ -105,6 +106,7 @@ def stream_need(preset: Preset, video: VideoFormat, options: StreamOptions) -> N
     held["caches"] = sum(_nbytes(leaf) for leaf in jax.tree.leaves(caches))
     held["pictures, prompts"] = _on_the_way(preset, video)
     held["margin"] = _MARGIN
+    # 2. What a program needs while it runs.
     working = {
         "encode_prompt": _prompt_working(preset, options),
         **_transformer_working(preset, video, options),
@@ -202,6 +204,7 @@ def _transformer_working(
     keys = cache_slots(memory.frames * tokens, cfg.head_dim)
     layer = 6 * cfg.dim**2 + 2 * cfg.dim * cfg.ffn_dim
     captions = memory.captions * cfg.text_len
+    # Tokens of a chunk, and of the context.
     new = memory.chunk * tokens
     context = memory.context * tokens
     step = size * (2 * keys * cfg.dim + layer + new * cfg.dim)
@@ -234,6 +237,7 @@ def _pixels(video: VideoFormat) -> int:
 
 def _decoding(cfg: DecoderConfig, video: VideoFormat, dtype: DType, piece: int) -> int:
     """Eq. (2) for a decoder, and its frames."""
+    # Pictures of a piece at their full size: there the decoder is the widest.
     size = jnp.dtype(dtype).itemsize
     pixels = _pixels(video)
     frames = piece * cfg.time

@@ -56,6 +56,7 @@ def watch_inputs(params: Params) -> tuple[Params, Callable[[], LargestInputs]]:
     Returns them, and what gives the largest |input| of every Linear in all passes with them so far.
     That raises InputError if an input was not finite.
     """
+    # A record for each Linear; the kernels that carry them go through the passes like others.
     records: dict[str, _Record] = {}
 
     def watch(path: tuple[Any, ...], leaf: Array) -> Array | WatchedKernel:

@@ -184,6 +184,7 @@ def put(
         new = buffer.turned(new)
         if not isinstance(arrays, Narrow):
             return write(arrays, new, token, layer)
+        # Numbers and scales are two buffers, written at the same place.
         rounded = narrow(new, arrays.numbers.dtype)
         return Narrow(
             write(arrays.numbers, rounded.numbers, token, layer),

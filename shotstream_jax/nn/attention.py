@@ -90,6 +90,7 @@ def attention_form(q: Array | jax.ShapeDtypeStruct, platform: str) -> str:
         raise InputError(
             f"{FORM_VARIABLE}={named} is not a form of attention; choose one of {known}"
         )
+    # What the user would rather have, then what the device would.
     if named and form_fits(named, q, platform):
         return named
     for form in _OWN_FORMS[platform]:

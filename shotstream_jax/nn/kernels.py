@@ -20,7 +20,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from shotstream_jax.core.devices import target_capability
+from shotstream_jax.core.devices import AMPERE, target_capability
 from shotstream_jax.core.typing import Array
 
 # Above so many scores a story (2²⁷ are 512 MB), `exact` takes the queries frame by frame.
@@ -79,7 +79,7 @@ def _exact(
 def cudnn_fits(q: Array | jax.ShapeDtypeStruct) -> bool:
     """Whether the GPU that is traced for has cuDNN's kernel for such queries."""
     capability = target_capability()
-    if capability is None or capability < 8:
+    if capability is None or capability < AMPERE:
         return False
     if q.dtype not in (jnp.bfloat16, jnp.float16):
         return False

@@ -7,9 +7,9 @@ Weights are rounded once, when they are loaded, activations as they come:
     r = max|W| / top of each output channel
 
 (core/narrow has the rounding and top.) Sums of int8 products are exact (int32), those of
-float8_e4m3fn products are made in float32 and rounded to x's type. Rounding puts a QuantizedKernel where the array was, and the
-Linear that finds one computes eq. (1): no module has a switch. Rounded weights cannot be trained or
-saved.
+float8_e4m3fn products are made in float32 and rounded to x's type. Rounding puts a QuantizedKernel
+where the array was, and the Linear that finds one computes eq. (1): no module has a switch. Rounded
+weights cannot be trained or saved.
 
 Scales of each token are nearer to the unrounded result. They cost a GPU a pass over every
 activation, to find its maximum, and that is more memory traffic than 8 bits save.
@@ -33,7 +33,7 @@ from flax.linen import dtypes
 from shotstream_jax.core.devices import device_capability, target_platform
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.narrow import NARROW_TYPES, narrow, narrow_by, top
-from shotstream_jax.core.typing import Array, DType, Params
+from shotstream_jax.core.typing import Array, Params
 
 CHOICES = ("none", *NARROW_TYPES)
 # The first NVIDIA generation (compute capability) whose matrix units take the type: Turing, Ada.

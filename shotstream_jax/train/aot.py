@@ -5,7 +5,7 @@
 
 The sizes are those of the preset after the colon of --config. What is told: whether it fits, memory
 a device, the model's FLOPs by formula (train/flops) and the collectives (aot/collectives). On a TPU
-how long a step takes is not known before one runs; for a GPU it is forecast (aot/kernels).
+how long a step takes is not known before one runs; for a GPU it is forecast (aot/prices).
 """
 
 import dataclasses
@@ -16,7 +16,7 @@ import jax
 
 from shotstream_jax import cli
 from shotstream_jax.aot.compile import HEAD, Compiled, Program, aot_devices, compile_program
-from shotstream_jax.aot.kernels import assumed_rates, forecast
+from shotstream_jax.aot.prices import assumed_rates, forecast
 from shotstream_jax.core.devices import device_peak, program_memory
 from shotstream_jax.core.files import write_json
 from shotstream_jax.core.sharding import make_mesh
@@ -82,6 +82,7 @@ def _compile(program: Program, devices: Sequence[jax.Device]) -> Compiled:
     cli.print_line(made.line)
     cli.print_line(f"    {made.sent}")
     peak = device_peak(devices[0])
+    # Only programs for GPUs are read kernel by kernel.
     if made.kernels and peak:
         seconds = forecast(made.kernels, assumed_rates(peak)).total_seconds
         line = f"    {made.accessed / 1e9:.0f} GB moved; forecast {seconds:.2f} s"

@@ -3,7 +3,8 @@
 import pytest
 
 from shotstream_jax.aot.hlo import read_module
-from shotstream_jax.aot.kernels import Kernel, Rates, forecast, read_kernels
+from shotstream_jax.aot.kernels import Kernel, read_kernels
+from shotstream_jax.aot.prices import Rates, forecast
 
 # A loop of 3 rounds: a layer's weights copied out of a stack, a matmul with them, a chunk written
 # into a cache in place, a layer of the cache copied out for attention, attention to a prefix of it,

@@ -28,6 +28,7 @@ def attention_section(survey: Survey) -> None:
     slots = attention.cache_slots((memory.context + memory.window) * tokens, cfg.head_dim)
     last = memory.context + min(survey.video.shot_frames, memory.window)
     first = memory.context + memory.chunk
+    # A chunk's queries, and a whole cache; how much of it counts is a length.
     q = _normal(survey, 0, (1, cfg.heads, memory.chunk, tokens, cfg.head_dim))
     shape = (1, cfg.heads, slots, cfg.head_dim)
     keys = _cached(_normal(survey, 1, shape))
@@ -38,6 +39,7 @@ def attention_section(survey: Survey) -> None:
         if not attention.form_fits(name, q, jax.default_backend()):
             survey.find("attention", name, skipped="does not fit this device or these shapes")
             continue
+        # The last chunk first: it takes the most of a shot's time.
         for frames in sorted({first, (first + last) // 2, last}, reverse=True):
             _forward(survey, name, q, keys, values, frames * tokens)
         _captions(survey, name, q)

@@ -51,6 +51,7 @@ def _description() -> dict[str, Any]:
 
 def _rates(survey: Survey) -> None:
     """A large matmul and a large copy: what everything else is compared with."""
+    # In the type of the stream's matmuls.
     rates = measure_roofline(survey.dtype, survey.settings.seconds)
     peak = device_peak(jax.devices()[0])
     survey.find(
@@ -67,6 +68,7 @@ def _linears(survey: Survey) -> Iterator[tuple[int, int, int]]:
     cfg = survey.preset.dit
     rows, columns = cfg.grid(*survey.preset.latent_grid(survey.video))
     tokens = survey.preset.memory.chunk * rows * columns
+    # An output projection; q, k and v together; the MLP's two.
     yield tokens, cfg.dim, cfg.dim
     yield tokens, cfg.dim, 3 * cfg.dim
     yield tokens, cfg.dim, cfg.ffn_dim

@@ -110,8 +110,6 @@ def _environment(folder: pathlib.Path) -> dict[str, str]:
     root = str(pathlib.Path(shotstream_jax.__file__).resolve().parents[1])
     paths = [root, environment.get("PYTHONPATH", "")]
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
-    # jax would take 75 % of a GPU, which is too little for a step of training.
-    environment.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", "0.92")
     environment.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
     environment["SHOTSTREAM_CACHE_DIR"] = str(unpack_cache(folder))
     return environment

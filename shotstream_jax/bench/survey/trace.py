@@ -71,6 +71,7 @@ def kernel_table(events: Iterable[Event]) -> list[TracedKernel]:
     """Total time and number of calls of each kernel in a trace, the longest first."""
     total: dict[tuple[str, str], float] = collections.defaultdict(float)
     calls: dict[tuple[str, str], int] = collections.Counter()
+    # A kernel that contains others counts its own time only.
     for thread in _kernel_events(list(events)):
         for event, own in _own_times(thread):
             key = (event["name"], event.get("args", {}).get("hlo_op", ""))
@@ -96,6 +97,7 @@ def _kernel_events(events: list[Event]) -> list[list[Event]]:
                 found.append(thread)
         if found:
             return found
+    # A processor has no line of a device: its operations run in threads of the host.
     operations = []
     for thread in by_thread.values():
         operations.append([event for event in thread if "hlo_op" in event.get("args", {})])
@@ -113,6 +115,7 @@ def _thread_names(events: Iterable[Event]) -> dict[tuple[int, int], _Thread]:
             processes[event["pid"]] = event["args"]["name"]
         elif event["name"] == "thread_name":
             threads[event["pid"], event["tid"]] = event["args"]["name"]
+    # Both names are needed: threads of all processes are called alike.
     names = {}
     for (pid, tid), thread in threads.items():
         names[pid, tid] = _Thread(processes.get(pid, ""), thread)
@@ -133,6 +136,7 @@ def _own_times(thread: Iterable[Event]) -> Iterator[tuple[Event, float]]:
         if open_events and end <= open_events[-1][1]:
             open_events[-1][2] -= duration
         open_events.append([event, end, duration])
+    # What is still open when the trace ends.
     for event, _, own in open_events:
         yield event, own
 
