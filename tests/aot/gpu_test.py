@@ -77,6 +77,18 @@ def test_the_cache_is_never_laid_out_anew(name):
     assert program.aliased >= 2 * 30 * layer
 
 
+def test_a_commit_does_not_wait_for_its_host():
+    """A choice in a program is made on the host, which has to read what it depends on."""
+    on = subject()
+    commits = [part.program for part in PARTS["chunk"](on) if part.program.name == "commit"]
+    device = on.mesh.devices.flat[0]
+    with on.tracing():
+        lowered = commits[0].jitted.lower(*commits[0].arguments)
+        text = lowered.compile(gpu.compiler_options(device)).as_text()
+    assert " while(" in text  # the layers: the text is such that a choice would be seen
+    assert " conditional(" not in text
+
+
 def test_mosaic_reads_a_layer_where_it_lies(monkeypatch):
     pytest.importorskip("tokamax", reason="pip install tokamax (Python 3.12)")
     monkeypatch.setenv(FORM_VARIABLE, "mosaic")

@@ -67,9 +67,12 @@ def compiled(name: str, video: VideoFormat, options: StreamOptions) -> Compiled:
 
 
 def check(need: Need, name: str, program: Compiled) -> None:
-    """The formula's working memory is what is compiled, within 5 % of all that is needed."""
+    """The formula's working memory is what is compiled, within 1 % of all that is needed.
+
+    5 % are promised; a term of the formula that is wrong by a factor would hide in them.
+    """
     working = program.total - program.argument
-    assert abs(need.working[name] - working) < 0.05 * need.at(name)
+    assert abs(need.working[name] - working) < 0.01 * need.at(name)
 
 
 # text_memory has no part in these programs.

@@ -162,6 +162,9 @@ def test_a_calibration_sees_every_linear_of_every_layer():
     names = {"/".join(path) for path in adapted_kernels(MODEL.params["dit"])}
     assert set(seen()) == names
     assert all(len(found) == layers and min(found) > 0 for found in seen().values())
+    # All passes count: with another story nothing gets smaller.
+    longer = largest_inputs(MODEL, [("foxes", ["a fox wakes", "it runs"]), ("", ["a mouse"])])
+    assert all(np.all(np.array(longer[name]) >= seen()[name]) for name in names)
     # The three Linears of self-attention read the same.
     assert seen()["self_attn/q"] == seen()["self_attn/k"] == seen()["self_attn/v"]
     # The watched stream is the unwatched one: it is the same arithmetic.
