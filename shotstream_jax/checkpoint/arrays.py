@@ -23,9 +23,9 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 import jax
 import ml_dtypes
 import numpy as np
-import safetensors
 from jax.sharding import Sharding, SingleDeviceSharding
 
+from shotstream_jax.checkpoint.header import FILE_TYPES, read_header, unreadable
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.typing import DType
 
@@ -36,14 +36,7 @@ Index = int | slice | tuple[int | slice, ...] | EllipsisType
 
 _CHUNK_BYTES = 64 * 2**20
 
-# The floats of the .safetensors format; other types are not weights.
-_TYPES = {
-    "F32": np.dtype(np.float32),
-    "BF16": np.dtype(ml_dtypes.bfloat16),
-    "F16": np.dtype(np.float16),
-    "F64": np.dtype(np.float64),
-}
-_TYPE_NAMES = {dtype: name for name, dtype in _TYPES.items()}
+_TYPE_NAMES = {dtype: name for name, dtype in FILE_TYPES.items()}
 
 
 class ArraySpec(NamedTuple):
@@ -223,59 +216,38 @@ def _short(error: ValueError) -> str:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class FileArray(StoredArray):
-    """An array in a `.safetensors` file.
+    """An array in a `.safetensors` file, whose header has been checked (checkpoint/header).
 
-    The file is mapped anew for each read: a mapping that stays open would keep every page that it
+    The file is opened anew for each read: a mapping that stays open would keep every page that it
     has touched in memory.
     """
 
     file: pathlib.Path
-    name: str
+    start: int  # of its bytes in the file
 
     def read(self, index: Index = ...) -> np.ndarray:
         """The array, or a slice of it, in memory. Raises InputError if it is damaged."""
         try:
-            with safetensors.safe_open(self.file, framework="numpy") as opened:
-                # Slices cannot be taken of an empty array, but it can be read as a whole.
-                if index is ...:
-                    return opened.get_tensor(self.name)
-                return opened.get_slice(self.name)[index]
-        except (safetensors.SafetensorError, OSError) as error:
-            raise _unreadable(self.file, error) from None
+            # A whole array is read, of a slice only the pages that it lies in.
+            if index is ... or not math.prod(self.shape):
+                count = math.prod(self.shape)
+                flat = np.fromfile(self.file, self.dtype, count, offset=self.start)
+                return flat.reshape(self.shape)[index]
+            mapped = np.memmap(self.file, self.dtype, "r", self.start, self.shape)
+            return np.array(mapped[index])
+        except (ValueError, OSError) as error:
+            raise unreadable(self.file, error) from None
 
 
 def open_file_arrays(path: pathlib.Path) -> dict[str, FileArray]:
     """The arrays of a `.safetensors` file by name, not read yet.
 
-    Raises InputError if the file is missing or damaged, or has types other than floats.
+    Raises InputError if the file is missing or damaged, or has types that are not read.
     """
     arrays = {}
-    unknown = []
-    try:
-        with safetensors.safe_open(path, framework="numpy") as opened:
-            for name in opened.keys():
-                # Only the header is read here.
-                header = opened.get_slice(name)
-                type_name = header.get_dtype()
-                if type_name not in _TYPES:
-                    unknown.append(f"{name} {type_name}")
-                    continue
-                shape = tuple(header.get_shape())
-                arrays[name] = FileArray(shape, _TYPES[type_name], path, name)
-    except FileNotFoundError:
-        raise InputError(f"there is no weight file {path}") from None
-    except (safetensors.SafetensorError, OSError) as error:
-        raise _unreadable(path, error) from None
-    # Weights are floats: whatever else there is, the file holds something else.
-    if unknown:
-        known = ", ".join(_TYPES)
-        raise InputError(f"{path} has types other than {known}: {', '.join(unknown[:10])}")
+    for name, place in read_header(path).arrays.items():
+        arrays[name] = FileArray(place.shape, place.dtype, path, place.start)
     return arrays
-
-
-def _unreadable(path: pathlib.Path, error: Exception) -> InputError:
-    """For a public file as for a stored part."""
-    return InputError(f"{path} is unreadable or truncated ({error}): fetch or convert it again")
 
 
 class FileWriter:
@@ -288,7 +260,8 @@ class FileWriter:
     def __init__(self, path: pathlib.Path, specs: Mapping[str, ArraySpec]):
         """Writes the header.
 
-        Raises InputError for a type that is not a float, and OSError if the file cannot be written.
+        Raises InputError for a type that the format cannot hold, and OSError if the file cannot be
+        written.
         """
         # Checked before the file is made.
         unknown = []
@@ -297,7 +270,7 @@ class FileWriter:
                 unknown.append(f"{name} {spec.dtype}")
         if unknown:
             raise InputError(
-                f"{path} can hold {', '.join(_TYPES)} only, not {', '.join(unknown[:10])}"
+                f"{path} can hold {', '.join(FILE_TYPES)} only, not {', '.join(unknown[:10])}"
             )
         self._specs = specs
         self._written = 0

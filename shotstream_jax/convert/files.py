@@ -6,6 +6,7 @@ from collections.abc import Callable
 import numpy as np
 
 from shotstream_jax.checkpoint.arrays import ArraySpec, FileWriter, open_file_arrays
+from shotstream_jax.checkpoint.header import read_header
 from shotstream_jax.convert.names import Lazy, State
 from shotstream_jax.core.files import whole
 
@@ -13,12 +14,20 @@ from shotstream_jax.core.files import whole
 def read_safetensors(path: str | pathlib.Path) -> State:
     """The state dict of a `.safetensors` file, not read yet.
 
-    Raises InputError if the file is missing or damaged, or has types other than floats.
+    Raises InputError if the file is missing or damaged, or has types that are not read.
     """
     state = {}
     for name, stored in open_file_arrays(pathlib.Path(path)).items():
         state[name] = Lazy(stored.shape, stored.dtype, stored.read)
     return state
+
+
+def read_metadata(path: str | pathlib.Path) -> dict[str, str]:
+    """The texts in the header of a `.safetensors` file, its `__metadata__`; {} if it has none.
+
+    Raises InputError if the file is missing or damaged.
+    """
+    return read_header(pathlib.Path(path)).metadata
 
 
 def write_safetensors(
@@ -27,7 +36,7 @@ def write_safetensors(
     """Writes a state dict, one array in memory at a time.
 
     The file has its final name only when it is whole. progress: called with the number of bytes
-    just written. Raises InputError for types other than floats, and OSError.
+    just written. Raises InputError for types that the format cannot hold, and OSError.
     """
     specs = {}
     for name, array in state.items():

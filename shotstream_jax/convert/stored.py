@@ -28,8 +28,8 @@ def part_of_state(
     """A public state dict as a part to be stored, in its own types.
 
     state: its keys have been checked (`check_keys`). abstract: the shapes of our parameters.
-    source: the file of the state dict. Raises InputError for weights that are not floats, or whose
-    types differ between the layers of a parameter.
+    Layers of one parameter that have several types get one that holds them all exactly. source: the
+    file of the state dict. Raises InputError for weights that are not floats.
     """
     shapes = flax.traverse_util.flatten_dict(abstract)
     check_table(table, shapes)
@@ -46,6 +46,7 @@ def part_of_state(
             if entry.layer is not None:
                 shape = shape[1:]
             array = np.asarray(state[entry.public])
+            array = array.astype(specs[entry.path].dtype, copy=False)
             ours = our_layout(entry, array, shape)
             yield Piece(entry.path, entry.layer, ours)
 
@@ -53,20 +54,23 @@ def part_of_state(
 
 
 def _param_dtypes(table: Table, state: State) -> dict[ParamPath, np.dtype]:
-    """Each parameter's type; the layers of one parameter must have the same."""
+    """Each parameter's type: that of its layers, or one that holds all of theirs exactly."""
     dtypes: dict[ParamPath, np.dtype] = {}
     for entry in table.entries:
         dtype = np.dtype(state[entry.public].dtype)
         if not jnp.issubdtype(dtype, jnp.floating):
             raise InputError(f"{entry.public} is {dtype}, weights must be floats")
-        # The first layer decides.
-        expected = dtypes.setdefault(entry.path, dtype)
-        if dtype != expected:
-            raise InputError(
-                f"{entry.public} is {dtype}, the same weight of another layer is {expected}: "
-                "cast them to one type"
-            )
+        earlier = dtypes.setdefault(entry.path, dtype)
+        dtypes[entry.path] = _common_type(earlier, dtype)
     return dtypes
+
+
+def _common_type(a: np.dtype, b: np.dtype) -> np.dtype:
+    """The type itself if both are equal; else float32, or float64 if one of them is that."""
+    if a == b:
+        return a
+    # By way of float32: bfloat16 and float16 have no common type for numpy.
+    return np.promote_types(np.promote_types(a, np.float32), b)
 
 
 def state_of_part(table: Table, arrays: Mapping[ParamPath, StoredArray]) -> State:
