@@ -7,37 +7,17 @@ transformer with its other names.
 
 import json
 import pathlib
-import re
 from typing import Any
 
 from shotstream_jax.convert.files import read_safetensors
 from shotstream_jax.convert.names import Lazy, State
+from shotstream_jax.convert.naming import diffusers_dit
 from shotstream_jax.convert.torch_io import read_torch
 from shotstream_jax.core.errors import InputError
 
 # What a training file may wrap.
 TRANSFORMERS = ("generator", "generator_ema", "fake_score", "critic")
 LORAS = ("generator_lora", "critic_lora")
-
-# …-Diffusers name → plain name, applied in order.
-_DIFFUSERS = (
-    (r"condition_embedder\.text_embedder\.linear_1", "text_embedding.0"),
-    (r"condition_embedder\.text_embedder\.linear_2", "text_embedding.2"),
-    (r"condition_embedder\.time_embedder\.linear_1", "time_embedding.0"),
-    (r"condition_embedder\.time_embedder\.linear_2", "time_embedding.2"),
-    (r"condition_embedder\.time_proj", "time_projection.1"),
-    (r"proj_out", "head.head"),
-    (r"^scale_shift_table$", "head.modulation"),
-    (r"\.scale_shift_table$", ".modulation"),
-    (r"\.attn1\.", ".self_attn."),
-    (r"\.attn2\.", ".cross_attn."),
-    (r"\.to_out\.0\.", ".o."),
-    (r"\.to_([qkv])\.", r".\1."),
-    (r"\.norm2\.", ".norm3."),
-    (r"\.ffn\.net\.0\.proj\.", ".ffn.0."),
-    (r"\.ffn\.net\.2\.", ".ffn.2."),
-)
-
 
 def open_file(path: str | pathlib.Path) -> dict[str, Any]:
     """What is in a weight file, not read yet: {"generator": …, "step": …} for a training file.
@@ -193,16 +173,9 @@ def plain_names(state: State) -> State:
     plain = {}
     for name, unwrapped in names.items():
         if is_diffusers:
-            unwrapped = _from_diffusers(unwrapped)
+            unwrapped = diffusers_dit().to_plain(unwrapped) or unwrapped
         plain[unwrapped] = state[name]
     return plain
-
-
-def _from_diffusers(name: str) -> str:
-    # In this order: later patterns see what earlier ones made.
-    for pattern, plain in _DIFFUSERS:
-        name = re.sub(pattern, plain, name)
-    return name
 
 
 def _open_index(path: pathlib.Path) -> State:
