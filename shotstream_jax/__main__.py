@@ -13,6 +13,7 @@ from typing import NamedTuple, NoReturn
 
 import shotstream_jax
 from shotstream_jax import cli
+from shotstream_jax.core import terminal
 from shotstream_jax.core.errors import InputError
 
 
@@ -69,6 +70,7 @@ recipes by name:
 def main(argv: Sequence[str] | None = None) -> NoReturn:
     """Runs the command that the first word names; exits with its code."""
     words = list(sys.argv[1:] if argv is None else argv)
+    terminal.prepare_streams()  # before a command's modules open files
     # A known command gets all further words, --help among them.
     if words and words[0] in COMMANDS:
         run_command(words[0], words[1:])

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 from absl import flags
 
 from shotstream_jax import configs
+from shotstream_jax.core import terminal
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.gpu_memory import claim_gpu_memory
 
@@ -163,28 +164,60 @@ def build(cls: type[T], section: "ConfigDict", name: str) -> T:
 
 
 def print_line(line: str) -> None:
-    """Writes a line of a result to standard output."""
-    sys.stdout.write(line + "\n")
+    """Writes a line of a result to standard output. Raises InputError if that is closed."""
+    terminal.write_result(line + "\n")
 
 
 def run(main: Callable[[Sequence[str]], Any]) -> NoReturn:
     """Runs an entry point with the command line's arguments, and exits with its code."""
+    terminal.prepare_streams()
     _set_up_logging()
     claim_gpu_memory()
     try:
-        main(sys.argv[1:])
+        try:
+            main(sys.argv[1:])
+        finally:
+            terminal.flush_output()
     except InputError as error:
-        message = " ".join(str(error).split())
-        sys.stderr.write(f"error: {message}\n")
-        sys.exit(USAGE_ERROR)
+        _fail(str(error))
+    except BrokenPipeError:
+        _fail("the program that was to read the output has ended")
     except OSError as error:
         # A path that cannot be read or written, wherever that was noticed.
-        sys.stderr.write(f"error: {error.filename or ''}: {error.strerror or error}\n")
-        sys.exit(USAGE_ERROR)
+        place = f"{error.filename}: " if error.filename else ""
+        _fail(f"{place}{error.strerror or error}")
+    except (RuntimeError, AssertionError):
+        # jax may have none of the devices that the environment names.
+        reason = _why_no_devices()
+        if reason is None:
+            raise
+        _fail(reason)
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")
         sys.exit(INTERRUPTED)
     sys.exit(0)
+
+
+def _fail(message: str) -> NoReturn:
+    """Ends the command with one line."""
+    line = " ".join(message.split())
+    sys.stderr.write(f"error: {line}\n")
+    sys.exit(USAGE_ERROR)
+
+
+def _why_no_devices() -> str | None:
+    """Why jax has no device to compute on, with the remedy; None if it has, or was not asked."""
+    if "jax" not in sys.modules:
+        return None
+    from shotstream_jax.core.devices import why_no_devices
+
+    reason = why_no_devices()
+    if reason is None:
+        return None
+    named = os.environ.get("JAX_PLATFORMS")
+    if named:
+        return f"{reason}: unset JAX_PLATFORMS={named}, or see `shotstream doctor`"
+    return f"{reason}: `shotstream doctor` says what is missing"
 
 
 def _is_path(recipe: str) -> bool:

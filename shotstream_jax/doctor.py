@@ -183,12 +183,9 @@ def find_devices() -> "list[jax.Device] | str":
     """jax's devices, or why there are none."""
     import jax
 
-    # With JAX_PLATFORMS naming what is not there, jax fails an assertion or raises.
-    try:
-        return jax.devices()
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error) or "no device of the kinds that JAX_PLATFORMS names"
-        return reason.splitlines()[0]
+    from shotstream_jax.core.devices import why_no_devices
+
+    return why_no_devices() or jax.devices()
 
 
 def device_memory(device: "jax.Device") -> str:
@@ -216,14 +213,19 @@ def examine_computing() -> list[Finding]:
     devices = find_devices()
     if isinstance(devices, str):
         return []
+    from shotstream_jax.core.errors import InputError
     from shotstream_jax.presets import PRESETS
 
     found = []
     # Each preset with the type that its recipe has.
     for preset, dtype in (("tiny", "float32"), ("wan-1.3b", "bfloat16")):
         head_dim = PRESETS[preset].dit.dim // PRESETS[preset].dit.heads
-        form = chosen_attention(head_dim, dtype, devices[0].platform)
-        found.append(Finding("computing", f"attention of {preset}", form))
+        name = f"attention of {preset}"
+        try:
+            form = chosen_attention(head_dim, dtype, devices[0].platform)
+            found.append(Finding("computing", name, form))
+        except InputError as error:
+            found.append(Finding("computing", name, str(error), "unset SHOTSTREAM_ATTENTION"))
     found.append(Finding("computing", "matmul precision", matmul_precision(devices[0])))
     for narrow in ("int8", "fp8"):
         found.append(Finding("computing", f"quantize={narrow}", narrow_units(narrow, devices[0])))
@@ -239,7 +241,10 @@ def chosen_attention(head_dim: int, dtype: str, platform: str) -> str:
     # Only width and type matter: [b, n, f, t, k].
     queries = jax.ShapeDtypeStruct((1, 1, 1, 1, head_dim), dtype)
     form = attention_form(queries, platform)
-    forced = f", by {FORM_VARIABLE}" if os.environ.get(FORM_VARIABLE) else ""
+    named = os.environ.get(FORM_VARIABLE)
+    forced = f", by {FORM_VARIABLE}" if named else ""
+    if named and form != named:
+        forced = f", as {FORM_VARIABLE}={named} does not fit"
     return f"{form} ({dtype}){forced}"
 
 

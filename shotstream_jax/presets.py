@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from shotstream_jax.core.errors import InputError
+from shotstream_jax.core.values import number_between
 from shotstream_jax.dit.config import DiTConfig
 from shotstream_jax.flow.schedule import FewSteps
 from shotstream_jax.memory.window import MemoryConfig
@@ -40,10 +41,10 @@ class VideoFormat:
     fps: int = 16
 
     def __post_init__(self) -> None:
+        given = dataclasses.asdict(self)
         for name, most in _MOST.items():
-            value = dataclasses.asdict(self)[name]
-            if not isinstance(value, int) or not 1 <= value <= most:
-                raise InputError(f"{name} {value} must be a whole number from 1 to {most}")
+            # The dataclass is frozen: numpy's numbers become Python's before anyone sees it.
+            object.__setattr__(self, name, number_between(given[name], name, 1, most))
 
 
 @dataclasses.dataclass(frozen=True)

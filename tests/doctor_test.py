@@ -11,7 +11,8 @@ import jax
 import pytest
 
 import shotstream_jax
-from shotstream_jax import doctor
+from shotstream_jax import doctor, load
+from shotstream_jax.core.errors import InputError
 from shotstream_jax.nn import attention
 
 ROOT = Path(__file__).parents[1]
@@ -65,6 +66,22 @@ def test_attention_is_the_one_that_the_models_use(monkeypatch, width, dtype):
     assert (
         doctor.chosen_attention(width, dtype, "cpu") == f"exact ({dtype}), by SHOTSTREAM_ATTENTION"
     )
+
+
+def test_a_form_of_attention_that_cannot_be_used_is_said(monkeypatch, caplog):
+    monkeypatch.setenv(attention.FORM_VARIABLE, "cudnn")
+    assert doctor.chosen_attention(32, "float32", "cpu") == (
+        "tiled (float32), as SHOTSTREAM_ATTENTION=cudnn does not fit"
+    )
+    attention.warn_of_unfit_form(32, "float32")
+    assert caplog.messages == [
+        "SHOTSTREAM_ATTENTION=cudnn does not fit this device (cpu) and model: tiled is used"
+    ]
+    monkeypatch.setenv(attention.FORM_VARIABLE, "bogus")
+    found = report()["computing"]["attention of tiny"]
+    assert "bogus is not a form of attention" in found["value"] and found["remedy"]
+    with pytest.raises(InputError, match="bogus is not a form of attention"):
+        load("tiny")
 
 
 def test_an_accelerator_that_jax_does_not_use_has_a_remedy(monkeypatch):

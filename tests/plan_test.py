@@ -166,6 +166,14 @@ def test_generate_follows_it(monkeypatch, tmp_path):
     assert given["cache_dtype"] == "int8" and given["text_memory"] == "host"
 
 
+def test_this_machines_lack_of_memory_is_one_line_too():
+    with (
+        pytest.raises(InputError, match="no memory left: choose less"),
+        memory_errors("choose less"),
+    ):
+        raise MemoryError
+
+
 def test_other_errors_are_left_alone():
     with pytest.raises(RuntimeError, match="something else"), memory_errors("x"):
         raise RuntimeError("something else")

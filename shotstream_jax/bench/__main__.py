@@ -50,6 +50,7 @@ from shotstream_jax.checkpoint.load import DTYPES
 from shotstream_jax.core.compilation import use_persistent_cache
 from shotstream_jax.core.devices import GPUS
 from shotstream_jax.core.errors import InputError
+from shotstream_jax.core.files import check_writable
 from shotstream_jax.core.gpu_memory import memory_errors
 from shotstream_jax.core.sharding import part_mesh
 from shotstream_jax.core.versions import installed_version
@@ -86,6 +87,8 @@ def main(argv: Sequence[str]) -> None:
     args = parser().parse_args(argv)
     check_survey_options(args)
     check_counts(args)
+    if args.json:
+        check_writable(args.json)
     # The form of attention is chosen when a program is traced.
     if args.attention:
         os.environ[attention.FORM_VARIABLE] = args.attention

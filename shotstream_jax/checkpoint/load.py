@@ -14,6 +14,7 @@ from shotstream_jax.core.gpu_memory import claim_gpu_memory
 from shotstream_jax.core.sharding import param_shardings
 from shotstream_jax.core.typing import DType
 from shotstream_jax.model import PARTS, Model, Params, check_savings
+from shotstream_jax.nn.attention import warn_of_unfit_form
 from shotstream_jax.nn.quantize import check_quantize, quantize_blocks
 from shotstream_jax.presets import HISTORIES, OWN_DECODER, OWN_HISTORY
 from shotstream_jax.text.narrow import narrow_text
@@ -65,6 +66,7 @@ def load(
     opened = open_checkpoint(checkpoint)
     check_savings(opened.preset, cache_dtype, decode_frames, text_memory, text_dtype)
     _check_choices(opened, history, mesh, text_memory, text_dtype)
+    warn_of_unfit_form(opened.preset.dit.dim // opened.preset.dit.heads, compute_dtype)
     shown = opened.decoder(decoder)
     tokenizer = opened.tokenizer()
 

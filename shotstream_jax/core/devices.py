@@ -188,6 +188,17 @@ def target_capability() -> float | None:
     return None
 
 
+def why_no_devices() -> str | None:
+    """Why jax has nothing to compute on, in one line; None if it has devices."""
+    # With JAX_PLATFORMS naming what is not there, jax fails an assertion or raises.
+    try:
+        jax.devices()
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error) or "jax has no device of the kinds that JAX_PLATFORMS names"
+        return reason.splitlines()[0]
+    return None
+
+
 def device_capability(device: jax.Device) -> float | None:
     """A GPU's compute capability; None for a GPU of another maker, which has none."""
     try:

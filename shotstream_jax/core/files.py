@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from shotstream_jax.core.errors import InputError
+from shotstream_jax.core.values import as_path
 
 _LEAST_SPACE = 16 * 2**20  # bytes; some minutes of video at 480×832
 
@@ -39,20 +40,43 @@ def write_json(path: pathlib.Path, value: Any) -> None:
     write_whole(path, f"{text}\n".encode())
 
 
-def check_writable(path: str | pathlib.Path, suffix: str) -> pathlib.Path:
+def check_writable(path: str | pathlib.Path, suffix: str = "") -> pathlib.Path:
     """The path of an output file, checked before any work is done.
 
-    Raises InputError if its name does not end in `suffix` or it cannot be written. Leaves nothing
-    behind, not even a folder.
+    Raises InputError if its name does not end in `suffix` ("" for any), or if it cannot be written.
+    Leaves nothing behind, not even a folder.
     """
-    path = pathlib.Path(path)
-    if path.suffix != suffix:
+    path = as_path(path, "output")
+    if suffix and path.suffix != suffix:
         raise InputError(f"output {path} must end in {suffix}")
     try:
         if path.is_dir():
             raise InputError(f"output {path} is a folder: name a file")
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror}; choose another place") from None
+    _check_place(path, path.absolute().parent)
+    return path
+
+
+def check_writable_folder(folder: str | pathlib.Path, what: str) -> pathlib.Path:
+    """The path of a folder to write files to, which need not be there, checked as `check_writable`.
+
+    what: the folder is, for messages.
+    """
+    folder = as_path(folder, what)
+    try:
+        if folder.exists() and not folder.is_dir():
+            raise InputError(f"{folder} is a file: name a folder for {what}")
+    except OSError as error:
+        raise InputError(f"cannot write {folder}: {error.strerror}; choose another place") from None
+    _check_place(folder, folder.absolute())
+    return folder
+
+
+def _check_place(path: pathlib.Path, folder: pathlib.Path) -> None:
+    """Raises InputError if `path` cannot be written in `folder`, which need not be there."""
+    try:
         # The nearest folder that is there; the ones below it are made when the file is written.
-        folder = path.absolute().parent
         while not folder.exists():
             folder = folder.parent
         # A file without a name shows that the folder can be written, and vanishes by itself.
@@ -64,4 +88,3 @@ def check_writable(path: str | pathlib.Path, suffix: str) -> pathlib.Path:
         there = f"{free / 2**20:.0f} MB are free"
         needed = f"{_LEAST_SPACE / 2**20:.0f} MB are needed"
         raise InputError(f"cannot write {path}: {there}, {needed}")
-    return path

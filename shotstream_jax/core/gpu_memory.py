@@ -29,9 +29,11 @@ def claim_gpu_memory() -> None:
 
 @contextlib.contextmanager
 def memory_errors(remedy: str) -> Iterator[None]:
-    """Turns a device's lack of memory in here into an InputError, of one line with this remedy."""
+    """Turns a lack of memory in here into an InputError, of one line with this remedy."""
     try:
         yield
+    except MemoryError:
+        raise InputError(f"this machine has no memory left: {remedy}") from None
     except RuntimeError as error:  # jax's own is a subclass
         text = str(error)
         if "RESOURCE_EXHAUSTED" not in text:

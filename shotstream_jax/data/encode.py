@@ -21,7 +21,7 @@ from shotstream_jax.media.reader import probe, read_frames
 from shotstream_jax.memory.select import candidates
 from shotstream_jax.model import Params
 from shotstream_jax.presets import Preset, VideoFormat
-from shotstream_jax.text.encode import embed_prompt
+from shotstream_jax.text.encode import embed_prompt, warn_of_words
 from shotstream_jax.text.prompts import shot_prompt
 from shotstream_jax.text.tokenizer import Tokenizer
 from shotstream_jax.text.umt5 import UMT5
@@ -281,7 +281,9 @@ def encode_prompts(
     embeddings = []
     for number, caption in enumerate(captions):
         prompt = shot_prompt(global_caption, number, caption)
-        embeddings.append(encode_text(encoders, prompt, f"{name}, shot {number + 1}"))
+        what = f"{name}, shot {number + 1}"
+        warn_of_words(encoders.tokenizer, global_caption, caption, what)
+        embeddings.append(encode_text(encoders, prompt, what))
     return embeddings
 
 
@@ -304,4 +306,6 @@ def encode_negative(encoders: Encoders, prompt: str) -> Float[np.ndarray, "l e"]
     """The negative prompt's embedding; for "" one without rows, which stands for zeros."""
     if not prompt:
         return np.zeros((0, encoders.preset.dit.text_dim), np.float32)
-    return encode_text(encoders, prompt, "the negative prompt")
+    what = "the negative prompt"
+    warn_of_words(encoders.tokenizer, "", prompt, what)
+    return encode_text(encoders, prompt, what)

@@ -26,10 +26,17 @@ TRAIN_TIMES = 1000  # t runs from 0 to 1000, and the training table has as many 
 
 @dataclasses.dataclass(frozen=True)
 class Schedule:
-    """A shifted table of `steps` noise levels, largest first. shift: s of eq. (4)."""
+    """A shifted table of `steps` noise levels, largest first. shift: s of eq. (4).
+
+    Raises InputError if there is no step.
+    """
 
     steps: int = TRAIN_TIMES
     shift: float = 8.0
+
+    def __post_init__(self) -> None:
+        if self.steps < 1:
+            raise InputError(f"a schedule of {self.steps} steps must have at least 1")
 
     @functools.cached_property
     def sigmas(self) -> np.ndarray:

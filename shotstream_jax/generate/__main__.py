@@ -46,7 +46,7 @@ from shotstream_jax.generate.stream import (
 from shotstream_jax.media.video import VideoWriter
 from shotstream_jax.model import Model
 from shotstream_jax.presets import DECODERS, Preset, VideoFormat
-from shotstream_jax.text.prompts import ask_lines, read_lines, read_script
+from shotstream_jax.text.prompts import ask_lines, read_captions, read_lines, read_script
 
 REMEDY = (
     "see what fits by `shotstream plan --config …` and add the options that it names, or take a "
@@ -138,7 +138,7 @@ def _generate(argv: Sequence[str]) -> None:
         options = options_for_this_gpu(preset, story.video, options, args.memory)
 
     # 2. The model, compiled while a person is still thinking of the first prompt.
-    is_typed = args.prompts == "-" and sys.stdin.isatty()
+    is_typed = args.prompts == "-" and _is_typed()
     if is_typed:
         logging.info("loading and compiling, so that the first frames come at once …")
         model = load(checkpoint, mesh=mesh, **dataclasses.asdict(options))
@@ -195,22 +195,23 @@ def read_prompts(source: str, shot: int) -> tuple[Iterable[str], int | None]:
             raise InputError("no prompt came in: write one shot's caption a line")
         return itertools.chain([first], lines), None
     # A file is read as a whole, so a mistake in it is found before the first shot.
-    try:
-        content = pathlib.Path(source).read_bytes()
-    except OSError as error:
-        raise InputError(f"cannot read {source}: {error.strerror}") from None
-    captions = list(read_lines(content.splitlines(), source))
-    if not captions:
-        raise InputError(f"{source} has no prompts: write one shot's caption a line")
+    captions = read_captions(source)
     return captions, len(captions)
 
 
 def _typed_prompts(shot: int) -> Iterator[str]:
     """Captions from standard input; a person at a terminal is asked for each."""
-    if sys.stdin.isatty():
+    if _is_typed():
         return ask_lines(sys.stdin, sys.stderr, shot)
     lines = iter(sys.stdin.buffer.readline, b"")
     return read_lines(lines, "standard input")
+
+
+def _is_typed() -> bool:
+    """Whether a person types on standard input. Raises InputError if it is closed."""
+    if sys.stdin is None:
+        raise InputError("standard input is closed: give the prompts as a file, --prompts FILE")
+    return sys.stdin.isatty()
 
 
 def open_story(

@@ -26,7 +26,7 @@ from shotstream_jax.generate.story import ShotRecord, Story
 from shotstream_jax.memory.select import candidates
 from shotstream_jax.model import Model
 from shotstream_jax.presets import OWN_HISTORY
-from shotstream_jax.text.encode import embed_prompt
+from shotstream_jax.text.encode import embed_prompt, warn_of_words
 from shotstream_jax.text.prompts import shot_prompt
 from shotstream_jax.vae.codec import AnyDecoder, VaeStream
 
@@ -183,6 +183,8 @@ def _embed(model: Model, global_caption: str, shot: int, caption: str) -> Array:
     """The embedding [1, l, e] of a shot's prompt."""
     prompt = shot_prompt(global_caption, shot, caption)
     length = model.preset.dit.text_len
+    what = f"shot {shot + 1}"
+    warn_of_words(model.tokenizer, global_caption, caption, what)
     with model.on_mesh("text"):
         _, text = embed_prompt(
             model.text,
@@ -190,7 +192,7 @@ def _embed(model: Model, global_caption: str, shot: int, caption: str) -> Array:
             model.tokenizer,
             prompt,
             length,
-            what=f"shot {shot + 1}",
+            what=what,
         )
     return text
 

@@ -17,6 +17,7 @@ import numpy as np
 
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.typing import Array, Float, Params, typechecked
+from shotstream_jax.core.values import number_between
 from shotstream_jax.dit.conditions import Conditions
 from shotstream_jax.dit.teacher import Teacher
 from shotstream_jax.flow.schedule import TRAIN_TIMES, FewSteps, Schedule
@@ -59,8 +60,8 @@ class SamplerConfig:
     guidance: Guidance = dataclasses.field(default_factory=Guidance)
 
     def __post_init__(self) -> None:
-        if self.steps < 1:
-            raise InputError(f"sampler steps {self.steps} must be at least 1")
+        steps = number_between(self.steps, "sampler steps", 1, 10**6)
+        object.__setattr__(self, "steps", steps)
 
 
 @typechecked

@@ -20,8 +20,9 @@ from typing import Any
 import numpy as np
 
 from shotstream_jax.core.errors import InputError
-from shotstream_jax.core.files import write_whole
+from shotstream_jax.core.files import check_writable_folder, write_whole
 from shotstream_jax.core.typing import AnyArray, Array
+from shotstream_jax.core.values import as_path, whole_number
 from shotstream_jax.memory.plan import ShotPlan, plan_shot
 from shotstream_jax.memory.select import candidates
 from shotstream_jax.presets import Preset, VideoFormat
@@ -81,6 +82,9 @@ class Story:
     shots: tuple[ShotRecord, ...] = ()
 
     def __post_init__(self) -> None:
+        # numpy's numbers become Python's: the dataclass is frozen, and story.json takes no others.
+        object.__setattr__(self, "seed", whole_number(self.seed, "seed"))
+        object.__setattr__(self, "context", whole_number(self.context, "context"))
         # Fields may come from a file: a wrong type is an input error, not a crash later on.
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         for name, kind in _HEAD_TYPES.items():
@@ -134,9 +138,7 @@ class Story:
 
         Changes nothing.
         """
-        folder = pathlib.Path(folder)
-        if folder.exists() and not folder.is_dir():
-            raise InputError(f"{folder} is a file: name a folder to keep the story in")
+        folder = check_writable_folder(folder, "the story's folder")
         if _head_path(folder).exists() and _read_head(folder) != self._head():
             raise InputError(f"{folder} holds another story: name a new folder")
         # A shot that is there already would be another version of the one to come.
@@ -151,7 +153,7 @@ class Story:
         Raises InputError if the folder holds another story, or another version of one of these
         shots.
         """
-        folder = pathlib.Path(folder)
+        folder = as_path(folder, "the story's folder")
         try:
             folder.mkdir(parents=True, exist_ok=True)
             if not _head_path(folder).exists():
@@ -171,11 +173,10 @@ class Story:
 
         Raises InputError if the folder has no such shot, or if a file is damaged.
         """
-        folder = pathlib.Path(folder)
+        folder = as_path(folder, "the story's folder")
         story = cls(**_read_head(folder))
         last = max(_saved_shots(folder), default=-1) + 1
-        if at is None:
-            at = last
+        at = last if at is None else whole_number(at, "at")
         if not 0 <= at <= last:
             raise InputError(
                 f"cannot go to shot {at} of {folder}: it has {last} shots, "
@@ -196,8 +197,8 @@ class Story:
 
         Raises InputError if `into` is not empty.
         """
-        folder = pathlib.Path(folder)
-        into = pathlib.Path(into)
+        folder = as_path(folder, "the story's folder")
+        into = as_path(into, "the new story's folder")
         story = cls.load(folder, at)
         try:
             into.mkdir(parents=True, exist_ok=True)

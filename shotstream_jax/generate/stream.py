@@ -33,7 +33,7 @@ from shotstream_jax.generate.story import Story
 from shotstream_jax.memory.cache import Caches, FrameIds
 from shotstream_jax.model import Model
 from shotstream_jax.presets import Preset, VideoFormat
-from shotstream_jax.text.prompts import check_caption
+from shotstream_jax.text.prompts import check_caption, check_shots
 
 # (shot, chunk) → the chunk's noise [steps, 1, f, h, w, c]
 NoiseSource = Callable[[int, int], Array]
@@ -71,35 +71,40 @@ def stream_generate(
 ) -> Iterator[Chunk]:
     """Makes a story shot by shot: a generator over compiled steps.
 
+        model = load("tiny")
+        captions = ["The frog is dancing in the meadow.", "The frog jumps."]
+        for chunk in stream_generate(model, captions, global_caption="A cartoon about a frog."):
+            show(chunk.frames)  # uint8 [frames, height, width, 3]
+
     Args:
       model: the weights and sizes (`load`).
-      shots: the captions of the shots. It may be lazy: the next caption is asked for only when the
-        shot before is done and handed out. Of a list the next shot is begun while the last frames
-        of         the shot before are on their way.
+      shots: the captions of the shots, as texts. Of a list (any sequence, or an array) all are
+        checked now, and the next shot is begun while the last frames of the shot before are on
+        their way. Any other iterable is lazy: the next caption is asked for only when the shot
+        before is done and handed out, and checked then; the shots before it are not lost.
       story: a story to continue; it brings its own global caption, seed and format.
-      global_caption: what all shots share.
+      global_caption: what all shots share. A full stop should end it.
       seed: the same seed and prompts give the same frames.
       video: pixels and latent frames a shot (default: the model's own).
-      noise: the noise of each chunk, in place of the seed's.
+      noise: (shot, chunk) → the noise of each chunk, in place of the seed's.
 
     Yields:
-      A Chunk after every chunk of latent frames.
+      A Chunk after every chunk of latent frames; a shot's last one has the story so far.
 
     Raises:
-      InputError: before the work starts, if the arguments do not fit each other or the model.
+      InputError: a ValueError of one line; before the work starts, if the arguments do not fit each
+        other or the model; during it, for a lazy caption that is no text.
     """
     # 1. The story to begin or to continue, checked.
     if story is None:
         story = new_story(model, global_caption, seed, video)
-    elif global_caption or seed or video:
+    elif global_caption or seed or video is not None:
         raise InputError(
             "a story to be continued brings its own global_caption, seed and video: leave them out"
         )
-    _check(model, shots, story, stories=1)
+    _check(model, story, stories=1)
     # 2. Its run, by itself.
-    if noise is None:
-        noise = _seeded_noise(model, story)
-    run = _StoryRun(story, iter(shots), not isinstance(shots, Sequence), noise)
+    run = _new_run(model, story, shots, noise)
     grid = model.preset.latent_grid(story.video)
     handed_out = _hand_out(_make_chunks(model, [run], grid), stories=1)
     return (chunk for _, chunk in handed_out)
@@ -120,30 +125,32 @@ def stream_stories(
       (which story, its chunk), the chunks of each story in order.
 
     Raises:
-      InputError: before the work starts.
+      InputError: as stream_generate.
     """
     # All stories are checked before any work is done.
     if not stories:
         raise InputError("there are no stories to stream")
+    runs = []
     for story, shots in stories:
-        _check(model, shots, story, len(stories))
+        _check(model, story, len(stories))
+        # Each has its own prompts and noise; the transformer's steps they share.
+        runs.append(_new_run(model, story, shots))
     grids = {model.preset.latent_grid(story.video) for story, _ in stories}
     if len(grids) > 1:
         raise InputError(
             f"stories side by side must have one picture size; their latents are {sorted(grids)}"
         )
-    # Each has its own prompts and noise; the transformer's steps they share.
-    runs = []
-    for story, shots in stories:
-        is_lazy = not isinstance(shots, Sequence)
-        runs.append(_StoryRun(story, iter(shots), is_lazy, _seeded_noise(model, story)))
     return _hand_out(_make_chunks(model, runs, grids.pop()), len(stories))
 
 
 def new_story(
     model: Model, global_caption: str = "", seed: int = 0, video: VideoFormat | None = None
 ) -> Story:
-    """A story without shots. video: pixels and latent frames a shot (default: the model's own)."""
+    """A story without shots. video: pixels and latent frames a shot (default: the model's own).
+
+    Raises InputError for a value of another kind.
+    """
+    _check_model(model)
     return Story(
         global_caption=global_caption,
         seed=seed,
@@ -160,7 +167,8 @@ def warm_up(model: Model, video: VideoFormat | None = None) -> None:
     """
     video = video or model.preset.video
     short = dataclasses.replace(video, shot_frames=2 * model.preset.memory.chunk)
-    for _ in stream_generate(model, ["warm-up", "warm-up"], video=short):
+    # A caption without words, so that no vocabulary lacks one.
+    for _ in stream_generate(model, [".", "."], video=short):
         pass
 
 
@@ -174,15 +182,32 @@ def check_stream_mesh(preset: Preset, mesh: Mesh, video: VideoFormat, stories: i
         )
 
 
-def _check(model: Model, shots: Iterable[str], story: Story, stories: int) -> None:
+def _check(model: Model, story: Story, stories: int) -> None:
     """Refuses what the model cannot stream."""
-    if isinstance(shots, str):
-        raise InputError(f"shots must be several captions, not one text: [{shots[:40]!r}]")
+    _check_model(model)
+    if not isinstance(story, Story):
+        raise InputError(f"story must be a Story, not {story!r:.40}: Story.load reads a kept one")
     story.check(model.preset)
     model.preset.latent_grid(story.video)
     mesh = model.mesh()
     if mesh is not None:
         check_stream_mesh(model.preset, mesh, story.video, stories)
+
+
+def _check_model(model: object) -> None:
+    """Refuses what is no model, like a checkpoint's name."""
+    if not isinstance(model, Model):
+        raise InputError(f"model must be what load() gives, not {model!r:.40}")
+
+
+def _new_run(
+    model: Model, story: Story, shots: Iterable[str], noise: NoiseSource | None = None
+) -> "_StoryRun":
+    """A story's run, its captions checked. noise: in place of the seed's."""
+    captions = check_shots(shots, story.next_shot)
+    if noise is None:
+        noise = _seeded_noise(model, story)
+    return _StoryRun(story, iter(captions), not isinstance(captions, list), noise)
 
 
 def _seeded_noise(model: Model, story: Story) -> NoiseSource:
@@ -307,11 +332,12 @@ def _make_chunks(
 
 def _begin_next_shot(model: Model, run: _StoryRun) -> None:
     """Takes the story's next caption and begins its shot; without a caption the story has ended."""
-    caption = next(run.captions, None)
-    if caption is None:
+    try:
+        caption = next(run.captions)
+    except StopIteration:
         run.has_ended = True
         return
-    check_caption(caption, f"the caption of shot {run.story.next_shot + 1}")
+    caption = check_caption(caption, f"the caption of shot {run.story.next_shot + 1}")
     run.live = begin_shot(model, run.story, caption)
 
 

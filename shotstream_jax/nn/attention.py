@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
+from absl import logging
 from jax.ad_checkpoint import checkpoint_name
 
 from shotstream_jax.core.devices import target_platform
@@ -97,6 +98,26 @@ def attention_form(q: Array | jax.ShapeDtypeStruct, platform: str) -> str:
         if form_fits(form, q, platform):
             return form
     return "exact"
+
+
+def warn_of_unfit_form(head_dim: int, dtype: DType) -> None:
+    """Says in a line if the form that the environment names is not the one that will be used.
+
+    head_dim: of the queries. Raises InputError if the environment names a form that is not known.
+    """
+    platform = target_platform()
+    # Only width and type matter: [b, n, f, t, k].
+    queries = jax.ShapeDtypeStruct((1, 1, 1, 1, head_dim), dtype)
+    used = attention_form(queries, platform)
+    named = os.environ.get(FORM_VARIABLE)
+    if named and named != used:
+        logging.warning(
+            "%s=%s does not fit this device (%s) and model: %s is used",
+            FORM_VARIABLE,
+            named,
+            platform,
+            used,
+        )
 
 
 # What each platform would rather have, the first first.

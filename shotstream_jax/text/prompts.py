@@ -1,16 +1,20 @@
 """Story scripts: a global caption and one caption a shot, from a file or as they are typed."""
 
+import codecs
 import json
 import pathlib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from typing import NamedTuple, TextIO
+
+import numpy as np
 
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.text.tokenizer import clean
 
 _GLOBAL = "global_caption"
 _SHOT = re.compile(r"shot([1-9][0-9]{0,5})")
+_HALF_CHARACTER = re.compile("[\ud800-\udfff]")
 _EXAMPLE = '{"global_caption": "…", "shot1": "…", "shot2": "…"}'
 
 
@@ -33,11 +37,53 @@ def shot_prompt(
     return f"{global_caption}shot{shot}:{caption}"
 
 
-def check_caption(caption: str, where: str) -> str:
-    """The caption; InputError, which names `where` it stands, if it is empty."""
+def check_caption(caption: object, where: str) -> str:
+    """The caption as plain text.
+
+    Raises InputError, which names `where` it stands, if it is empty or not text.
+    """
+    if not isinstance(caption, str):
+        kind = type(caption).__name__
+        raise InputError(f"{where} must be text, not {caption!r:.40} ({kind})")
+    # What no text file can hold: halves of characters, and the zeros of UTF-16 read as UTF-8.
+    is_text = "\0" not in caption and not _HALF_CHARACTER.search(caption)
+    if not is_text:
+        raise InputError(f"{where} is not UTF-8 text: {caption[:40]!r}")
     if not clean(caption):
         raise InputError(f"{where} is empty: write what the shot shows")
-    return caption
+    return str(caption)
+
+
+def check_shots(shots: object, first: int = 0) -> Iterable[str]:
+    """The captions of a story's next shots: a list that is checked as a whole, or a lazy iterable.
+
+    A lazy one's captions are checked by `check_caption` as they come.
+
+    Args:
+      shots: what a caller gave.
+      first: the number of the first shot, from 0, for messages.
+
+    Raises:
+      InputError: for what is not several captions, or a list with a caption that is none.
+    """
+    if isinstance(shots, str | bytes):
+        raise InputError(f"shots must be several captions, not one text: [{shots[:40]!r}]")
+    if isinstance(shots, Mapping):
+        raise InputError(
+            "shots is a dict, whose order of shots is not known: give its captions as a list"
+        )
+    if isinstance(shots, Set):
+        raise InputError("shots is a set, which has no order: give the captions as a list")
+    if not isinstance(shots, Iterable):
+        raise InputError(f"shots must be captions, a list or an iterator, not {shots!r:.40}")
+    # An array of texts is a list too.
+    is_list = isinstance(shots, Sequence | np.ndarray)
+    if not is_list:
+        return shots
+    captions = []
+    for number, caption in enumerate(shots, first + 1):
+        captions.append(check_caption(caption, f"the caption of shot {number}"))
+    return captions
 
 
 def read_script(path: str | pathlib.Path) -> Script:
@@ -46,11 +92,12 @@ def read_script(path: str | pathlib.Path) -> Script:
     Raises InputError, which names the key and its line, if the file is not a story.
     """
     try:
-        text = pathlib.Path(path).read_text("utf-8-sig")
+        content = pathlib.Path(path).read_bytes()
     except OSError as error:
         raise InputError(f"cannot read story {path}: {error.strerror}") from None
-    except ValueError as error:  # not UTF-8, or a path that cannot be one
+    except ValueError as error:  # a path that cannot be one
         raise InputError(f"cannot read story {path}: {error}") from None
+    text = _decode(content, str(path))
     try:
         # As pairs, not as a dict, so that a key that is given twice is seen.
         pairs = json.loads(text, object_pairs_hook=list)
@@ -124,19 +171,44 @@ class _StoryFile:
         return f"{self._path} line {line}: {key}"
 
 
-def read_lines(lines: Iterable[bytes], source: str) -> Iterator[str]:
-    """One caption a line (UTF-8), handed on as soon as it is there.
+def _decode(content: bytes, where: str) -> str:
+    """Bytes as text in UTF-8. Raises InputError, which names `where` they stand."""
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise InputError(f"{where} is UTF-16 text: save it as UTF-8")
+    # "sig": a byte order mark at the start is not part of the text.
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{where} is not UTF-8 text (byte {error.start + 1}): save it as UTF-8"
+        ) from None
 
-    Raises InputError, which names the source and the line, if a line is empty or not UTF-8.
+
+def read_captions(path: str | pathlib.Path) -> list[str]:
+    """A file with one caption a line; blank lines are skipped.
+
+    Raises InputError, which names the file and the line, if there is no caption or one is no text.
+    """
+    try:
+        content = pathlib.Path(path).read_bytes()
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}") from None
+    captions = list(read_lines(content.splitlines(), str(path)))
+    if not captions:
+        raise InputError(f"{path} has no prompts: write one shot's caption a line")
+    return captions
+
+
+def read_lines(lines: Iterable[bytes], source: str) -> Iterator[str]:
+    """One caption a line (UTF-8), handed on as soon as it is there; blank lines are skipped.
+
+    Raises InputError, which names the source and the line, if a line is not UTF-8.
     """
     for number, line in enumerate(lines, 1):
         where = f"{source} line {number}"
-        # "sig": a byte order mark at the start is not part of the caption.
-        try:
-            text = line.decode("utf-8-sig").strip()
-        except UnicodeDecodeError as error:
-            raise InputError(f"{where} is not UTF-8 text: {error.reason}") from None
-        yield check_caption(text, where)
+        text = _decode(line, where).strip()
+        if clean(text):
+            yield check_caption(text, where)
 
 
 def ask_lines(
@@ -146,16 +218,20 @@ def ask_lines(
 ) -> Iterator[str]:
     """Asks a person for one caption after the other, from shot number `shot` on.
 
-    The end of the input (Ctrl-D) ends the story.
+    A blank line is asked again. The end of the input (Ctrl-D) ends the story.
     """
     while True:
         screen.write(f"shot {shot}> ")
         screen.flush()
-        line = terminal.readline()
+        try:
+            line = terminal.readline()
+        except UnicodeDecodeError:
+            screen.write("that was not UTF-8 text: write it again\n")
+            continue
         if not line:
             screen.write("\n")
             return
         caption = line.strip()
-        if caption:  # an empty line is asked again
-            yield caption
+        if clean(caption):
+            yield check_caption(caption, f"the caption of shot {shot}")
             shot += 1

@@ -15,6 +15,8 @@ from shotstream_jax.core.errors import InputError
 PAD = 0
 END = 1
 _SPECIAL_IDS = 3  # of a byte tokeniser: padding, end, unknown
+# A word with its apostrophes and hyphens, or a mark by itself.
+_WORD = re.compile(r"\w+(?:['’-]\w+)*|[^\w\s]")
 _BYTE = re.compile("<0x[0-9A-F]{2}>")  # a piece that stands for one byte
 
 
@@ -72,14 +74,19 @@ class FileTokenizer:
         return self._tokenizer.encode(text, add_special_tokens=False).ids
 
     def unknown(self, text: str) -> list[str]:
-        """The words with pieces that stand for bytes, in the text's order."""
+        """The words with pieces that stand for bytes, whole and in the text's order."""
         found = self._tokenizer.encode(text, add_special_tokens=False)
-        words: list[str] = []
+        # The text's places that are spelled in bytes; a piece of one byte is a part of a character.
+        spelled = []
         for piece, (first, stop) in zip(found.tokens, found.offsets, strict=True):
-            # A piece of one byte stands for a part of a word that the vocabulary lacks.
-            word = text[first:stop].strip()
-            if _BYTE.fullmatch(piece) and word not in words:
-                words.append(word)
+            if _BYTE.fullmatch(piece):
+                spelled.append((first, stop))
+        # The words that lie there, as the user wrote them.
+        words: list[str] = []
+        for word in _WORD.finditer(text):
+            is_spelled = any(first < word.end() and word.start() < stop for first, stop in spelled)
+            if is_spelled and word[0] not in words:
+                words.append(word[0])
         return words
 
 

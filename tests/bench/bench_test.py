@@ -80,6 +80,7 @@ def test_pieces_of_a_chunk_and_an_8_bit_cache(monkeypatch):
             "--quantize int8 is for streaming: leave teacher out of",
         ),
         (["--frames", "4"], "not a multiple of the chunk"),
+        (["--json", "/proc/x.json"], "cannot write /proc/x.json"),
     ],
 )
 def test_mistakes_are_one_line(arguments, message):

@@ -208,10 +208,10 @@ def test_the_decoder_is_the_options_or_else_the_recipes(run, monkeypatch, argume
     assert code == 2 and f"'decoder': '{decoder}'" in err
 
 
-def test_an_empty_line_ends_a_run_but_keeps_what_was_made(run, tmp_path, monkeypatch):
-    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"a fox wakes\n\n")))
+def test_a_line_that_is_no_text_ends_a_run_but_keeps_what_was_made(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"a fox wakes\n\n\xff\n")))
     code, err = run("--prompts", "-", "--out", "x.mp4", *SMALL)
-    assert code == 2 and "standard input line 2 is empty" in err
+    assert code == 2 and "standard input line 3 is not UTF-8 text" in err
     assert not (tmp_path / "x.mp4").exists()
     assert len(read_video(tmp_path / "x.partial.mp4")) == SHOT
 

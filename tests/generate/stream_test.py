@@ -15,9 +15,11 @@ import pytest
 
 from shotstream_jax.core import rng
 from shotstream_jax.core.errors import InputError
+from shotstream_jax.flow.schedule import Schedule
 from shotstream_jax.generate import shot as steps
 from shotstream_jax.generate import stream
 from shotstream_jax.generate.conditions import next_shot_conditions
+from shotstream_jax.generate.sampler import SamplerConfig
 from shotstream_jax.generate.story import Story
 from shotstream_jax.generate.stream import stream_generate
 from shotstream_jax.memory.select import candidates
@@ -298,6 +300,52 @@ def test_a_damaged_record_is_one_line(whole, tmp_path, field, value):
     np.savez(path, **arrays)
     with pytest.raises(InputError, match=r"shot_000000.npz is unreadable, truncated or damaged"):
         Story.load(tmp_path)
+
+
+@pytest.mark.parametrize("bad", [None, b"x", " "])
+def test_a_bad_caption_loses_no_shot_before_it(whole, bad):
+    """Of a list it is found before the work, of an iterator after the shots before it."""
+    with pytest.raises(InputError, match="the caption of shot 2"):
+        stream_generate(MODEL, [CAPTIONS[0], bad])
+    lazy = stream_generate(MODEL, iter([CAPTIONS[0], bad]), global_caption="A fox.", seed=3)
+    received = []
+    with pytest.raises(InputError, match="the caption of shot 2"):
+        for chunk in lazy:
+            received.append(chunk)
+    assert np.array_equal(frames(received), frames(whole[:CHUNKS]))
+    assert received[-1].story.next_shot == 1
+
+
+def test_numpys_numbers_and_texts_are_taken(whole, tmp_path):
+    video = MODEL.preset.video
+    as_numpy = VideoFormat(*(np.int64(n) for n in dataclasses.astuple(video)))
+    assert as_numpy == video and type(as_numpy.height) is int
+    chunks = run(np.array(CAPTIONS[:1]), seed=np.int64(3), video=as_numpy)
+    assert np.array_equal(frames(chunks), frames(whole[:CHUNKS]))
+    chunks[-1].story.save(tmp_path)
+    assert Story.load(tmp_path, at=np.int32(1)).seed == 3
+    for wrong in (True, 1.5, "3"):
+        with pytest.raises(InputError, match=f"seed {wrong!r} must be a whole number"):
+            run(["x"], seed=wrong)
+        with pytest.raises(InputError, match=f"height {wrong!r} must be a whole number from 1"):
+            VideoFormat(wrong, 12, 6)
+
+
+def test_misuse_is_one_line(tmp_path):
+    with pytest.raises(InputError, match=r"model must be what load\(\) gives, not 'tiny'"):
+        stream_generate("tiny", ["x"])
+    with pytest.raises(InputError, match="story must be a Story, not 'kept'"):
+        stream_generate(MODEL, ["x"], story="kept")
+    with pytest.raises(InputError, match=r"must be a path as text, not b'kept' \(bytes\)"):
+        Story.load(b"kept")
+    with pytest.raises(InputError, match="global_caption must be str, not None"):
+        run(["x"], global_caption=None)
+    with pytest.raises(InputError, match="dict"):
+        stream_generate(MODEL, {"x": "y"})
+    with pytest.raises(InputError, match="sampler steps 0 must be a whole number from 1"):
+        SamplerConfig(0)
+    with pytest.raises(InputError, match="0 steps must have at least 1"):
+        Schedule(0)
 
 
 def test_arguments_are_checked_before_the_work():

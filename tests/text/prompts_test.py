@@ -2,15 +2,26 @@
 
 import io
 import json
+import pathlib
 import random
 import sys
+import types
 
 import ftfy
+import numpy as np
 import pytest
 import tokenizers
 
 from shotstream_jax.core.errors import InputError
-from shotstream_jax.text.prompts import ask_lines, read_lines, read_script, shot_prompt
+from shotstream_jax.text.prompts import (
+    ask_lines,
+    check_caption,
+    check_shots,
+    read_captions,
+    read_lines,
+    read_script,
+    shot_prompt,
+)
 from shotstream_jax.text.tokenizer import ByteTokenizer, FileTokenizer, clean, tokenize
 from shotstream_jax.text.vocabulary import word_tokenizer
 
@@ -93,15 +104,107 @@ def test_lines_come_one_at_a_time():
     source = (taken.append(line) or line for line in [b"one\n", b"two\n", b"\n"])
     lines = read_lines(source, "standard input")
     assert next(lines) == "one" and taken == [b"one\n"]
-    assert next(lines) == "two"
-    with pytest.raises(InputError, match="standard input line 3 is empty"):
-        next(lines)
+    assert list(lines) == ["two"]
 
 
-def test_a_person_is_asked_again_after_an_empty_line():
+def test_blank_lines_mean_the_same_in_a_file_a_pipe_and_at_a_terminal(tmp_path):
+    """They are skipped; what is blank to the text encoder is blank."""
+    text = "\n one \r\n\n\t\n&nbsp;\ntwo\n\n"
+    (tmp_path / "prompts.txt").write_bytes(text.encode())
+    assert read_captions(tmp_path / "prompts.txt") == ["one", "two"]
+    pipe = io.BytesIO(text.encode())
+    assert list(read_lines(iter(pipe.readline, b""), "standard input")) == ["one", "two"]
     screen = io.StringIO()
-    assert list(ask_lines(io.StringIO("one\n\ntwo\n"), screen)) == ["one", "two"]
-    assert screen.getvalue().startswith("shot 1> shot 2> shot 2> shot 3> ")
+    assert list(ask_lines(io.StringIO(text), screen)) == ["one", "two"]
+    assert screen.getvalue().startswith("shot 1> shot 1> shot 2> ")
+    (tmp_path / "blank.txt").write_text("\n \n")
+    with pytest.raises(InputError, match=r"blank\.txt has no prompts"):
+        read_captions(tmp_path / "blank.txt")
+
+
+def test_a_person_who_types_other_bytes_is_asked_again():
+    screen = io.StringIO()
+    lines = iter([UnicodeDecodeError("utf-8", b"\xe9", 0, 1, "invalid"), "two\n", ""])
+    terminal = types.SimpleNamespace(readline=lambda: _raised(next(lines)))
+    assert list(ask_lines(terminal, screen)) == ["two"]
+    assert "not UTF-8 text" in screen.getvalue()
+
+
+def _raised(line):
+    if isinstance(line, Exception):
+        raise line
+    return line
+
+
+@pytest.mark.parametrize(
+    "encoding, message",
+    [
+        ("utf-16", "story.json is UTF-16 text: save it as UTF-8"),
+        ("latin-1", r"story.json is not UTF-8 text \(byte \d+\): save it as UTF-8"),
+        ("utf-8", None),
+        ("utf-8-sig", None),
+    ],
+)
+def test_a_story_in_another_encoding_is_one_line(tmp_path, encoding, message):
+    path = tmp_path / "story.json"
+    text = json.dumps(GOOD | {"shot2": "Été."}, ensure_ascii=False, indent=1)
+    path.write_bytes(text.replace("\n", "\r\n").encode(encoding))
+    if message is None:
+        assert read_script(path).shots == ("It wakes.", "Été.")
+        return
+    with pytest.raises(InputError, match=message):
+        read_script(path)
+    with pytest.raises(InputError, match="line 1 is UTF-16|line 4 is not UTF-8"):
+        read_captions(path)
+
+
+@pytest.mark.parametrize(
+    "caption, message",
+    [
+        (None, r"it must be text, not None \(NoneType\)"),
+        (b"a fox", r"it must be text, not b'a fox' \(bytes\)"),
+        (pathlib.Path("a"), "it must be text"),
+        (7, r"it must be text, not 7 \(int\)"),
+        ("", "it is empty"),
+        (" \t&nbsp;", "it is empty"),
+        ("a\0 f\0", "it is not UTF-8 text"),
+        ("half \ud83e", "it is not UTF-8 text"),
+    ],
+)
+def test_what_is_no_caption_is_named(caption, message):
+    with pytest.raises(InputError, match=message):
+        check_caption(caption, "it")
+
+
+def test_a_caption_of_numpy_is_text():
+    caption = check_caption(np.array(["a fox"])[0], "it")
+    assert caption == "a fox" and type(caption) is str
+
+
+@pytest.mark.parametrize(
+    "shots, message",
+    [
+        ("a fox", "several captions, not one text"),
+        (b"a fox", "several captions, not one text"),
+        ({"a fox": "wakes"}, "a dict, whose order"),
+        ({"a fox", "an owl"}, "a set, which has no order"),
+        (7, "a list or an iterator, not 7"),
+        (None, "a list or an iterator, not None"),
+        (["a fox", None, "an owl"], "the caption of shot 5 must be text, not None"),
+        (("a fox", "an owl", " "), "the caption of shot 6 is empty"),
+        (np.array(["a fox", ""]), "the caption of shot 5 is empty"),
+    ],
+)
+def test_what_is_no_list_of_captions_is_refused_as_a_whole(shots, message):
+    with pytest.raises(InputError, match=message):
+        check_shots(shots, first=3)
+
+
+def test_lists_of_captions():
+    for shots in (["a", "b"], ("a", "b"), np.array(["a", "b"])):
+        assert check_shots(shots) == ["a", "b"]
+    lazy = iter(["a", None])
+    assert check_shots(lazy) is lazy
 
 
 def test_long_prompts_are_cut_and_counted():

@@ -1,7 +1,10 @@
 """The miniature's tokeniser."""
 
+import pytest
+
 from shotstream_jax.checkpoint.checkpoint import WEIGHTS
 from shotstream_jax.presets import find_preset
+from shotstream_jax.text.encode import warn_of_words
 from shotstream_jax.text.prompts import shot_prompt
 from shotstream_jax.text.tokenizer import FileTokenizer, tokenize
 from shotstream_jax.world import vocabulary
@@ -26,6 +29,31 @@ def test_words_that_it_lacks():
         "!",
     ]
     assert tokenizer.unknown("A cartoon about a frog.shot1:The frog is dancing on the beach.") == []
+    # Whole, though a part of each is in the vocabulary.
+    assert tokenizer.unknown("A frog-like, giraffe's 37 frogs") == [
+        "frog-like",
+        "giraffe's",
+        "37",
+        "frogs",
+    ]
+
+
+@pytest.mark.parametrize(
+    "global_caption, caption, expected",
+    [
+        ("A cartoon about a frog.", "The frog jumps.", []),
+        ("A cartoon about an ibex.", "The ibex and the frog-king jump.", ["ibex, frog-king"]),
+        ("A cartoon about a frog", "The frog jumps.", ["end with a full stop: after 'frog'"]),
+    ],
+)
+def test_warnings_have_the_users_words_only(caplog, global_caption, caption, expected):
+    """Not those of the marker between the captions, whose number 6 no caption of its world has."""
+    for shot in (0, 6):
+        caplog.clear()
+        warn_of_words(FileTokenizer(PATH), global_caption, caption, f"shot {shot + 1}")
+        assert len(caplog.messages) == len(expected)
+        for message, words in zip(caplog.messages, expected, strict=True):
+            assert words in message and message.startswith(f"shot {shot + 1}")
 
 
 def test_a_story_is_told_in_whole_words_and_nothing_is_cut():
