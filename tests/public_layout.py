@@ -5,7 +5,8 @@ import pathlib
 import flax
 import numpy as np
 
-from shotstream_jax.convert.lora import lora_rank
+from shotstream_jax.convert.lora.adapter import read_adapter
+from shotstream_jax.convert.lora.changes import LowRank
 from shotstream_jax.convert.names import (
     LINEAR,
     State,
@@ -14,10 +15,8 @@ from shotstream_jax.convert.names import (
     check_table,
     public_layout,
 )
-from shotstream_jax.convert.public import open_lora
 from shotstream_jax.convert.stored import part_of_state
 from shotstream_jax.convert.tables import dit_table
-from shotstream_jax.core.errors import InputError
 from shotstream_jax.dit.config import DiTConfig
 from shotstream_jax.dit.lora import abstract_lora
 from shotstream_jax.model import Params, abstract_params
@@ -54,11 +53,13 @@ def read_lora(
     path: pathlib.Path, preset: Preset, key: str = "generator_lora", *, rank: int
 ) -> Params:
     """An adapter tree (dit/lora) from a file with PEFT's names; refuses one of another rank."""
-    state = open_lora(path, key)
-    found = lora_rank(state)
-    if found != rank:
-        raise InputError(f"{path} holds an adapter of rank {found}, not {rank}")
-    named = {f"base_model.model.{name}": array for name, array in state.items()}
+    adapter = read_adapter(path, dit_table(preset.dit).shapes(), key=key, rank=rank)
+    named = {}
+    for name, (change,) in adapter.changes.items():
+        assert isinstance(change, LowRank)
+        layer = "base_model.model." + name.removesuffix(".weight")
+        named[f"{layer}.lora_A.weight"] = change.down
+        named[f"{layer}.lora_B.weight"] = change.up
     abstract = abstract_lora(abstract_params(preset, "dit"), rank)
     return from_public(lora_table(preset.dit, rank), abstract, named)
 

@@ -7,7 +7,7 @@
   shotstream convert inspect ckpt/shotstream
   shotstream convert export ckpt/shotstream --part dit --out shotstream.pt
   shotstream convert copy ckpt/shotstream --dtype same --storage file --out ckpt/files
-  shotstream convert merge-lora base.pt --lora lora.pt --alpha 256 --out merged.pt
+  shotstream convert merge-lora base.pt --lora lora.safetensors:0.8 --out merged.pt
 
 `import` reads .safetensors (also sharded, by its index), .pt and .pth files, without PyTorch, and
 the …-Diffusers layout. Nothing in a file is ever executed. An interrupted import or export leaves
@@ -34,8 +34,14 @@ from shotstream_jax.checkpoint.save import add_facts, add_part
 from shotstream_jax.convert import checkpoints, public
 from shotstream_jax.convert.decoders import open_decoder
 from shotstream_jax.convert.inspect import inspect
-from shotstream_jax.convert.lora import merge_lora
-from shotstream_jax.convert.names import state_bytes
+from shotstream_jax.convert.lora.merge import rename_back
+from shotstream_jax.convert.lora.options import (
+    LoraOptions,
+    add_lora_options,
+    lora_options,
+    merge_into,
+)
+from shotstream_jax.convert.names import State, state_bytes
 from shotstream_jax.convert.sources import import_sources, import_tokenizer
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.model import PARTS
@@ -109,6 +115,7 @@ def _add_import(commands: Any) -> None:
         metavar="NAME",
         help="refuse anything else (default: the preset that the files match)",
     )
+    add_lora_options(c)
     _add_out(c, "DIR")
 
 
@@ -171,10 +178,7 @@ def _add_export(commands: Any) -> None:
         choices=public.TRANSFORMERS,
         help="the name in a .pt file (default: generator)",
     )
-    c.add_argument(
-        "--lora", type=pathlib.Path, metavar="FILE", help="an adapter to merge on the way"
-    )
-    c.add_argument("--alpha", type=float, help="its alpha (default: its rank)")
+    add_lora_options(c)
     _add_out(c, "FILE", help=".pt, .pth or .safetensors")
 
 
@@ -220,23 +224,13 @@ def _add_merge(commands: Any) -> None:
     )
     c.set_defaults(run=run_merge)
     c.add_argument("base", type=pathlib.Path, metavar="FILE", help="the transformer's weights")
-    c.add_argument(
-        "--lora", type=pathlib.Path, required=True, metavar="FILE", help="the adapter's weights"
-    )
-    c.add_argument(
-        "--lora-key",
-        default="generator_lora",
-        choices=public.LORAS,
-        help="its name in a training file (default: %(default)s)",
-    )
+    add_lora_options(c, required=True)
     c.add_argument(
         "--key",
         default="generator",
         choices=public.TRANSFORMERS,
         help="which transformer of a training file (default: %(default)s)",
     )
-    c.add_argument("--rank", type=int, help="refuse an adapter of another rank")
-    c.add_argument("--alpha", type=float, help="the adapter's alpha (default: its rank)")
     _add_out(c, "FILE")
 
 
@@ -269,6 +263,7 @@ def run_import(args: argparse.Namespace) -> None:
         key=args.key,
         decoder=args.decoder,
         decoder_kind=args.decoder_kind,
+        lora=lora_options(args),
     )
     with _bar(plan.nbytes) as progress:
         checkpoints.write_plan(plan, progress)
@@ -303,18 +298,16 @@ def run_quantize(args: argparse.Namespace) -> None:
 def run_export(args: argparse.Namespace) -> None:
     """A part of a checkpoint folder → a public file."""
     # Options that do not go together are refused before anything is opened.
+    lora = lora_options(args)
     if args.part != "dit" and (args.lora or args.key):
         raise InputError(f"--lora and --key go with --part dit, not {args.part}")
     if args.key and args.out.suffix == ".safetensors":
         raise InputError(
             "--key names the transformer in a .pt file; a .safetensors file has no such name"
         )
-    if args.alpha and not args.lora:
-        raise InputError("--alpha goes with --lora")
     # Nothing is read until it is written.
     state = checkpoints.open_public_part(args.checkpoint, args.part)
-    if args.lora:
-        state = merge_lora(state, public.open_lora(args.lora), args.alpha)
+    state = merge_into(state, lora)
     key = args.key or "generator"
     with _bar(state_bytes(state)) as progress:
         checkpoints.export_part(state, args.part, args.out, key=key, progress=progress)
@@ -335,17 +328,14 @@ def run_copy(args: argparse.Namespace) -> None:
 
 
 def run_merge(args: argparse.Namespace) -> None:
-    """A public transformer file + an adapter → the same file, whose other entries stay."""
+    """A public transformer file + adapters → the same file, whose other entries stay."""
+    lora = lora_options(args)
     # The transformer is either wrapped (a training file) or the file itself.
     content = public.open_file(args.base)
-    lora = public.open_lora(args.lora, args.lora_key)
     if public.is_state(content.get(args.key)):
-        plain = public.plain_names(content[args.key])
-        merged = merge_lora(plain, lora, args.alpha, args.rank)
-        content = content | public.wrapped(merged, args.key)
+        content = content | {args.key: _merged(content[args.key], lora)}
     elif "" in content:
-        plain = public.plain_names(content[""])
-        content = content | {"": merge_lora(plain, lora, args.alpha, args.rank)}
+        content = content | {"": _merged(content[""], lora)}
     else:
         raise InputError(f"{args.base} holds no {args.key}: it has {', '.join(map(repr, content))}")
     # The bar counts all weights, those that are only copied too.
@@ -356,6 +346,12 @@ def run_merge(args: argparse.Namespace) -> None:
     with _bar(total) as progress:
         checkpoints.write_public(content, args.out, progress)
     logging.info("%s: merged", args.out)
+
+
+def _merged(state: State, lora: LoraOptions) -> State:
+    """A transformer with adapters added, under its file's own names."""
+    plain = public.plain_names(state)
+    return rename_back(merge_into(plain, lora), plain, state)
 
 
 def run_inspect(args: argparse.Namespace) -> None:

@@ -25,6 +25,7 @@ from shotstream_jax.checkpoint.parts import (
 from shotstream_jax.convert import public
 from shotstream_jax.convert.decoders import open_decoder
 from shotstream_jax.convert.files import write_safetensors
+from shotstream_jax.convert.lora.options import ADAPTERS, LoraOptions, merge_into
 from shotstream_jax.convert.names import State, check_keys
 from shotstream_jax.convert.stored import part_of_state, state_of_part
 from shotstream_jax.convert.tables import decoder_table, part_table
@@ -104,16 +105,20 @@ def prepare_import(
     key: str | None = None,
     decoder: pathlib.Path | None = None,
     decoder_kind: str | None = None,
+    lora: LoraOptions | None = None,
 ) -> FolderPlan:
     """Opens and checks the public files of some parts; reads no weights and writes nothing.
 
     sources: part → public file. preset: refuse anything else (default: the one that the files
     match). key: which transformer of a training file. decoder: the public file of a smaller one,
-    to stand beside the autoencoder, and its kind, if the caller knows it (convert/decoders).
+    to stand beside the autoencoder, and its kind, if the caller knows it (convert/decoders). lora:
+    adapters that are merged into the transformer.
     Raises InputError if a file does not fit, or if `out` exists or has no space.
     """
     if tokenizer and not tokenizer.is_file():
         raise InputError(f"there is no tokeniser {tokenizer}")
+    if lora and lora.sources and "dit" not in sources:
+        raise InputError("--lora is merged into a transformer: give --shotstream or --wan")
     # Without a preset, the one that all files fit.
     states = _open_sources(sources, key)
     if preset is None:
@@ -126,7 +131,12 @@ def prepare_import(
             check_keys(table, state)
         except InputError as error:
             raise InputError(f"{sources[part]}: {error} (preset {preset.name})") from None
-        parts[part] = part_of_state(table, abstract_params(preset, part), state, sources[part])
+        facts = {}
+        if lora and lora.sources and part == "dit":
+            state = merge_into(state, lora)
+            facts = {ADAPTERS: [str(source) for source in lora.sources]}
+        plain = part_of_state(table, abstract_params(preset, part), state, sources[part])
+        parts[part] = dataclasses.replace(plain, facts=facts)
     if decoder:
         opened = open_decoder(decoder, decoder_kind, preset.vae)
         parts[opened.kind] = opened.part

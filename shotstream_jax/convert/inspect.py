@@ -9,7 +9,7 @@ from shotstream_jax.checkpoint.folder import read_config
 from shotstream_jax.convert import public
 from shotstream_jax.convert.checkpoints import find_preset_of
 from shotstream_jax.convert.decoders import is_tiny
-from shotstream_jax.convert.lora import lora_rank
+from shotstream_jax.convert.lora.describe import describe_adapter, is_adapter
 from shotstream_jax.convert.names import State
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.model import PARTS
@@ -32,7 +32,7 @@ def inspect(path: pathlib.Path) -> list[Description]:
     for key, content in public.open_file(path).items():
         # The file's own tensors have no key: they are named by the file.
         if public.is_state(content):
-            rows.append((key or path.name, _describe_state(content)))
+            rows.append((key or path.name, _describe_state(path, content)))
         elif isinstance(content, dict | list):
             rows.append((key, f"{type(content).__name__} of {len(content)} entries"))
         else:
@@ -73,7 +73,7 @@ def _describe_tokenizer(folder: pathlib.Path, config: Mapping[str, Any]) -> str:
     return "there" if (folder / "tokenizer.json").exists() else "missing"
 
 
-def _describe_state(state: State) -> str:
+def _describe_state(path: pathlib.Path, state: State) -> str:
     """One line about a state dict: what it is, its size, its types, the preset that it fits."""
     count = 0
     types = set()
@@ -83,9 +83,8 @@ def _describe_state(state: State) -> str:
     facts = f"{len(state)} tensors, {count:,} parameters, {' + '.join(sorted(types))}"
 
     # An adapter is told by its names, a part by one that only it has.
-    rank = lora_rank(state)
-    if rank:
-        return f"adapter of rank {rank}, {facts}"
+    if is_adapter(state):
+        return f"{describe_adapter(path, state)}, {facts}"
     if is_tiny(state):
         return f"decoder taehv or lighttae, {facts}"
     plain = public.plain_names(state)

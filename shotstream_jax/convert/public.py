@@ -19,6 +19,7 @@ from shotstream_jax.core.errors import InputError
 TRANSFORMERS = ("generator", "generator_ema", "fake_score", "critic")
 LORAS = ("generator_lora", "critic_lora")
 
+
 def open_file(path: str | pathlib.Path) -> dict[str, Any]:
     """What is in a weight file, not read yet: {"generator": …, "step": …} for a training file.
 
@@ -118,39 +119,6 @@ def _only_weights(path: str | pathlib.Path, content: dict[str, Any]) -> State:
             f"{path} has {', '.join(extra[:10])} among its weights: save the state dict alone"
         )
     return content[""]
-
-
-def open_lora(path: str | pathlib.Path, key: str = "generator_lora") -> State:
-    """An adapter under the plain names of the Linears, e.g. `blocks.0.self_attn.q.lora_A.weight`.
-
-    It is read from a training file's `key`, from a .safetensors file whose names start with it, or
-    from a file that holds nothing else. Raises InputError if there is none.
-    """
-    # Wrapped in a training file, or by itself.
-    content = open_file(path)
-    state = content.get(key)
-    if state is None and "" in content:
-        state = _flat_lora(content[""], f"{key}/")
-    if not state or not is_state(state):
-        raise InputError(f"{path} holds no adapter {key}: it has {_keys(content)}")
-    # PEFT's own prefix is left out.
-    plain = {}
-    for name, array in state.items():
-        plain[name.removeprefix("base_model.model.")] = array
-    return plain
-
-
-def _flat_lora(state: State, prefix: str) -> dict[str, Any]:
-    """The factors whose names start with the prefix; if none do, all factors."""
-    factors = {}
-    chosen = {}
-    for name, array in state.items():
-        if "lora_" not in name:
-            continue
-        factors[name] = array
-        if name.startswith(prefix):
-            chosen[name.removeprefix(prefix)] = array
-    return chosen or factors
 
 
 def _keys(content: dict[str, Any]) -> str:

@@ -264,19 +264,12 @@ def test_adapters_are_merged_on_the_command_line(run, files):
     code, out = run(
         "merge-lora", files / "training.pt", *args, "--rank", 4, "--out", files / "no.pt"
     )
-    assert code == 2 and "rank 4" in out and not (files / "no.pt").exists()
+    assert code == 2 and "not rank 4" in out and not (files / "no.pt").exists()
     flat = {"extra": 5, **load_file(files / FILES["dit"])}
     write_torch(files / "flat.pth", flat)
     assert run("merge-lora", files / "flat.pth", *args, "--out", files / "flat_merged.pth")[0] == 0
     assert read_torch(files / "flat_merged.pth").keys() == flat.keys()
     assert run("merge-lora", files / "flat.pth", *args[:-1], 0, "--out", files / "no.pt")[0] == 2
-    mixed = adapter | {f"base_model.model.{key}.lora_A.weight": np.zeros((4, 768), np.float32)}
-    mixed |= {f"base_model.model.{key}.lora_B.weight": np.zeros((TINY.dit.dim, 4), np.float32)}
-    write_torch(files / "mixed.pt", {"generator_lora": mixed})
-    code, out = run(
-        "merge-lora", files / "training.pt", "--lora", files / "mixed.pt", "--out", files / "no.pt"
-    )
-    assert code == 2 and f"adapter of {key}" in out and "and rank 3" in out
     assert "adapter of rank 3" in run("inspect", files / "lora.pt")[1]
 
 

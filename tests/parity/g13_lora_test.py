@@ -12,7 +12,8 @@ import pytest
 
 from shotstream_jax.convert import public
 from shotstream_jax.convert.checkpoints import write_public
-from shotstream_jax.convert.lora import merge_lora
+from shotstream_jax.convert.lora.adapter import read_adapter
+from shotstream_jax.convert.lora.merge import Weighted, merge_adapters, state_shapes
 from shotstream_jax.convert.tables import dit_table, part_table
 from shotstream_jax.convert.torch_io import read_torch
 from shotstream_jax.core.errors import InputError
@@ -52,6 +53,12 @@ def base(model: str):
     return jax.tree.map(
         jnp.asarray, weights("dit", {"generator": "generator", "critic": "fake_score"}[model])
     )
+
+
+def merge(state, key: str, **options):
+    """A public state dict with the fixture's adapter merged."""
+    adapter = read_adapter(CKPT / FILES[0], state_shapes(state), key=key, **options)
+    return merge_adapters(state, [Weighted(adapter, 1.0)])
 
 
 def adapter(model: str, file: str = FILES[0]):
@@ -95,9 +102,7 @@ def test_merged(model, close):
     state = to_public(
         dit_table(DIT), weights("dit", {"generator": "generator", "critic": "fake_score"}[model])
     )
-    merged = merge_lora(
-        state, public.open_lora(CKPT / FILES[0], KEYS[model]), LORA.alpha, LORA.rank
-    )
+    merged = merge(state, KEYS[model], alpha=LORA.alpha, rank=LORA.rank)
     params = from_public(dit_table(DIT), abstract_params(MODEL, "dit"), merged)
     close(MODELS[model](params), video_last(DATA[f"out/{model}/lora_merged_flow"]), "flow")
 
@@ -139,15 +144,14 @@ def test_a_fresh_adapter_changes_nothing(case):
 @pytest.mark.parametrize("case", ["rank"], ids=lambda case: f"g13-{case}")
 def test_an_adapter_of_another_rank_is_named(case):
     state = public.open_transformer(CKPT / "tiny_generator.pt")
-    lora = public.open_lora(CKPT / FILES[0])
-    with pytest.raises(InputError, match=rf"blocks.0.cross_attn.k .*and rank {LORA.rank + 1}"):
-        merge_lora(state, lora, rank=LORA.rank + 1)
-    with pytest.raises(InputError, match=r"does not fit the transformer: blocks"):
-        merge_lora({"other.weight": np.zeros((2, 2), np.float32)}, lora)
-    with pytest.raises(InputError, match=f"adapter of rank {LORA.rank}, not {LORA.rank + 1}"):
-        read_lora(CKPT / FILES[0], MODEL, rank=LORA.rank + 1)
+    with pytest.raises(
+        InputError, match=rf"blocks.0.self_attn.q.* rank {LORA.rank}, not rank {LORA.rank + 1}"
+    ):
+        merge(state, "generator_lora", rank=LORA.rank + 1)
+    with pytest.raises(InputError, match=r"does not fit the transformer: base_model.model.blocks"):
+        merge({"other.weight": np.zeros((2, 2), np.float32)}, "generator_lora")
     with pytest.raises(InputError, match="no adapter other_lora"):
-        public.open_lora(CKPT / FILES[0], "other_lora")
+        merge(state, "other_lora")
 
 
 def same(a: dict, b: dict) -> None:
@@ -176,7 +180,7 @@ def test_transformer_files(file, tmp_path):
 def test_merged_file(file, close):
     state = public.open_transformer(CKPT / "tiny_generator.pt")
     merged, want = (
-        merge_lora(state, public.open_lora(CKPT / FILES[0]), LORA.alpha),
+        merge(state, "generator_lora", alpha=LORA.alpha),
         public.open_transformer(CKPT / file),
     )
     assert set(merged) == set(want)
