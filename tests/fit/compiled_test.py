@@ -67,12 +67,14 @@ def compiled(name: str, video: VideoFormat, options: StreamOptions) -> Compiled:
 
 
 def check(need: Need, name: str, program: Compiled) -> None:
-    """The formula's working memory is what is compiled, within 1 % of all that is needed.
+    """The formula's working memory is what is compiled, in parts of all that is needed.
 
-    5 % are promised; a term of the formula that is wrong by a factor would hide in them.
+    5 % are promised; a term of the formula that is wrong by a factor would hide in them. Never more
+    than 1 % too little. 2 % too much are allowed: compilers newer than jax 0.10 need less.
     """
     working = program.total - program.argument
-    assert abs(need.working[name] - working) < 0.01 * need.at(name)
+    too_much = need.working[name] - working
+    assert -0.01 * need.at(name) < too_much < 0.02 * need.at(name)
 
 
 # text_memory has no part in these programs.
