@@ -4,9 +4,10 @@ No video is opened.
 
 A CSV with the columns shot_num_from_caption, json_path, video_path, frame_number. Paths are
 relative to the CSV's folder. frame_number is a list of [first, stop) frames of the video, one pair
-a shot: [[0, 56], [56, 114]]. The JSON is a story script (text/prompts). A further column,
-mask_path, may name a video of as many frames that is white where something matters more (a
-character, a face). Rows count from 1, the header not counted.
+a shot: [[0, 56], [56, 114]]. The JSON is a story script (text/prompts); what else stands in it is
+ignored, and so are other columns. A further column, mask_path, may name a video of as many frames
+that is white where something matters more (a character, a face). Rows count from 1, the header not
+counted.
 """
 
 import ast
@@ -120,7 +121,7 @@ def _cells(where: str, row: dict[str, str | None]) -> dict[str, str]:
 def _script(where: str, path: pathlib.Path) -> Script:
     """The row's story script; a mistake in it is a mistake of the row."""
     try:
-        return read_script(path)
+        return read_script(path, ignore_others=True)
     except InputError as error:
         raise InputError(f"{where}: {error}") from None
 

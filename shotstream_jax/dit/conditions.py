@@ -107,8 +107,8 @@ class Dropout:
         context_key = rng.stream(key, "drop_context")
         text_key = rng.stream(key, "drop_text")
         return Dropped(
-            context=jax.random.bernoulli(context_key, self.context, (batch,)),
-            text=jax.random.bernoulli(text_key, self.text, (batch,)),
+            context=jax.random.bernoulli(context_key, jnp.float32(self.context), (batch,)),
+            text=jax.random.bernoulli(text_key, jnp.float32(self.text), (batch,)),
         )
 
 

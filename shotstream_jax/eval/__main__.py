@@ -29,6 +29,7 @@ from shotstream_jax.checkpoint.load import load
 from shotstream_jax.core.compilation import use_persistent_cache
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.files import check_writable
+from shotstream_jax.core.rng import check_seed
 from shotstream_jax.eval import sources
 from shotstream_jax.eval.cuts import check_scenedetect
 from shotstream_jax.eval.labels import Labels, shot_truth
@@ -205,6 +206,7 @@ def check_options(args: Namespace) -> None:
     """Raises InputError if options do not go together."""
     if args.stories < 2:
         raise InputError(f"--stories {args.stories}: chance and intervals need 2 or more")
+    check_seed(args.seed, "--seed")
     if args.context != "own" and args.source != GENERATED:
         raise InputError(f"--context goes with --source {GENERATED}")
 

@@ -21,6 +21,7 @@ import numpy as np
 
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.files import check_writable_folder, write_whole
+from shotstream_jax.core.rng import check_seed
 from shotstream_jax.core.typing import AnyArray, Array
 from shotstream_jax.core.values import as_path, whole_number
 from shotstream_jax.memory.plan import ShotPlan, plan_shot
@@ -68,7 +69,7 @@ class Story:
     """A story so far.
 
     global_caption: what all shots share.
-    seed: of all noise.
+    seed: of all noise (core/rng).
     preset, video: what it was made with; another model or format cannot continue it.
     context: the number C of context frames, and of shots that are remembered.
     shots: the last C finished shots, or fewer.
@@ -83,7 +84,7 @@ class Story:
 
     def __post_init__(self) -> None:
         # numpy's numbers become Python's: the dataclass is frozen, and story.json takes no others.
-        object.__setattr__(self, "seed", whole_number(self.seed, "seed"))
+        object.__setattr__(self, "seed", check_seed(self.seed))
         object.__setattr__(self, "context", whole_number(self.context, "context"))
         # Fields may come from a file: a wrong type is an input error, not a crash later on.
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
@@ -91,8 +92,6 @@ class Story:
             value = values[name]
             if not isinstance(value, kind):
                 raise InputError(f"a story's {name} must be {kind.__name__}, not {value!r:.40}")
-        if not -(2**63) <= self.seed < 2**63:
-            raise InputError(f"seed {self.seed} does not fit in 64 bits")
 
     @property
     def next_shot(self) -> int:

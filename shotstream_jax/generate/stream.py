@@ -13,11 +13,11 @@ import dataclasses
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
+from shotstream_jax.core import rng
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.typing import Array, Float, UInt8
 from shotstream_jax.dit.conditions import Conditions
@@ -84,7 +84,7 @@ def stream_generate(
         before is done and handed out, and checked then; the shots before it are not lost.
       story: a story to continue; it brings its own global caption, seed and format.
       global_caption: what all shots share. A full stop should end it.
-      seed: the same seed and prompts give the same frames.
+      seed: the same seed and prompts give the same frames; −2⁶³ to 2⁶³ − 1.
       video: pixels and latent frames a shot (default: the model's own).
       noise: (shot, chunk) → the noise of each chunk, in place of the seed's.
 
@@ -213,7 +213,7 @@ def _new_run(
 def _seeded_noise(model: Model, story: Story) -> NoiseSource:
     """The noise that a story's seed stands for."""
     preset = model.preset
-    root = jax.random.key(story.seed)
+    root = rng.seed_key(story.seed)
     grid = preset.latent_grid(story.video)
     shape = (len(preset.steps.nominal), 1, preset.memory.chunk, *grid, preset.dit.channels)
 

@@ -81,10 +81,10 @@ def _chunks(latents: Array, frames: int) -> list[Array]:
 
 def _shot_noise(model: Model, story: Story) -> Array:
     """The noise [1, f, h, w, c] of the story's next shot, from the story's seed."""
-    key = rng.stream(jax.random.key(story.seed), "teacher", story.next_shot)
+    key = rng.stream(rng.seed_key(story.seed), "teacher", story.next_shot)
     grid = model.preset.latent_grid(story.video)
     shape = (1, story.video.shot_frames, *grid, model.preset.dit.channels)
-    return jax.random.normal(key, shape)
+    return jax.random.normal(key, shape, jnp.float32)
 
 
 @functools.partial(jax.jit, static_argnames=("teacher", "schedule", "guidance"))

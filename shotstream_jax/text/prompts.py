@@ -15,6 +15,7 @@ from shotstream_jax.text.tokenizer import clean
 _GLOBAL = "global_caption"
 _SHOT = re.compile(r"shot([1-9][0-9]{0,5})")
 _HALF_CHARACTER = re.compile("[\ud800-\udfff]")
+_VIDEO = "video_path"  # beside the captions in samples for training; of no use here
 _EXAMPLE = '{"global_caption": "…", "shot1": "…", "shot2": "…"}'
 
 
@@ -86,9 +87,10 @@ def check_shots(shots: object, first: int = 0) -> Iterable[str]:
     return captions
 
 
-def read_script(path: str | pathlib.Path) -> Script:
-    """A story file: JSON with `global_caption`, `shot1`, `shot2`, …
+def read_script(path: str | pathlib.Path, ignore_others: bool = False) -> Script:
+    """A story file: JSON with `global_caption`, `shot1`, `shot2`, …; `video_path` is ignored.
 
+    ignore_others: any other key is ignored too, where the number of shots is known from elsewhere.
     Raises InputError, which names the key and its line, if the file is not a story.
     """
     try:
@@ -109,7 +111,7 @@ def read_script(path: str | pathlib.Path) -> Script:
         raise InputError(f"{path} is not a valid story file: {error}") from None
     if not _is_object(pairs):
         raise InputError(f"{path} must be one JSON object: {_EXAMPLE}")
-    return _StoryFile(str(path), text).script(pairs)
+    return _StoryFile(str(path), text, ignore_others).script(pairs)
 
 
 def _is_object(pairs: object) -> bool:
@@ -122,9 +124,10 @@ def _is_object(pairs: object) -> bool:
 class _StoryFile:
     """A story file's text, to check its keys and to name the line of a mistake."""
 
-    def __init__(self, path: str, text: str) -> None:
+    def __init__(self, path: str, text: str, ignore_others: bool) -> None:
         self._path = path
         self._text = text
+        self._ignore_others = ignore_others
 
     def script(self, pairs: list[tuple[str, object]]) -> Script:
         """The script of the file's keys and values."""
@@ -151,7 +154,10 @@ class _StoryFile:
                 where = self._where(key, occurrence=1)
                 raise InputError(f"{where} is given twice: number the shots shot1, shot2, …")
             where = self._where(key)
-            if key != _GLOBAL and not _SHOT.fullmatch(key):
+            is_caption = key == _GLOBAL or _SHOT.fullmatch(key)
+            if not is_caption and (self._ignore_others or key == _VIDEO):
+                continue
+            if not is_caption:
                 raise InputError(f"{where} is not known: the keys are {_GLOBAL}, shot1, shot2, …")
             if not isinstance(value, str):
                 found = json.dumps(value)

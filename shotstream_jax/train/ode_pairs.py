@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from absl import logging
 from jax.experimental import multihost_utils
@@ -144,12 +145,12 @@ def _settings(
 def _trajectory_maker(recipe: OdeRecipe, setup: Setup, schedule: Schedule) -> Callable[..., Array]:
     """(parameters, conditions, negative prompt, numbers of the pairs) → trajectories, compiled."""
     cfg = recipe.pairs
-    root = jax.random.key(cfg.seed)
+    root = rng.seed_key(cfg.seed)
     shape = (setup.frames, *setup.latent_shape)
 
     def draw_noise(number: Array) -> Array:
         """The noise of one pair [f, h, w, c]."""
-        return jax.random.normal(rng.stream(root, "ode_pair", number), shape)
+        return jax.random.normal(rng.stream(root, "ode_pair", number), shape, jnp.float32)
 
     # One program for all batches: only conditions, noise and parameters differ.
     @jax.jit

@@ -8,6 +8,7 @@ import math
 
 from shotstream_jax.checkpoint.load import DTYPES
 from shotstream_jax.core.errors import InputError
+from shotstream_jax.core.rng import check_seed
 from shotstream_jax.core.sharding import MeshConfig
 from shotstream_jax.data.samples import DataConfig
 from shotstream_jax.dit.conditions import Dropout
@@ -24,7 +25,6 @@ _LEAST = {
     "steps": 1,
     "batch": 1,
     "accumulate": 1,
-    "seed": 0,
     "log_every": 1,
     "save_every": 1,
     "keep_last": 1,
@@ -76,6 +76,7 @@ class RunConfig:
     sample_every: int = 0
 
     def __post_init__(self) -> None:
+        check_seed(self.seed, "run.seed", least=0)
         # Counts, each with its least value.
         given = dataclasses.asdict(self)
         for name, least in _LEAST.items():
@@ -194,6 +195,7 @@ class PairsConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        check_seed(self.seed, "pairs.seed", least=0)
         if self.count < 1 or self.batch < 1:
             raise InputError(
                 f"pairs.count {self.count} and pairs.batch {self.batch} must be at least 1"

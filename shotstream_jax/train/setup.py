@@ -105,7 +105,7 @@ class Setup:
 
         The root is the run's seed, so a resumed run draws what it would have drawn.
         """
-        return rng.stream(jax.random.key(self.run.seed), name, *indices)
+        return rng.stream(rng.seed_key(self.run.seed), name, *indices)
 
     def network(self, origin: Origin, trained: Trained, optim: OptimConfig) -> Network:
         """A network that this run trains."""

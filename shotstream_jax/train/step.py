@@ -78,5 +78,5 @@ def _gather(a: Array) -> Array:
 
 def normal_rows(key: PRNGKey, shape: tuple[int, ...]) -> Array:
     """N(0, 1) of a shape whose first dimension is the batch: each device draws its own rows."""
-    draws = jax.random.normal(key, shape)
+    draws = jax.random.normal(key, shape, jnp.float32)
     return constrain(draws, "b" + " f" * (len(shape) - 1))

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import flax
 
 from shotstream_jax.core.errors import InputError
+from shotstream_jax.core.rng import check_seed
 from shotstream_jax.core.typing import Array, Int, Leaf, UInt8
 from shotstream_jax.world.plot import WorldConfig
 from shotstream_jax.world.render import render_shot
@@ -33,12 +34,12 @@ class WorldData:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        check_seed(self.seed, "data.seed", least=0)
         values_and_minima = {
             "frames": (self.frames, 1),
             "stories": (self.stories, 1),
             "held_out": (self.held_out, 1),
             "workers": (self.workers, 0),
-            "seed": (self.seed, 0),
         }
         # All wrong values at once, by their names in a recipe.
         wrong = []
@@ -46,9 +47,7 @@ class WorldData:
             if value < minimum:
                 wrong.append(f"data.{name} {value}")
         if wrong:
-            raise InputError(
-                f"{', '.join(wrong)}: at least 1 is required (workers and seed: at least 0)"
-            )
+            raise InputError(f"{', '.join(wrong)}: at least 1 is required (workers: at least 0)")
 
 
 @flax.struct.dataclass

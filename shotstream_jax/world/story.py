@@ -13,6 +13,7 @@ import dataclasses
 import numpy as np
 
 from shotstream_jax.core.errors import InputError
+from shotstream_jax.core.rng import check_seed
 from shotstream_jax.text.prompts import Script
 from shotstream_jax.world.captions import write_captions
 from shotstream_jax.world.clothing import ACCENTS
@@ -61,12 +62,13 @@ class WorldStory:
 def make_story(config: WorldConfig, seed: int, split: str, index: int) -> WorldStory:
     """Story number `index` of a split.
 
-    Raises InputError for an unknown split, or a negative seed or index.
+    Raises InputError for an unknown split, a negative index, or what is no seed (core/rng).
     """
     if split not in SPLITS:
         raise InputError(f"no split is called {split!r}; there are {' and '.join(SPLITS)}")
-    if seed < 0 or index < 0:
-        raise InputError(f"seed {seed} and story {index} must not be negative")
+    check_seed(seed, least=0)
+    if index < 0:
+        raise InputError(f"story {index} must not be negative")
     subset = SUBSETS[config.subset]
 
     # A random stream each for the plot, the looks, and the wording.

@@ -44,6 +44,16 @@ def test_rows_become_clips(table, tmp_path):
     assert clip.mask is None
 
 
+@pytest.mark.parametrize(
+    "others", [{"video_path": "v.mp4"}, {"fps": 16, "tags": ["x"]}, {"shots": {"shot1": "no"}}]
+)
+def test_what_else_a_script_holds_is_ignored(table, tmp_path, others):
+    script = others | {"shot1": "a", "global_caption": "G.", "shot2": "b"}
+    path = table(HEADER, GOOD)
+    (tmp_path / "s.json").write_text(json.dumps(script))
+    assert read_clips(path)[0].captions == ("a", "b")
+
+
 def test_a_table_with_masks(table, tmp_path):
     """Of every clip, or of none."""
     (clip,) = read_clips(table(f"{HEADER},mask_path", f"{GOOD},a/m.mp4"))

@@ -288,6 +288,20 @@ def test_a_damaged_head_is_one_line(tmp_path, change):
         Story.load(tmp_path)
 
 
+@pytest.mark.parametrize("seed", [-1, -(2**63), 2**63 - 1, 2**32])
+def test_a_kept_story_has_any_seed(tmp_path, seed):
+    stream.new_story(MODEL, seed=seed).save(tmp_path)
+    story = Story.load(tmp_path)
+    assert story.seed == seed
+    story.check_folder(tmp_path)  # it can be gone on with
+
+
+@pytest.mark.parametrize("seed", [np.int64(3), np.uint32(3)])
+def test_a_seed_of_numpy_is_kept_as_a_number(tmp_path, seed):
+    stream.new_story(MODEL, seed=seed).save(tmp_path)
+    assert json.loads((tmp_path / "story.json").read_text())["seed"] == 3
+
+
 @pytest.mark.parametrize(
     "field, value", [("number", 3), ("length", 5), ("caption", 7), ("extra", 1)]
 )

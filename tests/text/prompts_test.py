@@ -44,6 +44,11 @@ def test_a_story_reads_in_order(tmp_path):
     assert script.global_caption == "A fox." and script.shots == ("It wakes.", "It runs.")
 
 
+def test_the_name_of_a_sample_s_video_is_ignored(tmp_path):
+    script = read_script(write(tmp_path, json.dumps({"video_path": "a.mp4"} | GOOD)))
+    assert script == read_script(write(tmp_path, json.dumps(GOOD)))
+
+
 def test_prompts_count_from_zero_with_nothing_between():
     assert shot_prompt("A fox.", 0, "It wakes.") == "A fox.shot0:It wakes."
 
@@ -154,7 +159,7 @@ def test_a_story_in_another_encoding_is_one_line(tmp_path, encoding, message):
         return
     with pytest.raises(InputError, match=message):
         read_script(path)
-    with pytest.raises(InputError, match="line 1 is UTF-16|line 4 is not UTF-8"):
+    with pytest.raises(InputError, match=r"line 1 is UTF-16|line 4 is not UTF-8"):
         read_captions(path)
 
 

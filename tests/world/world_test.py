@@ -463,7 +463,7 @@ def test_a_sheet(tmp_path):
         (["--out", "x", "--pairs", "1.5"], "pairs 1.5 must be a share"),
         (["--out", "x", "--pairs", "0"], "pairs 0 must be a share"),
         (["--out", "x", "--stories", "0"], "is empty"),
-        (["--out", "x", "--seed", "-1"], "must not be negative"),
+        (["--out", "x", "--seed", "-1"], "seed -1 must be a whole number from 0"),
         (["--sheet", "x.png", "--columns", "0"], "--columns 0"),
     ],
 )

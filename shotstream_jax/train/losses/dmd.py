@@ -89,11 +89,13 @@ def draw_dmd(
     rollout_shape = (batch, frames // chunk, steps + 1, chunk, *latent)
     draws = DmdDraws(
         rollout=normal_rows(rng.stream(key, "rollout"), rollout_shape),
-        time=jax.random.randint(rng.stream(key, "time"), (batch,), 0, models.schedule.steps),
+        time=jax.random.randint(
+            rng.stream(key, "time"), (batch,), 0, models.schedule.steps, jnp.int32
+        ),
         noise=normal_rows(rng.stream(key, "noise"), shape),
         dropped=dropout.draw(key, batch),
     )
-    last = jax.random.randint(rng.stream(key, "last"), (), 0, steps)
+    last = jax.random.randint(rng.stream(key, "last"), (), 0, steps, jnp.int32)
     return draws, last
 
 

@@ -36,7 +36,7 @@ def draw_flow(
 ) -> FlowDraws:
     """Draws for a batch of shots of shape [b, f, h, w, c]."""
     batch = shape[0]
-    time = jax.random.randint(rng.stream(key, "time"), (batch,), 0, schedule.steps)
+    time = jax.random.randint(rng.stream(key, "time"), (batch,), 0, schedule.steps, jnp.int32)
     noise = normal_rows(rng.stream(key, "noise"), shape)
     return FlowDraws(time, noise, dropout.draw(key, batch))
 

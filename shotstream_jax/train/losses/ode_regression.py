@@ -47,7 +47,9 @@ def draw_regression(
 ) -> RegressionDraws:
     """Draws for a batch. chunk: latent frames of a chunk."""
     rows, kept, frames = batch.trajectory.shape[:3]
-    entry = jax.random.randint(rng.stream(key, "entry"), (rows, frames // chunk), 0, kept)
+    entry = jax.random.randint(
+        rng.stream(key, "entry"), (rows, frames // chunk), 0, kept, jnp.int32
+    )
     return RegressionDraws(entry, dropout.draw(key, rows))
 
 

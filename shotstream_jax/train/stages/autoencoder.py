@@ -214,7 +214,7 @@ def draw_pieces(
     b, frames = batch.pixels.shape[:2]
     # Where each piece begins: any frame may become the first one, which is encoded alone.
     length = setup.preset.vae.pixel_frames(stage.recipe.clip)
-    first = jax.random.randint(rng.stream(key, "first"), (b,), 0, frames - length + 1)
+    first = jax.random.randint(rng.stream(key, "first"), (b,), 0, frames - length + 1, jnp.int32)
 
     def cut(row: Array, start: Array) -> Array:
         """One row from `start` on."""
