@@ -67,6 +67,7 @@ ONLY_IN = {  # library → the only layers that may import it
     "array_record": {"data"},
     "orbax": {"train"},
     "tensorstore": {"checkpoint"},
+    "huggingface_hub": {"checkpoint"},
     "tensorboardX": {"train"},
     "ml_collections": {"cli", "configs", "train"},
     "av": {"media"},

@@ -13,6 +13,7 @@ from jax.sharding import Mesh, Sharding
 
 from shotstream_jax.checkpoint.arrays import StoredArray, place_array
 from shotstream_jax.checkpoint.folder import read_config
+from shotstream_jax.checkpoint.hub import fetch_checkpoint, is_hub_name
 from shotstream_jax.checkpoint.parts import ParamPath, find_part, open_part
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.sharding import param_shardings
@@ -166,10 +167,11 @@ class Checkpoint:
 
 
 def open_checkpoint(checkpoint: str | pathlib.Path | Checkpoint) -> Checkpoint:
-    """Opens a checkpoint folder, or a shipped model by its name.
+    """Opens a checkpoint folder, a shipped model by its name, or hf:owner/name on the hub.
 
-    Its config.json is read, and no weights. A checkpoint that is open already is returned as it is.
-    Raises InputError if there is no such checkpoint.
+    Its config.json is read, and no weights; of a name on the hub all files are fetched that are not
+    in the cache (checkpoint/hub). A checkpoint that is open already is returned as it is. Raises
+    InputError if there is no such checkpoint.
     """
     if isinstance(checkpoint, Checkpoint):
         return checkpoint
@@ -193,7 +195,9 @@ def open_checkpoint(checkpoint: str | pathlib.Path | Checkpoint) -> Checkpoint:
 
 
 def _find_folder(checkpoint: str | pathlib.Path) -> pathlib.Path:
-    """A checkpoint's folder, by its path or the name of a shipped model."""
+    """A checkpoint's folder, by its path, the name of a shipped model or a name on the hub."""
+    if is_hub_name(checkpoint):
+        return fetch_checkpoint(checkpoint)
     # A folder goes before a shipped model of the same name.
     if pathlib.Path(checkpoint).is_dir():
         return pathlib.Path(checkpoint)
@@ -206,7 +210,7 @@ def _find_folder(checkpoint: str | pathlib.Path) -> pathlib.Path:
         )
     raise InputError(
         f"checkpoint {checkpoint} is neither a folder nor one of the shipped models: "
-        f"{', '.join(SHIPPED)}"
+        f"{', '.join(SHIPPED)}; on the hub it is hf:owner/name"
     )
 
 

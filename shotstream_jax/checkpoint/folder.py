@@ -1,7 +1,7 @@
 """The checkpoint folder: the stored parts, config.json, and the tokeniser.
 
-    config.json        format version, sizes, and for each part its types, its source file and
-                       that file's SHA-256
+    config.json        format version, sizes, and for each part its types, its source file,
+                       that file's SHA-256 and, if it is from the hub, "owner/name@commit"
     dit/ vae/ text/    the parts (checkpoint/parts); or dit.safetensors and so on
     taehv/ …           smaller decoders, by their kinds, if it has any; with their sizes in
                        config.json
@@ -19,6 +19,7 @@ import shutil
 from collections.abc import Mapping
 from typing import Any
 
+from shotstream_jax.checkpoint.hub import hub_origin
 from shotstream_jax.checkpoint.parts import PartToWrite
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.presets import TINY_DECODERS, Preset
@@ -88,6 +89,9 @@ def part_entry(part: PartToWrite) -> dict[str, Any]:
     source = None
     if part.source:
         source = {"file": part.source.name, "sha256": file_hash(part.source)}
+        origin = hub_origin(part.source)
+        if origin:
+            source["hub"] = origin
     return {"dtypes": part.dtypes, "source": source, **part.facts}
 
 

@@ -35,9 +35,10 @@ def load(
     text_memory: str = "device",
     text_dtype: str = "same",
 ) -> Model:
-    """A model from a checkpoint folder, or by a shipped model's name.
+    """A model from a checkpoint folder, by a shipped model's name, or from the hub.
 
-    checkpoint: a folder, "tiny", "tiny-teacher" (for training), or what `open_checkpoint` gives.
+    checkpoint: a folder, "tiny", "tiny-teacher" (for training), "hf:owner/name[@revision][/folder]"
+    (checkpoint/hub), or what `open_checkpoint` gives.
     dtype: the type of its matmuls; "auto" is bfloat16 on GPUs that have it and float32 elsewhere.
     mesh: where the parameters go, by the rules of core/sharding
     (`part_mesh` makes one); each device reads its own slices only, and the stream runs on all of

@@ -147,7 +147,8 @@ def _copy_part(part: StoredPart, folder: pathlib.Path) -> None:
 
 def _link(source: str, target: str) -> None:
     try:
-        os.link(source, target)
+        # The file itself: the hub's cache has links to its files.
+        os.link(os.path.realpath(source), target)
     except OSError:
         # Another disk, or one without hard links.
         shutil.copy2(source, target)

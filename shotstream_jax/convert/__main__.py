@@ -1,6 +1,7 @@
 """Public checkpoints into JAX and back, one tensor at a time.
 
   shotstream convert import --wan Wan2.1-T2V-1.3B --out ckpt/wan
+  shotstream convert import --hub Wan-AI/Wan2.1-T2V-1.3B --out ckpt/wan
   shotstream convert import --shotstream shotstream_merged.pt --out ckpt/shotstream
   shotstream convert add-decoder ckpt/shotstream taew2_1.pth --out ckpt/live
   shotstream convert quantize ckpt/shotstream --story story.json --out ckpt/calibrated
@@ -11,7 +12,8 @@
 
 `import` reads .safetensors (also sharded, by its index), .pt and .pth files, without PyTorch, and
 the …-Diffusers layout. Nothing in a file is ever executed. An interrupted import or export leaves
-nothing under the final name.
+nothing under the final name. Wherever a file or a checkpoint is named, hf:owner/name[@revision]
+and /place after it is one on the Hugging Face hub.
 """
 
 import argparse
@@ -33,6 +35,7 @@ from shotstream_jax.checkpoint.parts import STORAGES
 from shotstream_jax.checkpoint.save import add_facts, add_part
 from shotstream_jax.convert import checkpoints, public
 from shotstream_jax.convert.decoders import open_decoder
+from shotstream_jax.convert.fetch import fetch_arguments, local_file, local_place
 from shotstream_jax.convert.inspect import inspect
 from shotstream_jax.convert.lora.merge import rename_back
 from shotstream_jax.convert.lora.options import (
@@ -82,6 +85,11 @@ def _add_import(commands: Any) -> None:
         type=pathlib.Path,
         metavar="DIR",
         help="a Wan 2.1 folder: every part that it has",
+    )
+    c.add_argument(
+        "--hub",
+        metavar="OWNER/NAME[@REVISION]",
+        help="the same from a repository of the Hugging Face hub: only the files that are needed",
     )
     c.add_argument(
         "--shotstream",
@@ -252,6 +260,8 @@ def main(argv: Sequence[str]) -> None:
 
 def run_import(args: argparse.Namespace) -> None:
     """Public files → a checkpoint folder."""
+    check_new(args.out)
+    args = fetch_arguments(args)
     sources = import_sources(args)
     if args.decoder_kind and not args.decoder:
         raise InputError("--decoder-kind goes with --decoder")
@@ -273,7 +283,7 @@ def run_import(args: argparse.Namespace) -> None:
 def run_add_decoder(args: argparse.Namespace) -> None:
     """A checkpoint folder + a smaller decoder's file → another folder."""
     checkpoint = open_checkpoint(args.checkpoint)
-    opened = open_decoder(args.file, args.decoder_kind, checkpoint.preset.vae)
+    opened = open_decoder(local_file(args.file), args.decoder_kind, checkpoint.preset.vae)
     check_new(args.out, opened.part.nbytes)
     with _bar(opened.part.nbytes) as progress:
         add_part(checkpoint, opened.kind, opened.part, args.out, progress)
@@ -331,7 +341,7 @@ def run_merge(args: argparse.Namespace) -> None:
     """A public transformer file + adapters → the same file, whose other entries stay."""
     lora = lora_options(args)
     # The transformer is either wrapped (a training file) or the file itself.
-    content = public.open_file(args.base)
+    content = public.open_file(local_file(args.base))
     if public.is_state(content.get(args.key)):
         content = content | {args.key: _merged(content[args.key], lora)}
     elif "" in content:
@@ -356,7 +366,7 @@ def _merged(state: State, lora: LoraOptions) -> State:
 
 def run_inspect(args: argparse.Namespace) -> None:
     """What is inside a file or folder."""
-    for what, description in inspect(args.path):
+    for what, description in inspect(local_place(args.path)):
         cli.print_line(f"{what:24} {description}")
 
 

@@ -146,14 +146,23 @@ def plain_names(state: State) -> State:
     return plain
 
 
-def _open_index(path: pathlib.Path) -> State:
-    """All shards of an index, which lie beside it."""
+def read_index(path: pathlib.Path) -> dict[str, str]:
+    """An index of shards: the name of each tensor, and of the file beside the index that has it.
+
+    Raises InputError if it is not one.
+    """
     try:
         weight_map = json.loads(path.read_text("utf-8"))["weight_map"]
         # Names only: an index cannot point to another folder.
-        shards = sorted({pathlib.PurePath(shard).name for shard in weight_map.values()})
+        return {name: pathlib.PurePath(shard).name for name, shard in weight_map.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path} is not a readable index of shards ({error})") from None
+
+
+def _open_index(path: pathlib.Path) -> State:
+    """All shards of an index, which lie beside it."""
+    weight_map = read_index(path)
+    shards = sorted(set(weight_map.values()))
     state: dict[str, Any] = {}
     for shard in shards:
         state |= read_safetensors(path.parent / shard)

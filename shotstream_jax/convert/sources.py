@@ -8,7 +8,7 @@ from shotstream_jax.core.errors import InputError
 from shotstream_jax.model import PARTS
 
 # Where a Wan folder keeps its parts; the first name that is there is taken.
-_WAN_FILES = {
+WAN_FILES = {
     "dit": (
         "diffusion_pytorch_model.safetensors",
         "diffusion_pytorch_model.safetensors.index.json",
@@ -19,7 +19,7 @@ _WAN_FILES = {
     "vae": ("Wan2.1_VAE.pth",),
     "text": ("models_t5_umt5-xxl-enc-bf16.pth",),
 }
-_WAN_TOKENIZERS = ("google/umt5-xxl/tokenizer.json", "tokenizer/tokenizer.json")
+WAN_TOKENIZERS = ("google/umt5-xxl/tokenizer.json", "tokenizer/tokenizer.json")
 
 
 def import_sources(args: argparse.Namespace) -> dict[str, pathlib.Path]:
@@ -31,19 +31,21 @@ def import_sources(args: argparse.Namespace) -> dict[str, pathlib.Path]:
     # A file that is named goes before the folder's own.
     sources = {}
     for part in PARTS:
-        path = named[part] or _first_file(args.wan, _WAN_FILES[part])
+        path = named[part] or _first_file(args.wan, WAN_FILES[part])
         if path:
             sources[part] = path
     if args.key and "dit" not in sources:
         raise InputError("--key chooses a transformer: give --shotstream or --wan")
     if not sources:
-        raise InputError("nothing to import: give --wan, --shotstream, --vae or --text-encoder")
+        raise InputError(
+            "nothing to import: give --wan, --hub, --shotstream, --vae or --text-encoder"
+        )
     return sources
 
 
 def import_tokenizer(args: argparse.Namespace) -> pathlib.Path | None:
     """The tokeniser that is named, or that of the Wan folder."""
-    return args.tokenizer or _first_file(args.wan, _WAN_TOKENIZERS)
+    return args.tokenizer or _first_file(args.wan, WAN_TOKENIZERS)
 
 
 def _first_file(folder: pathlib.Path | None, names: Sequence[str]) -> pathlib.Path | None:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from absl import logging
 
 from shotstream_jax.convert import public
+from shotstream_jax.convert.fetch import local_adapter
 from shotstream_jax.convert.lora.adapter import Adapter, read_adapter
 from shotstream_jax.convert.lora.merge import Weighted, merge_adapters, state_shapes
 from shotstream_jax.convert.names import State
@@ -121,7 +122,7 @@ def merge_into(state: State, options: LoraOptions) -> State:
     weighted = []
     for source in options.sources:
         adapter = read_adapter(
-            source.path,
+            local_adapter(source.path),
             shapes,
             key=options.key,
             alpha=options.alpha,
