@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 PY     := $(VENV)/bin/python
 
-.PHONY: help env demo film train-tiny check test lint types parity wheel clean
+.PHONY: help env demo film train-tiny check test lint types parity wheel clean delete-outputs
 
 help:                ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */\1\t/' | expand -t 14
@@ -46,5 +46,8 @@ wheel: env           ## the wheel and the source distribution → out/dist
 	$(PY) -c 'from setuptools import build_meta; build_meta.build_sdist("out/dist")'
 	rm -rf build
 
-clean:               ## removes the environment, outputs and build leftovers
-	rm -rf $(VENV) out build *.egg-info
+clean:               ## removes the environment and build leftovers; films and trained models stay
+	rm -rf $(VENV) out/dist build *.egg-info
+
+delete-outputs:      ## deletes out/: all films, data sets and models that the commands above have made
+	rm -rf out

@@ -7,7 +7,8 @@
   shotstream train --config dmd_intra:tiny --workdir out/tiny/dmd_intra
   shotstream train --config dmd_inter:tiny --workdir out/tiny/dmd_inter
 
-The same command goes on where an interrupted run stopped. SIGTERM saves, and exits with 0.
+The same command goes on where an interrupted run stopped. SIGTERM saves, and exits with 0. The
+first Ctrl-C saves, and exits with 130; a second one stops at once.
 WORKDIR/model is the result. --aot compiles a recipe for a TPU slice that need not be there, and
 says what it would need (docs/aot.md).
 """
@@ -27,6 +28,7 @@ from shotstream_jax.core.sharding import make_mesh
 from shotstream_jax.train.build import make_stage, open_checkpoints, open_data, read_recipe
 from shotstream_jax.train.run.loop import Run
 from shotstream_jax.train.run.processes import add_distributed_option, start_processes
+from shotstream_jax.train.run.workdir import held
 
 REMEDY = (
     "choose --config.run.remat=full, a smaller --config.run.batch with more "
@@ -72,9 +74,11 @@ def main(argv: Sequence[str]) -> None:
         data = open_data(recipe, checkpoints.start)
         mesh = make_mesh(recipe.mesh.lengths())
         stage = make_stage(recipe, preset, mesh, data, checkpoints)
-        run = Run(recipe, stage, data, checkpoints, pathlib.Path(args.workdir))
-        logging.info("%s, %s on %d devices", recipe.stage, preset.name, len(jax.devices()))
-        run.train()
+        workdir = pathlib.Path(args.workdir)
+        with held(workdir, jax.process_index() == 0):
+            run = Run(recipe, stage, data, checkpoints, workdir)
+            logging.info("%s, %s on %d devices", recipe.stage, preset.name, len(jax.devices()))
+            run.train()
 
 
 if __name__ == "__main__":

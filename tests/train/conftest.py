@@ -1,12 +1,17 @@
 """What tests of whole runs share: compiled programs that are kept, and runs that are stopped."""
 
+import pathlib
 from collections.abc import Callable, Iterator
 
 import jax
 import pytest
 from jax.experimental.compilation_cache import compilation_cache
 
-from shotstream_jax.train.run import loop
+from shotstream_jax.core.sharding import make_mesh
+from shotstream_jax.train import __main__ as train
+from shotstream_jax.train import ode_pairs
+from shotstream_jax.train.run import stopping
+from tests.train.material import make_checkpoint, make_dataset
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +34,26 @@ def stopped_after() -> Callable[..., None]:
 
     def call(steps: int, run: Callable[..., None], *arguments: object) -> None:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(loop, "_must_stop", lambda signals, done: done == steps)
+            patch.setattr(stopping, "must_stop", lambda signals, done: done == steps)
             run(*arguments)
 
     return call
+
+
+@pytest.fixture(scope="module")
+def material(tmp_path_factory) -> pathlib.Path:
+    """data/ and start/: what every run here begins with."""
+    folder = tmp_path_factory.mktemp("material")
+    make_dataset(folder / "data")
+    make_checkpoint(folder / "start")
+    make_checkpoint(folder / "teacher", seed=1)
+    return folder
+
+
+@pytest.fixture
+def one_device(monkeypatch) -> None:
+    """Eight are tested elsewhere (stages_test, processes_test); one compiles faster."""
+    for module in (train, ode_pairs):
+        monkeypatch.setattr(
+            module, "make_mesh", lambda lengths: make_mesh(lengths, jax.devices()[:1])
+        )

@@ -32,54 +32,11 @@ from shotstream_jax.train.run.log import cut_back
 from shotstream_jax.train.run.start import new_run, resumed_run
 from tests.compilation import FAST_COMPILATION
 from tests.train.material import make_checkpoint, make_dataset
+from tests.train.runs import ROOT, arguments, in_process
 
 pytestmark = pytest.mark.usefixtures("programs_are_kept")
 
-ROOT = pathlib.Path(__file__).parents[2]
-FEW = [
-    "data.frames=4",
-    "data.workers=1",
-    "data.held_out=0.3",
-    "run.batch=2",
-    "run.log_every=1",
-    "run.save_every=1",
-]
-FEW += [
-    "run.held_out_every=0",
-    "run.sample_every=0",
-    "run.held_out_batches=1",
-    "run.remat=none",
-    # Steps of runs of different lengths are one program.
-    "optim.decay=false",
-]
 KILLED_STEPS = 20  # of the runs that are killed
-# A teacher that compiles fast; one test trains the text encoder too, from nothing and with masks.
-PLAIN_TEACHER = ["start.scratch=false", "text_lr=0.0", "mask_weight=0.0", "trained.ema=0.0"]
-
-
-@pytest.fixture(scope="module")
-def material(tmp_path_factory) -> pathlib.Path:
-    """data/ and start/: what every run here begins with."""
-    folder = tmp_path_factory.mktemp("material")
-    make_dataset(folder / "data")
-    make_checkpoint(folder / "start")
-    make_checkpoint(folder / "teacher", seed=1)
-    return folder
-
-
-def arguments(stage: str, material: pathlib.Path, workdir: pathlib.Path, *fields: str) -> list[str]:
-    fields = (
-        f"start.checkpoint={material}/start",
-        f"data.path={material}/data",
-        *FEW,
-        *fields,
-    )
-    if stage == "teacher":
-        fields = (*PLAIN_TEACHER, *fields)
-    if stage.startswith("dmd"):
-        fields = (f"teacher={material}/teacher", *fields)
-    words = [f"--config={ROOT}/configs/{stage}.py:tiny", *(f"--config.{field}" for field in fields)]
-    return [*words, f"--workdir={workdir}"]
 
 
 def read_recipe(stage: str, material: pathlib.Path, *fields: str) -> TrainRecipe:
@@ -108,19 +65,6 @@ def transformer(workdir: pathlib.Path) -> dict:
 
 def same(a, b) -> None:
     jax.tree.map(np.testing.assert_array_equal, a, b)
-
-
-@pytest.fixture
-def one_device(monkeypatch) -> None:
-    """Eight are tested elsewhere (stages_test, processes_test); one compiles faster."""
-    for module in (train, ode_pairs):
-        monkeypatch.setattr(
-            module, "make_mesh", lambda lengths: make_mesh(lengths, jax.devices()[:1])
-        )
-
-
-def in_process(stage: str, material: pathlib.Path, workdir: pathlib.Path, *fields: str) -> None:
-    train.main(arguments(stage, material, workdir, *fields))
 
 
 def test_a_workdir_and_going_on(one_device, material, tmp_path, stopped_after):

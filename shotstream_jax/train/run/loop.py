@@ -1,11 +1,10 @@
 """The loop that runs a stage: data in, steps, and what must survive the end of the machine."""
 
-import contextlib
 import functools
 import itertools
 import pathlib
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -21,6 +20,7 @@ from shotstream_jax.core.typing import Array, Params
 from shotstream_jax.data.batches import Batches, local_rows
 from shotstream_jax.train.network import Checkpoints
 from shotstream_jax.train.recipe import TrainRecipe
+from shotstream_jax.train.run import stopping
 from shotstream_jax.train.run import workdir as folder
 from shotstream_jax.train.run.log import Log
 from shotstream_jax.train.run.snapshots import Snapshots
@@ -87,9 +87,12 @@ class Run:
         self.snapshots = Snapshots(workdir / "checkpoints", run.keep_last, run.keep_every)
 
     def train(self) -> None:
-        """Returns when all steps are done, or after a snapshot when asked to stop (SIGTERM)."""
+        """Returns when all steps are done, or after a snapshot when asked to stop (SIGTERM).
+
+        Raises KeyboardInterrupt after the snapshot that a Ctrl-C asks for.
+        """
         steps = self.recipe.run.steps
-        with jax.set_mesh(self.stage.setup.mesh), _sigterm() as signals:
+        with jax.set_mesh(self.stage.setup.mesh), stopping.stop_signals() as signals:
             state, fixed, first = self._start()
             if first >= steps:
                 logging.info("all %d steps are done", steps)
@@ -99,19 +102,19 @@ class Run:
             finally:
                 log.close()
                 self.snapshots.close()
+        if signal.SIGINT in signals:
+            raise KeyboardInterrupt
 
     def _start(self) -> tuple[StageState, StageFixed, int]:
         """State, fixed arrays and the first step: of a new run, or from the newest snapshot."""
         # Snapshots are named by the number of steps that they have behind them.
-        number = self.snapshots.latest
-        if number is None:
+        if self.snapshots.latest is None:
             state, fixed = new_run(self.recipe.start, self.checkpoints, self.stage, self.data)
             return state, fixed, 0
         abstract, fixed = resumed_run(self.checkpoints, self.stage, self.data)
-        state = self.snapshots.restore(number, abstract)
+        number, state, facts = self.snapshots.restore_newest(abstract)
         # The data must go on where the snapshot was taken, or samples would be seen twice.
-        expected = self.batches.state(self.stage.batch_index(number))
-        if self.snapshots.meta(number)["data"] != expected:
+        if facts["data"] != self.batches.state(self.stage.batch_index(number)):
             raise InputError(
                 f"checkpoint {number} of {self.workdir} is at another place in the data: "
                 "use another --workdir"
@@ -142,7 +145,7 @@ class Run:
 
             # 3. What is due after it: log, held-out losses, samples, a snapshot.
             done = i + 1
-            must_stop = _must_stop(signals, done)
+            must_stop = stopping.must_stop(signals, done)
             saves = must_stop or self._is_due(run.save_every, done)
             if saves or self._is_due(run.log_every, done):
                 log.flush(self._tokens_per_step(), _peak_flops())
@@ -156,6 +159,7 @@ class Run:
                 self._save(done, state)
                 log.restart_clock()
             if must_stop:
+                self.snapshots.wait()
                 logging.info(
                     "asked to stop: saved after step %d; the same command goes on from there", done
                 )
@@ -247,26 +251,3 @@ def _peak_flops() -> float | None:
     if peak is None:
         return None
     return peak.flops * len(jax.devices())
-
-
-@contextlib.contextmanager
-def _sigterm() -> Iterator[list[int]]:
-    """A list that a SIGTERM (preemption) fills.
-
-    Among several processes JAX's own service catches the signal, and agrees on a step.
-    """
-    signals: list[int] = []
-    if jax.process_count() > 1:
-        yield signals
-        return
-    before = signal.signal(signal.SIGTERM, lambda number, _: signals.append(number))
-    try:
-        yield signals
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def _must_stop(signals: list[int], step: int) -> bool:
-    if jax.process_count() > 1:
-        return multihost_utils.reached_preemption_sync_point(step)
-    return bool(signals)

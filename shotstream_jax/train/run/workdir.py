@@ -1,13 +1,13 @@
 """A run's folder: config, snapshots, metrics, sample videos and the result.
 
-And its result.
-
 config.json       the recipe and the model's sizes
 checkpoints/      snapshots (train/run/snapshots), named by the number of steps behind them
 metrics.jsonl  tensorboard/  samples/step_000100.mp4
 model/            when the run is done: a checkpoint folder for generate or the next stage
+.lock             while a run writes here (core/lock)
 """
 
+import contextlib
 import dataclasses
 import json
 import pathlib
@@ -21,6 +21,7 @@ from jax.experimental import multihost_utils
 
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.files import write_json
+from shotstream_jax.core.lock import locked
 from shotstream_jax.core.typing import Array, UInt8
 from shotstream_jax.media.video import VideoWriter
 from shotstream_jax.presets import Preset
@@ -50,6 +51,29 @@ def describe(recipe: TrainRecipe, preset: Preset) -> dict[str, Any]:
     """The recipe and the sizes as JSON has them."""
     values = {"recipe": dataclasses.asdict(recipe), "sizes": dataclasses.asdict(preset)}
     return json.loads(json.dumps(values))
+
+
+@contextlib.contextmanager
+def held(workdir: pathlib.Path, is_main: bool) -> Iterator[None]:
+    """Keeps other runs out of the folder inside; among several processes the first one does.
+
+    A folder that is still empty at the end is removed. Raises InputError if another run has it.
+    """
+    if not is_main:
+        yield
+        return
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"cannot write {workdir}: {error.strerror}; choose another --workdir"
+        ) from None
+    try:
+        with locked(workdir / ".lock", str(workdir), "wait for it, or use another --workdir"):
+            yield
+    finally:
+        with contextlib.suppress(OSError):
+            workdir.rmdir()
 
 
 def claim(workdir: pathlib.Path, description: dict[str, Any], is_main: bool) -> None:
