@@ -1,6 +1,6 @@
 """Between stored parts and public state dicts, with one public array in memory at a time."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import flax
@@ -21,6 +21,9 @@ from shotstream_jax.convert.names import (
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.model import Params
 
+_CHECKED_AT_ONCE = 2**22  # values
+_MOST_NAMED = 3
+
 
 def part_of_state(
     table: Table, abstract: Params, state: State, source: Path | None = None
@@ -29,7 +32,8 @@ def part_of_state(
 
     state: its keys have been checked (`check_keys`). abstract: the shapes of our parameters.
     Layers of one parameter that have several types get one that holds them all exactly. source: the
-    file of the state dict. Raises InputError for weights that are not floats.
+    file of the state dict. Raises InputError for weights that are not floats, and, while the pieces
+    are read, for values that are not finite.
     """
     shapes = flax.traverse_util.flatten_dict(abstract)
     check_table(table, shapes)
@@ -40,17 +44,42 @@ def part_of_state(
 
     def pieces() -> Iterator[Piece]:
         """Public arrays in the order of the table, each read when it is its turn."""
-        for entry in table.entries:
+        for number, entry in enumerate(table.entries):
             shape = specs[entry.path].shape
             # A layer of a stacked parameter [layers, …].
             if entry.layer is not None:
                 shape = shape[1:]
             array = np.asarray(state[entry.public])
+            if not _is_finite(array):
+                raise _not_finite(table.entries[number:], state, source)
             array = array.astype(specs[entry.path].dtype, copy=False)
             ours = our_layout(entry, array, shape)
             yield Piece(entry.path, entry.layer, ours)
 
     return PartToWrite(specs, pieces, source)
+
+
+def _is_finite(array: np.ndarray) -> bool:
+    """Whether no value is nan or infinite."""
+    # In pieces: the answers of a large table would take half of its own memory.
+    flat = array.reshape(-1)
+    for start in range(0, flat.size, _CHECKED_AT_ONCE):
+        if not np.isfinite(flat[start : start + _CHECKED_AT_ONCE]).all():
+            return False
+    return True
+
+
+def _not_finite(entries: Sequence[Entry], state: State, source: Path | None) -> InputError:
+    """The error for weights that are not finite, with the names of the first few."""
+    names: list[str] = []
+    for entry in entries:
+        if len(names) < _MOST_NAMED and not _is_finite(np.asarray(state[entry.public])):
+            names.append(entry.public)
+    file = f"{source}: " if source else ""
+    return InputError(
+        f"{file}values that are not finite (nan or inf) in {', '.join(names)}: "
+        "the file is damaged, or was once cast to a type that is too small for them"
+    )
 
 
 def _param_dtypes(table: Table, state: State) -> dict[ParamPath, np.dtype]:

@@ -366,6 +366,25 @@ def test_layers_of_several_types_get_one_that_holds_them_all(files):
         assert np.array_equal(np.asarray(back[key]), value.astype(np.float32)), key
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize(
+    "dtype", [np.float32, np.float16, ml_dtypes.bfloat16], ids=["32", "16", "b"]
+)
+def test_weights_that_are_not_finite_are_named(run, files, value, dtype):
+    """The first three of them, and nothing is left of the folder."""
+    state = load_file(files / FILES["dit"])
+    spoilt = [f"blocks.{layer}.ffn.0.bias" for layer in range(4)]
+    for key in spoilt:
+        state[key] = state[key].astype(dtype)
+        state[key][-1] = value
+    save_file(state, files / FILES["dit"])
+    code, out = run("import", "--shotstream", files / FILES["dit"], "--out", files / "ckpt")
+    named = ", ".join(spoilt[:3])
+    assert code == 2 and f"not finite (nan or inf) in {named}: the file is damaged" in out
+    assert FILES["dit"] in out and out.count("error:") == 1 and spoilt[3] not in out
+    assert not (files / "ckpt").exists() and not (files / "ckpt.partial").exists()
+
+
 def test_an_optimiser_among_the_weights_is_named(files):
     """Beside the wrapped transformer it is left alone; among the weights it is refused."""
     assert len(public.open_transformer(files / "training.pt")) == 177
