@@ -1,70 +1,61 @@
-"""PyTorch's zip format (`.pt`, `.pth`), read and written without PyTorch.
+"""PyTorch's files (`.pt`, `.pth`, `.bin`), read and written without PyTorch.
 
 A file is a zip of uncompressed members: `data.pkl`, a pickle of the structure in which a tensor is
-(storage, offset, shape, stride), and `data/N`, the storages' bytes. Reading unpickles with an
-allow-list: a weight file needs a handful of names (below); one that asks for anything else is
-refused, and nothing of it is executed. A tensor's bytes are read when it is used, and are gone when
-its array is.
+(storage, offset, shape, stride), and `data/N`, the storages' bytes. Before version 1.6 it was some
+pickles one after another: a magic number, the structure, the storages' keys; then their bytes in
+that order.
 
-Why not PyTorch's own weights-only loader: it would bring gigabytes (with CUDA) into an environment
-for the sake of this one file, and it cannot give bfloat16 as numpy. An optional test compares both
-directions with PyTorch itself.
+Reading interprets the pickle with the names that PyTorch's weights-only loader takes
+(torch_objects); one that asks for anything else is refused, and nothing of it is executed. A
+tensor's bytes are read when it is used, and are gone when its array is.
+
+Why not PyTorch's own loader: it would bring gigabytes (with CUDA) into an environment for the sake
+of this one file, and it cannot give bfloat16 as numpy. An optional test compares both directions
+with PyTorch itself.
 """
 
-import collections
 import io
-import itertools
-import math
+import os
 import pathlib
-import pickle
 import struct
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, BinaryIO, NamedTuple
+from collections.abc import Callable
+from typing import Any, BinaryIO
 
-import ml_dtypes
 import numpy as np
 
+from shotstream_jax.checkpoint.foreign import check_is_weights
 from shotstream_jax.convert.names import Lazy
+from shotstream_jax.convert.torch_objects import (
+    ByteRange,
+    RefusedError,
+    Storage,
+    find_name,
+)
+from shotstream_jax.convert.torch_pickle import pickle_structure
+from shotstream_jax.convert.unpickle import load_pickle
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.files import whole
 
-_STORAGES = {
-    "FloatStorage": np.dtype(np.float32),
-    "DoubleStorage": np.dtype(np.float64),
-    "HalfStorage": np.dtype(np.float16),
-    "BFloat16Storage": np.dtype(ml_dtypes.bfloat16),
-    "LongStorage": np.dtype(np.int64),
-    "IntStorage": np.dtype(np.int32),
-    "ShortStorage": np.dtype(np.int16),
-    "CharStorage": np.dtype(np.int8),
-    "ByteStorage": np.dtype(np.uint8),
-    "BoolStorage": np.dtype(np.bool_),
-}
-
-# The way back, for writing.
-_NAMES = {dtype: name for name, dtype in _STORAGES.items()}
 _ALIGNMENT = 64  # of a storage in the file, so that it can be mapped
 _LOCAL_HEADER = 30  # bytes of a zip member's header before its name
 _PADDING_FIELD = 0x4246  # the id of the extra field that pads, as PyTorch writes it
 
+# A structure of ten thousand tensors takes 2 MB; a damaged size must not fill the memory.
+_LARGEST_STRUCTURE = 16 * 2**20
+_ZIP_SIGN = b"PK"
+_MEMBER_SIGN = b"PK\x03\x04"
+_MAGIC_NUMBER = 0x1950A86A20F9469CFC6C
+_PROTOCOL = 1001
+_TAR_SIGN = b"ustar"
+_TAR_SIGN_PLACE = 257
 
-class _Storage(NamedTuple):
-    """Where a storage's elements lie in the file."""
-
-    path: pathlib.Path
-    start: int
-    length: int  # elements
-    dtype: np.dtype
-
-
-# All that zip and pickle raise over a file that is cut, changed or something else.
+# All that zip, pickle and numbers raise over a file that is cut, changed or something else.
 _DAMAGE = (
     zipfile.BadZipFile,
     zlib.error,
     struct.error,
-    pickle.UnpicklingError,
     OSError,
     EOFError,
     LookupError,
@@ -78,132 +69,187 @@ _DAMAGE = (
 
 
 def read_torch(path: str | pathlib.Path) -> Any:
-    """The structure in a `.pt` file: dicts, lists, scalars, and a `Lazy` array for every tensor.
+    """The structure in a PyTorch file: dicts, lists, scalars, and a `Lazy` array for every tensor.
 
-    Raises InputError if the file is missing or damaged, or asks for anything that weights do not
-    need.
+    A torch.dtype is a `TorchDtype`, a device its name. Raises InputError if the file is missing or
+    damaged, or asks for anything that weights do not need.
     """
     path = pathlib.Path(path)
+    check_is_weights(path)
     try:
         return _read_structure(path)
     except InputError:
         raise
-    except FileNotFoundError:
-        raise InputError(f"there is no weight file {path}") from None
+    except RefusedError as reason:
+        raise InputError(f"{path} {reason}") from None
     except _DAMAGE as error:
-        reason = f"{type(error).__name__}: {error}"
+        kind = type(error).__name__
         raise InputError(
-            f"{path} is damaged, or not a PyTorch zip file ({reason}): fetch it again"
+            f"{path} is damaged, or not a PyTorch file ({kind}: {error}): fetch it again"
         ) from None
 
 
 def _read_structure(path: pathlib.Path) -> Any:
-    with zipfile.ZipFile(path) as archive, path.open("rb") as file:
+    with _BoundedFile(path) as file:
+        beginning = file.read(_TAR_SIGN_PLACE + len(_TAR_SIGN))
+        file.seek(0)
+        # The old format starts with a pickle of a number.
+        if beginning[:1] == b"\x80":
+            return _read_old_format(path, file)
+        if beginning.endswith(_TAR_SIGN):
+            raise RefusedError(
+                "is a tar archive, PyTorch's format before 0.1.10 (2017): "
+                "load it with PyTorch and save it again"
+            )
+        if not beginning.startswith(_ZIP_SIGN):
+            raise ValueError("it is neither a zip nor a pickle")
+        return _read_zip(path, file)
+
+
+class _BoundedFile(io.FileIO):
+    """A file of which no call reads more than a structure may have, whatever a size in it says."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        """Like any file's. Raises ValueError for more bytes than the bound."""
+        remaining = max(os.fstat(self.fileno()).st_size - self.tell(), 0)
+        if size is None or size < 0:
+            size = remaining
+        size = min(size, remaining)
+        if size > _LARGEST_STRUCTURE:
+            raise ValueError(f"it has {size >> 20} MB where its structure should be")
+        return super().read(size)
+
+
+# The zip format.
+
+
+def _read_zip(path: pathlib.Path, file: _BoundedFile) -> Any:
+    with zipfile.ZipFile(file) as archive:
         # Members are named `FOLDER/data.pkl`, whatever the folder is called.
         members = {}
-        for name in archive.namelist():
-            members[name.partition("/")[2]] = archive.getinfo(name)
+        for info in archive.infolist():
+            members[info.filename.partition("/")[2]] = info
+        if "constants.pkl" in members:
+            raise RefusedError("is a TorchScript program: save its state dict alone")
         if "data.pkl" not in members:
-            raise InputError(f"{path} holds no data.pkl: it is not a PyTorch file")
-        if "byteorder" in members and archive.read(members["byteorder"]) != b"little":
-            raise InputError(
-                f"{path} was written on a big-endian machine: save it again on another"
-            )
+            raise RefusedError("holds no data.pkl: it is not a PyTorch file")
+        if "byteorder" in members and _read_member(archive, members["byteorder"]) != b"little":
+            raise RefusedError("was written on a big-endian machine: save it again on another")
         # Only the structure is read; tensors remember where their bytes lie.
-        structure = io.BytesIO(archive.read(members["data.pkl"]))
-        return _Reader(structure, path, file, members).load()
+        structure = io.BytesIO(_read_member(archive, members["data.pkl"]))
+    places: dict[Any, ByteRange] = {}
 
-
-class _Reader(pickle.Unpickler):
-    """Unpickles only what a weight file is made of."""
-
-    def __init__(
-        self,
-        structure: io.BytesIO,
-        path: pathlib.Path,
-        file: BinaryIO,
-        members: dict[str, zipfile.ZipInfo],
-    ):
-        super().__init__(structure)
-        self._path = path
-        self._file = file
-        self._members = members
-        self._size = path.stat().st_size
-
-    def find_class(self, module: str, name: str) -> Any:
-        """What a name in the pickle stands for.
-
-        Raises InputError for all but the few that a weight file needs.
-        """
-        if module == "torch" and name in _STORAGES:
-            return _STORAGES[name]
-        if (module, name) not in _ALLOWED:
-            raise InputError(
-                f"{self._path} asks for {module}.{name}, "
-                "which weights do not need: refused, not run"
-            )
-        return _ALLOWED[module, name]
-
-    def persistent_load(self, pid: tuple) -> _Storage:
+    def load_storage(pid: Any) -> Storage:
         """A storage by its id: ("storage", type, key, device, number of elements)."""
-        _, dtype, key, _, length = pid
-        # Uncompressed, its elements can be read in place.
-        info = self._members[f"data/{key}"]
-        if info.compress_type != zipfile.ZIP_STORED:
-            raise InputError(
-                f"{self._path} is compressed: unpack it and zip it without compression"
-            )
-        # A member's data follows its local header, whose name and extra field vary in length.
-        self._file.seek(info.header_offset + 26)
-        name_length, extra_length = struct.unpack("<HH", self._file.read(4))
-        start = info.header_offset + _LOCAL_HEADER + name_length + extra_length
-        # The storage must lie in the file as a whole.
-        if info.file_size < length * dtype.itemsize or start + info.file_size > self._size:
-            raise InputError(f"{self._path} is truncated at data/{key}: fetch it again")
-        return _Storage(self._path, start, length, dtype)
+        dtype, key, length = _checked_id(pid)
+        if key not in places:
+            places[key] = _member_place(file, members, key)
+        if places[key].nbytes < length * dtype.itemsize:
+            raise RefusedError(f"is truncated at data/{key}: fetch it again")
+        return Storage(path, places[key], 0, dtype, length)
+
+    return load_pickle(structure, find_name, load_storage)
 
 
-def _tensor(storage: _Storage, offset: int, shape: tuple, stride: tuple, *_: Any) -> Lazy:
-    """A tensor in a storage; offset and stride count the storage's elements."""
-    # These numbers come from the file: none may point outside of the storage.
-    not_negative = min((offset, *shape, *stride)) >= 0
-    # One past the last element that the tensor reaches.
-    end = offset + 1
-    for length, step in zip(shape, stride, strict=True):
-        end += (length - 1) * step
-    is_empty = math.prod(shape) == 0
-    if not not_negative or (not is_empty and end > storage.length):
-        raise ValueError("a tensor reaches beyond its storage")
+def _read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
+    """A small member, which may be compressed."""
+    if info.file_size > _LARGEST_STRUCTURE:
+        raise ValueError(f"{info.filename} has more than {_LARGEST_STRUCTURE >> 20} MB")
+    # No more is unpacked than the list of members says.
+    with archive.open(info) as member:
+        return member.read(info.file_size)
 
-    def read() -> np.ndarray:
-        """The tensor, as a view of its whole storage."""
-        elements = np.fromfile(storage.path, storage.dtype, storage.length, offset=storage.start)
-        strides = tuple(step * storage.dtype.itemsize for step in stride)  # in bytes
-        return np.lib.stride_tricks.as_strided(
-            elements[offset:],
-            shape,
-            strides,
-            writeable=False,
+
+def _checked_id(pid: Any) -> tuple[np.dtype, Any, int]:
+    """The type, the key and the number of elements in a storage's id."""
+    word, dtype, key, _, length = pid[:5]
+    if word != "storage":
+        raise RefusedError("is a whole pickled model: save its state dict alone")
+    is_length = type(length) is int and length >= 0
+    if not isinstance(dtype, np.dtype) or not isinstance(key, str) or not is_length:
+        raise ValueError("a storage has no type, key or length")
+    return dtype, key, length
+
+
+def _member_place(file: BinaryIO, members: dict[str, zipfile.ZipInfo], key: str) -> ByteRange:
+    """Where a storage's bytes lie in the zip."""
+    # Uncompressed, its elements can be read in place.
+    info = members[f"data/{key}"]
+    if info.compress_type != zipfile.ZIP_STORED:
+        raise RefusedError("is compressed: unpack it and zip it without compression")
+    # A member's data follows its local header, whose name and extra field vary in length.
+    file.seek(info.header_offset)
+    header = file.read(_LOCAL_HEADER)
+    if not header.startswith(_MEMBER_SIGN):
+        raise ValueError(f"data/{key} is not where the list of members says")
+    name_length, extra_length = struct.unpack("<HH", header[26:30])
+    start = info.header_offset + _LOCAL_HEADER + name_length + extra_length
+    # It must lie in the file as a whole.
+    size = file.seek(0, os.SEEK_END)
+    if start + info.file_size > size:
+        raise RefusedError(f"is truncated at data/{key}: fetch it again")
+    return ByteRange(info.file_size, start)
+
+
+# The format before 1.6.
+
+
+def _read_old_format(path: pathlib.Path, file: _BoundedFile) -> Any:
+    # The pickles are at the beginning; the storages, which may be large, follow.
+    size = os.fstat(file.fileno()).st_size
+    pickles = io.BytesIO(file.read(min(size, _LARGEST_STRUCTURE)))
+    if _load_plain(pickles) != _MAGIC_NUMBER or _load_plain(pickles) != _PROTOCOL:
+        raise RefusedError(
+            "is a pickle, but none that PyTorch has written: it is no file of weights"
         )
+    machine = _load_plain(pickles)
+    if not isinstance(machine, dict) or machine.get("little_endian") is not True:
+        raise RefusedError("was written on a big-endian machine: save it again on another")
+    places: dict[str, ByteRange] = {}
 
-    return Lazy(tuple(shape), storage.dtype, read)
+    def load_storage(pid: Any) -> Storage:
+        """By ("storage", type, key, device, elements, None or (key, offset, elements))."""
+        dtype, key, length = _checked_id(pid)
+        place = places.setdefault(key, ByteRange(length * dtype.itemsize))
+        if place.nbytes != length * dtype.itemsize:
+            raise ValueError(f"the storage {key} has two lengths")
+        if len(pid) < 6 or pid[5] is None:
+            return Storage(path, place, 0, dtype, length)
+        # A part of the storage, as the oldest of these files have it.
+        _, offset, part = pid[5]
+        if not 0 <= offset <= offset + part <= length:
+            raise ValueError(f"a part reaches beyond the storage {key}")
+        return Storage(path, place, offset * dtype.itemsize, dtype, part)
+
+    structure = load_pickle(pickles, find_name, load_storage)
+    keys = _load_plain(pickles)
+    _find_old_places(file, pickles.tell(), keys, places)
+    return structure
 
 
-def _parameter(tensor: Lazy, *_: Any) -> Lazy:
-    return tensor
+def _load_plain(pickles: BinaryIO) -> Any:
+    """The next pickle, of numbers and texts alone."""
+    return load_pickle(pickles, find_name, _no_storage)
 
 
-def _shape(lengths: Sequence[int] = ()) -> tuple[int, ...]:
-    return tuple(lengths)
+def _no_storage(pid: Any) -> Any:
+    raise ValueError("there is a storage where a number should be")
 
 
-# The names that a weight file may ask for, beside the storages.
-_ALLOWED: dict[tuple[str, str], Callable[..., Any]] = {
-    ("collections", "OrderedDict"): collections.OrderedDict,
-    ("torch._utils", "_rebuild_tensor_v2"): _tensor,
-    ("torch._utils", "_rebuild_parameter"): _parameter,
-    ("torch", "Size"): _shape,
-}
+def _find_old_places(file: BinaryIO, at: int, keys: Any, places: dict[str, ByteRange]) -> None:
+    """Finds the storages, which lie one after another, each behind its number of elements."""
+    end = file.seek(0, os.SEEK_END)
+    if not isinstance(keys, list) or set(keys) != set(places):
+        raise ValueError("its storages are not those that its tensors have")
+    for key in keys:
+        place = places[key]
+        place.start = at + 8
+        at = place.start + place.nbytes
+        if at > end:
+            raise RefusedError(f"is truncated at the storage {key}: fetch it again")
+
+
+# Writing.
 
 
 def write_torch(
@@ -218,7 +264,7 @@ def write_torch(
     path = pathlib.Path(path)
     # The structure first, which numbers the arrays, then their bytes in that order.
     arrays: list[np.ndarray | Lazy] = []
-    pickled = b"\x80\x02" + _pickled(structure, arrays) + b"."
+    pickled = pickle_structure(structure, arrays)
     with whole(path) as partial, zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED) as archive:
         _add_member(archive, f"{path.stem}/data.pkl", pickled)
         _add_member(archive, f"{path.stem}/byteorder", b"little")
@@ -243,83 +289,3 @@ def _add_member(archive: zipfile.ZipFile, name: str, data: bytes | memoryview) -
     info.extra = struct.pack("<HH", _PADDING_FIELD, padding) + b"Z" * padding
     with archive.open(info, "w", force_zip64=True) as member:
         member.write(data)
-
-
-def _pickled(value: Any, arrays: list[np.ndarray | Lazy]) -> bytes:
-    """A value in pickle protocol 2, without memo: the few opcodes that a weight file needs.
-
-    Tensors are added to `arrays`, and stand in the pickle by their number there.
-    """
-    match value:
-        case None:
-            return b"N"
-        case bool():
-            return b"\x88" if value else b"\x89"
-        case int():
-            # LONG1: the number of bytes, then the bytes.
-            data = value.to_bytes(value.bit_length() // 8 + 1, "little", signed=True)
-            return b"\x8a" + bytes([len(data)]) + data
-        case float():
-            # BINFLOAT, big-endian.
-            return b"G" + struct.pack(">d", value)
-        case str():
-            # BINUNICODE: the length, then UTF-8.
-            text = value.encode()
-            return b"X" + struct.pack("<I", len(text)) + text
-        # MARK, the items, and what to make of them: a tuple, or a list or dict to append to.
-        case tuple():
-            return b"(" + _pickled_items(value, arrays) + b"t"
-        case list():
-            return b"](" + _pickled_items(value, arrays) + b"e"
-        case dict():
-            keys_and_values = itertools.chain.from_iterable(value.items())
-            return b"}(" + _pickled_items(keys_and_values, arrays) + b"u"
-        case np.ndarray() | Lazy():
-            arrays.append(value)
-            return _pickled_tensor(value, len(arrays) - 1)
-    raise TypeError(f"a weight file cannot hold {type(value).__name__}")
-
-
-def _pickled_items(items: Iterable[Any], arrays: list[np.ndarray | Lazy]) -> bytes:
-    return b"".join(_pickled(item, arrays) for item in items)
-
-
-def _pickled_tensor(tensor: np.ndarray | Lazy, number: int) -> bytes:
-    """_rebuild_tensor_v2(storage, offset, shape, stride, requires_grad, hooks).
-
-    The storage is a persistent id (`_Reader.persistent_load`), and the file's member `data/NUMBER`.
-    """
-    shape = tensor.shape
-    # A tuple as a persistent id: ( … t Q.
-    storage = (
-        b"("
-        + _pickled("storage", [])
-        + _pickled_name("torch", _NAMES[tensor.dtype])
-        + _pickled_items((str(number), "cpu", math.prod(shape)), [])
-        + b"tQ"
-    )
-    # A call without arguments: NAME ) R.
-    no_hooks = _pickled_name("collections", "OrderedDict") + b")R"
-    # The call: NAME ( … t R.
-    return (
-        _pickled_name("torch._utils", "_rebuild_tensor_v2")
-        + b"("
-        + storage
-        + _pickled_items((0, shape, _contiguous_strides(shape), False), [])
-        + no_hooks
-        + b"tR"
-    )
-
-
-def _contiguous_strides(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Steps in elements: the product of all later lengths. [2, 3, 4] → (12, 4, 1)."""
-    strides = []
-    step = 1
-    for length in reversed(shape):
-        strides.append(step)
-        step *= length
-    return tuple(reversed(strides))
-
-
-def _pickled_name(module: str, name: str) -> bytes:
-    return b"c" + f"{module}\n{name}\n".encode()
