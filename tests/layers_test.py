@@ -73,6 +73,7 @@ ONLY_IN = {  # library → the only layers that may import it
     "av": {"media"},
     "tokenizers": {"text", "world"},
     "ftfy": {"text"},
+    "gguf": {"convert"},
 }
 
 

@@ -7,6 +7,7 @@ import numpy as np
 
 from shotstream_jax.checkpoint.arrays import ArraySpec, FileWriter, open_file_arrays
 from shotstream_jax.checkpoint.header import read_header
+from shotstream_jax.convert.container import container_of
 from shotstream_jax.convert.names import Lazy, State
 from shotstream_jax.core.files import whole
 
@@ -25,9 +26,12 @@ def read_safetensors(path: str | pathlib.Path) -> State:
 def read_metadata(path: str | pathlib.Path) -> dict[str, str]:
     """The texts in the header of a `.safetensors` file, its `__metadata__`; {} if it has none.
 
-    Raises InputError if the file is missing or damaged.
+    Other kinds of files have none. Raises InputError if the file is missing or damaged.
     """
-    return read_header(pathlib.Path(path)).metadata
+    path = pathlib.Path(path)
+    if container_of(path) != "safetensors":
+        return {}
+    return read_header(path).metadata
 
 
 def write_safetensors(

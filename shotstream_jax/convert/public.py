@@ -1,15 +1,17 @@
 """Public weight files: opened, unwrapped, and given the plain names (docs/method.md, section 5).
 
-`open_file` opens them all: `.safetensors` (one file, or an index of shards), `.pt`/`.pth` (also the
-training files, which wrap the transformer in {"generator": {"model.…"}}), and the `…-Diffusers`
-transformer with its other names.
+`open_file` opens them all: `.safetensors` (one file, or an index of shards), `.gguf`, `.pt`/`.pth`
+(also the training files, which wrap the transformer in {"generator": {"model.…"}}), and the
+`…-Diffusers` transformer with its other names.
 """
 
 import json
 import pathlib
 from typing import Any
 
+from shotstream_jax.convert.container import container_of
 from shotstream_jax.convert.files import read_safetensors
+from shotstream_jax.convert.gguf_io import read_gguf
 from shotstream_jax.convert.names import Lazy, State
 from shotstream_jax.convert.naming import diffusers_dit
 from shotstream_jax.convert.torch_io import read_torch
@@ -27,19 +29,15 @@ def open_file(path: str | pathlib.Path) -> dict[str, Any]:
     such file, or if it is not a known weight file.
     """
     path = pathlib.Path(path)
-    # The kind of a file is told by its name.
-    if path.is_dir() or not path.exists():
-        raise InputError(f"there is no weight file {path}")
     if path.name.endswith(".index.json"):
         return {"": _open_index(path)}
-    if path.suffix == ".safetensors":
-        return {"": read_safetensors(path)}
-    if path.suffix in (".pt", ".pth", ".bin"):
-        return _open_torch(path)
-    raise InputError(
-        f"{path} is not a known weight file: "
-        "expected .safetensors, .safetensors.index.json, .pt or .pth"
-    )
+    match container_of(path):
+        case "safetensors":
+            return {"": read_safetensors(path)}
+        case "gguf":
+            return {"": read_gguf(path).state}
+        case "torch":
+            return _open_torch(path)
 
 
 def _open_torch(path: pathlib.Path) -> dict[str, Any]:
