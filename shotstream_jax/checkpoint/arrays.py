@@ -257,8 +257,13 @@ class FileWriter:
     one after another.
     """
 
-    def __init__(self, path: pathlib.Path, specs: Mapping[str, ArraySpec]):
-        """Writes the header.
+    def __init__(
+        self,
+        path: pathlib.Path,
+        specs: Mapping[str, ArraySpec],
+        texts: Mapping[str, str] | None = None,
+    ):
+        """Writes the header. texts: by name, what it says beside the arrays.
 
         Raises InputError for a type that the format cannot hold, and OSError if the file cannot be
         written.
@@ -277,7 +282,9 @@ class FileWriter:
 
         # Where each array's bytes lie, counted from the end of the header.
         self._starts: dict[str, int] = {}
-        header = {}
+        header: dict[str, Any] = {}
+        if texts:
+            header["__metadata__"] = dict(texts)
         end = 0
         for name, spec in specs.items():
             start = end

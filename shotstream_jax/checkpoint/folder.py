@@ -34,8 +34,13 @@ def check_new(folder: pathlib.Path, nbytes: int = 0) -> None:
     """
     if folder.exists():
         raise InputError(f"{folder} exists already: name a new folder, or remove it")
+    check_space(folder, nbytes)
+
+
+def check_space(place: pathlib.Path, nbytes: int) -> None:
+    """Raises InputError if the disk does not have `nbytes` free for a file or folder."""
     # The disk is that of the nearest folder that exists.
-    parent = folder.absolute().parent
+    parent = place.absolute().parent
     while not parent.exists():
         parent = parent.parent
     free = shutil.disk_usage(parent).free
@@ -43,7 +48,7 @@ def check_new(folder: pathlib.Path, nbytes: int = 0) -> None:
         free_gb = free / 2**30
         needed_gb = nbytes / 2**30
         raise InputError(
-            f"{parent} has {free_gb:.2f} GB free, {folder.name} needs {needed_gb:.2f} GB"
+            f"{parent} has {free_gb:.2f} GB free, {place.name} needs {needed_gb:.2f} GB"
         )
 
 

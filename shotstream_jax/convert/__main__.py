@@ -45,6 +45,7 @@ from shotstream_jax.convert.lora.options import (
     merge_into,
 )
 from shotstream_jax.convert.names import State, state_bytes
+from shotstream_jax.convert.sizes import kept_texts, sizes_texts
 from shotstream_jax.convert.sources import import_sources, import_tokenizer
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.model import PARTS
@@ -316,11 +317,13 @@ def run_export(args: argparse.Namespace) -> None:
             "--key names the transformer in a .pt file; a .safetensors file has no such name"
         )
     # Nothing is read until it is written.
-    state = checkpoints.open_public_part(args.checkpoint, args.part)
+    checkpoint = open_checkpoint(args.checkpoint)
+    state = checkpoints.open_public_part(checkpoint, args.part)
     state = merge_into(state, lora)
     key = args.key or "generator"
+    texts = sizes_texts(checkpoint.preset)
     with _bar(state_bytes(state)) as progress:
-        checkpoints.export_part(state, args.part, args.out, key=key, progress=progress)
+        checkpoints.export_part(state, args.part, args.out, key=key, progress=progress, texts=texts)
     logging.info("%s: %s, %d tensors", args.out, args.part, len(state))
 
 
@@ -341,7 +344,8 @@ def run_merge(args: argparse.Namespace) -> None:
     """A public transformer file + adapters → the same file, whose other entries stay."""
     lora = lora_options(args)
     # The transformer is either wrapped (a training file) or the file itself.
-    content = public.open_file(local_file(args.base))
+    base = local_file(args.base)
+    content = public.open_file(base)
     if public.is_state(content.get(args.key)):
         content = content | {args.key: _merged(content[args.key], lora)}
     elif "" in content:
@@ -354,7 +358,7 @@ def run_merge(args: argparse.Namespace) -> None:
         if public.is_state(value):
             total += state_bytes(value)
     with _bar(total) as progress:
-        checkpoints.write_public(content, args.out, progress)
+        checkpoints.write_public(content, args.out, progress, kept_texts(base))
     logging.info("%s: merged", args.out)
 
 

@@ -6,27 +6,27 @@ Everything is checked before anything is written, and weights are read one array
 import dataclasses
 import pathlib
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from shotstream_jax.checkpoint.arrays import ArraySpec, StoredArray
 from shotstream_jax.checkpoint.checkpoint import Checkpoint, open_checkpoint
-from shotstream_jax.checkpoint.folder import check_new, finish_folder, part_entry, start_folder
-from shotstream_jax.checkpoint.parts import (
-    ParamPath,
-    PartToWrite,
-    Piece,
-    Progress,
-    is_stacked,
-    write_part,
+from shotstream_jax.checkpoint.folder import (
+    check_new,
+    check_space,
+    finish_folder,
+    part_entry,
+    start_folder,
 )
+from shotstream_jax.checkpoint.parts import PartToWrite, Progress, write_part
 from shotstream_jax.convert import public
+from shotstream_jax.convert.cast import cast_part
 from shotstream_jax.convert.decoders import open_decoder
 from shotstream_jax.convert.files import write_safetensors
 from shotstream_jax.convert.lora.options import ADAPTERS, LoraOptions, merge_into
-from shotstream_jax.convert.names import State, check_keys
+from shotstream_jax.convert.names import State, check_keys, state_bytes
+from shotstream_jax.convert.sizes import choose_preset
 from shotstream_jax.convert.stored import part_of_state, state_of_part
 from shotstream_jax.convert.tables import decoder_table, part_table
 from shotstream_jax.convert.torch_io import write_torch
@@ -119,10 +119,9 @@ def prepare_import(
         raise InputError(f"there is no tokeniser {tokenizer}")
     if lora and lora.sources and "dit" not in sources:
         raise InputError("--lora is merged into a transformer: give --shotstream or --wan")
-    # Without a preset, the one that all files fit.
+    # The sizes that the files keep; else the preset that they fit.
     states = _open_sources(sources, key)
-    if preset is None:
-        preset = find_preset_of(states)
+    preset = choose_preset(sources, states, preset, find_preset_of)
     # Every part must have exactly the preset's keys and shapes.
     parts = {}
     for part, state in states.items():
@@ -171,7 +170,7 @@ def prepare_copy(
     # Nothing is read yet: the types change while the copy is written.
     copied = {}
     for part in parts:
-        cast = _cast_part(checkpoint.stored_arrays(part), dtype)
+        cast = cast_part(checkpoint.stored_arrays(part), dtype)
         entry = checkpoint.parts[part].entry
         # The dtypes and the source are those of what is copied; whatever else is told stays.
         facts = {name: entry[name] for name in entry if name not in ("dtypes", "source")}
@@ -187,27 +186,6 @@ def prepare_copy(
     plan = FolderPlan(preset, copied, out, tokenizer)
     check_new(out, plan.nbytes)
     return plan
-
-
-def _cast_part(arrays: Mapping[ParamPath, StoredArray], dtype: np.dtype | None) -> PartToWrite:
-    """A stored part in another type (None: in its own)."""
-    specs = {}
-    for path, stored in arrays.items():
-        specs[path] = ArraySpec(stored.shape, dtype or stored.dtype)
-
-    def pieces() -> Iterator[Piece]:
-        """Each parameter, or each layer of a stacked one, read when it is its turn."""
-        for path, stored in arrays.items():
-            target = specs[path].dtype
-            if not is_stacked(path):
-                array = stored.read()
-                yield Piece(path, None, array.astype(target, copy=False))
-                continue
-            for layer in range(stored.shape[0]):
-                array = stored.read(layer)
-                yield Piece(path, layer, array.astype(target, copy=False))
-
-    return PartToWrite(specs, pieces)
 
 
 def write_plan(plan: FolderPlan, progress: Progress, storage: str = "folder") -> None:
@@ -249,23 +227,29 @@ def export_part(
     *,
     key: str = "generator",
     progress: Progress = lambda _: None,
+    texts: Mapping[str, str] | None = None,
 ) -> None:
     """A part → a public file: `.safetensors`, `.pt` or `.pth`.
 
-    key: the name under which a `.pt` file has a transformer, as training files do. Raises
-    InputError if the file cannot be written.
+    key: the name under which a `.pt` file has a transformer, as training files do. texts: what the
+    file keeps beside the tensors (convert/sizes). Raises InputError if the file cannot be written.
     """
     if part == "dit" and out.suffix != ".safetensors":
-        write_public(public.wrapped(state, key), out, progress)
+        write_public(public.wrapped(state, key), out, progress, texts)
     else:
-        write_public({"": state}, out, progress)
+        write_public({"": state}, out, progress, texts)
 
 
-def write_public(content: Mapping[str, Any], out: pathlib.Path, progress: Progress) -> None:
+def write_public(
+    content: Mapping[str, Any],
+    out: pathlib.Path,
+    progress: Progress,
+    texts: Mapping[str, str] | None = None,
+) -> None:
     """Writes what `public.open_file` reads: the file's own tensors are under "".
 
-    Raises InputError if the file's kind is not known or cannot hold the content, or if the disk
-    refuses it.
+    texts: what the file keeps beside the tensors. Raises InputError if the file's kind is not known
+    or cannot hold the content, or if the disk refuses it.
     """
     # The name tells the format, and only PyTorch's can hold more than weights.
     if out.suffix not in (".safetensors", ".pt", ".pth"):
@@ -274,16 +258,18 @@ def write_public(content: Mapping[str, Any], out: pathlib.Path, progress: Progre
         raise InputError(
             f"cannot write {', '.join(content)} to {out}: a .pt file can hold more than weights"
         )
+    states = [value for value in content.values() if public.is_state(value)]
+    check_space(out, sum(state_bytes(state) for state in states))
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         if out.suffix == ".safetensors":
-            write_safetensors(content[""], out, progress)
+            write_safetensors(content[""], out, progress, texts)
             return
         # In a .pt file the own tensors stand beside the other entries.
         entries = dict(content.get("", {}))
         for name, value in content.items():
             if name:
                 entries[name] = value
-        write_torch(out, entries, progress)
+        write_torch(out, entries, progress, texts)
     except OSError as error:
         raise InputError(f"cannot write {out}: {error.strerror or error}") from None

@@ -1,7 +1,7 @@
 """`.safetensors` files as state dicts whose arrays are read when they are used."""
 
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -35,17 +35,21 @@ def read_metadata(path: str | pathlib.Path) -> dict[str, str]:
 
 
 def write_safetensors(
-    state: State, path: str | pathlib.Path, progress: Callable[[int], object]
+    state: State,
+    path: str | pathlib.Path,
+    progress: Callable[[int], object],
+    texts: Mapping[str, str] | None = None,
 ) -> None:
     """Writes a state dict, one array in memory at a time.
 
     The file has its final name only when it is whole. progress: called with the number of bytes
-    just written. Raises InputError for types that the format cannot hold, and OSError.
+    just written. texts: what `read_metadata` gives. Raises InputError for types that the format
+    cannot hold, and OSError.
     """
     specs = {}
     for name, array in state.items():
         specs[name] = ArraySpec(tuple(array.shape), np.dtype(array.dtype))
-    with whole(pathlib.Path(path)) as partial, FileWriter(partial, specs) as file:
+    with whole(pathlib.Path(path)) as partial, FileWriter(partial, specs, texts) as file:
         # Lazy arrays are read here, one after another.
         for name, lazy in state.items():
             array = np.asarray(lazy)

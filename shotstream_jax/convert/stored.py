@@ -50,7 +50,7 @@ def part_of_state(
             if entry.layer is not None:
                 shape = shape[1:]
             array = np.asarray(state[entry.public])
-            if not _is_finite(array):
+            if not is_finite(array):
                 raise _not_finite(table.entries[number:], state, source)
             array = array.astype(specs[entry.path].dtype, copy=False)
             ours = our_layout(entry, array, shape)
@@ -59,7 +59,7 @@ def part_of_state(
     return PartToWrite(specs, pieces, source)
 
 
-def _is_finite(array: np.ndarray) -> bool:
+def is_finite(array: np.ndarray) -> bool:
     """Whether no value is nan or infinite."""
     # In pieces: the answers of a large table would take half of its own memory.
     flat = array.reshape(-1)
@@ -73,7 +73,7 @@ def _not_finite(entries: Sequence[Entry], state: State, source: Path | None) -> 
     """The error for weights that are not finite, with the names of the first few."""
     names: list[str] = []
     for entry in entries:
-        if len(names) < _MOST_NAMED and not _is_finite(np.asarray(state[entry.public])):
+        if len(names) < _MOST_NAMED and not is_finite(np.asarray(state[entry.public])):
             names.append(entry.public)
     file = f"{source}: " if source else ""
     return InputError(

@@ -20,7 +20,7 @@ import pathlib
 import struct
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -38,6 +38,7 @@ from shotstream_jax.convert.unpickle import load_pickle
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.files import whole
 
+_TEXTS = "extra"  # a folder in the zip for what is no tensor
 _ALIGNMENT = 64  # of a storage in the file, so that it can be mapped
 _LOCAL_HEADER = 30  # bytes of a zip member's header before its name
 _PADDING_FIELD = 0x4246  # the id of the extra field that pads, as PyTorch writes it
@@ -252,13 +253,30 @@ def _find_old_places(file: BinaryIO, at: int, keys: Any, places: dict[str, ByteR
 # Writing.
 
 
+def read_torch_text(path: str | pathlib.Path, name: str) -> str | None:
+    """A text that `write_torch` has put beside the tensors; None if the file has none."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for info in archive.infolist():
+                if info.filename.endswith(f"/{_TEXTS}/{name}"):
+                    return _read_member(archive, info).decode()
+    # Whatever is wrong with the file is told where its tensors are read.
+    except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError, RuntimeError):
+        return None
+    return None
+
+
 def write_torch(
-    path: str | pathlib.Path, structure: Any, progress: Callable[[int], object] = lambda _: None
+    path: str | pathlib.Path,
+    structure: Any,
+    progress: Callable[[int], object] = lambda _: None,
+    texts: Mapping[str, str] | None = None,
 ) -> None:
     """Writes dicts, lists and scalars, with arrays as tensors.
 
     `Lazy` arrays are read one at a time. The file has its final name only when it is whole.
-    progress: called with the number of bytes just written. Raises OSError, and TypeError for
+    progress: called with the number of bytes just written. texts: by name, what stands beside the
+    tensors in members that PyTorch does not look at. Raises OSError, and TypeError for
     anything else in the structure.
     """
     path = pathlib.Path(path)
@@ -274,6 +292,8 @@ def write_torch(
             _add_member(archive, f"{path.stem}/data/{i}", flat.view(np.uint8).data)
             progress(flat.nbytes)
         _add_member(archive, f"{path.stem}/version", b"3\n")
+        for name, text in (texts or {}).items():
+            _add_member(archive, f"{path.stem}/{_TEXTS}/{name}", text.encode())
 
 
 def _add_member(archive: zipfile.ZipFile, name: str, data: bytes | memoryview) -> None:

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from shotstream_jax.convert.cast import cast_finite, too_large
 from shotstream_jax.convert.lora.adapter import Adapter
 from shotstream_jax.convert.lora.changes import AdapterChange
 from shotstream_jax.convert.names import Lazy, State
@@ -64,7 +65,10 @@ def _merged(name: str, weights: Lazy | np.ndarray, steps: Sequence[_Step]) -> La
             changed = step.change.apply(changed, step.strength)
             if not np.isfinite(changed).all() and np.isfinite(original).all():
                 raise InputError(f"{step.path} makes {name} infinite or no number: it is damaged")
-        return changed.astype(dtype)
+        cast = cast_finite(changed, dtype)
+        if cast is None:
+            raise too_large([name], dtype)
+        return cast
 
     return Lazy(tuple(weights.shape), dtype, read)
 
