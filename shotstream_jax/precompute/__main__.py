@@ -45,6 +45,7 @@ from shotstream_jax.data.encode import (
     load_encoders,
 )
 from shotstream_jax.data.records import ClipRecord
+from shotstream_jax.data.samples import losses_text, whole_targets
 from shotstream_jax.presets import Preset
 from shotstream_jax.text.prompts import check_caption
 
@@ -135,8 +136,11 @@ def finish(folder: pathlib.Path, settings: Settings) -> None:
     """Completes the folder if all shards are there; logs how far it is."""
     if dataset_folder.finish_dataset(folder, settings):
         dataset = dataset_folder.open_dataset(folder)
-        broken = len(dataset.broken)
-        logging.info("%s: %d clips, %d broken ones skipped", folder, len(dataset), broken)
+        whole, lost = whole_targets(dataset)
+        lost |= {"clips that could not be encoded": len(dataset.broken)}
+        longest = settings.shot_frames
+        what = f"{len(dataset)} clips, {whole} targets of {longest} latent frames"
+        logging.info("%s: %s%s", folder, what, losses_text(lost))
         return
     done = 0
     for shard in settings.shards:

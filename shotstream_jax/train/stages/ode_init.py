@@ -125,7 +125,7 @@ class OdeInitStage:
             trajectory: Leaf = pairs.read(number)
             return PairBatch(trajectory, conditions)
 
-        left_out = {"broken clips": len(data.broken)}
+        left_out = {"clips that could not be encoded": len(data.broken)}
         return Source(train, held_out, load, data.settings.fps, left_out)
 
     def batch_index(self, step: int) -> int:

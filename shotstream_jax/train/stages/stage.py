@@ -179,8 +179,4 @@ def compiled(function: Callable[..., Any], stage: Stage) -> Any:
 def shots_source(dataset: Dataset, cfg: DataConfig, load: Callable[[Any], Any]) -> Source:
     """Target shots, for the stages that train on real ones."""
     found = find_samples(dataset, cfg)
-    left_out = {
-        "too short for the recipe": found.skipped,
-        "broken clips": len(dataset.broken),
-    }
-    return Source(found.train, found.held_out, load, dataset.settings.fps, left_out)
+    return Source(found.train, found.held_out, load, dataset.settings.fps, found.lost)
