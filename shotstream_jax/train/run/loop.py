@@ -54,10 +54,10 @@ class Run:
         self.checkpoints = checkpoints
         self.workdir = workdir
         self.is_main = jax.process_index() == 0
-        self.description = folder.describe(recipe, stage.setup.preset)
 
         # Batches to train on, and batches that are held out.
         source = stage.source(data, checkpoints.start)
+        self.description = folder.describe(recipe, stage.setup.preset, source.identity)
         run = recipe.run
         make_batches = functools.partial(
             Batches,
