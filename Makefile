@@ -17,7 +17,7 @@ $(VENV)/.installed: pyproject.toml setup.py
 	touch $@
 
 demo: env            ## a story in the miniature's words → out/demo.mp4 and out/demo.json
-	$(VENV)/bin/shotstream generate --story examples/tiny/story.json --out out/demo.mp4 --report out/demo.json
+	$(VENV)/bin/shotstream generate --story examples/tiny/story.json --out out/demo.mp4 --report out/demo.json --overwrite
 
 film: env            ## trains all four stages at tiny size on examples/film → out/film (under 15 minutes)
 	PY=$(PY) examples/film/train.sh

@@ -3,7 +3,7 @@
     shotstream generate --config tiny --story examples/tiny/story.json --out out/story.mp4
 
 Trained on the drawn world (docs/tiny.md), so prompts must be in its words (docs/world.md). Any
-field can be changed on the command line, e.g. --config.video.shot_frames=12
+field can be changed on the command line, e.g. --config.quantize=int8
 """
 
 from ml_collections import ConfigDict

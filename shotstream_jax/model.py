@@ -62,6 +62,8 @@ class Model:
             shown, or those that are shown. The autoencoder encodes them in either case.
         cache_dtype: what the frame cache is kept in, of memory/cache.CACHE_DTYPES.
         decode_frames: how many latent frames are decoded at a time; 0 for a whole chunk.
+        fingerprint: of the checkpoint (checkpoint/checksum), which kept stories remember; "" where
+            the weights are of no checkpoint.
     """
 
     preset: Preset
@@ -73,6 +75,7 @@ class Model:
     history: str = OWN_HISTORY
     cache_dtype: str = "same"
     decode_frames: int = 0
+    fingerprint: str = ""
 
     @functools.cached_property
     def student(self) -> Student:

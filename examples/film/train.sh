@@ -23,7 +23,7 @@ $PY -m shotstream_jax.train --config film:dmd_inter --workdir $OUT/dmd_inter
 say "the public file, and a story"
 rm -f $OUT/student.pt
 $PY -m shotstream_jax.convert export $OUT/dmd_inter/model --out $OUT/student.pt
-$PY -m shotstream_jax.generate --checkpoint $OUT/dmd_inter/model --story examples/film/shots_1_to_3.json \
+$PY -m shotstream_jax.generate --checkpoint $OUT/dmd_inter/model --overwrite --story examples/film/shots_1_to_3.json \
     --config.video.shot_frames=6 --out $OUT/story.mp4 --report $OUT/story.json
 $PY -m benchmarks.quality.losses $OUT/teacher $OUT/ode_init $OUT/dmd_intra $OUT/dmd_inter
 say "done: $OUT/story.mp4"

@@ -9,6 +9,7 @@ import flax
 import jax
 import jax.numpy as jnp
 import numpy as np
+from absl import logging
 from jax.sharding import Mesh, Sharding
 
 from shotstream_jax.checkpoint.arrays import StoredArray, place_array
@@ -18,6 +19,7 @@ from shotstream_jax.checkpoint.parts import ParamPath, find_part, open_part
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.sharding import param_shardings
 from shotstream_jax.core.typing import DType
+from shotstream_jax.core.values import as_path
 from shotstream_jax.model import PARTS, Params, abstract_decoder, abstract_params, param_dtype
 from shotstream_jax.nn.quantize import LargestInputs
 from shotstream_jax.presets import (
@@ -198,11 +200,14 @@ def _find_folder(checkpoint: str | pathlib.Path) -> pathlib.Path:
     """A checkpoint's folder, by its path, the name of a shipped model or a name on the hub."""
     if is_hub_name(checkpoint):
         return fetch_checkpoint(checkpoint)
-    # A folder goes before a shipped model of the same name.
-    if pathlib.Path(checkpoint).is_dir():
-        return pathlib.Path(checkpoint)
+    folder = as_path(checkpoint, "checkpoint")
+    # A shipped model's name is always that model: what lies here must not change what it means.
     if str(checkpoint) in SHIPPED:
+        if folder.is_dir():
+            logging.info("%s is the shipped model; the folder here is ./%s", folder, folder)
         return WEIGHTS / str(checkpoint)
+    if folder.is_dir():
+        return folder
     # A preset's name is a likely mistake.
     if str(checkpoint) in PRESETS:
         raise InputError(

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from shotstream_jax.checkpoint.checkpoint import Checkpoint, open_checkpoint
+from shotstream_jax.checkpoint.checksum import fingerprint
 from shotstream_jax.core.compilation import use_persistent_cache
 from shotstream_jax.core.devices import AMPERE, device_capability
 from shotstream_jax.core.errors import InputError
@@ -95,6 +96,7 @@ def load(
         history,
         cache_dtype=cache_dtype,
         decode_frames=decode_frames,
+        fingerprint=fingerprint(opened),
     )
 
 

@@ -44,12 +44,14 @@ def save_parts(
     preset: Preset,
     checkpoint: str | pathlib.Path | Checkpoint,
     folder: pathlib.Path,
+    facts: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> None:
     """Writes a checkpoint folder with trained parts and the other parts of their start.
 
     checkpoint: the one that the training started from. trained: numpy arrays, e.g. {"dit": …}.
-    preset: the sizes to write; the shapes of all parameters are those of the checkpoint. An older
-    folder of this name is replaced as a whole.
+    preset: the sizes to write; the shapes of all parameters are those of the checkpoint. facts:
+    what config.json tells more of trained parts. An older folder of this name is replaced as a
+    whole.
     """
     start = open_checkpoint(checkpoint)
     # The new folder is complete before the old one is removed.
@@ -63,6 +65,8 @@ def save_parts(
     for part in (*PARTS, *decoders):
         if part in trained:
             entries[part] = _write_tree(partial, part, trained[part], "folder")
+            if facts and part in facts:
+                entries[part] |= facts[part]
         elif part in start.parts:
             _copy_part(start.parts[part], partial)
             entries[part] = start.parts[part].entry

@@ -37,9 +37,14 @@ from shotstream_jax.convert import checkpoints, public
 from shotstream_jax.convert.decoders import open_decoder
 from shotstream_jax.convert.fetch import fetch_arguments, local_file, local_place
 from shotstream_jax.convert.inspect import inspect
-from shotstream_jax.convert.lora.merge_file import merge_file
-from shotstream_jax.convert.lora.options import add_lora_options, lora_options, merge_into
-from shotstream_jax.convert.names import state_bytes
+from shotstream_jax.convert.lora.merge import rename_back
+from shotstream_jax.convert.lora.options import (
+    LoraOptions,
+    add_lora_options,
+    lora_options,
+    merge_into,
+)
+from shotstream_jax.convert.names import State, state_bytes
 from shotstream_jax.convert.sizes import kept_texts, sizes_texts
 from shotstream_jax.convert.sources import import_sources, import_tokenizer
 from shotstream_jax.core.errors import InputError
@@ -128,7 +133,7 @@ def _add_add_decoder(commands: Any) -> None:
         "add-decoder", help="a checkpoint folder + a smaller decoder's public file → another folder"
     )
     c.set_defaults(run=run_add_decoder)
-    c.add_argument("checkpoint", type=pathlib.Path, metavar="DIR", help="its folder")
+    c.add_argument("checkpoint", metavar="DIR", help="its folder")
     c.add_argument("file", type=pathlib.Path, metavar="FILE", help="the decoder's weights")
     _add_decoder_kind(c)
     _add_out(c, "DIR")
@@ -148,9 +153,7 @@ def _add_quantize(commands: Any) -> None:
         help="a checkpoint folder → another one that knows its activations' scales for 8 bits",
     )
     c.set_defaults(run=run_quantize)
-    c.add_argument(
-        "checkpoint", type=pathlib.Path, metavar="DIR", help="its folder, or tiny, tiny-teacher"
-    )
+    c.add_argument("checkpoint", metavar="DIR", help="its folder, or tiny, tiny-teacher")
     c.add_argument(
         "--story",
         type=pathlib.Path,
@@ -171,9 +174,7 @@ def _add_quantize(commands: Any) -> None:
 def _add_export(commands: Any) -> None:
     c = commands.add_parser("export", help="a part of a checkpoint folder → a public file")
     c.set_defaults(run=run_export)
-    c.add_argument(
-        "checkpoint", type=pathlib.Path, metavar="DIR", help="its folder, or tiny, tiny-teacher"
-    )
+    c.add_argument("checkpoint", metavar="DIR", help="its folder, or tiny, tiny-teacher")
     c.add_argument(
         "--part", choices=_ALL_PARTS, default="dit", help="what to write (default: %(default)s)"
     )
@@ -192,9 +193,7 @@ def _add_copy(commands: Any) -> None:
         help="a checkpoint folder → another one: fewer bits, fewer files or some parts only",
     )
     c.set_defaults(run=run_copy)
-    c.add_argument(
-        "checkpoint", type=pathlib.Path, metavar="DIR", help="its folder, or tiny, tiny-teacher"
-    )
+    c.add_argument("checkpoint", metavar="DIR", help="its folder, or tiny, tiny-teacher")
     c.add_argument(
         "--dtype",
         choices=_TYPES,
@@ -219,22 +218,21 @@ def _add_copy(commands: Any) -> None:
         metavar="RADIANS",
         help="between shots from now on; 0 for none (an ablation)",
     )
-    add_lora_options(c)
     _add_out(c, "DIR")
 
 
 def _add_merge(commands: Any) -> None:
     c = commands.add_parser(
-        "merge-lora",
-        help="a public transformer file + adapters → the same file, merged; its names stay",
+        "merge-lora", help="a public transformer file + an adapter → the same file, merged"
     )
     c.set_defaults(run=run_merge)
     c.add_argument("base", type=pathlib.Path, metavar="FILE", help="the transformer's weights")
     add_lora_options(c, required=True)
     c.add_argument(
         "--key",
+        default="generator",
         choices=public.TRANSFORMERS,
-        help="which transformer of a training file (default: the first that it has)",
+        help="which transformer of a training file (default: %(default)s)",
     )
     _add_out(c, "FILE")
 
@@ -329,7 +327,7 @@ def run_copy(args: argparse.Namespace) -> None:
     parts = args.part or list(checkpoint.parts)
     # All is checked here, and read and written below.
     plan = checkpoints.prepare_copy(
-        checkpoint, args.out, _TYPES[args.dtype], parts, args.shot_phase, lora_options(args)
+        checkpoint, args.out, _TYPES[args.dtype], parts, args.shot_phase
     )
     with _bar(plan.nbytes) as progress:
         checkpoints.write_plan(plan, progress, args.storage)
@@ -338,9 +336,16 @@ def run_copy(args: argparse.Namespace) -> None:
 
 def run_merge(args: argparse.Namespace) -> None:
     """A public transformer file + adapters → the same file, whose other entries stay."""
-    # Nothing is read until it is written.
+    lora = lora_options(args)
+    # The transformer is either wrapped (a training file) or the file itself.
     base = local_file(args.base)
-    content = merge_file(base, lora_options(args), args.key)
+    content = public.open_file(base)
+    if public.is_state(content.get(args.key)):
+        content = content | {args.key: _merged(content[args.key], lora)}
+    elif "" in content:
+        content = content | {"": _merged(content[""], lora)}
+    else:
+        raise InputError(f"{args.base} holds no {args.key}: it has {', '.join(map(repr, content))}")
     # The bar counts all weights, those that are only copied too.
     total = 0
     for value in content.values():
@@ -349,6 +354,12 @@ def run_merge(args: argparse.Namespace) -> None:
     with _bar(total) as progress:
         checkpoints.write_public(content, args.out, progress, kept_texts(base))
     logging.info("%s: merged", args.out)
+
+
+def _merged(state: State, lora: LoraOptions) -> State:
+    """A transformer with adapters added, under its file's own names."""
+    plain = public.plain_names(state)
+    return rename_back(merge_into(plain, lora), plain, state)
 
 
 def run_inspect(args: argparse.Namespace) -> None:

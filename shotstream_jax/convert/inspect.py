@@ -10,7 +10,6 @@ from shotstream_jax.convert import public
 from shotstream_jax.convert.checkpoints import find_preset_of
 from shotstream_jax.convert.decoders import is_tiny
 from shotstream_jax.convert.lora.describe import describe_adapter, is_adapter
-from shotstream_jax.convert.lora.options import ADAPTERS
 from shotstream_jax.convert.names import State
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.model import PARTS
@@ -61,8 +60,6 @@ def _folder_rows(folder: pathlib.Path) -> list[Description]:
 
 def _describe_part(entry: Mapping[str, Any]) -> str:
     types = ", ".join(entry["dtypes"])
-    if entry.get(ADAPTERS):
-        types += f", with {', '.join(entry[ADAPTERS])} merged"
     # Parts that were trained here have no source.
     source = entry["source"]
     if source is None:

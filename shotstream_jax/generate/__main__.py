@@ -1,6 +1,6 @@
 """Stream a multi-shot story to an mp4, shot by shot.
 
-  a story file       shotstream generate --story examples/tiny/story.json --out out/story.mp4
+  a story file       shotstream generate --story examples/tiny/story.json
   as you type        shotstream generate --prompts - --global-caption "A cartoon about a frog."
   a faster decoder   … --decoder taehv
   on a small GPU     … --memory auto, the default, says what it chose (shotstream plan explains)
@@ -8,20 +8,26 @@
   keep the story     … --save-story out/frog
   go back to after shot 2 and continue it differently
                      … --continue-story out/frog --at 2 --save-story out/frog2 --prompts -
+  go on after an interruption, by the same command
+                     … --story story.json --out out/long.mp4 --save-story out/long --resume
 
 The tiny model knows the words of the drawn world only (docs/world.md); others are named before its
 shot begins. The mp4 grows while it is generated, under NAME.partial.mp4, and can be played at any
-moment.
+moment; an interrupted run leaves it there, and the next run moves it to NAME.partial-2.mp4.
+
+Ctrl-C ends after the chunk that is being computed, a second one at once; both keep the film and the
+story so far (exit code 130). --resume encodes the pictures of the finished shots once more.
 """
 
 import argparse
 import dataclasses
+import functools
 import itertools
-import os
 import pathlib
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
+import numpy as np
 from absl import logging
 from jax.sharding import Mesh
 from tqdm import tqdm
@@ -30,11 +36,28 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 from shotstream_jax import cli
 from shotstream_jax.checkpoint.checkpoint import open_checkpoint
 from shotstream_jax.checkpoint.load import load
+from shotstream_jax.checkpoint.trained_for import doubts
 from shotstream_jax.core.errors import InputError
-from shotstream_jax.core.files import check_writable
 from shotstream_jax.core.gpu_memory import memory_errors
 from shotstream_jax.core.sharding import part_mesh
-from shotstream_jax.generate.recipe import MEMORY_CHOICES, StreamRecipe, options_for_this_gpu
+from shotstream_jax.generate.begin import is_forked, open_story
+from shotstream_jax.generate.interrupt import watched_interrupts
+from shotstream_jax.generate.options import (
+    add_output_options,
+    add_prompt_options,
+    add_story_options,
+    add_weights_options,
+)
+from shotstream_jax.generate.outputs import (
+    OutputFiles,
+    input_files,
+    is_film_of,
+    keep_unfinished,
+    output_files,
+    outputs_held,
+    remember_film,
+)
+from shotstream_jax.generate.recipe import StreamRecipe, options_for_this_gpu
 from shotstream_jax.generate.report import Report
 from shotstream_jax.generate.story import Story
 from shotstream_jax.generate.stream import (
@@ -43,9 +66,10 @@ from shotstream_jax.generate.stream import (
     stream_generate,
     warm_up,
 )
+from shotstream_jax.media.reader import read_frames
 from shotstream_jax.media.video import VideoWriter
 from shotstream_jax.model import Model
-from shotstream_jax.presets import DECODERS, Preset, VideoFormat
+from shotstream_jax.presets import Preset
 from shotstream_jax.text.prompts import ask_lines, read_captions, read_lines, read_script
 
 REMEDY = (
@@ -58,56 +82,10 @@ def parser() -> cli.Parser:
     """The options."""
     p = cli.make_parser("shotstream_jax.generate", __doc__)
     p.add_recipe()
-    what = p.add_mutually_exclusive_group(required=True)
-    what.add_argument("--story", metavar="FILE", help="JSON with global_caption, shot1, shot2, …")
-    what.add_argument(
-        "--prompts",
-        metavar="FILE|-",
-        help="one shot's caption a line; - reads them as they are typed",
-    )
-    p.add_argument(
-        "--global-caption",
-        default="",
-        metavar="TEXT",
-        help="what all shots share (with --prompts)",
-    )
-    p.add_argument(
-        "--out",
-        default="out/story.mp4",
-        metavar="FILE.mp4",
-        help="the video (default: %(default)s)",
-    )
-    p.add_argument("--report", metavar="FILE.json", help="timings, memory, versions")
-    p.add_argument("--checkpoint", metavar="DIR|NAME", help="weights, in place of the recipe's")
-    p.add_argument(
-        "--decoder",
-        choices=DECODERS,
-        help="what makes the frames that are shown, in place of the recipe's (docs/performance.md)",
-    )
-    p.add_argument(
-        "--memory",
-        choices=MEMORY_CHOICES,
-        default="auto",
-        help="on a GPU that is too small for the recipe as it is: choose the cheapest options that "
-        "fit (auto, the default), or try it all the same (full)",
-    )
-    p.add_argument("--seed", type=int, help="same seed, same prompts: the same frames (default: 0)")
-    p.add_argument(
-        "--save-story",
-        metavar="DIR",
-        help="keep the story's memory here, after every shot",
-    )
-    p.add_argument(
-        "--continue-story",
-        metavar="DIR",
-        help="go on with a kept story; the video has the new shots",
-    )
-    p.add_argument(
-        "--at",
-        type=int,
-        metavar="N",
-        help="with --continue-story: as it was after its first N shots (default: all)",
-    )
+    add_prompt_options(p)
+    add_output_options(p)
+    add_weights_options(p)
+    add_story_options(p)
     return p
 
 
@@ -118,53 +96,72 @@ def main(argv: Sequence[str]) -> None:
 
 
 def _generate(argv: Sequence[str]) -> None:
-    """The command, in three steps."""
-    # 1. Whatever can be refused is refused before anything is computed or written.
+    """The command: what can be refused is refused before anything is computed or written."""
     args, config = parser().parse(argv)
     recipe = cli.build(StreamRecipe, config, "config")
     checkpoint = open_checkpoint(args.checkpoint or recipe.checkpoint)
-    preset = checkpoint.preset
     options = recipe.options()
     if args.decoder:
         options = dataclasses.replace(options, decoder=args.decoder)
     checkpoint.decoder(options.decoder)
-    script = read_script(args.story) if args.story else None
-    global_caption = script.global_caption if script else args.global_caption
-    story = open_story(args, preset, recipe.video, global_caption)
-    mesh = _stream_mesh(recipe, preset, story)
-    out = check_writable(args.out, ".mp4")
-    report_path = check_writable(args.report, ".json") if args.report else None
-    if mesh is None:
-        options = options_for_this_gpu(preset, story.video, options, args.memory)
+    # The captions of a file are all known now; those that are typed are not.
+    global_caption, captions = read_request(args)
+    story = open_story(args, checkpoint, recipe.video, global_caption, captions)
+    mesh = _stream_mesh(recipe, checkpoint.preset, story)
+    files = output_files(args)
+    inputs = input_files(args, checkpoint.vocabulary.parent)
+    with outputs_held(files, inputs, args.overwrite), watched_interrupts():
+        if mesh is None:
+            options = options_for_this_gpu(checkpoint.preset, story.video, options, args.memory)
+        for line in doubts(checkpoint, story.video):
+            logging.warning(line)
+        load_model = functools.partial(load, checkpoint, mesh=mesh, **dataclasses.asdict(options))
+        _stream(args, story, captions, load_model, files)
 
-    # 2. The model, compiled while a person is still thinking of the first prompt.
-    is_typed = args.prompts == "-" and _is_typed()
-    if is_typed:
-        logging.info("loading and compiling, so that the first frames come at once …")
-        model = load(checkpoint, mesh=mesh, **dataclasses.asdict(options))
-        warm_up(model, story.video)
+
+def _stream(
+    args: argparse.Namespace,
+    story: Story,
+    captions: Sequence[str] | None,
+    load_model: Callable[[], Model],
+    files: OutputFiles,
+) -> None:
+    """Loads the model, and streams the story into the files."""
+    # 1. The model, and where the captions come from.
     shots: Iterable[str]
-    count: int | None
-    if script:
-        shots = script.shots
-        count = len(script.shots)
+    if captions is None:
+        model, shots = load_and_ask(load_model, story)
+        count: int | None = None
     else:
-        shots, count = read_prompts(args.prompts, story.next_shot + 1)
-    if not is_typed:
-        model = load(checkpoint, mesh=mesh, **dataclasses.asdict(options))
+        # Of an interrupted run only the shots that it lacks.
+        rest = captions[story.next_shot :] if args.resume else captions
+        shots = rest
+        count = len(rest)
+        model = load_model()
+
+    # 2. What is there already: a kept story to be copied, an unfinished film.
+    if is_forked(args):
+        weights = story.fingerprint if args.other_weights else None
+        Story.fork(args.continue_story, story.next_shot, args.save_story, weights)
+    unfinished = None
+    if args.resume or not args.overwrite:
+        unfinished = keep_unfinished(files.video)
 
     # 3. The story, shot by shot.
-    if args.continue_story and _is_forked(args):
-        Story.fork(args.continue_story, story.next_shot, args.save_story)
     report = Report(model.preset.name, story.seed, model.origin)
-    with logging_redirect_tqdm():
-        write_video(model, story, shots, count, out, args.save_story, report)
-    if report_path:
-        report.write(report_path)
+    with logging_redirect_tqdm(), VideoWriter(files.video, story.video.fps) as writer:
+        if args.resume and story.shots:
+            write_earlier_shots(writer, unfinished, story, files)
+        chunks = stream_generate(model, shots, story=story)
+        chunks_per_shot = story.video.shot_frames // model.preset.memory.chunk
+        shown = with_progress(chunks, chunks_per_shot, story, count)
+        write_chunks(writer, shown, story, files, report)
+    if files.report:
+        report.write(files.report)
     result = report.as_dict()
     logging.info(
         "%s: %d shots, %d frames, %.1f frames/s",
-        out,
+        files.video,
         result["shots"],
         result["frames"],
         result["fps"],
@@ -178,109 +175,110 @@ def _stream_mesh(recipe: StreamRecipe, preset: Preset, story: Story) -> Mesh | N
     return mesh if mesh.size > 1 else None
 
 
-def read_prompts(source: str, shot: int) -> tuple[Iterable[str], int | None]:
-    """Captions from a file, or as they are typed or piped in; and their number, if it can be known.
+def read_request(args: argparse.Namespace) -> tuple[str, Sequence[str] | None]:
+    """The global caption, and all captions; None for captions from standard input.
+
+    A file is read as a whole, so a mistake in it is found before the first shot.
+    """
+    if args.story:
+        script = read_script(args.story)
+        return script.global_caption, script.shots
+    if args.prompts == "-":
+        is_typed()  # refuses a closed standard input
+        return args.global_caption, None
+    return args.global_caption, read_captions(args.prompts)
+
+
+def load_and_ask(load_model: Callable[[], Model], story: Story) -> tuple[Model, Iterable[str]]:
+    """The model, and the captions of the story's next shots from standard input."""
+    if is_typed():
+        # Compiled while a person is still thinking of the first prompt.
+        logging.info("loading and compiling, so that the first frames come at once …")
+        model = load_model()
+        warm_up(model, story.video)
+        return model, read_prompts(story.next_shot + 1)
+    # Nothing is loaded for a pipe that stays empty.
+    shots = read_prompts(story.next_shot + 1)
+    return load_model(), shots
+
+
+def read_prompts(shot: int) -> Iterator[str]:
+    """Captions from standard input, as they are typed or piped in.
 
     The first caption is waited for here, so that nothing is started for nothing.
 
     Args:
-      source: a file, or - for standard input.
       shot: the number of the first shot, from 1.
     """
-    # Typed or piped: the number of prompts is not known.
-    if source == "-":
-        lines = _typed_prompts(shot)
-        first = next(lines, None)
-        if first is None:
-            raise InputError("no prompt came in: write one shot's caption a line")
-        return itertools.chain([first], lines), None
-    # A file is read as a whole, so a mistake in it is found before the first shot.
-    captions = read_captions(source)
-    return captions, len(captions)
+    # A person at a terminal is asked for each.
+    if is_typed():
+        lines = ask_lines(sys.stdin, sys.stderr, shot)
+    else:
+        lines = read_lines(iter(sys.stdin.buffer.readline, b""), "standard input")
+    first = next(lines, None)
+    if first is None:
+        raise InputError("no prompt came in: write one shot's caption a line")
+    return itertools.chain([first], lines)
 
 
-def _typed_prompts(shot: int) -> Iterator[str]:
-    """Captions from standard input; a person at a terminal is asked for each."""
-    if _is_typed():
-        return ask_lines(sys.stdin, sys.stderr, shot)
-    lines = iter(sys.stdin.buffer.readline, b"")
-    return read_lines(lines, "standard input")
-
-
-def _is_typed() -> bool:
+def is_typed() -> bool:
     """Whether a person types on standard input. Raises InputError if it is closed."""
     if sys.stdin is None:
         raise InputError("standard input is closed: give the prompts as a file, --prompts FILE")
     return sys.stdin.isatty()
 
 
-def open_story(
-    args: argparse.Namespace, preset: Preset, video: VideoFormat, global_caption: str
-) -> Story:
-    """A new story, or a kept one as it was after some shot. Changes nothing on disk."""
-    if args.story and args.global_caption:
-        raise InputError("--global-caption goes with --prompts; a story file has its own")
-    if args.continue_story:
-        story = _open_kept_story(args, global_caption)
-    elif args.at is not None:
-        raise InputError("--at goes with --continue-story")
-    else:
-        seed = args.seed or 0
-        story = Story(global_caption, seed, preset.name, video, preset.memory.context)
-    # The model must be able to go on with it, and the folder to keep what comes.
-    story.check(preset)
-    if args.save_story:
-        story.check_folder(args.save_story)
-        if _is_forked(args) and os.path.isdir(args.save_story) and os.listdir(args.save_story):
-            raise InputError(f"{args.save_story} is not empty: continue the story in a new folder")
-    return story
+def write_earlier_shots(
+    writer: VideoWriter, unfinished: pathlib.Path | None, story: Story, files: OutputFiles
+) -> None:
+    """Begins a film with the finished shots of an interrupted run's film, if that is there.
+
+    unfinished: the film, where it has been put. story: as it was after those shots.
+    """
+    is_own = unfinished and files.story and is_film_of(files.story, unfinished)
+    if not unfinished or not is_own:
+        logging.warning("the film of the earlier shots is not there: this one begins after them")
+        return
+    size = (story.video.height, story.video.width)
+    try:
+        # The last frame first: all of them, or none.
+        read_frames(unfinished, np.array([story.next_frame - 1]), *size)
+        length = story.shots[-1].length
+        for first in range(0, story.next_frame, length):
+            writer.write(read_frames(unfinished, np.arange(first, first + length), *size))
+    except InputError as error:
+        logging.warning("this film begins after the earlier shots: %s", error)
+        return
+    if files.story:
+        remember_film(files.story, files.video)
 
 
-def _open_kept_story(args: argparse.Namespace, global_caption: str) -> Story:
-    """A story from its folder, if nothing contradicts what it was made with."""
-    changes_video = any(override.startswith("--config.video") for override in args.overrides)
-    if args.seed is not None or changes_video:
-        raise InputError(
-            "a kept story has its own seed and format: leave --seed and --config.video out"
-        )
-    story = Story.load(args.continue_story, args.at)
-    if global_caption not in ("", story.global_caption):
-        raise InputError(
-            f"the kept story's global caption is {story.global_caption!r}: use it, or leave it out"
-        )
-    return story
-
-
-def _is_forked(args: argparse.Namespace) -> bool:
-    """Whether a kept story is continued in another folder; it is copied there first."""
-    if not args.continue_story or not args.save_story:
-        return False
-    kept = pathlib.Path(args.continue_story).resolve()
-    return kept != pathlib.Path(args.save_story).resolve()
-
-
-def write_video(
-    model: Model,
+def write_chunks(
+    writer: VideoWriter,
+    chunks: Iterator[Chunk],
     story: Story,
-    shots: Iterable[str],
-    count: int | None,
-    out: pathlib.Path,
-    save_story: str | None,
+    files: OutputFiles,
     report: Report,
 ) -> None:
-    """Streams the shots into the file, the report and, after every shot, the story's folder.
-
-    count: how many shots there are, if it is known.
-    """
-    # Each chunk is in the file before the next one is waited for.
-    chunks = stream_generate(model, shots, story=story)
-    chunks_per_shot = story.video.shot_frames // model.preset.memory.chunk
-    with VideoWriter(out, story.video.fps) as writer:
-        for chunk in with_progress(chunks, chunks_per_shot, story, count):
+    """Streams the chunks into the film, the report and, after every shot, the story's folder."""
+    kept = story.next_shot
+    try:
+        # Each chunk is in the file before the next one is waited for.
+        for chunk in chunks:
             writer.write(chunk.frames)
             report.add(chunk)
-            if chunk.story and save_story:
-                chunk.story.save(save_story)
+            if chunk.story and files.story:
+                chunk.story.save(files.story)
+                remember_film(files.story, files.video)
+                kept = chunk.story.next_shot
+    except (KeyboardInterrupt, InputError):
+        if files.story and kept:
+            logging.info(
+                "%d shots are kept in %s: --resume, or --continue-story, goes on from there",
+                kept,
+                files.story,
+            )
+        raise
 
 
 def with_progress(

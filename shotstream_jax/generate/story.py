@@ -35,6 +35,7 @@ _HEAD_TYPES: dict[str, type] = {
     "video": VideoFormat,
     "context": int,
     "shots": tuple,
+    "fingerprint": str,
 }
 
 
@@ -73,6 +74,7 @@ class Story:
     preset, video: what it was made with; another model or format cannot continue it.
     context: the number C of context frames, and of shots that are remembered.
     shots: the last C finished shots, or fewer.
+    fingerprint: of the model that makes it (checkpoint/checksum); "" where that is not known.
     """
 
     global_caption: str
@@ -81,6 +83,7 @@ class Story:
     video: VideoFormat
     context: int
     shots: tuple[ShotRecord, ...] = ()
+    fingerprint: str = ""
 
     def __post_init__(self) -> None:
         # numpy's numbers become Python's: the dataclass is frozen, and story.json takes no others.
@@ -103,6 +106,10 @@ class Story:
         """The number of the next shot's first frame in the video."""
         return self.shots[-1].stop_frame if self.shots else 0
 
+    def is_begun_like(self, other: "Story") -> bool:
+        """Whether two stories have all in common but their shots."""
+        return self._head() == other._head()
+
     def add(self, record: ShotRecord) -> "Story":
         """The story one shot on; shots that no later one can ask for are forgotten."""
         shots = (*self.shots, record)
@@ -115,12 +122,22 @@ class Story:
         first_shot = self.shots[0].number if self.shots else 0
         return plan_shot(intervals, self.context, first_shot)
 
-    def check(self, preset: Preset) -> None:
-        """Refuses a model that the story was not made with."""
+    def check(self, preset: Preset, fingerprint: str = "") -> None:
+        """Refuses a model that the story was not made with.
+
+        fingerprint: of the model, "" where it is not known.
+        """
         if preset.name != self.preset or preset.memory.context != self.context:
             raise InputError(
                 f"the story was made with {self.preset}, context {self.context}; "
                 f"the model is {preset.name}, context {preset.memory.context}"
+            )
+        knows_both = self.fingerprint and fingerprint
+        if knows_both and self.fingerprint != fingerprint:
+            raise InputError(
+                f"the story was made by other weights (fingerprint {self.fingerprint}) than the "
+                f"model's ({fingerprint}): load those that made it, or go on all the same with "
+                "--other-weights"
             )
         # Latents of another size would fail inside a compiled program.
         expected = (*preset.latent_grid(self.video), preset.dit.channels)
@@ -156,8 +173,7 @@ class Story:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             if not _head_path(folder).exists():
-                text = json.dumps(self._head(), indent=1, default=dataclasses.asdict)
-                write_whole(_head_path(folder), (text + "\n").encode())
+                self._write_head(folder)
             elif _read_head(folder) != self._head():
                 raise InputError(f"{folder} holds another story: save into a new folder")
             # Shots that are there already are checked, the others are added.
@@ -191,14 +207,23 @@ class Story:
         return dataclasses.replace(story, shots=records)
 
     @classmethod
-    def fork(cls, folder: str | pathlib.Path, at: int, into: str | pathlib.Path) -> "Story":
+    def fork(
+        cls,
+        folder: str | pathlib.Path,
+        at: int,
+        into: str | pathlib.Path,
+        fingerprint: str | None = None,
+    ) -> "Story":
         """Copies the first `at` shots into a new folder, to be continued there.
 
-        Raises InputError if `into` is not empty.
+        fingerprint: of the model that continues it, where that is another one. Raises InputError if
+        `into` is not empty.
         """
         folder = as_path(folder, "the story's folder")
         into = as_path(into, "the new story's folder")
         story = cls.load(folder, at)
+        if fingerprint is not None:
+            story = dataclasses.replace(story, fingerprint=fingerprint)
         try:
             into.mkdir(parents=True, exist_ok=True)
             if any(into.iterdir()):
@@ -208,10 +233,15 @@ class Story:
                 record = _record_path(folder, number)
                 if record.exists():
                     shutil.copy(record, into)
-            shutil.copy(_head_path(folder), into)
+            story._write_head(into)
         except OSError as error:
             raise InputError(f"cannot fork {folder} into {into}: {error.strerror}") from None
         return story
+
+    def _write_head(self, folder: pathlib.Path) -> None:
+        """Writes story.json. Raises OSError."""
+        text = json.dumps(self._head(), indent=1, default=dataclasses.asdict)
+        write_whole(_head_path(folder), (text + "\n").encode())
 
     def _head(self) -> dict[str, Any]:
         """What story.json holds: everything but the shots."""
@@ -281,6 +311,8 @@ def _read_head(folder: pathlib.Path) -> dict[str, Any]:
     try:
         head = json.loads(path.read_text("utf-8"))
         head["video"] = VideoFormat(**head["video"])
+        # Older stories do not say by which weights they were made.
+        head.setdefault("fingerprint", "")
         Story(**head)
     except FileNotFoundError:
         raise InputError(f"{folder} holds no story: there is no story.json") from None

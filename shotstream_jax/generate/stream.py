@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import jax.numpy as jnp
 import numpy as np
+from absl import logging
 from jax.sharding import Mesh
 
 from shotstream_jax.core import rng
@@ -157,6 +158,7 @@ def new_story(
         preset=model.preset.name,
         video=video or model.preset.video,
         context=model.preset.memory.context,
+        fingerprint=model.fingerprint,
     )
 
 
@@ -187,7 +189,9 @@ def _check(model: Model, story: Story, stories: int) -> None:
     _check_model(model)
     if not isinstance(story, Story):
         raise InputError(f"story must be a Story, not {story!r:.40}: Story.load reads a kept one")
-    story.check(model.preset)
+    story.check(model.preset, model.fingerprint)
+    if story.shots and model.fingerprint and not story.fingerprint:
+        logging.warning("the story does not say by which weights it was made: they may be others")
     model.preset.latent_grid(story.video)
     mesh = model.mesh()
     if mesh is not None:

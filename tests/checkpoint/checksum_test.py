@@ -2,12 +2,13 @@
 
 import dataclasses
 
+import jax
 import numpy as np
 import pytest
 
 from shotstream_jax.checkpoint import checksum
 from shotstream_jax.checkpoint.checkpoint import open_checkpoint
-from shotstream_jax.checkpoint.checksum import part_checksum
+from shotstream_jax.checkpoint.checksum import fingerprint, part_checksum
 from shotstream_jax.checkpoint.load import load
 from shotstream_jax.checkpoint.save import save
 from shotstream_jax.core.errors import InputError
@@ -68,3 +69,34 @@ def test_names_and_shapes_count():
 def test_a_part_that_is_missing():
     with pytest.raises(InputError, match="nowhere is neither a folder"):
         checksum_of("nowhere", "vae")
+
+
+def test_a_fingerprint_tells_models_apart(tmp_path):
+    """By any weight in the middle of a parameter and by how it streams, not by the storage."""
+    model = tiny_model()
+    save(model, tmp_path / "folder")
+    save(model, tmp_path / "file", storage="file")
+    own = fingerprint(open_checkpoint(tmp_path / "file"))
+    assert len(own) == 16 and own == fingerprint(open_checkpoint(tmp_path / "folder"))
+    assert load(tmp_path / "folder").fingerprint == own
+    # As an adapter does: every row of a matrix, in every layer.
+    dit = jax.tree.map(np.asarray, model.params["dit"])
+    dit["blocks"]["ffn_in"]["kernel"] = dit["blocks"]["ffn_in"]["kernel"] + np.float32(1e-6)
+    save(dataclasses.replace(model, params=model.params | {"dit": dit}), tmp_path / "merged")
+    assert fingerprint(open_checkpoint(tmp_path / "merged")) != own
+    # Another shot phase is another model.
+    phase = dataclasses.replace(model.preset.dit, shot_phase=0.25)
+    other = dataclasses.replace(model, preset=dataclasses.replace(model.preset, dit=phase))
+    save(other, tmp_path / "phase")
+    assert fingerprint(open_checkpoint(tmp_path / "phase")) != own
+    # The format that is usual changes nothing.
+    wide = dataclasses.replace(model.preset.video, width=24)
+    other = dataclasses.replace(model, preset=dataclasses.replace(model.preset, video=wide))
+    save(other, tmp_path / "wide")
+    assert fingerprint(open_checkpoint(tmp_path / "wide")) == own
+
+
+def test_the_shipped_models_fingerprints_stay():
+    """Stories that are kept remember them."""
+    assert fingerprint(open_checkpoint("tiny")) == "5a8047d392e67302"
+    assert fingerprint(open_checkpoint("tiny-teacher")) == "5f6cd5e9f8f45352"

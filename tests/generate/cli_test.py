@@ -6,7 +6,6 @@ Every mistake is reported in one line with exit code 2, and no file is left behi
 import errno
 import io
 import json
-import pathlib
 import sys
 
 import av
@@ -19,28 +18,10 @@ from shotstream_jax.core.errors import InputError
 from shotstream_jax.generate import __main__ as app
 from shotstream_jax.media.video import VideoWriter, partial_path
 from shotstream_jax.presets import find_preset
+from tests.generate.conftest import STORY
 
-STORY = {"global_caption": "A fox.", "shot1": "It wakes.", "shot2": "It runs." + " and runs" * 100}
 SMALL = ["--config.video.height=32", "--config.video.width=48", "--config.video.shot_frames=6"]
 TIME, SHOT = find_preset("tiny").vae.time, find_preset("tiny").vae.pixel_frames(6)  # pixel frames
-
-
-@pytest.fixture
-def run(tmp_path, monkeypatch, capsys):
-    """run(*arguments) → (exit code, terminal output), in a folder that holds story.json."""
-    config = str(pathlib.Path(__file__).parents[2] / "configs" / "tiny.py")
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "story.json").write_text(json.dumps(STORY))
-
-    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO()))
-
-    def call(*arguments: str) -> tuple[int, str]:
-        monkeypatch.setattr(sys, "argv", ["generate", "--config", config, *arguments])
-        with pytest.raises(SystemExit) as stop:
-            cli.run(app.main)
-        return stop.value.code, capsys.readouterr().err
-
-    return call
 
 
 def read_video(path) -> np.ndarray:
@@ -88,8 +69,13 @@ def test_a_story_from_file_to_video(run, tmp_path, caplog):
     assert "shot 1 has words that the vocabulary lacks: It, wakes" in caplog.text
     assert "shot 2: the prompt is too long, its last" in caplog.text
     # What would end in a conflict after a shot's work is refused before it.
-    code, err = run("--story", "story.json", "--out", "o/x.mp4", "--save-story", "kept", *SMALL)
+    code, err = run("--story", "story.json", "--out", "o/y.mp4", "--save-story", "kept", *SMALL)
     assert code == 2 and "kept already goes on after shot 0" in err
+    # So is what would replace the film.
+    film = (tmp_path / "o/x.mp4").read_bytes()
+    code, err = run("--story", "story.json", "--out", "o/x.mp4", *SMALL)
+    assert code == 2 and "--out o/x.mp4 is there already: name another file, or add --over" in err
+    assert (tmp_path / "o/x.mp4").read_bytes() == film
     code, err = run(
         "--continue-story", "kept", "--at", "1", "--story", "story.json", "--config.video.height=64"
     )
@@ -182,6 +168,29 @@ def test_a_story_from_file_to_video(run, tmp_path, caplog):
             "cannot write /proc/r.json",
         ),
         (["--story", "story.json", "--save-story", "story.json"], "story.json is a file"),
+        (["--story", "story.json", "--save-story", "/proc/kept"], "cannot write /proc/kept"),
+        (["--story", "story.json", "--out", "story.json/x.mp4"], "cannot write story.json/x.mp4"),
+        (["--story", ".", "--out", "x.mp4"], "cannot read story .: Is a directory"),
+        (["--story", "story.json", "--report", "story.json"], "is the file of --story"),
+        (
+            ["--story", "story.json", "--overwrite", "--report", "./STORY.json"],
+            "is the file of --story",
+        ),
+        (
+            ["--prompts", "story.json", "--overwrite", "--report", "story.json"],
+            "is the file of --prompts",
+        ),
+        (
+            ["--story", "story.json", "--save-story", "kept", "--report", "kept/story.json"],
+            "is the file of --save-story",
+        ),
+        (
+            ["--story", "story.json", "--save-story", "x.mp4", "--out", "x.mp4"],
+            "--out x.mp4 and --save-story x.mp4/story.json lie in each other",
+        ),
+        (["--story", "story.json", "--resume"], "--resume goes with --save-story"),
+        (["--prompts", "-", "--resume", "--save-story", "kept"], "needs the same prompts"),
+        (["--story", "story.json", "--other-weights"], "goes with --continue-story"),
         (["--story", "story.json", "--out", "x" * 300 + ".mp4"], "File name too long"),
     ],
     ids=lambda v: " ".join(v) if isinstance(v, list) else "",

@@ -19,6 +19,7 @@ from shotstream_jax import cli
 from shotstream_jax.checkpoint.arrays import open_array
 from shotstream_jax.checkpoint.checkpoint import Checkpoint, open_checkpoint
 from shotstream_jax.checkpoint.load import load
+from shotstream_jax.checkpoint.trained_for import TrainedFor, trained_for
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.sharding import make_mesh
 from shotstream_jax.data.dataset import open_dataset
@@ -96,6 +97,9 @@ def test_a_workdir_and_going_on(one_device, material, tmp_path, stopped_after):
     assert (whole / "samples" / "step_000004.mp4").stat().st_size > 500
     assert list((whole / "tensorboard").iterdir())
     assert load(whole / "model").preset.name == "test"
+    video = load(whole / "model").preset.video
+    role = trained_for(open_checkpoint(whole / "model"))
+    assert role == TrainedFor("teacher", video.height, video.width, shot_frames=4)
 
 
 def test_a_text_encoder_trained_with_the_teacher(one_device, material, tmp_path, stopped_after):

@@ -17,7 +17,6 @@ from shotstream_jax.convert.lora.changes import (
     Difference,
     LowRank,
     NewValues,
-    added_arrays,
     check_fits,
 )
 from shotstream_jax.convert.lora.file import AdapterFile, open_adapter, read_alpha
@@ -215,8 +214,9 @@ def _check_changes(
 
 def _other_model(change: AdapterChange, shape: tuple[int, ...]) -> str:
     """What another width speaks of."""
+    arrays = [change.down, change.up] if isinstance(change, LowRank) else [change.values]
     widths = set()
-    for array in added_arrays(change):
+    for array in arrays:
         widths |= set(array.shape)
     if _WIDTH_14B in widths - set(shape):
         return f": it is for a 14B model, which is {_WIDTH_14B} wide"

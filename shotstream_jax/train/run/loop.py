@@ -13,12 +13,12 @@ from absl import logging
 from jax.experimental import multihost_utils
 
 from shotstream_jax.checkpoint.save import save_parts
+from shotstream_jax.checkpoint.trained_for import STUDENT, TEACHER, TrainedFor
 from shotstream_jax.core.devices import device_peak
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.sharding import batch_sharding
 from shotstream_jax.core.typing import Array, Params
 from shotstream_jax.data.batches import Batches, local_rows
-from shotstream_jax.data.samples import losses_text
 from shotstream_jax.train.network import Checkpoints
 from shotstream_jax.train.recipe import TrainRecipe
 from shotstream_jax.train.run import stopping
@@ -54,10 +54,10 @@ class Run:
         self.checkpoints = checkpoints
         self.workdir = workdir
         self.is_main = jax.process_index() == 0
+        self.description = folder.describe(recipe, stage.setup.preset)
 
         # Batches to train on, and batches that are held out.
         source = stage.source(data, checkpoints.start)
-        self.description = folder.describe(recipe, stage.setup.preset, source.identity)
         run = recipe.run
         make_batches = functools.partial(
             Batches,
@@ -76,10 +76,13 @@ class Run:
             raise InputError(
                 "no sample is held out: raise data.held_out, or set run.held_out_every=0"
             )
-        lost = losses_text(source.left_out)
-        if lost:
-            lost = f"; left out{lost[1:]}"
-        logging.info("%d to train on, %d held out%s", len(source.train), len(source.held_out), lost)
+        left_out = ""
+        for what, count in source.left_out.items():
+            if count:
+                left_out += f", {count} {what}"
+        logging.info(
+            "%d to train on, %d held out%s", len(source.train), len(source.held_out), left_out
+        )
 
         folder.claim(workdir, self.description, self.is_main)
         self.snapshots = Snapshots(workdir / "checkpoints", run.keep_last, run.keep_every)
@@ -232,10 +235,19 @@ class Run:
         preset = self.stage.trained_preset(trained, batches)
         # 3. One process writes; the others wait, or the next stage might read too early.
         if self.is_main:
-            save_parts(trained, preset, self.checkpoints.start, self.workdir / "model")
+            facts = {"dit": self._trained_for().facts()}
+            save_parts(trained, preset, self.checkpoints.start, self.workdir / "model", facts)
             logging.info("%s: done", self.workdir / "model")
         if jax.process_count() > 1:
             multihost_utils.sync_global_devices("model written")
+
+    def _trained_for(self) -> TrainedFor:
+        """What a transformer of this run is good for: its role, and the format of its shots."""
+        setup = self.stage.setup
+        rows, columns = setup.grid
+        space = setup.preset.vae.space
+        role = TEACHER if self.recipe.stage == "teacher" else STUDENT
+        return TrainedFor(role, rows * space, columns * space, setup.frames)
 
     def _tokens_per_step(self) -> int:
         """Tokens of the target shots of a batch."""
