@@ -15,7 +15,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from jaxtyping import Bool, Float, Int, UInt8, jaxtyped
+from jaxtyping import Bool, Float, Int, UInt8, UInt16, jaxtyped
 
 # A machine without the checker computes the same, unchecked.
 try:
@@ -50,5 +50,6 @@ __all__ = [
     "PRNGKey",
     "Params",
     "UInt8",
+    "UInt16",
     "typechecked",
 ]

@@ -1,17 +1,31 @@
-"""Reading frames of video files."""
+"""Reading films: which frames there are, and the pictures of some of them.
+
+Frames are numbered as a player counts them, in the order in which they are shown: those that the
+decoder gives, whatever time lies between two of them. So a film of variable rate has as many as it
+stores, and a gap in time has none. What an edit list cuts away is not counted, nor what comes
+before the first frame that can be decoded (a recording may begin within a group of pictures).
+
+A name is that of a file, and never an address, a pattern, a playlist or a pipe.
+"""
 
 import contextlib
+import fractions
 import pathlib
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 import numpy as np
 
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.typing import Int, UInt8, typechecked
+from shotstream_jax.media.cut_off import is_cut_off
+from shotstream_jax.media.shown import Screen
 
 if TYPE_CHECKING:  # large: imported when a file is opened
     import av
+
+# VP8 and VP9 keep transparency in a second picture, which only these decoders read.
+_ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 
 
 class VideoInfo(NamedTuple):
@@ -22,33 +36,18 @@ class VideoInfo(NamedTuple):
 
 
 def probe(path: str | pathlib.Path) -> VideoInfo:
-    """Counts a video's frames without decoding them.
+    """Counts a video's frames, by decoding them: no header tells what can be shown.
 
     Raises InputError if it cannot be read, is damaged or ends too early.
     """
     with _opened(path) as (container, stream):
-        stored = 0  # frames in the file
-        shown = 0  # those that a player shows
-        # Packets hold encoded frames; an empty one marks the end.
-        for packet in container.demux(stream):
-            if not packet.size:
-                continue
-            if packet.is_corrupt:
-                raise InputError(
-                    f"video {path} is damaged or cut off at frame {stored}: get another copy"
-                )
-            stored += 1
-            if not packet.is_discard:
-                shown += 1
-        # The header's count, 0 if it has none.
-        promised = stream.frames
-        if stored < promised:
-            raise InputError(
-                f"video {path} is cut off: it holds {stored} of its {promised} frames: "
-                "get another copy"
-            )
-        rate = stream.average_rate
-        return VideoInfo(shown, float(rate) if rate else 0.0)
+        if is_cut_off(pathlib.Path(path), stream):
+            raise InputError(f"video {path} is cut off: get another copy")
+        count = sum(1 for _ in _frames(path, container, stream))
+        rate: fractions.Fraction | None = stream.average_rate
+    if not count:
+        raise InputError(f"video {path} has no frame that can be decoded: get another copy")
+    return VideoInfo(count, float(rate) if rate else 0.0)
 
 
 def count_frames(path: str | pathlib.Path) -> int:
@@ -60,7 +59,7 @@ def count_frames(path: str | pathlib.Path) -> int:
 def read_frames(
     path: str | pathlib.Path, wanted: Int[np.ndarray, "n"], height: int, width: int
 ) -> UInt8[np.ndarray, "n y x 3"]:
-    """Some frames of a video; only those are ever in memory.
+    """Some frames of a video, as a player shows them (shown); only those are ever in memory.
 
     wanted: their numbers, ascending. Each frame is scaled until it covers height × width, its
     aspect kept, and its centre cut out. Raises InputError if the video cannot be decoded or is too
@@ -76,15 +75,14 @@ def read_frames(
     found = 0
     decoded = 0
     with _opened(path) as (container, stream):
-        # Frames are decoded in their order, on several threads, up to the last that is wanted.
-        stream.thread_type = "AUTO"
-        for number, frame in enumerate(container.decode(stream)):
+        screen = Screen(str(path), stream, height, width)
+        # Frames are decoded in their order up to the last that is wanted.
+        for number, frame in enumerate(_frames(path, container, stream)):
             decoded = number + 1
+            screen.notice(frame)
             if number != wanted[found]:
                 continue
-            if frame.is_corrupt:
-                raise InputError(f"video {path} is damaged at frame {number}: get another copy")
-            pictures[found] = _fit(frame, height, width)
+            pictures[found] = screen.show(frame)
             found += 1
             if found == len(wanted):
                 return pictures
@@ -93,32 +91,108 @@ def read_frames(
     )
 
 
-def _fit(frame: "av.VideoFrame", height: int, width: int) -> UInt8[np.ndarray, "y x 3"]:
-    """A frame, scaled to cover height × width, and the centre of that."""
-    scale = max(height / frame.height, width / frame.width)
-    # Rounding must not leave a side too short.
-    scaled_height = max(height, round(frame.height * scale))
-    scaled_width = max(width, round(frame.width * scale))
-    scaled = frame.reformat(scaled_width, scaled_height, "rgb24", interpolation="BICUBIC")
-    picture = scaled.to_ndarray()
-    # The centre of the side that is too long.
-    top = (scaled_height - height) // 2
-    left = (scaled_width - width) // 2
-    return picture[top : top + height, left : left + width]
+def _frames(
+    path: str | pathlib.Path, container: "av.container.InputContainer", stream: "av.VideoStream"
+) -> Iterator["av.VideoFrame"]:
+    """All frames that are shown, in order."""
+    import av
+
+    decoder = _decoder(path, stream)
+    # A recording has jumps, which are no damage, and a player goes on after them.
+    is_recording = container.format.name == "mpegts"
+    count = 0
+    for packet in container.demux(stream):
+        # An empty packet before the end is a gap; the decoder would take it for the end.
+        if not packet.size and packet.dts is not None:
+            continue
+        if packet.is_corrupt and not is_recording:
+            raise InputError(
+                f"video {path} is damaged or cut off at frame {count}: get another copy"
+            )
+        try:
+            decoded = decoder.decode(packet)
+        except av.error.InvalidDataError:
+            # Before the first frame: what refers to pictures that the file does not have.
+            if count:
+                raise
+            continue
+        for frame in decoded:
+            if frame.is_corrupt and not count:
+                continue
+            if frame.is_corrupt and not is_recording:
+                raise InputError(f"video {path} is damaged at frame {count}: get another copy")
+            count += 1
+            yield frame
+
+
+def _decoder(path: str | pathlib.Path, stream: "av.VideoStream") -> "av.VideoCodecContext":
+    """The stream's decoder, on several threads."""
+    import av
+
+    context = stream.codec_context
+    if stream.metadata.get("alpha_mode") == "1" and context.name in _ALPHA_DECODERS:
+        name = _ALPHA_DECODERS[context.name]
+        if name not in av.codecs_available:
+            raise InputError(f"video {path} is transparent, which needs a PyAV with {name}")
+        other = av.CodecContext.create(name, "r")
+        assert isinstance(other, av.VideoCodecContext)
+        other.extradata = context.extradata
+        context = other
+    context.thread_type = "AUTO"
+    return context
+
+
+class _File:
+    """A file without its name, so that FFmpeg finds no protocol, pattern or number in that."""
+
+    def __init__(self, file: BinaryIO):
+        self._file = file
+
+    def read(self, count: int) -> bytes:
+        """The next bytes."""
+        return self._file.read(count)
+
+    def seek(self, place: int, whence: int = 0) -> int:
+        """Goes to a place."""
+        return self._file.seek(place, whence)
+
+    def tell(self) -> int:
+        """Where it is."""
+        return self._file.tell()
 
 
 @contextlib.contextmanager
 def _opened(
     path: str | pathlib.Path,
 ) -> Iterator[tuple["av.container.InputContainer", "av.VideoStream"]]:
-    """A file and its first video stream. Decoding errors inside become InputErrors that name it."""
+    """A file and its film's stream. Decoding errors inside become InputErrors that name it."""
     import av
 
+    # A playlist inside of the file opens nothing either: no protocol has this name.
+    options = {"protocol_whitelist": "none"}
     try:
-        with av.open(str(path)) as container:
-            if not container.streams.video:
-                raise InputError(f"{path} has no pictures: it is not a video")
-            yield container, container.streams.video[0]
+        if pathlib.Path(path).exists() and not pathlib.Path(path).is_file():
+            raise InputError(f"video {path} is not a file")
+        with (
+            open(path, "rb") as file,
+            av.open(_File(file), mode="r", options=options) as container,
+        ):
+            yield container, _film(path, container)
     except (av.error.FFmpegError, OSError) as error:
         reason = error.strerror or error
         raise InputError(f"video {path} cannot be read: {reason}") from None
+
+
+def _film(path: str | pathlib.Path, container: "av.container.InputContainer") -> "av.VideoStream":
+    """The stream that a player shows: of those that are no cover, the default or first one."""
+    import av
+
+    cover = av.stream.Disposition.attached_pic | av.stream.Disposition.timed_thumbnails
+    films = [stream for stream in container.streams.video if not stream.disposition & cover]
+    if not films:
+        found = "only a cover picture" if container.streams.video else "no pictures"
+        raise InputError(f"{path} has {found}: it is not a video")
+    for stream in films:
+        if stream.disposition & av.stream.Disposition.default:
+            return stream
+    return films[0]
