@@ -53,6 +53,7 @@ _LENGTH_BYTES = 8
 # A header of a thousand arrays takes 0.1 MB; parsing takes up to twenty times its length.
 _LARGEST_HEADER = 32 * 2**20
 _MOST_AXES = 32
+_LONGEST_REASON = 200  # characters of an error's
 _LARGEST_COUNT = 2**48  # of entries or bytes; larger ones are lies
 
 
@@ -92,7 +93,9 @@ def read_header(path: pathlib.Path) -> FileHeader:
 
 def unreadable(path: pathlib.Path, reason: Exception | str) -> InputError:
     """The error for a file that is damaged: a public one as well as a stored part."""
-    return InputError(f"{path} is unreadable or truncated ({reason}): fetch or convert it again")
+    # A damaged name may be as long as the file.
+    short = str(reason)[:_LONGEST_REASON]
+    return InputError(f"{path} is unreadable or truncated ({short}): fetch or convert it again")
 
 
 def _header_text(path: pathlib.Path) -> tuple[int, bytes]:
@@ -151,14 +154,14 @@ def _check_types(path: pathlib.Path, entries: dict[str, Any]) -> None:
     """Refuses a file that has a type which is not read, naming the type and the first arrays."""
     unknown: dict[str, list[str]] = {}
     for name, entry in entries.items():
-        type_name = str(entry["dtype"])
+        type_name = str(entry["dtype"])[:_LONGEST_REASON]
         if type_name not in FILE_TYPES:
             unknown.setdefault(type_name, []).append(name)
     for type_name, names in unknown.items():
         meaning = ""
         if type_name in _UNREAD_TYPES:
             meaning = f" ({_UNREAD_TYPES[type_name]})"
-        first = ", ".join(names[:3])
+        first = ", ".join(names[:3])[:_LONGEST_REASON]
         raise InputError(
             f"{path} has the type {type_name}{meaning}, which is not read: {first}; "
             f"read are {', '.join(FILE_TYPES)}"

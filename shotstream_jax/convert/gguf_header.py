@@ -21,6 +21,7 @@ _VERSIONS = (2, 3)
 # A tokeniser of 256,000 words takes 6 MB of it.
 _LARGEST_HEADER = 32 * 2**20
 _MOST_AXES = 8
+_LONGEST_REASON = 200  # characters of an error's
 _MOST_ENTRIES = 2**40  # of an array
 _ALIGNMENT = 32  # of the arrays' bytes, unless the facts say otherwise
 
@@ -68,8 +69,10 @@ def read_gguf_header(path: pathlib.Path) -> GgufHeader:
             cursor = _Cursor(file.read(min(size, _LARGEST_HEADER)))
         return _parse(cursor, size)
     except (OSError, ValueError, LookupError, struct.error, OverflowError) as error:
+        # A damaged name may be as long as the file.
+        reason = str(error)[:_LONGEST_REASON]
         raise InputError(
-            f"{path} is damaged, or not a GGUF file ({error}): fetch it again"
+            f"{path} is damaged, or not a GGUF file ({reason}): fetch it again"
         ) from None
 
 

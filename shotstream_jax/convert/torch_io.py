@@ -45,6 +45,7 @@ _PADDING_FIELD = 0x4246  # the id of the extra field that pads, as PyTorch write
 
 # A structure of ten thousand tensors takes 2 MB; a damaged size must not fill the memory.
 _LARGEST_STRUCTURE = 16 * 2**20
+_LONGEST_REASON = 200  # characters
 _ZIP_SIGN = b"PK"
 _MEMBER_SIGN = b"PK\x03\x04"
 _MAGIC_NUMBER = 0x1950A86A20F9469CFC6C
@@ -84,9 +85,10 @@ def read_torch(path: str | pathlib.Path) -> Any:
     except RefusedError as reason:
         raise InputError(f"{path} {reason}") from None
     except _DAMAGE as error:
-        kind = type(error).__name__
+        # Some of these say all that they have seen of the file.
+        reason = f"{type(error).__name__}: {error}"[:_LONGEST_REASON]
         raise InputError(
-            f"{path} is damaged, or not a PyTorch file ({kind}: {error}): fetch it again"
+            f"{path} is damaged, or not a PyTorch file ({reason}): fetch it again"
         ) from None
 
 

@@ -150,3 +150,55 @@ def write_torch_old(path: pathlib.Path, value: object) -> None:
         values = storages[key].values
         data += struct.pack("<q", values.size) + values.tobytes()
     path.write_bytes(data)
+
+
+def gguf_text(value: str) -> bytes:
+    """A text in a GGUF header: its length, and UTF-8."""
+    return struct.pack("<Q", len(value.encode())) + value.encode()
+
+
+def gguf_fact(name: str, kind: int, data: bytes) -> bytes:
+    """A fact: its name, the number of its type, its value."""
+    return gguf_text(name) + struct.pack("<I", kind) + data
+
+
+def gguf_info(name: str, shape: tuple[int, ...], kind: int, offset: int) -> bytes:
+    """Where an array lies, and its type's number."""
+    axes = b"".join(struct.pack("<Q", length) for length in reversed(shape))
+    return gguf_text(name) + struct.pack("<I", len(shape)) + axes + struct.pack("<IQ", kind, offset)
+
+
+def write_gguf_raw(
+    path: pathlib.Path, facts=(), infos=(), data=b"", version=3, counts=None
+) -> None:
+    """A `.gguf` file. counts: the numbers of arrays and facts that its header claims."""
+    counts = counts or (len(infos), len(facts))
+    head = b"GGUF" + struct.pack("<IQQ", version, *counts) + b"".join(facts) + b"".join(infos)
+    path.write_bytes(head + bytes(-len(head) % 32) + data)
+
+
+GGUF_NUMBERS = {"float32": 0, "float16": 1, "int8": 24, "int32": 26, "float64": 28, "bfloat16": 30}
+Q8_0 = 8
+
+
+def q8_0_blocks(numbers: np.ndarray, scales: np.ndarray) -> bytes:
+    """int8 [blocks, 32] and float16 [blocks] as GGUF's Q8_0 has them: a scale, then its numbers."""
+    blocks = [scale.tobytes() + row.tobytes() for scale, row in zip(scales, numbers, strict=True)]
+    return b"".join(blocks)
+
+
+def write_gguf_file(
+    path: pathlib.Path,
+    state: Mapping[str, np.ndarray],
+    quantised: Mapping[str, bytes] | None = None,
+) -> None:
+    """Arrays as they are, but for those whose Q8_0 blocks are given."""
+    infos = []
+    data = b""
+    for name, array in state.items():
+        blocks = (quantised or {}).get(name)
+        number = GGUF_NUMBERS[array.dtype.name] if blocks is None else Q8_0
+        infos.append(gguf_info(name, array.shape, number, len(data)))
+        data += array.tobytes() if blocks is None else blocks
+        data += bytes(-len(data) % 32)
+    write_gguf_raw(path, [gguf_fact("general.architecture", 8, gguf_text("wan"))], infos, data)

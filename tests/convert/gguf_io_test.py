@@ -1,6 +1,5 @@
 """GGUF files: values as the `gguf` package has them, shapes, facts, and headers that lie."""
 
-import pathlib
 import struct
 import sys
 
@@ -11,28 +10,9 @@ import pytest
 from shotstream_jax.convert import public
 from shotstream_jax.convert.gguf_io import read_gguf
 from shotstream_jax.core.errors import InputError
+from tests.convert.containers import gguf_fact, gguf_info, gguf_text, write_gguf_raw
 
 RNG = np.random.default_rng(0)
-
-
-def text(value: str) -> bytes:
-    return struct.pack("<Q", len(value.encode())) + value.encode()
-
-
-def fact(name: str, kind: int, data: bytes) -> bytes:
-    return text(name) + struct.pack("<I", kind) + data
-
-
-def info(name: str, shape: tuple[int, ...], kind: int, offset: int) -> bytes:
-    axes = b"".join(struct.pack("<Q", length) for length in reversed(shape))
-    return text(name) + struct.pack("<I", len(shape)) + axes + struct.pack("<IQ", kind, offset)
-
-
-def write_raw(path: pathlib.Path, facts=(), infos=(), data=b"", version=3, counts=None) -> None:
-    """By the format's description, without the package."""
-    counts = counts or (len(infos), len(facts))
-    head = b"GGUF" + struct.pack("<IQQ", version, *counts) + b"".join(facts) + b"".join(infos)
-    path.write_bytes(head + bytes(-len(head) % 32) + data)
 
 
 @pytest.mark.parametrize(
@@ -50,10 +30,10 @@ def test_plain_types_need_no_package(tmp_path, monkeypatch, kind, dtype):
     monkeypatch.setitem(sys.modules, "gguf", None)
     values = RNG.integers(-9, 9, (3, 5)).astype(getattr(ml_dtypes, dtype, None) or dtype)
     path = tmp_path / "x.gguf"
-    write_raw(
+    write_gguf_raw(
         path,
-        [fact("general.architecture", 8, text("wan"))],
-        [info("w", (3, 5), kind, 32)],
+        [gguf_fact("general.architecture", 8, gguf_text("wan"))],
+        [gguf_info("w", (3, 5), kind, 32)],
         bytes(32) + values.tobytes(),
     )
     read = read_gguf(path)
@@ -70,8 +50,10 @@ def test_q8_0_by_hand(tmp_path):
     numbers = RNG.integers(-128, 128, (6, 32)).astype(np.int8)
     scales = RNG.random(6).astype(np.float16)
     data = b"".join(s.tobytes() + n.tobytes() for s, n in zip(scales, numbers, strict=True))
-    original = fact("comfy.gguf.orig_shape.p.weight", 9, struct.pack("<IQ5i", 5, 5, 3, 4, 1, 4, 4))
-    write_raw(tmp_path / "x.gguf", [original], [info("p.weight", (3, 2, 32), 8, 0)], data)
+    original = gguf_fact(
+        "comfy.gguf.orig_shape.p.weight", 9, struct.pack("<IQ5i", 5, 5, 3, 4, 1, 4, 4)
+    )
+    write_gguf_raw(tmp_path / "x.gguf", [original], [gguf_info("p.weight", (3, 2, 32), 8, 0)], data)
     read = read_gguf(tmp_path / "x.gguf")
     want = numbers.astype(np.float32) * scales.astype(np.float32)[:, None]
     assert read.types == {"p.weight": "Q8_0"} and read.state["p.weight"].dtype == np.float32
@@ -123,10 +105,10 @@ def test_the_packages_own_files_and_values(tmp_path, kind, monkeypatch):
 
 def test_the_patch_embeddings_single_step_in_time(tmp_path):
     values = np.arange(32, dtype=np.float32)
-    write_raw(
+    write_gguf_raw(
         tmp_path / "x.gguf",
         [],
-        [info("model.patch_embedding.weight", (2, 4, 2, 2), 0, 0)],
+        [gguf_info("model.patch_embedding.weight", (2, 4, 2, 2), 0, 0)],
         values.tobytes(),
     )
     assert read_gguf(tmp_path / "x.gguf").state["model.patch_embedding.weight"].shape == (
@@ -144,37 +126,47 @@ LIES = {
     "counts": (dict(counts=(2**60, 0)), "its header ends within"),
     "facts": (dict(counts=(0, 2**60)), "its header ends within"),
     "text": (dict(facts=[struct.pack("<Q", 2**62)]), "its header ends within"),
-    "list": (dict(facts=[fact("a", 9, struct.pack("<IQ", 0, 2**60))]), "its header ends within"),
-    "texts": (dict(facts=[fact("a", 9, struct.pack("<IQ", 8, 2**60))]), "no room for"),
-    "lists": (dict(facts=[fact("a", 9, struct.pack("<IQ", 9, 1))]), "damaged"),
-    "type of a fact": (dict(facts=[fact("a", 99, b"")]), "damaged"),
-    "twice": (dict(infos=[info("w", (1,), 0, 0)] * 2, data=bytes(4)), "'w' is there twice"),
-    "fact twice": (dict(facts=[fact("a", 0, b"1")] * 2), "'a' is there twice"),
-    "axes": (dict(infos=[info("w", (1,) * 9, 0, 0)], data=bytes(4)), "has 9 axes"),
-    "shape": (dict(infos=[info("w", (2**63, 2), 0, 0)], data=bytes(4)), "has the shape"),
-    "truncated": (dict(infos=[info("w", (2,), 0, 0)], data=bytes(4)), "is truncated at w"),
-    "offset": (dict(infos=[info("w", (1,), 0, 2**63)], data=bytes(4)), "is truncated at w"),
-    "alignment": (dict(facts=[fact("general.alignment", 4, bytes(4))]), "its alignment is 0"),
+    "list": (
+        dict(facts=[gguf_fact("a", 9, struct.pack("<IQ", 0, 2**60))]),
+        "its header ends within",
+    ),
+    "texts": (dict(facts=[gguf_fact("a", 9, struct.pack("<IQ", 8, 2**60))]), "no room for"),
+    "lists": (dict(facts=[gguf_fact("a", 9, struct.pack("<IQ", 9, 1))]), "damaged"),
+    "type of a fact": (dict(facts=[gguf_fact("a", 99, b"")]), "damaged"),
+    "twice": (dict(infos=[gguf_info("w", (1,), 0, 0)] * 2, data=bytes(4)), "'w' is there twice"),
+    "fact twice": (dict(facts=[gguf_fact("a", 0, b"1")] * 2), "'a' is there twice"),
+    "axes": (dict(infos=[gguf_info("w", (1,) * 9, 0, 0)], data=bytes(4)), "has 9 axes"),
+    "shape": (dict(infos=[gguf_info("w", (2**63, 2), 0, 0)], data=bytes(4)), "has the shape"),
+    "truncated": (dict(infos=[gguf_info("w", (2,), 0, 0)], data=bytes(4)), "is truncated at w"),
+    "offset": (dict(infos=[gguf_info("w", (1,), 0, 2**63)], data=bytes(4)), "is truncated at w"),
+    "alignment": (dict(facts=[gguf_fact("general.alignment", 4, bytes(4))]), "its alignment is 0"),
     "original": (
         dict(
-            facts=[fact(ORIGINAL, 9, struct.pack("<IQi", 5, 1, 2))],
-            infos=[info("w", (1,), 0, 0)],
+            facts=[gguf_fact(ORIGINAL, 9, struct.pack("<IQi", 5, 1, 2))],
+            infos=[gguf_info("w", (1,), 0, 0)],
             data=bytes(4),
         ),
         r"the shape \[2\], it has \[1\]",
     ),
     "no original": (
-        dict(facts=[fact(ORIGINAL, 8, text("x"))], infos=[info("w", (1,), 0, 0)], data=bytes(4)),
+        dict(
+            facts=[gguf_fact(ORIGINAL, 8, gguf_text("x"))],
+            infos=[gguf_info("w", (1,), 0, 0)],
+            data=bytes(4),
+        ),
         "has no shape in",
     ),
-    "text that is none": (dict(facts=[fact("a", 8, struct.pack("<Q", 1) + b"\xff")]), "damaged"),
+    "text that is none": (
+        dict(facts=[gguf_fact("a", 8, struct.pack("<Q", 1) + b"\xff")]),
+        "damaged",
+    ),
 }
 
 
 @pytest.mark.parametrize("lie", LIES)
 def test_headers_that_lie_are_one_line(tmp_path, lie):
     changes, message = LIES[lie]
-    write_raw(tmp_path / "x.gguf", **changes)
+    write_gguf_raw(tmp_path / "x.gguf", **changes)
     with pytest.raises(InputError, match=message):
         read_gguf(tmp_path / "x.gguf")
 
@@ -189,14 +181,14 @@ def test_headers_that_lie_are_one_line(tmp_path, lie):
 )
 def test_quantised_types_that_are_not_read_are_named(tmp_path, kind, message):
     pytest.importorskip("gguf")
-    write_raw(tmp_path / "x.gguf", [], [info("w", (5,), kind, 0)], bytes(4000))
+    write_gguf_raw(tmp_path / "x.gguf", [], [gguf_info("w", (5,), kind, 0)], bytes(4000))
     with pytest.raises(InputError, match=message):
         read_gguf(tmp_path / "x.gguf")
 
 
 def test_the_package_is_asked_for_where_it_is_needed(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "gguf.constants", None)
-    write_raw(tmp_path / "x.gguf", [], [info("w", (32,), 8, 0)], bytes(34))
+    write_gguf_raw(tmp_path / "x.gguf", [], [gguf_info("w", (32,), 8, 0)], bytes(34))
     with pytest.raises(
         InputError, match=r"needs the package gguf, pip install 'shotstream-jax\[gguf\]'"
     ):
@@ -222,7 +214,7 @@ def test_what_is_no_gguf_file_is_named(tmp_path, content, message):
 def test_a_container_is_told_by_its_bytes(tmp_path):
     """Whatever a download is called."""
     values = np.arange(3, dtype=np.float32)
-    write_raw(tmp_path / "x.safetensors", [], [info("w", (3,), 0, 0)], values.tobytes())
+    write_gguf_raw(tmp_path / "x.safetensors", [], [gguf_info("w", (3,), 0, 0)], values.tobytes())
     assert np.array_equal(np.asarray(public.open_file(tmp_path / "x.safetensors")[""]["w"]), values)
     from shotstream_jax.convert.files import read_metadata, write_safetensors
     from shotstream_jax.convert.torch_io import write_torch
