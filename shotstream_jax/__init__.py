@@ -9,20 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # the same names for type checkers and editors
     from shotstream_jax.checkpoint.load import load
+    from shotstream_jax.generate.asked import Shot
+    from shotstream_jax.generate.side_by_side import stream_stories
     from shotstream_jax.generate.story import Story
-    from shotstream_jax.generate.stream import (
-        Chunk,
-        new_story,
-        stream_generate,
-        stream_stories,
-        warm_up,
-    )
+    from shotstream_jax.generate.stream import Chunk, new_story, stream_generate, warm_up
     from shotstream_jax.presets import VideoFormat
 
 __version__ = "0.2.0"
 
 __all__ = [
     "Chunk",
+    "Shot",
     "Story",
     "VideoFormat",
     "load",
@@ -34,12 +31,13 @@ __all__ = [
 
 _HOMES = {
     "Chunk": "shotstream_jax.generate.stream",
+    "Shot": "shotstream_jax.generate.asked",
     "Story": "shotstream_jax.generate.story",
     "VideoFormat": "shotstream_jax.presets",
     "load": "shotstream_jax.checkpoint.load",
     "new_story": "shotstream_jax.generate.stream",
     "stream_generate": "shotstream_jax.generate.stream",
-    "stream_stories": "shotstream_jax.generate.stream",
+    "stream_stories": "shotstream_jax.generate.side_by_side",
     "warm_up": "shotstream_jax.generate.stream",
 }
 

@@ -33,6 +33,7 @@ from shotstream_jax.dit.teacher import Teacher
 from shotstream_jax.memory.cache import CACHE_DTYPES, FrameIds
 from shotstream_jax.presets import OWN_HISTORY, Preset
 from shotstream_jax.text.narrow import TEXT_DTYPES
+from shotstream_jax.text.recent import RecentEmbeddings
 from shotstream_jax.text.tokenizer import Tokenizer
 from shotstream_jax.text.umt5 import UMT5
 from shotstream_jax.vae.codec import AnyDecoder, make_decoder
@@ -103,6 +104,12 @@ class Model:
     def text(self) -> UMT5:
         """The text encoder."""
         return UMT5(self.preset.text, self.dtype)
+
+    @functools.cached_property
+    def embeddings(self) -> RecentEmbeddings:
+        """Of the prompts that were used last: a shot's, the shots' that it remembers, and as many
+        of another story."""
+        return RecentEmbeddings(2 * self.preset.memory.captions)
 
     def mesh(self, part: str = "dit") -> Mesh | None:
         """The mesh that a part's parameters are on; None for one device without a mesh, or for the

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from shotstream_jax.bench.subject import BenchSubject
-from shotstream_jax.generate.stream import new_story, stream_generate, stream_stories
+from shotstream_jax.generate.side_by_side import stream_stories
+from shotstream_jax.generate.stream import new_story, stream_generate
 
 CAPTION = "A frog is dancing on the beach."  # words that every preset knows
 MANY = 10**5  # shots: more than fit into any time

@@ -241,6 +241,24 @@ class Student(Trunk):
         return Caches(frames=frames, text=texts, fill=start)
 
     @typechecked
+    def replace_captions(self, text: Float[Array, "b slots l e"], caches: Caches) -> Caches:
+        """Other captions in the middle of a shot.
+
+        The keys and values of the context and of the shot's chunks stay as they were told.
+
+        Args:
+            text: embeddings of all captions, one a slot.
+            caches: those of the shot.
+        """
+        captions = self.embed_text(text)
+
+        def layer(block: Block, texts: KV, index: Array) -> tuple[KV, None]:
+            """One layer: the carry goes in and comes out."""
+            return put_text(texts, index, *block.text_kv(captions)), None
+
+        return caches.replace(text=self.over_layers(layer, caches.text))
+
+    @typechecked
     def denoise(
         self,
         x_t: Float[Array, "b f h w c"],

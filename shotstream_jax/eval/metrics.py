@@ -25,7 +25,7 @@ import numpy as np
 from shotstream_jax.core.typing import Bool, Float, typechecked
 from shotstream_jax.eval.labels import Labels
 from shotstream_jax.eval.reading import Reading
-from shotstream_jax.world.plot import Shot
+from shotstream_jax.world.plot import PlotShot
 
 # Name of a figure → its values, [shots].
 Figures = dict[str, np.ndarray]
@@ -45,7 +45,7 @@ class FirstAppearances:
         self,
         labels: Labels,
         reading: Reading,
-        shot: Shot,
+        shot: PlotShot,
     ) -> "FirstAppearances":
         """The same with what this shot shows for the first time."""
         # Characters that the caption does not name are not remembered: they may be misread.
@@ -59,7 +59,7 @@ class FirstAppearances:
         return FirstAppearances(appearances | self.appearances, layouts | self.layouts)
 
 
-def expected_actions(labels: Labels, shot: Shot) -> dict[int, int]:
+def expected_actions(labels: Labels, shot: PlotShot) -> dict[int, int]:
     """What the caption's characters do: number of the character → number of the action."""
     actions = {}
     for role in shot.roles:
@@ -71,7 +71,7 @@ def expected_actions(labels: Labels, shot: Shot) -> dict[int, int]:
 def visible_characters(
     labels: Labels,
     reading: Reading,
-    shot: Shot,
+    shot: PlotShot,
 ) -> list[int]:
     """The caption's characters that are read in the shot."""
     visible = []
@@ -84,7 +84,7 @@ def visible_characters(
 def shows_the_right_place(
     labels: Labels,
     reading: Reading,
-    shot: Shot,
+    shot: PlotShot,
 ) -> bool:
     """Whether the place read is the caption's."""
     expected = labels.place_choices["place"].index(shot.place)
@@ -117,7 +117,7 @@ def layout_of(labels: Labels, reading: Reading) -> tuple[int, ...]:
 def first_appearances(
     labels: Labels,
     readings: Sequence[Reading],
-    shots: Sequence[Shot],
+    shots: Sequence[PlotShot],
 ) -> list[FirstAppearances]:
     """What a story has shown before each of its shots, and at its end [shots + 1]."""
     known = [FirstAppearances()]
@@ -130,7 +130,7 @@ def first_appearances(
 def adherence(
     labels: Labels,
     readings: Sequence[Reading],
-    shots: Sequence[Shot],
+    shots: Sequence[PlotShot],
 ) -> Figures:
     """who, where, action and camera of each shot.
 
@@ -158,7 +158,7 @@ def adherence(
 def _camera_share(
     labels: Labels,
     reading: Reading,
-    shot: Shot,
+    shot: PlotShot,
 ) -> float:
     """Share of the camera's answers that are the caption's; NaN if there is no choice."""
     # Where there is no choice, nothing can be right or wrong.
@@ -176,7 +176,7 @@ def _camera_share(
 def persistence(
     labels: Labels,
     readings: Sequence[Reading],
-    shots: Sequence[Shot],
+    shots: Sequence[PlotShot],
     known: Sequence[FirstAppearances],
 ) -> Figures:
     """appearance and layout of each shot, against what was known before it."""
@@ -226,7 +226,7 @@ def _steady_frames(labels: Labels, reading: Reading) -> Bool[np.ndarray, "p"]:
 def story_figures(
     labels: Labels,
     readings: Sequence[Reading],
-    shots: Sequence[Shot],
+    shots: Sequence[PlotShot],
 ) -> Figures:
     """All figures of a story, [shots] each."""
     known_before = first_appearances(labels, readings, shots)[:-1]
@@ -237,7 +237,7 @@ def story_figures(
 
 
 @typechecked
-def by_number_of_characters(figures: Figures, shots: Sequence[Shot]) -> Figures:
+def by_number_of_characters(figures: Figures, shots: Sequence[PlotShot]) -> Figures:
     """who and appearance of the shots with one character (`who_of_one`, …) and with two."""
     count = np.array([len(shot.roles) for shot in shots])
     # Elsewhere NaN: not judged.
@@ -252,7 +252,7 @@ def by_number_of_characters(figures: Figures, shots: Sequence[Shot]) -> Figures:
 
 @typechecked
 def chance_levels(
-    labels: Labels, stories: Sequence[tuple[Sequence[Reading], Sequence[Shot]]]
+    labels: Labels, stories: Sequence[tuple[Sequence[Reading], Sequence[PlotShot]]]
 ) -> dict[str, float]:
     """What the figures would be if pictures had nothing to do with their story.
 

@@ -157,11 +157,14 @@ def _state_bytes(cfg: DecoderConfig, dtype: DType, frames: int) -> int:
 
 
 def _on_the_way(preset: Preset, video: VideoFormat) -> int:
-    """Two chunks' frames, as floats and bytes, and the captions' embeddings, twice."""
+    """Two chunks' frames, as floats and bytes, and a shot's captions' embeddings, thrice.
+
+    They are in the caches' input, and the model keeps as many of the last two stories.
+    """
     frames = preset.memory.chunk * preset.vae.time
     pictures = frames * video.height * video.width * 3 * (4 + 1)
     prompts = preset.memory.captions * preset.dit.text_len * preset.dit.text_dim * 4
-    return 2 * pictures + 2 * prompts
+    return 2 * pictures + 3 * prompts
 
 
 def _text_bytes(params: Params, dtype: DType, text_dtype: str) -> int:

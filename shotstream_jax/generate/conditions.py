@@ -1,5 +1,7 @@
 """The conditions of a story's next shot, from what the story remembers."""
 
+from collections.abc import Sequence
+
 import jax.numpy as jnp
 import numpy as np
 
@@ -10,10 +12,10 @@ from shotstream_jax.memory.cache import FrameIds
 from shotstream_jax.presets import Preset
 
 
-def next_shot_conditions(preset: Preset, story: Story, text: Array) -> Conditions:
+def next_shot_conditions(preset: Preset, story: Story, texts: Sequence[Array]) -> Conditions:
     """Conditions of the next shot for one story (batch 1).
 
-    text: the embedding [1, l, e] of the next shot's prompt.
+    texts: the embeddings [1, l, e] of the remembered shots' prompts and of the next one's.
     """
     plan = story.plan_next()
     # Context latents: [1, C, h, w, c].
@@ -26,13 +28,9 @@ def next_shot_conditions(preset: Preset, story: Story, text: Array) -> Condition
         grid = preset.latent_grid(story.video)
         context = jnp.zeros((1, preset.memory.context, *grid, preset.dit.channels))
     # Captions in their slots, [1, C + 1, l, e]: the remembered shots', the next one's, empty slots.
-    captions = []
-    for record in story.shots:
-        assert record.text is not None  # generate/live encodes what a loaded story lacks
-        captions.append(record.text)
-    captions.append(text)
+    captions = list(texts)
     empty = preset.memory.captions - len(captions)
-    captions.extend([jnp.zeros_like(text)] * empty)
+    captions.extend([jnp.zeros_like(texts[0])] * empty)
     # The plan's numbers with a batch of one, [1, C + 1].
     ids = FrameIds(
         phase=jnp.asarray(plan.phase[None], jnp.int32),

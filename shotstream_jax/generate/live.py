@@ -1,248 +1,265 @@
-"""A shot in the making, as a value: its conditions, and what has become of its chunks so far.
+"""A shot in the making, as a value: what an interactive storyteller does with a stream.
 
-    begin_shot → for each chunk: the transformer makes its latents, add_chunk → finished_story
+    live = begin(model, story, "The frog is dancing.")
+    while not live.is_finished:
+        live, chunk = advance(model, live)          # frames are on their way
+        live = retell(model, live, "The frog is sleeping.")   # from the next chunk on
+    story = live.story                              # or, earlier: story = cut(model, live)
 
-The transformer's side is the caller's: the live stream makes chunks with the student's cached steps
-(generate/stream), a teacher samples a whole shot at once (generate/teacher_stories). Everything
-else about a story is here: prompts, conditions, decoding, and the context frames that later shots
-can ask for. Nothing here waits for a device, but for a text encoder that is in the host's memory.
+Each call uses its live shot up: the caches are written in place, so only what it returns can go on.
+Live shots of several stories may take turns; each has the bits that it has alone. Nothing here
+waits for a device, but for a text encoder that is in the host's memory.
 """
 
 import dataclasses
-import time
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-from jax.sharding import NamedSharding, PartitionSpec
 
-from shotstream_jax.core.typing import Array, Float, Params
+from shotstream_jax.core import rng
+from shotstream_jax.core.errors import InputError
+from shotstream_jax.core.typing import Array, Params
 from shotstream_jax.dit.conditions import Conditions
 from shotstream_jax.generate import shot as steps
-from shotstream_jax.generate.conditions import next_shot_conditions
+from shotstream_jax.generate.asked import Shot
+from shotstream_jax.generate.progress import (
+    DecodedChunk,
+    ShotProgress,
+    add_chunk,
+    begin_shot,
+    finished_story,
+    shortened,
+    tell,
+    to_device_of,
+)
 from shotstream_jax.generate.story import ShotRecord, Story
-from shotstream_jax.memory.select import candidates
+from shotstream_jax.memory.cache import Caches
 from shotstream_jax.model import Model
-from shotstream_jax.presets import OWN_HISTORY
-from shotstream_jax.text.encode import embed_prompt, warn_of_words
-from shotstream_jax.text.prompts import shot_prompt
-from shotstream_jax.vae.codec import AnyDecoder, VaeStream
+from shotstream_jax.presets import VideoFormat
+from shotstream_jax.vae.codec import AnyDecoder
+
+# (shot, chunk) → the chunk's noise [steps, 1, f, h, w, c]
+NoiseSource = Callable[[int, int], Array]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class LiveShot:
-    """A shot of which some chunks have been made.
+    """A shot in the making.
 
-    story: the story before this shot.
-    text [1, l, e]: the embedding of the shot's prompt.
-    conditions: of the shot, with batch 1.
-    wanted: the numbers in the video of the frames that later shots can ask for.
-    asked: when the prompt came, in seconds of time.perf_counter.
-    chunks_made: how many chunks there are so far.
-    frames_made: how many pixel frames they have.
-    streams: the state after them of each decoder that has seen them, by its part of the model;
-      empty before the first chunk, so each shot is decoded from the start.
-    kept: the latents [1, h, w, c] of the wanted frames among them.
+    progress: what has become of it so far: its captions, its decoder, what later shots can ask for.
+    caches: of the transformer.
+    noise: of its chunks.
+    made: the latents [1, f, h, w, c] of its chunks so far.
     """
 
-    story: Story
-    caption: str
-    text: Array
-    conditions: Conditions
-    wanted: np.ndarray
-    asked: float
-    chunks_made: int = 0
-    frames_made: int = 0
-    streams: Mapping[str, VaeStream] = dataclasses.field(default_factory=dict)
-    kept: tuple[Array, ...] = ()
+    progress: ShotProgress
+    caches: Caches
+    noise: NoiseSource
+    made: tuple[Array, ...] = ()
 
     @property
-    def number(self) -> int:
-        """The shot's number in the story, from 0."""
-        return self.story.next_shot
+    def is_finished(self) -> bool:
+        """Whether all of its chunks have been made."""
+        return self.progress.is_finished
+
+    @property
+    def story(self) -> Story:
+        """The story with this shot. Raises InputError if it is not finished."""
+        if not self.is_finished:
+            raise InputError(
+                f"shot {self.progress.number + 1} has {self.progress.chunks_made} of its "
+                f"{self.progress.chunks} chunks: advance it to its end, or cut it"
+            )
+        return finished_story(self.progress)
 
 
-class DecodedChunk(NamedTuple):
-    """A chunk whose frames are on their way.
-
-    pixels: uint8 frames, perhaps still being computed.
-    latents: what they are decoded from.
-    asked: when the shot's prompt came, in seconds of time.perf_counter.
-    story: after a shot's last chunk, the story with the shot; None before.
-    """
-
-    shot: int
-    chunk: int
-    pixels: Float[Array, "1 p y x 3"]
-    latents: Float[Array, "1 f h w c"]
-    asked: float
-    story: Story | None
-
-
-def chunks_of_shot(model: Model, story: Story) -> int:
-    """How many chunks each shot of a story has."""
-    return story.video.shot_frames // model.preset.memory.chunk
-
-
-def begin_shot(model: Model, story: Story, caption: str) -> LiveShot:
-    """The story's next shot, with nothing made of it yet."""
-    # The time to the first frames is counted from here.
-    asked = time.perf_counter()
-    story = _with_embeddings(model, story)
-    text = _embed(model, story.global_caption, story.next_shot, caption)
-    length = model.preset.vae.pixel_frames(story.video.shot_frames)
-    return LiveShot(
-        story=story,
-        caption=caption,
-        text=text,
-        conditions=next_shot_conditions(model.preset, story, text),
-        wanted=candidates(story.next_shot, story.next_frame, length, story.context),
-        asked=asked,
-    )
-
-
-def add_chunk(
-    model: Model, live: LiveShot, latents: Float[Array, "1 f h w c"]
-) -> tuple[LiveShot, DecodedChunk]:
-    """Decodes the shot's next chunk, and keeps those of its frames that later shots can ask for."""
-    # 1. Decode, and start the copy to the host that will be waited for later.
-    streams = dict(live.streams)
-    decoder, part = model.shown_by
-    streams[part], frames, pixels = _decode(model, decoder, part, latents, live.streams)
-    pixels.copy_to_host_async()
-    # 2. The wanted frames are numbered in the video, where this chunk begins at `first_frame`.
-    # Exact memory is the autoencoder's: it decodes up to the last of them whatever is shown.
-    first_frame = live.story.next_frame + live.frames_made
-    wanted = live.wanted - first_frame
-    is_exact = model.history == OWN_HISTORY
-    if part != "vae" and is_exact and wanted.max() >= 0:
-        streams["vae"], frames, _ = _decode(model, model.vae, "vae", latents, live.streams)
-    # 3. Encode them.
-    new_latents = _encode_frames(model, frames, wanted)
-    # 4. The shot with the chunk in it.
-    grown = dataclasses.replace(
-        live,
-        chunks_made=live.chunks_made + 1,
-        frames_made=live.frames_made + pixels.shape[1],
-        streams=streams,
-        kept=(*live.kept, *new_latents),
-    )
-    is_last = grown.chunks_made == chunks_of_shot(model, live.story)
-    chunk = DecodedChunk(
-        shot=live.number,
-        chunk=live.chunks_made,
-        pixels=pixels,
-        latents=latents,
-        asked=live.asked,
-        story=finished_story(grown) if is_last else None,
-    )
-    return grown, chunk
-
-
-def finished_story(live: LiveShot) -> Story:
-    """The story with a shot whose chunks are all made."""
-    # From here on the shot is only its caption and the frames that later shots can ask for.
-    record = ShotRecord(
-        number=live.number,
-        caption=live.caption,
-        first_frame=live.story.next_frame,
-        length=live.frames_made,
-        frames=live.wanted,
-        latents=live.kept,
-        text=live.text,
-    )
-    return live.story.add(record)
-
-
-def to_device_of(params: Params, x: Any) -> Any:
-    """Arrays where these parameters are: the autoencoder may have a device of its own.
-
-    On a mesh every device gets the whole array. Nothing is sent if the arrays are there already.
-    """
-    # All parameters of a part lie on the same devices, so any of them tells.
-    sharding = jax.tree.leaves(params)[0].sharding
-    if isinstance(sharding, NamedSharding):
-        sharding = NamedSharding(sharding.mesh, PartitionSpec())
-    return jax.device_put(x, sharding)
-
-
-def _with_embeddings(model: Model, story: Story) -> Story:
-    """A story loaded from disk comes without its prompts' embeddings: this encodes them again."""
-    records = []
-    for record in story.shots:
-        if record.text is None:
-            text = _embed(model, story.global_caption, record.number, record.caption)
-            record = dataclasses.replace(record, text=text)
-        records.append(record)
-    return dataclasses.replace(story, shots=tuple(records))
-
-
-def _embed(model: Model, global_caption: str, shot: int, caption: str) -> Array:
-    """The embedding [1, l, e] of a shot's prompt."""
-    prompt = shot_prompt(global_caption, shot, caption)
-    length = model.preset.dit.text_len
-    what = f"shot {shot + 1}"
-    warn_of_words(model.tokenizer, global_caption, caption, what)
-    with model.on_mesh("text"):
-        _, text = embed_prompt(
-            model.text,
-            model.params["text"],
-            model.tokenizer,
-            prompt,
-            length,
-            what=what,
-        )
-    return text
-
-
-def _decode(
+def begin(
     model: Model,
-    decoder: AnyDecoder,
-    part: str,
-    latents: Array,
-    streams: Mapping[str, VaeStream],
-) -> steps.Decoded:
-    """The frames of a chunk; the first chunk of a shot starts the decoder's state.
+    story: Story,
+    shot: str | Shot,
+    *,
+    caches: Caches | None = None,
+    noise: NoiseSource | None = None,
+) -> LiveShot:
+    """The story's next shot, whose context and captions are in the caches.
 
-    part: of the model's parameters, the decoder's own.
+    Args:
+      model: the weights and sizes.
+      story: that it goes on.
+      shot: its caption, or a Shot with a take or a length of its own.
+      caches: of a shot that is done with, which are used up; by default new ones.
+      noise: in place of the seed's and the take's.
+
+    Raises:
+      InputError: for a caption that is no text, or a length that the model cannot make.
     """
-    params = model.params[part]
-    latents = to_device_of(params, latents)
-    # The whole chunk, or as many of its latent frames as the model decodes at a time.
-    streams = dict(streams)
-    pieces = []
-    with model.on_mesh(part):
-        for z in _pieces(latents, model.decode_frames):
-            if part not in streams:
-                decoded = steps.decode_first_chunk(decoder, params, z)
-            else:
-                decoded = steps.decode_next_chunk(decoder, params, z, streams[part])
-            streams[part] = decoded[0]
-            pieces.append(decoded[1:])
-        if len(pieces) == 1:
-            return decoded
-        return streams[part], *steps.join_pieces(pieces)
+    progress = begin_shot(model, story, shot)
+    if noise is None:
+        noise = seeded_noise(model, story, progress.shot.take)
+    if caches is None:
+        caches = empty_caches(model, 1, model.preset.latent_grid(story.video))
+    return LiveShot(progress, fill_caches(model, progress.conditions, caches), noise)
 
 
-def _pieces(latents: Array, frames: int) -> list[Array]:
-    """A chunk in pieces of so many latent frames; 0: in one piece."""
-    if frames == 0 or frames >= latents.shape[1]:
-        return [latents]
-    return [latents[:, first : first + frames] for first in range(0, latents.shape[1], frames)]
+def advance(model: Model, live: LiveShot) -> tuple[LiveShot, DecodedChunk]:
+    """Starts the shot's next chunk; its frames are on their way when this returns.
 
-
-def _encode_frames(model: Model, frames: Array, wanted: np.ndarray) -> list[Array]:
-    """The latents of the wanted frames that lie in this chunk, each encoded by itself.
-
-    frames [1, p, y, x, 3]: the chunk's, in [−1, 1].
-    wanted: frame numbers counted from the chunk's first frame; some lie outside.
+    Raises InputError if the shot is finished.
     """
-    inside = wanted[(wanted >= 0) & (wanted < frames.shape[1])]
-    latents = []
-    with model.on_mesh("vae"):
-        for index in inside:
-            frame = steps.take_frame(frames, jnp.int32(index))
-            latents.append(steps.encode_context_frame(model.vae, model.params["vae"], frame))
-    return latents
+    progress = live.progress
+    if live.is_finished:
+        raise InputError(f"shot {progress.number + 1} is finished: begin the next one")
+    # 1. The transformer makes the chunk.
+    params = model.params["dit"]
+    noise = live.noise(progress.number, progress.chunks_made)
+    ids = progress.conditions.shot_ids(model.preset.memory.chunk)
+    with model.on_mesh():
+        x_0, caches = steps.chunk_step(
+            model.student, params, noise, ids, live.caches, model.preset.steps
+        )
+    # 2. The decoder follows at once.
+    progress, chunk = add_chunk(model, progress, x_0)
+    # 3. The clean chunk goes into the local cache. Nobody reads that of a shot's last one.
+    if not progress.is_finished:
+        with model.on_mesh():
+            caches = steps.commit(model.student, params, x_0, ids, caches)
+    return LiveShot(progress, caches, live.noise, (*live.made, x_0)), chunk
+
+
+def retell(model: Model, live: LiveShot, caption: str, *, again: bool = True) -> LiveShot:
+    """The shot under another caption, from its next chunk on.
+
+    Later shots remember the shot by its last caption.
+
+    Args:
+      model: the weights and sizes.
+      live: is used up.
+      caption: what the rest of the shot shows.
+      again: whether the chunks that there are pass again under the new caption, so that the next
+        one sees them as if they had been told so. If not, only the caption is replaced, which costs
+        less and turns the picture less.
+
+    Raises:
+      InputError: for a caption that is no text, or if the shot is finished.
+    """
+    if live.is_finished:
+        raise InputError(f"shot {live.progress.number + 1} is finished: nothing is left to tell")
+    progress = tell(model, live.progress, caption, again)
+    conditions = progress.conditions
+    params = model.params["dit"]
+    # Only the captions' keys and values are written anew …
+    if not again:
+        with model.on_mesh():
+            caches = steps.replace_captions(model.student, params, conditions.text, live.caches)
+        return dataclasses.replace(live, progress=progress, caches=caches)
+    # … or all that depends on them: context, captions, and the shot's chunks one after another.
+    caches = fill_caches(model, conditions, live.caches)
+    ids = conditions.shot_ids(model.preset.memory.chunk)
+    for x_0 in live.made:
+        with model.on_mesh():
+            caches = steps.commit(model.student, params, x_0, ids, caches)
+    return dataclasses.replace(live, progress=progress, caches=caches)
+
+
+def cut(model: Model, live: LiveShot) -> Story:
+    """The story with the shot ended here, as if it had been asked for with this length.
+
+    The frames that later shots can ask for are those of the shorter shot, so it is decoded again.
+    Raises InputError if there is no chunk of it yet.
+    """
+    before = live.progress
+    if live.is_finished:
+        return live.story
+    if not live.made:
+        raise InputError(f"nothing of shot {before.number + 1} is made yet: it cannot be cut")
+    progress = shortened(model, before)
+    for x_0 in live.made:
+        progress, _ = add_chunk(model, progress, x_0)
+    return finished_story(progress)
+
+
+def remake(model: Model, story: Story, record: ShotRecord) -> LiveShot:
+    """A shot once more from its record, to the bit, finished.
+
+    story: as it was before the shot. Raises InputError if the record is not of its next shot.
+    """
+    if record.number != story.next_shot:
+        raise InputError(
+            f"the story's next shot is {story.next_shot + 1}, the record is of shot "
+            f"{record.number + 1}: give the story as it was before it"
+        )
+    # The first cue is what the shot began with, the others come at their chunks.
+    told = list(record.cues[1:])
+    caption = record.cues[0].caption if record.cues else record.caption
+    frames = model.preset.vae.latent_frames(record.length)
+    live = begin(model, story, Shot(caption, record.take, frames))
+    while not live.is_finished:
+        while told and told[0].chunk == live.progress.chunks_made:
+            cue = told.pop(0)
+            live = retell(model, live, cue.caption, again=cue.again)
+        live, _ = advance(model, live)
+    return live
+
+
+def place_bytes(model: Model, video: VideoFormat | None = None) -> int:
+    """Bytes that a live shot takes on the devices, beside the weights and what a program needs.
+
+    Its caches, its decoders' states, a chunk of frames on their way, and its own latents.
+
+    video: pixels and latent frames a shot (default: the model's own).
+    """
+    video = video or model.preset.video
+    height, width = model.preset.latent_grid(video)
+    channels = model.preset.dit.channels
+    # Every chunk's latents, to be told again or cut; each is decoded as it comes.
+    latents = jax.ShapeDtypeStruct((1, video.shot_frames, height, width, channels), jnp.float32)
+    chunk = jax.ShapeDtypeStruct((1, model.preset.memory.chunk, *latents.shape[2:]), jnp.float32)
+    decoder, part = model.shown_by
+    held = [latents, jax.eval_shape(lambda: steps.new_caches(model.student, 1, height, width))]
+    held += _two_chunks(decoder, model.params[part], chunk)
+    # What is remembered is decoded by the autoencoder, whatever is shown.
+    if part != "vae":
+        state, _, _ = _two_chunks(model.vae, model.params["vae"], chunk)
+        held.append(state)
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(held))
+
+
+def _two_chunks(decoder: AnyDecoder, params: Params, z: jax.ShapeDtypeStruct) -> steps.Decoded:
+    """The shapes of a later chunk's state, frames and bytes."""
+    state, _, _ = steps.decode_first_chunk.eval_shape(decoder, params, z)
+    return steps.decode_next_chunk.eval_shape(decoder, params, z, state)
+
+
+def seeded_noise(model: Model, story: Story, take: int) -> NoiseSource:
+    """The noise that a story's seed and a shot's take stand for."""
+    preset = model.preset
+    root = rng.seed_key(story.seed)
+    grid = preset.latent_grid(story.video)
+    shape = (len(preset.steps.nominal), 1, preset.memory.chunk, *grid, preset.dit.channels)
+
+    def noise(shot: int, chunk: int) -> Array:
+        """A chunk's noise."""
+        return steps.draw_noise(root, take, shot, chunk, shape)
+
+    return noise
+
+
+def fill_caches(model: Model, conditions: Conditions, caches: Caches) -> Caches:
+    """A shot's context and captions in the caches, which are used up."""
+    params = model.params["dit"]
+    context = to_device_of(params, conditions.context)
+    with model.on_mesh():
+        return steps.prefill(
+            model.student, params, context, conditions.context_ids(), conditions.text, caches
+        )
+
+
+def empty_caches(model: Model, stories: int, grid: tuple[int, int]) -> Caches:
+    """Empty caches of so many stories where the transformer is; grid: latent rows and columns."""
+    height, width = grid
+    with model.on_mesh():
+        caches = steps.new_caches(model.student, stories, height, width)
+    if model.mesh() is not None:
+        return caches
+    return to_device_of(model.params["dit"], caches)

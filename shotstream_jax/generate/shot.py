@@ -120,6 +120,14 @@ def commit(
     return apply(student, params, x_0, ids, caches, method="commit")
 
 
+@functools.partial(jax.jit, static_argnames="student", donate_argnames="caches")
+def replace_captions(
+    student: Student, params: Params, text: Float[Array, "b slots l e"], caches: Caches
+) -> Caches:
+    """Other captions for the rest of a shot: nothing else in the caches changes."""
+    return apply(student, params, text, caches, method="replace_captions")
+
+
 @functools.partial(jax.jit, static_argnames=("student", "steps"))
 @typechecked
 def generate_latents(

@@ -22,8 +22,9 @@ import numpy as np
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.files import check_writable_folder, write_whole
 from shotstream_jax.core.rng import check_seed
-from shotstream_jax.core.typing import AnyArray, Array
+from shotstream_jax.core.typing import AnyArray
 from shotstream_jax.core.values import as_path, whole_number
+from shotstream_jax.generate.asked import Cue, as_cues
 from shotstream_jax.memory.plan import ShotPlan, plan_shot
 from shotstream_jax.memory.select import candidates
 from shotstream_jax.presets import Preset, VideoFormat
@@ -48,7 +49,9 @@ class ShotRecord:
     frames: the numbers in the video of its kept frames.
     latents: [1, h, w, c] of each kept frame, encoded by itself. While the story is live they are on
       the device, perhaps still being computed.
-    text [1, l, e]: the embedding of its prompt. It is not saved, but encoded again after loading.
+    take: of the shot (generate/asked).
+    cues: its captions, if it was told again while it was made; `caption` is the last one, which
+      later shots remember it by.
     """
 
     number: int
@@ -57,7 +60,8 @@ class ShotRecord:
     length: int
     frames: np.ndarray
     latents: tuple[AnyArray, ...]
-    text: Array | None = None
+    take: int = 0
+    cues: tuple[Cue, ...] = ()
 
     @property
     def stop_frame(self) -> int:
@@ -284,6 +288,8 @@ def _append(folder: pathlib.Path, record: ShotRecord, context: int) -> None:
         "caption": record.caption,
         "first_frame": record.first_frame,
         "length": record.length,
+        "take": record.take,
+        "cues": record.cues,
     }
     data = io.BytesIO()
     np.savez(data, meta=json.dumps(facts), frames=record.frames, latents=_stacked(record))
@@ -296,6 +302,8 @@ def _is_same(old: ShotRecord, new: ShotRecord) -> bool:
         old.caption == new.caption
         and old.first_frame == new.first_frame
         and old.length == new.length
+        and old.take == new.take
+        and old.cues == new.cues
         and np.array_equal(_stacked(old), _stacked(new))
     )
 
@@ -329,6 +337,8 @@ def _read_record(folder: pathlib.Path, number: int, context: int) -> ShotRecord:
     try:
         with np.load(path, allow_pickle=False) as data:
             facts = json.loads(str(data["meta"]))
+            # Records of version 0.2 and older have neither cues nor a take.
+            facts["cues"] = as_cues(facts.get("cues", []))
             frames = data["frames"]
             latents = tuple(data["latents"][:, None])
         record = ShotRecord(**facts, frames=frames, latents=latents)

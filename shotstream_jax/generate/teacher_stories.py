@@ -1,7 +1,7 @@
 """Whole stories by a teacher, each shot after those that it made: what a student is compared with.
 
-The story's side (generate/live) is the student's: conditions, captions and pictures are made by the
-same code. Only a shot's latents come from the teacher's sampler, all of its chunks at once.
+The story's side (generate/progress) is the student's: conditions, captions and pictures are made by
+the same code. Only a shot's latents come from the teacher's sampler, all of its chunks at once.
 """
 
 import functools
@@ -17,7 +17,7 @@ from shotstream_jax.core.typing import Array, Params
 from shotstream_jax.dit.conditions import Conditions
 from shotstream_jax.dit.teacher import Teacher
 from shotstream_jax.flow.schedule import Schedule
-from shotstream_jax.generate.live import add_chunk, begin_shot
+from shotstream_jax.generate.progress import add_chunk, begin_shot
 from shotstream_jax.generate.sampler import Guidance, SamplerConfig, sample_shot
 from shotstream_jax.generate.story import Story
 from shotstream_jax.generate.stream import Chunk
@@ -27,7 +27,7 @@ from shotstream_jax.model import Model
 def teacher_stories(
     model: Model, stories: Sequence[tuple[Story, Sequence[str]]], sampler: SamplerConfig
 ) -> Iterator[tuple[int, Chunk]]:
-    """Several stories side by side, as generate.stream.stream_stories makes them.
+    """Several stories side by side, as generate.side_by_side.stream_stories makes them.
 
     A shot of every story is sampled in one batch, so the stories should have equally many shots.
     The

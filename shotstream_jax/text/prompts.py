@@ -4,8 +4,8 @@ import codecs
 import json
 import pathlib
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
-from typing import NamedTuple, TextIO
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from typing import Any, NamedTuple, TextIO
 
 import numpy as np
 
@@ -55,14 +55,17 @@ def check_caption(caption: object, where: str) -> str:
     return str(caption)
 
 
-def check_shots(shots: object, first: int = 0) -> Iterable[str]:
+def check_shots(
+    shots: object, first: int = 0, check: Callable[[object, str], Any] = check_caption
+) -> Iterable[Any]:
     """The captions of a story's next shots: a list that is checked as a whole, or a lazy iterable.
 
-    A lazy one's captions are checked by `check_caption` as they come.
+    A lazy one's captions are to be checked as they come.
 
     Args:
       shots: what a caller gave.
       first: the number of the first shot, from 0, for messages.
+      check: (what stands for a shot, where) → the shot, or InputError.
 
     Raises:
       InputError: for what is not several captions, or a list with a caption that is none.
@@ -83,7 +86,7 @@ def check_shots(shots: object, first: int = 0) -> Iterable[str]:
         return shots
     captions = []
     for number, caption in enumerate(shots, first + 1):
-        captions.append(check_caption(caption, f"the caption of shot {number}"))
+        captions.append(check(caption, f"the caption of shot {number}"))
     return captions
 
 

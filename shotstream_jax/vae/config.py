@@ -72,6 +72,10 @@ class VAEConfig:
         """Frames that a shot of so many latent frames decodes to."""
         return 1 + (latent_frames - 1) * self.time
 
+    def latent_frames(self, pixel_frames: int) -> int:
+        """The inverse: latent frames of a shot of so many frames."""
+        return 1 + (pixel_frames - 1) // self.time
+
     def grid(self, height: int, width: int) -> tuple[int, int]:
         """Latent rows and columns of a frame; InputError if they are not whole numbers."""
         if height % self.space or width % self.space:

@@ -15,7 +15,7 @@ from itertools import cycle
 import numpy as np
 
 from shotstream_jax.text.prompts import Script
-from shotstream_jax.world.plot import Role, Shot, Subset, choose_one
+from shotstream_jax.world.plot import PlotShot, Role, Subset, choose_one
 
 ADJECTIVES = {
     "bear": "brown",
@@ -82,7 +82,9 @@ OPENINGS = ("A cartoon about", "A cartoon of", "A little story about")
 _PLACE_FIRST = 0.25  # share of the captions that begin with the place
 
 
-def write_captions(rng: np.random.Generator, shots: Sequence[Shot], with_camera: bool) -> Script:
+def write_captions(
+    rng: np.random.Generator, shots: Sequence[PlotShot], with_camera: bool
+) -> Script:
     """The captions of a story.
 
     with_camera: they describe the camera's distance and move, and the direction of a walk.
@@ -165,7 +167,7 @@ def _all_action_phrases(action: str) -> tuple[str, ...]:
     return tuple(phrases)
 
 
-def _shot_caption(rng: np.random.Generator, shot: Shot, with_camera: bool) -> str:
+def _shot_caption(rng: np.random.Generator, shot: PlotShot, with_camera: bool) -> str:
     # Who does what, and where.
     actions = _roles_clause(rng, shot.roles, with_camera)
     where = choose_one(rng, PLACE_PHRASES[shot.place])

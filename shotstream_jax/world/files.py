@@ -22,7 +22,7 @@ from shotstream_jax.core.files import write_whole
 from shotstream_jax.core.typing import UInt8
 from shotstream_jax.data.clips import COLUMNS, MASK
 from shotstream_jax.world.clothing_mask import clothing_mask, recolour_clothing
-from shotstream_jax.world.plot import Role, Shot
+from shotstream_jax.world.plot import PlotShot, Role
 from shotstream_jax.world.render import Film
 from shotstream_jax.world.source import WorldSource
 
@@ -149,7 +149,7 @@ def story_truth(film: Film) -> dict[str, Any]:
     return {"looks": looks, "layouts": layouts, "shots": shots}
 
 
-def _shot_truth(shot: Shot, first: int, stop: int, boxes: np.ndarray) -> dict[str, Any]:
+def _shot_truth(shot: PlotShot, first: int, stop: int, boxes: np.ndarray) -> dict[str, Any]:
     """A shot of `story_truth`: frames first … stop − 1 of the film."""
     parts = []
     for slot, role in enumerate(shot.roles):

@@ -43,7 +43,7 @@ class Role:
 
 
 @dataclasses.dataclass(frozen=True)
-class Shot:
+class PlotShot:
     """roles: one or two, from left to right. frames: number of pixel frames."""
 
     place: str
@@ -143,7 +143,7 @@ def choose_several(rng: np.random.Generator, choices: Sequence[T], count: int) -
     return tuple(choices[int(i)] for i in order[:count])
 
 
-def sample_plot(rng: np.random.Generator, config: WorldConfig) -> tuple[Shot, ...]:
+def sample_plot(rng: np.random.Generator, config: WorldConfig) -> tuple[PlotShot, ...]:
     """The shots of a story.
 
     Two shots in a row always differ in something that captions describe.
@@ -159,7 +159,7 @@ def sample_plot(rng: np.random.Generator, config: WorldConfig) -> tuple[Shot, ..
     places = choose_several(rng, subset.places, place_count)
 
     # Shot after shot, each with its characters.
-    shots: list[Shot] = []
+    shots: list[PlotShot] = []
     for names in _sample_casting(rng, characters, shot_count, pairs):
         shot = _sample_shot(rng, config, names, places)
         # Sampled again until it differs from the shot before it.
@@ -198,7 +198,7 @@ def _sample_shot(
     config: WorldConfig,
     names: tuple[str, ...],
     places: tuple[str, ...],
-) -> Shot:
+) -> PlotShot:
     """A shot with these characters, from left to right, at one of the places."""
     subset = SUBSETS[config.subset]
     place = choose_one(rng, places)
@@ -230,10 +230,10 @@ def _sample_shot(
     distance = choose_one(rng, subset.distances)
     move = choose_one(rng, subset.moves)
     camera = Camera(distance, move)
-    return Shot(place, tuple(roles), camera, frames)
+    return PlotShot(place, tuple(roles), camera, frames)
 
 
-def _described(shot: Shot) -> tuple:
+def _described(shot: PlotShot) -> tuple:
     """All of a shot that a caption can describe."""
     actions = [(role.name, role.action, role.direction) for role in shot.roles]
     return shot.place, shot.camera, actions

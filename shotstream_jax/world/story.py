@@ -21,7 +21,7 @@ from shotstream_jax.world.figure import Look
 from shotstream_jax.world.places import SIDES, VARIANTS, Layout
 from shotstream_jax.world.plot import (
     SUBSETS,
-    Shot,
+    PlotShot,
     Subset,
     WorldConfig,
     choose_one,
@@ -41,7 +41,7 @@ class WorldStory:
     """
 
     config: WorldConfig
-    shots: tuple[Shot, ...]
+    shots: tuple[PlotShot, ...]
     looks: dict[str, Look]
     layouts: dict[str, Layout]
     script: Script
@@ -87,7 +87,7 @@ def make_story(config: WorldConfig, seed: int, split: str, index: int) -> WorldS
 def _sample_looks(
     rng: np.random.Generator,
     subset: Subset,
-    shots: tuple[Shot, ...],
+    shots: tuple[PlotShot, ...],
 ) -> dict[str, Look]:
     """A look for each character, in order of first occurrence; no two have the same accent."""
     # A dictionary keeps the order and drops the repetitions.
@@ -103,7 +103,7 @@ def _sample_looks(
 def _sample_layouts(
     rng: np.random.Generator,
     subset: Subset,
-    shots: tuple[Shot, ...],
+    shots: tuple[PlotShot, ...],
 ) -> dict[str, Layout]:
     """A layout for each place, in the order of their first occurrence."""
     # As with the looks, in the order of the shots.

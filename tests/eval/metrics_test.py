@@ -8,7 +8,7 @@ import pytest
 from shotstream_jax.eval import metrics
 from shotstream_jax.eval.labels import Labels
 from shotstream_jax.eval.metrics import FirstAppearances
-from shotstream_jax.world.plot import Role, Shot
+from shotstream_jax.world.plot import PlotShot, Role
 from tests.eval.material import FRAMES, changed, right, story
 
 SIMPLE = Labels("simple")
@@ -36,9 +36,9 @@ def bear_story():
     part = lambda name, action: Role(name, action, 0.0, 1, 0.0, 0.0)  # noqa: E731
     camera, frames = plain.shots[0].camera, FRAMES
     shots = (
-        Shot("meadow", (part("bear", "walk"),), camera, frames),
-        Shot("meadow", (part("bear", "jump"), part("frog", "dance")), camera, frames),
-        Shot("beach", (part("frog", "sleep"),), camera, frames),
+        PlotShot("meadow", (part("bear", "walk"),), camera, frames),
+        PlotShot("meadow", (part("bear", "jump"), part("frog", "dance")), camera, frames),
+        PlotShot("beach", (part("frog", "sleep"),), camera, frames),
     )
     look, layout = next(iter(plain.looks.values())), next(iter(plain.layouts.values()))
     looks = {

@@ -16,7 +16,7 @@ from shotstream_jax.aot.collectives import count_collectives
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.sharding import param_shardings, part_mesh
 from shotstream_jax.generate import shot as steps
-from shotstream_jax.generate import stream
+from shotstream_jax.generate import side_by_side, stream
 from shotstream_jax.memory.cache import FrameIds
 from shotstream_jax.memory.window import MemoryConfig
 from shotstream_jax.model import Model
@@ -101,7 +101,7 @@ def test_stories_over_the_data_axis(alone):
         (stream.new_story(model, "A fox.", 3), CAPTIONS[:1]),
         (stream.new_story(model, seed=4), ["a hen"]),
     ]
-    made = [chunk for which, chunk in stream.stream_stories(model, stories) if which == 0]
+    made = [chunk for which, chunk in side_by_side.stream_stories(model, stories) if which == 0]
     assert_same(made, alone[: len(made)])
     with pytest.raises(InputError, match=r"1 stories do not divide over mesh.data=2"):
         run(model)

@@ -17,8 +17,8 @@ from shotstream_jax.core import rng
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.flow.schedule import Schedule
 from shotstream_jax.generate import shot as steps
-from shotstream_jax.generate import stream
-from shotstream_jax.generate.conditions import next_shot_conditions
+from shotstream_jax.generate import side_by_side, stream
+from shotstream_jax.generate.progress import conditions_under
 from shotstream_jax.generate.sampler import SamplerConfig
 from shotstream_jax.generate.story import Story
 from shotstream_jax.generate.stream import stream_generate
@@ -34,8 +34,10 @@ CHUNKS = MODEL.preset.video.shot_frames // MODEL.preset.memory.chunk
 
 
 def run(captions, **options):
+    # A model of its own, which knows no prompt yet.
+    model = dataclasses.replace(MODEL)
     return list(
-        stream_generate(MODEL, captions, **({"global_caption": "A fox.", "seed": 3} | options))
+        stream_generate(model, captions, **({"global_caption": "A fox.", "seed": 3} | options))
     )
 
 
@@ -74,7 +76,7 @@ def test_live_stream_is_the_scan(whole):
     stories = [c.story for c in whole if c.story]
     for shot in (0, 5):
         before = stories[shot - 1] if shot else new_story()
-        given = next_shot_conditions(preset, before, stories[shot].shots[-1].text)
+        given = conditions_under(MODEL, before, stories[shot].shots[-1].caption)
         shape = (len(preset.steps.nominal), 1, preset.memory.chunk, 4, 6, preset.dit.channels)
         noise = jnp.stack(
             [rng.chunk_noise(jax.random.key(3), 0, shot, c, shape) for c in range(CHUNKS)]
@@ -172,7 +174,7 @@ def test_stories_side_by_side_are_those_alone(whole):
     )
     stories = [(new_story(), CAPTIONS[:3]), (owl, ["owl one"]), (hen, iter(["hen one", "hen two"]))]
     together = [[] for _ in stories]
-    for which, chunk in stream.stream_stories(MODEL, stories):
+    for which, chunk in side_by_side.stream_stories(MODEL, stories):
         together[which].append(chunk)
     alone = [
         whole[: 3 * CHUNKS],
@@ -187,7 +189,7 @@ def test_stories_side_by_side_are_those_alone(whole):
         assert np.abs(frames(mine).astype(int) - frames(other)).max() <= 1
     with pytest.raises(InputError, match="one picture size"):
         wide = stream.new_story(MODEL, video=VideoFormat(height=8, width=16, shot_frames=6))
-        stream.stream_stories(MODEL, [(new_story(), ["x"]), (wide, ["x"])])
+        side_by_side.stream_stories(MODEL, [(new_story(), ["x"]), (wide, ["x"])])
 
 
 def test_same_seed_same_frames(whole):

@@ -1,0 +1,30 @@
+"""Embeddings of the prompts that were used last."""
+
+import collections
+from collections.abc import Callable
+
+from shotstream_jax.core.typing import Array
+
+
+class RecentEmbeddings:
+    """At most so many prompts' embeddings; those that were not used for the longest time go first.
+
+    A prompt's embedding is a function of the prompt and the text encoder, so what is kept changes
+    no result. It has one user at a time.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._kept: collections.OrderedDict[str, Array] = collections.OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def get(self, prompt: str, encode: Callable[[], Array]) -> Array:
+        """The prompt's embedding; encode: makes it if it is not kept."""
+        if prompt not in self._kept:
+            self._kept[prompt] = encode()
+        self._kept.move_to_end(prompt)
+        while len(self._kept) > self._most:
+            self._kept.popitem(last=False)
+        return self._kept[prompt]
