@@ -25,7 +25,6 @@ import numpy as np
 
 from benchmarks.output import print_json
 from shotstream_jax import cli
-from shotstream_jax.convert import public
 from shotstream_jax.convert.checkpoints import write_public
 from shotstream_jax.convert.names import Lazy, State, state_bytes
 from shotstream_jax.convert.tables import part_table
@@ -181,9 +180,8 @@ def peak_mb(pid: int) -> float:
 
 def same_file(part: str, a: pathlib.Path, b: pathlib.Path) -> bool:
     """Whether two public files of a part have the same tensors, bit for bit."""
-    read = public.open_transformer if part == "dit" else public.open_flat
-    first = read(a)
-    second = read(b)
+    first = open_part(a, part)
+    second = open_part(b, part)
     if set(first) != set(second):
         return False
     for key in first:

@@ -24,61 +24,17 @@ from shotstream_jax.convert import public
 from shotstream_jax.convert.cast import cast_part
 from shotstream_jax.convert.decoders import open_decoder
 from shotstream_jax.convert.files import write_safetensors
+from shotstream_jax.convert.fit import find_preset_of
 from shotstream_jax.convert.lora.options import ADAPTERS, LoraOptions, merge_into
 from shotstream_jax.convert.names import State, check_keys, state_bytes
+from shotstream_jax.convert.reader import open_part_of_file
 from shotstream_jax.convert.sizes import choose_preset
 from shotstream_jax.convert.stored import part_of_state, state_of_part
 from shotstream_jax.convert.tables import decoder_table, part_table
 from shotstream_jax.convert.torch_io import write_torch
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.model import abstract_params
-from shotstream_jax.presets import PRESETS, TINY_DECODERS, Preset
-
-
-def find_preset_of(states: Mapping[str, State]) -> Preset:
-    """The first preset that all parts fit.
-
-    states: part → state dict. Raises InputError if none fits; it names the nearest preset and the
-    first key that differs.
-    """
-    # The preset with the fewest differences is named if none fits.
-    nearest = ""
-    nearest_differences: list[str] = []
-    for preset in PRESETS.values():
-        differences = []
-        for part, state in states.items():
-            differences += _differences(preset, part, state)
-        if not differences:
-            return preset
-        if not nearest or len(differences) < len(nearest_differences):
-            nearest = preset.name
-            nearest_differences = differences
-    raise InputError(
-        f"the weights fit no preset; the nearest is {nearest}, "
-        f"which differs first in {nearest_differences[0]}"
-    )
-
-
-def _differences(preset: Preset, part: str, state: State) -> list[str]:
-    """Every key whose shape is not the preset's, as `key (found for expected)`."""
-    # In the table's order, then what the table does not have.
-    shapes = part_table(preset, part).shapes()
-    unexpected = [key for key in state if key not in shapes]
-    differences = []
-    for key in [*shapes, *unexpected]:
-        found = None
-        if key in state:
-            found = tuple(state[key].shape)
-        expected = shapes.get(key)
-        if found != expected:
-            differences.append(f"{key} ({_show(found)} for {_show(expected)})")
-    return differences
-
-
-def _show(shape: tuple[int, ...] | None) -> str:
-    if shape is None:
-        return "nothing"
-    return str(list(shape))
+from shotstream_jax.presets import TINY_DECODERS, Preset
 
 
 @dataclasses.dataclass(frozen=True)
@@ -145,14 +101,10 @@ def prepare_import(
 
 
 def _open_sources(sources: Mapping[str, pathlib.Path], key: str | None) -> dict[str, State]:
-    """The state dict of every part."""
-    # Only the transformer has other layouts and wrappers.
+    """The state dict of every part; key: of the transformer."""
     states = {}
     for part, path in sources.items():
-        if part == "dit":
-            states[part] = public.open_transformer(path, key)
-        else:
-            states[part] = public.open_flat(path)
+        states[part] = open_part_of_file(path, part, key if part == "dit" else None)
     return states
 
 

@@ -18,8 +18,9 @@ from absl import logging
 
 from shotstream_jax.checkpoint.folder import file_hash
 from shotstream_jax.checkpoint.parts import PartToWrite
-from shotstream_jax.convert import public
 from shotstream_jax.convert.names import Lazy, State, check_keys
+from shotstream_jax.convert.reader import first_names, read_weights
+from shotstream_jax.convert.recognize import TINY_DECODER
 from shotstream_jax.convert.stored import part_of_state
 from shotstream_jax.convert.tables import decoder_table, grow_number
 from shotstream_jax.core.errors import InputError
@@ -31,10 +32,8 @@ from shotstream_jax.vae.tiny import GROW
 # SHA-256 of a public file → its kind. Empty: none has been seen by the authors of this package.
 KNOWN_FILES: dict[str, str] = {}
 
-_TINY_SIGN = "decoder.3.conv.0.weight"  # of a tiny autoencoder
 _WAN_SIGN = "decoder.conv1.bias"  # of one with Wan's layers
 _TYPES = {np.dtype(np.float16): "taehv", np.dtype(np.float32): "lighttae"}
-_PREFIXES = {"taehv_decoder.": "decoder.", "taehv_encoder.": "encoder."}
 
 
 class DecoderFile(NamedTuple):
@@ -53,7 +52,7 @@ def open_decoder(path: pathlib.Path, kind: str | None, vae: VAEConfig) -> Decode
     kind: the caller's word, or None to find it out. Raises InputError if the file is none, if it
     does not fit its kind or the model, or if its kind cannot be told.
     """
-    state = decoder_names(public.open_flat(path))
+    state = _open_state(path)
     if kind is None:
         kind, reason = _find_kind(path, state)
         logging.info("%s: read as %s, %s", path.name, kind, reason)
@@ -76,25 +75,22 @@ def open_decoder(path: pathlib.Path, kind: str | None, vae: VAEConfig) -> Decode
     return DecoderFile(kind, dataclasses.replace(part, facts=facts))
 
 
-def decoder_names(state: State) -> State:
-    """Under the plain names, `decoder.1.weight`, without another program's prefixes.
-
-    Raises InputError if a name is there both ways.
-    """
-    plain = {}
-    for name, array in state.items():
-        for prefix, short in _PREFIXES.items():
-            if name.startswith(prefix):
-                name = short + name.removeprefix(prefix)
-        if name in plain:
-            raise InputError(f"the weights have {name} twice, with a prefix and without")
-        plain[name] = array
-    return plain
-
-
-def is_tiny(state: State) -> bool:
-    """Whether a state dict is a tiny autoencoder's, by a name that only they have."""
-    return _TINY_SIGN in decoder_names(state)
+def _open_state(path: pathlib.Path) -> State:
+    """A decoder's weights under their plain names. Raises InputError if the file has none."""
+    file = read_weights(path)
+    for part in (TINY_DECODER, "vae"):
+        found = [one for one in file.parts if one.part == part]
+        if found and found[0].problem:
+            raise InputError(f"{path}: {found[0].problem}")
+        if found:
+            return found[0].state
+    names = list(file.unused)
+    for state in [*file.unknown.values(), *(one.state for one in file.parts)]:
+        names += state
+    raise InputError(
+        f"{path} is no decoder that is known ({first_names(names, 3)}): "
+        f"there are {', '.join(TINY_DECODERS)}"
+    )
 
 
 def _find_kind(path: pathlib.Path, state: State) -> tuple[str, str]:
@@ -102,11 +98,6 @@ def _find_kind(path: pathlib.Path, state: State) -> tuple[str, str]:
     # Names tell a tiny autoencoder from one of Wan's layers.
     if _WAN_SIGN in state:
         return "lightvae", "its names being those of Wan's autoencoder"
-    if _TINY_SIGN not in state:
-        first = ", ".join(list(state)[:3])
-        raise InputError(
-            f"{path} is no decoder that is known ({first}, …): there are {', '.join(TINY_DECODERS)}"
-        )
     # Which of the two tiny ones it is no name tells.
     known = KNOWN_FILES.get(file_hash(path))
     if known:

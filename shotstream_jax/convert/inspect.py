@@ -1,43 +1,121 @@
-"""What is inside a checkpoint: parts, parameters, types, its preset, and what is missing."""
+"""What is inside a checkpoint or a public file: parts, layout, types, preset, and what is unused.
+
+Public files are read as an import reads them (convert/reader), and the preset is chosen by the same
+functions: what is said here of a part is what an import of it does.
+"""
 
 import math
 import pathlib
 from collections.abc import Mapping
 from typing import Any
 
+from shotstream_jax.checkpoint.checkpoint import SHIPPED, WEIGHTS
 from shotstream_jax.checkpoint.folder import read_config
-from shotstream_jax.convert import public
-from shotstream_jax.convert.checkpoints import find_preset_of
-from shotstream_jax.convert.decoders import is_tiny
-from shotstream_jax.convert.lora.describe import describe_adapter, is_adapter
-from shotstream_jax.convert.names import State
+from shotstream_jax.convert.fit import find_preset_of
+from shotstream_jax.convert.lora.describe import describe_adapter
+from shotstream_jax.convert.names import State, check_keys
+from shotstream_jax.convert.reader import (
+    FoundPart,
+    WeightFile,
+    check_part,
+    first_names,
+    read_weights,
+)
+from shotstream_jax.convert.recognize import TINY_DECODER
+from shotstream_jax.convert.sizes import choose_preset
+from shotstream_jax.convert.sources import folder_files
+from shotstream_jax.convert.tables import part_table
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.model import PARTS
 from shotstream_jax.presets import TINY_DECODERS
-
-_SIGNS = {  # a key that only this part has
-    "dit": "patch_embedding.weight",
-    "vae": "decoder.conv1.weight",
-    "text": "token_embedding.weight",
-}
 
 Description = tuple[str, str]  # what, and its description
 
 
 def inspect(path: pathlib.Path) -> list[Description]:
-    """What is in a checkpoint folder or a public file. Raises InputError if it is neither."""
-    if path.is_dir():
+    """What is in a checkpoint, a public file, or a folder of them.
+
+    Raises InputError if it is none of these.
+    """
+    # A folder goes before a shipped model of the same name, as it does when it is loaded.
+    if str(path) in SHIPPED and not path.exists():
+        return _folder_rows(WEIGHTS / str(path))
+    if not path.is_dir():
+        return _file_rows(path)
+    files = list(folder_files(path))
+    if _is_checkpoint(path) or not files:
         return _folder_rows(path)
     rows = []
-    for key, content in public.open_file(path).items():
-        # The file's own tensors have no key: they are named by the file.
-        if public.is_state(content):
-            rows.append((key or path.name, _describe_state(path, content)))
-        elif isinstance(content, dict | list):
-            rows.append((key, f"{type(content).__name__} of {len(content)} entries"))
-        else:
-            rows.append((key, f"{type(content).__name__} {content}"))
+    for file in files:
+        rows.append((str(file.relative_to(path)), ""))
+        rows += _file_rows(file)
     return rows
+
+
+def _is_checkpoint(folder: pathlib.Path) -> bool:
+    """Whether a folder with weight files is a checkpoint of ours."""
+    try:
+        read_config(folder)
+    except InputError:
+        return False
+    return True
+
+
+def _file_rows(path: pathlib.Path) -> list[Description]:
+    """A row for every part and adapter in a public file, then what belongs to none."""
+    file = read_weights(path)
+    rows = []
+    for found in file.parts:
+        rows.append((found.where or path.name, _describe_found(file, found)))
+    for where, state in file.adapters.items():
+        described = f"{describe_adapter(path, state)}, {_facts(state)}"
+        rows.append((where or path.name, described))
+    if file.tokenizer is not None:
+        rows.append(("spiece_model", "a SentencePiece tokeniser: used unless another is given"))
+    for where, state in file.unknown.items():
+        described = f"no known part, {_facts(state)}: {first_names(list(state), 3)}"
+        rows.append((where or path.name, described))
+    if file.unused:
+        rows.append(("not used", first_names(file.unused)))
+    return rows
+
+
+def _describe_found(file: WeightFile, found: FoundPart) -> str:
+    """One line about a part: what it is, its size, its layout, the preset that it fits."""
+    facts = [found.part, _facts(found.state, found.types), f"{found.label} names"]
+    if found.part == TINY_DECODER:
+        facts[0] = "decoder taehv or lighttae"
+    if found.prefix:
+        facts.append(f"prefix {found.prefix}")
+    if found.wrappers:
+        facts.append(f"wrapped in {', '.join(found.wrappers)}")
+    facts += found.notes
+    facts.append(_fit(file, found))
+    return ", ".join(fact for fact in facts if fact)
+
+
+def _facts(state: State, types: list[str] | None = None) -> str:
+    """Tensors, numbers and types of a state dict."""
+    count = 0
+    found = set()
+    for array in state.values():
+        count += math.prod(array.shape)
+        found.add(str(array.dtype))
+    return f"{len(state)} tensors, {count:,} parameters, {' + '.join(types or sorted(found))}"
+
+
+def _fit(file: WeightFile, found: FoundPart) -> str:
+    """The preset of which an import makes a part; or why it refuses it."""
+    try:
+        check_part(file, found)
+        if found.part == TINY_DECODER:
+            return ""
+        states = {found.part: found.state}
+        preset = choose_preset({found.part: file.path}, states, None, find_preset_of)
+        check_keys(part_table(preset, found.part), found.state)
+    except InputError as error:
+        return f"not read: {error}"
+    return f"preset {preset.name}"
 
 
 def _folder_rows(folder: pathlib.Path) -> list[Description]:
@@ -71,37 +149,3 @@ def _describe_tokenizer(folder: pathlib.Path, config: Mapping[str, Any]) -> str:
     if config["sizes"]["byte_tokens"]:
         return "bytes"
     return "there" if (folder / "tokenizer.json").exists() else "missing"
-
-
-def _describe_state(path: pathlib.Path, state: State) -> str:
-    """One line about a state dict: what it is, its size, its types, the preset that it fits."""
-    count = 0
-    types = set()
-    for array in state.values():
-        count += math.prod(array.shape)
-        types.add(str(array.dtype))
-    facts = f"{len(state)} tensors, {count:,} parameters, {' + '.join(sorted(types))}"
-
-    # An adapter is told by its names, a part by one that only it has.
-    if is_adapter(state):
-        return f"{describe_adapter(path, state)}, {facts}"
-    if is_tiny(state):
-        return f"decoder taehv or lighttae, {facts}"
-    plain = public.plain_names(state)
-    part = _part_of(plain)
-    if part is None:
-        return f"no known part, {facts}"
-    # If no preset fits, the error says which is the nearest.
-    try:
-        fit = f"preset {find_preset_of({part: plain}).name}"
-    except InputError as error:
-        fit = str(error)
-    return f"{part}, {facts}, {fit}"
-
-
-def _part_of(state: State) -> str | None:
-    """Which part a state dict is, by a key that only this part has."""
-    for part, sign in _SIGNS.items():
-        if sign in state:
-            return part
-    return None

@@ -13,7 +13,7 @@ from shotstream_jax.convert.container import container_of
 from shotstream_jax.convert.files import read_safetensors
 from shotstream_jax.convert.gguf_io import read_gguf
 from shotstream_jax.convert.names import Lazy, State
-from shotstream_jax.convert.naming import diffusers_dit
+from shotstream_jax.convert.recognize import find_parts, strip_wrappers
 from shotstream_jax.convert.torch_io import read_torch
 from shotstream_jax.core.errors import InputError
 
@@ -78,51 +78,6 @@ def is_state(value: Any) -> bool:
     return all(hasattr(array, "shape") for array in value.values())
 
 
-def open_transformer(path: str | pathlib.Path, key: str | None = None) -> State:
-    """The transformer of a public file under its plain names.
-
-    key: which one of a training file (default: the first of TRANSFORMERS that is there). Raises
-    InputError if the file does not have it.
-    """
-    content = open_file(path)
-    present = []
-    for name in TRANSFORMERS:
-        if is_state(content.get(name)):
-            present.append(name)
-    # A state dict that is not wrapped.
-    if "" in content and not present:
-        return plain_names(_only_weights(path, content))
-    if key is None and present:
-        key = present[0]
-    if key is None or key not in present:
-        raise InputError(f"{path} holds no transformer {key or ''}: it has {_keys(content)}")
-    return plain_names(content[key])
-
-
-def open_flat(path: str | pathlib.Path) -> State:
-    """The state dict of an autoencoder's or a text encoder's file.
-
-    Raises InputError if the file holds anything else.
-    """
-    content = open_file(path)
-    if "" not in content:
-        raise InputError(f"{path} holds {_keys(content)}, not one state dict")
-    return _only_weights(path, content)
-
-
-def _only_weights(path: str | pathlib.Path, content: dict[str, Any]) -> State:
-    extra = [repr(key) for key in content if key]
-    if extra:
-        raise InputError(
-            f"{path} has {', '.join(extra[:10])} among its weights: save the state dict alone"
-        )
-    return content[""]
-
-
-def _keys(content: dict[str, Any]) -> str:
-    return ", ".join(repr(key) for key in list(content)[:10])
-
-
 def wrapped(state: State, key: str) -> dict[str, State]:
     """A transformer as the training files hold it."""
     named = {}
@@ -132,15 +87,18 @@ def wrapped(state: State, key: str) -> dict[str, State]:
 
 
 def plain_names(state: State) -> State:
-    """Without the wrapper's `model.`, and with the plain names in place of the …-Diffusers ones."""
-    names = {name: name.removeprefix("model.") for name in state}
-    # Only the …-Diffusers layout has this module.
-    is_diffusers = any(name.startswith("condition_embedder.") for name in names.values())
+    """A transformer under its plain names, whatever wrappers, prefix and naming it has.
+
+    In the same order; what is no transformer's keeps its name.
+    """
+    short_names = {name: strip_wrappers(name) for name in state}
+    known: dict[str, str] = {}
+    for found in find_parts(short_names.values()):
+        if found.part == "dit":
+            known = found.names
     plain = {}
-    for name, unwrapped in names.items():
-        if is_diffusers:
-            unwrapped = diffusers_dit().to_plain(unwrapped) or unwrapped
-        plain[unwrapped] = state[name]
+    for name, short in short_names.items():
+        plain[known.get(short, short)] = state[name]
     return plain
 
 
@@ -163,7 +121,7 @@ def _open_index(path: pathlib.Path) -> State:
     shards = sorted(set(weight_map.values()))
     state: dict[str, Any] = {}
     for shard in shards:
-        state |= read_safetensors(path.parent / shard)
+        state |= open_file(path.parent / shard).get("", {})
     # The index and the shards must have the same names.
     differing = sorted(set(weight_map) ^ set(state))
     if differing:

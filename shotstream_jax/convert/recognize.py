@@ -87,7 +87,7 @@ def wrappers_in(names: Iterable[str]) -> list[str]:
     return [wrapper for wrapper in _WRAPPERS if wrapper in found]
 
 
-def find_groups(names: Iterable[str]) -> list[PartNames]:
+def find_parts(names: Iterable[str]) -> list[PartNames]:
     """The parts that names hold; names have no wrappers (`strip_wrappers`).
 
     A part may be there several times, behind several prefixes. It counts as there if at least half

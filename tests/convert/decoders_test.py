@@ -215,8 +215,8 @@ def changed(state: dict, change: str) -> dict:
         ("smaller growth", "decoder.13.conv.weight [16, 16, 1, 1] for [32, 16, 1, 1]"),
         ("channels", "decoder.1.weight [24, 48, 3, 3] for [24, 16, 3, 3]"),
         ("bfloat16", "may be taehv or lighttae, its types (bfloat16) do not tell which: say so"),
-        ("twice", "have decoder.1.bias twice, with a prefix and without"),
-        ("no decoder", "is no decoder that is known (blocks.0.weight, …)"),
+        ("twice", "1 unexpected: taehv_decoder.1.bias"),
+        ("no decoder", "is no decoder that is known (blocks.0.weight)"),
         ("wrong word", "lacks decoder.conv1.bias: it is not a file of lightvae"),
     ],
 )

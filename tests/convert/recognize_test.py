@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from shotstream_jax.convert.naming import diffusers_dit, diffusers_vae, hf_umt5, residuals_of
 from shotstream_jax.convert.recognize import (
-    find_groups,
+    find_parts,
     plain_parameter,
     strip_wrappers,
     unwrapped,
@@ -58,7 +58,7 @@ def test_any_prefix_wrapper_and_naming(draw):
             modules = name.split(".")
             modules.insert(draw.randint(0, len(modules)), draw.choice(WRAPPERS))
             names.append(".".join(modules))
-    groups = find_groups([strip_wrappers(name) for name in names])
+    groups = find_parts([strip_wrappers(name) for name in names])
     assert {group.part: (group.prefix, group.names) for group in groups} == want
 
 
@@ -67,7 +67,7 @@ def test_any_prefix_wrapper_and_naming(draw):
 @pytest.mark.parametrize("is_plain", [True, False])
 def test_a_part_is_never_taken_for_another(preset, part, is_plain):
     names = list(part_table(preset, part).shapes())
-    (group,) = find_groups(renamed(part, names, is_plain))
+    (group,) = find_parts(renamed(part, names, is_plain))
     assert group.part == part and sorted(group.names.values()) == sorted(names)
     assert (group.label == "plain") == is_plain
 
@@ -75,13 +75,13 @@ def test_a_part_is_never_taken_for_another(preset, part, is_plain):
 def test_tiny_autoencoders():
     names = list(decoder_table(decoder_config("taehv", find_preset("wan-1.3b").vae)).shapes())
     for prefix in ("", "taesd.", "taehv_"):
-        (group,) = find_groups([prefix + name for name in names])
+        (group,) = find_parts([prefix + name for name in names])
         assert group.part == "decoder" and list(group.names.values()) == names
 
 
 def test_what_is_no_part_is_none():
     assert (
-        find_groups(["a", "conv1.weight", "blocks.0.norm1.weight", "x.patch_embedding.bias"]) == []
+        find_parts(["a", "conv1.weight", "blocks.0.norm1.weight", "x.patch_embedding.bias"]) == []
     )
 
 

@@ -14,6 +14,7 @@ from shotstream_jax.convert import public
 from shotstream_jax.convert.checkpoints import write_public
 from shotstream_jax.convert.lora.adapter import read_adapter
 from shotstream_jax.convert.lora.merge import Weighted, merge_adapters, state_shapes
+from shotstream_jax.convert.reader import open_part_of_file
 from shotstream_jax.convert.tables import dit_table, part_table
 from shotstream_jax.convert.torch_io import read_torch
 from shotstream_jax.core.errors import InputError
@@ -143,7 +144,7 @@ def test_a_fresh_adapter_changes_nothing(case):
 
 @pytest.mark.parametrize("case", ["rank"], ids=lambda case: f"g13-{case}")
 def test_an_adapter_of_another_rank_is_named(case):
-    state = public.open_transformer(CKPT / "tiny_generator.pt")
+    state = open_part_of_file(CKPT / "tiny_generator.pt", "dit")
     with pytest.raises(
         InputError, match=rf"blocks.0.self_attn.q.* rank {LORA.rank}, not rank {LORA.rank + 1}"
     ):
@@ -167,7 +168,7 @@ def same(a: dict, b: dict) -> None:
     "file", ["tiny_generator.pt", "tiny_teacher_bf16.pt"], ids=lambda f: f"g13-{f}"
 )
 def test_transformer_files(file, tmp_path):
-    state = public.open_transformer(CKPT / file)
+    state = open_part_of_file(CKPT / file, "dit")
     assert {k: array.shape for k, array in state.items()} == dit_table(DIT).shapes()
     if "teacher" in file:
         want = to_public(dit_table(DIT), weights("dit", "teacher"))
@@ -178,10 +179,10 @@ def test_transformer_files(file, tmp_path):
 
 @pytest.mark.parametrize("file", ["tiny_merged.pt"], ids=lambda f: f"g13-{f}")
 def test_merged_file(file, close):
-    state = public.open_transformer(CKPT / "tiny_generator.pt")
+    state = open_part_of_file(CKPT / "tiny_generator.pt", "dit")
     merged, want = (
         merge(state, "generator_lora", alpha=LORA.alpha),
-        public.open_transformer(CKPT / file),
+        open_part_of_file(CKPT / file, "dit"),
     )
     assert set(merged) == set(want)
     for key in want:
@@ -191,7 +192,7 @@ def test_merged_file(file, close):
 @pytest.mark.parametrize("file", ["tiny_models_t5_enc_bf16.pth"], ids=lambda f: f"g13-{f}")
 def test_text_encoder_file(file):
     model = MODEL
-    state = public.open_flat(CKPT / file)
+    state = open_part_of_file(CKPT / file, "text")
     params = from_public(part_table(model, "text"), abstract_params(model, "text"), state)
     want = jax.tree.map(
         lambda a: a.astype(state["norm.weight"].dtype).astype(np.float32), weights("text", "t5")

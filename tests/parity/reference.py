@@ -16,7 +16,7 @@ import numpy as np
 from safetensors.numpy import load_file
 
 from shotstream_jax.convert.files import read_safetensors
-from shotstream_jax.convert.public import open_transformer
+from shotstream_jax.convert.reader import open_part_of_file
 from shotstream_jax.convert.tables import dit_table, part_table
 from shotstream_jax.dit.config import DiTConfig
 from shotstream_jax.flow.schedule import FewSteps
@@ -117,7 +117,7 @@ def weights(part: str, name: str) -> Any:
     state = (
         read_safetensors(path)
         if path.exists()
-        else open_transformer(ROOT / "ckpt" / f"tiny_{name}.pt")
+        else open_part_of_file(ROOT / "ckpt" / f"tiny_{name}.pt", "dit")
     )
     return from_public(part_table(model, part), abstract_params(model, part), state)
 
