@@ -27,6 +27,7 @@ from jax.sharding import Sharding, SingleDeviceSharding
 
 from shotstream_jax.checkpoint.header import FILE_TYPES, read_header, unreadable
 from shotstream_jax.core.errors import InputError
+from shotstream_jax.core.files import read_at
 from shotstream_jax.core.typing import DType
 
 if TYPE_CHECKING:
@@ -230,8 +231,8 @@ class FileArray(StoredArray):
         try:
             # A whole array is read, of a slice only the pages that it lies in.
             if index is ... or not math.prod(self.shape):
-                count = math.prod(self.shape)
-                flat = np.fromfile(self.file, self.dtype, count, offset=self.start)
+                nbytes = math.prod(self.shape) * self.dtype.itemsize
+                flat = read_at(self.file, self.start, nbytes).view(self.dtype)
                 return flat.reshape(self.shape)[index]
             mapped = np.memmap(self.file, self.dtype, "r", self.start, self.shape)
             return np.array(mapped[index])

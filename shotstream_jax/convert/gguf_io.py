@@ -16,6 +16,7 @@ import numpy as np
 from shotstream_jax.convert.gguf_header import GgufArray, GgufHeader, read_gguf_header
 from shotstream_jax.convert.names import Lazy, State
 from shotstream_jax.core.errors import InputError
+from shotstream_jax.core.files import read_at
 
 # GGUF's numbers of the types that are read as they are.
 _PLAIN = {
@@ -186,9 +187,6 @@ def _quantized(
 def _read_bytes(path: pathlib.Path, start: int, nbytes: int) -> np.ndarray:
     """Some bytes of a file. Raises InputError if they are not there any more."""
     try:
-        data = np.fromfile(path, np.uint8, nbytes, offset=start)
+        return read_at(path, start, nbytes)
     except OSError as error:
         raise InputError(f"{path} cannot be read any more: {error}") from None
-    if data.size != nbytes:
-        raise InputError(f"{path} has become shorter since it was opened")
-    return data

@@ -18,6 +18,7 @@ import numpy as np
 from shotstream_jax.convert.names import Lazy
 from shotstream_jax.convert.unpickle import Call, Unread
 from shotstream_jax.core.errors import InputError
+from shotstream_jax.core.files import read_at
 
 STORAGES = {
     "FloatStorage": np.dtype(np.float32),
@@ -240,16 +241,13 @@ def _read_strided(
     itemsize = storage.dtype.itemsize
     start = storage.place.start + storage.offset + offset * itemsize
     nbytes = span * itemsize
-    data: np.ndarray
     # Mostly the span is the tensor, in whatever order of its axes. Of columns of a wide matrix,
     # say, only the pages that they lie in are touched.
     is_dense = span <= 2 * math.prod(shape)
     if is_dense:
-        data = np.fromfile(storage.path, np.uint8, nbytes, offset=start)
+        data = read_at(storage.path, start, nbytes)
     else:
         data = np.memmap(storage.path, np.uint8, "r", start, (nbytes,))
-    if data.size != nbytes:
-        raise ValueError("it has become shorter")
     strides = tuple(step * itemsize for step in stride)
     tensor = np.ndarray(shape, storage.dtype, data, 0, strides)
     if not is_dense:

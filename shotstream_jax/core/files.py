@@ -1,12 +1,15 @@
 """Writing files so that a file has its final name only when it is complete."""
 
 import contextlib
+import errno
 import json
 import pathlib
 import shutil
 import tempfile
 from collections.abc import Iterator
 from typing import Any
+
+import numpy as np
 
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.values import as_path
@@ -88,3 +91,22 @@ def _check_place(path: pathlib.Path, folder: pathlib.Path) -> None:
         there = f"{free / 2**20:.0f} MB are free"
         needed = f"{_LEAST_SPACE / 2**20:.0f} MB are needed"
         raise InputError(f"cannot write {path}: {there}, {needed}")
+
+
+def read_at(path: pathlib.Path, start: int, nbytes: int) -> np.ndarray:
+    """Some bytes of a file, and no others: uint8 [nbytes].
+
+    Raises OSError, also if the file ends before.
+    """
+    data = np.empty(nbytes, np.uint8)
+    rest = memoryview(data)
+    # Without a buffer, which would read some kilobytes for each small array.
+    with path.open("rb", buffering=0) as file:
+        file.seek(start)
+        while rest:
+            # One call gives at most 2 GB.
+            count = file.readinto(rest)
+            if not count:
+                raise OSError(errno.EIO, f"it ends {len(rest)} bytes too early")
+            rest = rest[count:]
+    return data

@@ -15,6 +15,7 @@ KINDS = [
 ]
 
 
+@pytest.mark.filterwarnings("ignore:invalid escape")  # a damaged text in a pickle
 @pytest.mark.parametrize("kind", KINDS)
 def test_damaged_files_are_one_line_or_harmless(tmp_path, kind):
     if kind == "gguf, Q8_0":
