@@ -7,6 +7,7 @@
   shotstream convert quantize ckpt/shotstream --story story.json --out ckpt/calibrated
   shotstream convert inspect ckpt/shotstream
   shotstream convert export ckpt/shotstream --part dit --out shotstream.pt
+  shotstream convert export ckpt/shotstream --layout diffusers --out shotstream-diffusers
   shotstream convert copy ckpt/shotstream --dtype same --storage file --out ckpt/files
   shotstream convert merge-lora base.pt --lora lora.safetensors:0.8 --out merged.pt
 
@@ -17,15 +18,13 @@ and /place after it is one on the Hugging Face hub.
 """
 
 import argparse
-import contextlib
 import pathlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 from absl import logging
-from tqdm import tqdm
 
 from shotstream_jax import cli
 from shotstream_jax.checkpoint.checkpoint import LARGEST_INPUTS, open_checkpoint
@@ -35,6 +34,7 @@ from shotstream_jax.checkpoint.parts import STORAGES
 from shotstream_jax.checkpoint.save import add_facts, add_part
 from shotstream_jax.convert import checkpoints, public
 from shotstream_jax.convert.decoders import open_decoder
+from shotstream_jax.convert.export import add_export
 from shotstream_jax.convert.fetch import fetch_arguments, local_file, local_place
 from shotstream_jax.convert.inspect import inspect
 from shotstream_jax.convert.lora.merge import rename_back
@@ -45,7 +45,8 @@ from shotstream_jax.convert.lora.options import (
     merge_into,
 )
 from shotstream_jax.convert.names import State, state_bytes
-from shotstream_jax.convert.sizes import kept_texts, sizes_texts
+from shotstream_jax.convert.progress import byte_bar
+from shotstream_jax.convert.sizes import kept_texts
 from shotstream_jax.convert.sources import import_sources, import_tokenizer
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.model import PARTS
@@ -70,7 +71,7 @@ def parser() -> cli.Parser:
     _add_import(commands)
     _add_add_decoder(commands)
     _add_quantize(commands)
-    _add_export(commands)
+    add_export(commands)
     _add_copy(commands)
     _add_merge(commands)
     _add_inspect(commands)
@@ -171,22 +172,6 @@ def _add_quantize(commands: Any) -> None:
     _add_out(c, "DIR")
 
 
-def _add_export(commands: Any) -> None:
-    c = commands.add_parser("export", help="a part of a checkpoint folder → a public file")
-    c.set_defaults(run=run_export)
-    c.add_argument("checkpoint", metavar="DIR", help="its folder, or tiny, tiny-teacher")
-    c.add_argument(
-        "--part", choices=_ALL_PARTS, default="dit", help="what to write (default: %(default)s)"
-    )
-    c.add_argument(
-        "--key",
-        choices=public.TRANSFORMERS,
-        help="the name in a .pt file (default: generator)",
-    )
-    add_lora_options(c)
-    _add_out(c, "FILE", help=".pt, .pth or .safetensors")
-
-
 def _add_copy(commands: Any) -> None:
     c = commands.add_parser(
         "copy",
@@ -270,7 +255,7 @@ def run_import(args: argparse.Namespace) -> None:
         decoder_kind=args.decoder_kind,
         lora=lora_options(args),
     )
-    with _bar(plan.nbytes) as progress:
+    with byte_bar(plan.nbytes) as progress:
         checkpoints.write_plan(plan, progress)
     logging.info("%s: %s of %s", args.out, ", ".join(plan.parts), plan.preset.name)
 
@@ -280,7 +265,7 @@ def run_add_decoder(args: argparse.Namespace) -> None:
     checkpoint = open_checkpoint(args.checkpoint)
     opened = open_decoder(local_file(args.file), args.decoder_kind, checkpoint.preset.vae)
     check_new(args.out, opened.part.nbytes)
-    with _bar(opened.part.nbytes) as progress:
+    with byte_bar(opened.part.nbytes) as progress:
         add_part(checkpoint, opened.kind, opened.part, args.out, progress)
     logging.info("%s: with the decoder %s", args.out, opened.kind)
 
@@ -300,27 +285,6 @@ def run_quantize(args: argparse.Namespace) -> None:
     logging.info("%s: with the scales of %d stories", args.out, len(stories))
 
 
-def run_export(args: argparse.Namespace) -> None:
-    """A part of a checkpoint folder → a public file."""
-    # Options that do not go together are refused before anything is opened.
-    lora = lora_options(args)
-    if args.part != "dit" and (args.lora or args.key):
-        raise InputError(f"--lora and --key go with --part dit, not {args.part}")
-    if args.key and args.out.suffix == ".safetensors":
-        raise InputError(
-            "--key names the transformer in a .pt file; a .safetensors file has no such name"
-        )
-    # Nothing is read until it is written.
-    checkpoint = open_checkpoint(args.checkpoint)
-    state = checkpoints.open_public_part(checkpoint, args.part)
-    state = merge_into(state, lora)
-    key = args.key or "generator"
-    texts = sizes_texts(checkpoint.preset)
-    with _bar(state_bytes(state)) as progress:
-        checkpoints.export_part(state, args.part, args.out, key=key, progress=progress, texts=texts)
-    logging.info("%s: %s, %d tensors", args.out, args.part, len(state))
-
-
 def run_copy(args: argparse.Namespace) -> None:
     """A checkpoint folder → another one."""
     checkpoint = open_checkpoint(args.checkpoint)
@@ -329,7 +293,7 @@ def run_copy(args: argparse.Namespace) -> None:
     plan = checkpoints.prepare_copy(
         checkpoint, args.out, _TYPES[args.dtype], parts, args.shot_phase
     )
-    with _bar(plan.nbytes) as progress:
+    with byte_bar(plan.nbytes) as progress:
         checkpoints.write_plan(plan, progress, args.storage)
     logging.info("%s: %s, types: %s", args.out, ", ".join(parts), args.dtype)
 
@@ -351,7 +315,7 @@ def run_merge(args: argparse.Namespace) -> None:
     for value in content.values():
         if public.is_state(value):
             total += state_bytes(value)
-    with _bar(total) as progress:
+    with byte_bar(total) as progress:
         checkpoints.write_public(content, args.out, progress, kept_texts(base))
     logging.info("%s: merged", args.out)
 
@@ -366,13 +330,6 @@ def run_inspect(args: argparse.Namespace) -> None:
     """What is inside a file or folder."""
     for what, description in inspect(local_place(args.path)):
         cli.print_line(f"{what:24} {description}")
-
-
-@contextlib.contextmanager
-def _bar(total: int) -> Iterator[Callable[[int], object]]:
-    """A progress bar in bytes; gives the function that moves it."""
-    with tqdm(total=total, unit="B", unit_scale=True, unit_divisor=1024) as bar:
-        yield bar.update
 
 
 if __name__ == "__main__":

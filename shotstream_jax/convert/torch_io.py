@@ -86,9 +86,9 @@ def read_torch(path: str | pathlib.Path) -> Any:
         raise InputError(f"{path} {reason}") from None
     except _DAMAGE as error:
         # Some of these say all that they have seen of the file.
-        reason = f"{type(error).__name__}: {error}"[:_LONGEST_REASON]
+        said = f"{type(error).__name__}: {error}"[:_LONGEST_REASON]
         raise InputError(
-            f"{path} is damaged, or not a PyTorch file ({reason}): fetch it again"
+            f"{path} is damaged, or not a PyTorch file ({said}): fetch it again"
         ) from None
 
 

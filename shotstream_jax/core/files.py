@@ -99,7 +99,7 @@ def read_at(path: pathlib.Path, start: int, nbytes: int) -> np.ndarray:
     Raises OSError, also if the file ends before.
     """
     data = np.empty(nbytes, np.uint8)
-    rest = memoryview(data)
+    rest = data.data
     # Without a buffer, which would read some kilobytes for each small array.
     with path.open("rb", buffering=0) as file:
         file.seek(start)

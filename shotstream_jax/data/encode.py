@@ -123,7 +123,7 @@ def encode_clip(encoders: Encoders, recipe: PrecomputeRecipe, clip: Clip) -> Cli
 
 def _cut_shots(preset: Preset, video: VideoFormat, clip: Clip) -> Sequence[tuple[int, int]]:
     """The clip's shots, [first, stop) frames, cut to what its video has."""
-    # A look at the whole file: one that is cut off or damaged is refused before anything is encoded.
+    # A look at the whole file: one that is cut off or damaged is refused before it is encoded.
     info = probe(clip.video)
     if abs(info.fps - video.fps) > 0.01:
         logging.info(

@@ -1,0 +1,49 @@
+"""A model as the single files that ComfyUI reads, in the folders that it looks into.
+
+diffusion_models/NAME.safetensors        names behind `model.diffusion_model.`
+vae/NAME_vae.safetensors                 plain names
+text_encoders/NAME_umt5.safetensors      Hugging Face's names
+"""
+
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+from shotstream_jax.checkpoint.parts import Progress
+from shotstream_jax.convert.diffusers import other_names
+from shotstream_jax.convert.files import write_safetensors
+from shotstream_jax.convert.names import State
+from shotstream_jax.convert.naming import hf_umt5
+from shotstream_jax.convert.sizes import sizes_texts
+from shotstream_jax.presets import Preset
+
+_PREFIX = "model.diffusion_model."
+_PLACES = {
+    "dit": "diffusion_models/{}.safetensors",
+    "vae": "vae/{}_vae.safetensors",
+    "text": "text_encoders/{}_umt5.safetensors",
+}
+
+
+def write_comfyui(
+    states: Mapping[str, State],
+    preset: Preset,
+    name: str,
+    folder: pathlib.Path,
+    progress: Progress,
+) -> None:
+    """Writes the parts that are there into an empty folder.
+
+    states: each part's plain names and arrays, not read yet. name: of the files. Raises OSError.
+    """
+    for part, state in states.items():
+        path = folder / _PLACES[part].format(name)
+        path.parent.mkdir()
+        write_safetensors(_own_names(part, state), path, progress, sizes_texts(preset))
+
+
+def _own_names(part: str, state: State) -> dict[str, Any]:
+    if part == "text":
+        return other_names(state, hf_umt5())
+    prefix = _PREFIX if part == "dit" else ""
+    return {prefix + name: array for name, array in state.items()}

@@ -1,0 +1,154 @@
+"""A checkpoint → what other programs read: a part as one file, or the model as a folder."""
+
+import argparse
+import pathlib
+import shutil
+from collections.abc import Mapping
+from typing import Any
+
+from absl import logging
+
+from shotstream_jax.checkpoint.checkpoint import Checkpoint, open_checkpoint
+from shotstream_jax.checkpoint.folder import check_new, start_folder
+from shotstream_jax.checkpoint.parts import Progress
+from shotstream_jax.convert import public
+from shotstream_jax.convert.checkpoints import export_part, open_public_part
+from shotstream_jax.convert.comfyui import write_comfyui
+from shotstream_jax.convert.diffusers import write_diffusers
+from shotstream_jax.convert.lora.options import (
+    LoraOptions,
+    add_lora_options,
+    lora_options,
+    merge_into,
+)
+from shotstream_jax.convert.names import State, state_bytes
+from shotstream_jax.convert.progress import byte_bar
+from shotstream_jax.convert.sizes import sizes_texts
+from shotstream_jax.core.errors import InputError
+from shotstream_jax.model import PARTS
+from shotstream_jax.presets import TINY_DECODERS
+
+FILE_LAYOUT = "file"
+DIFFUSERS = "diffusers"
+COMFYUI = "comfyui"
+LAYOUTS = (FILE_LAYOUT, DIFFUSERS, COMFYUI)
+
+
+def add_export(commands: Any) -> None:
+    """Adds the command `export`."""
+    c = commands.add_parser(
+        "export", help="a checkpoint folder → a part as a public file, or the model as a folder"
+    )
+    c.set_defaults(run=run_export)
+    c.add_argument("checkpoint", metavar="DIR", help="its folder, or tiny, tiny-teacher")
+    c.add_argument(
+        "--layout",
+        choices=LAYOUTS,
+        default=FILE_LAYOUT,
+        help="file: one part, under Wan's own names; diffusers: a folder of the whole model for "
+        "Diffusers and what reads its folders; comfyui: a folder of single files for ComfyUI "
+        "(default: %(default)s)",
+    )
+    c.add_argument(
+        "--part",
+        choices=(*PARTS, *TINY_DECODERS),
+        help="what a file has (default: dit)",
+    )
+    c.add_argument(
+        "--key",
+        choices=public.TRANSFORMERS,
+        help="the name in a .pt file (default: generator)",
+    )
+    add_lora_options(c)
+    c.add_argument(
+        "--out",
+        type=pathlib.Path,
+        required=True,
+        metavar="FILE|DIR",
+        help="a .pt, .pth or .safetensors file; for another layout a new folder",
+    )
+
+
+def run_export(args: argparse.Namespace) -> None:
+    """Runs the command."""
+    # Options that do not go together are refused before anything is opened.
+    lora = lora_options(args)
+    if args.layout != FILE_LAYOUT:
+        if args.part or args.key:
+            raise InputError(f"--part and --key go with one file, not with --layout {args.layout}")
+        _export_folder(open_checkpoint(args.checkpoint), args.layout, lora, args.out)
+        return
+    part = args.part or "dit"
+    if part != "dit" and (args.lora or args.key):
+        raise InputError(f"--lora and --key go with --part dit, not {part}")
+    if args.key and args.out.suffix == ".safetensors":
+        raise InputError(
+            "--key names the transformer in a .pt file; a .safetensors file has no such name"
+        )
+    # Nothing is read until it is written.
+    checkpoint = open_checkpoint(args.checkpoint)
+    state = merge_into(open_public_part(checkpoint, part), lora)
+    key = args.key or "generator"
+    texts = sizes_texts(checkpoint.preset)
+    with byte_bar(state_bytes(state)) as progress:
+        export_part(state, part, args.out, key=key, progress=progress, texts=texts)
+    logging.info("%s: %s, %d tensors", args.out, part, len(state))
+
+
+def _export_folder(
+    checkpoint: Checkpoint, layout: str, lora: LoraOptions, out: pathlib.Path
+) -> None:
+    """All parts of a model in one of the layouts that are folders."""
+    states: dict[str, State] = {}
+    for part in PARTS:
+        if part in checkpoint.parts:
+            states[part] = open_public_part(checkpoint, part)
+    if "dit" in states:
+        states["dit"] = merge_into(states["dit"], lora)
+    elif lora.sources:
+        raise InputError(f"{checkpoint.name} has no transformer that --lora could change")
+    total = sum(state_bytes(state) for state in states.values())
+    check_new(out, total)
+    with byte_bar(total) as progress:
+        write_layout(checkpoint, layout, states, out, progress)
+    logging.info("%s: %s as %s", out, ", ".join(states), layout)
+    _tell_left_out(checkpoint, layout)
+
+
+def write_layout(
+    checkpoint: Checkpoint,
+    layout: str,
+    states: Mapping[str, State],
+    out: pathlib.Path,
+    progress: Progress,
+) -> None:
+    """Writes a folder of a layout, which has its name only when it is whole.
+
+    states: the parts that it gets, under plain names. Raises InputError if the disk refuses it.
+    """
+    partial = start_folder(out)
+    # What fails on the way leaves nothing behind; an interrupted run leaves NAME.partial.
+    try:
+        if layout == DIFFUSERS:
+            tokenizer = checkpoint.vocabulary if checkpoint.vocabulary.is_file() else None
+            write_diffusers(states, checkpoint.preset, tokenizer, partial, progress)
+        else:
+            write_comfyui(states, checkpoint.preset, out.name, partial, progress)
+        partial.replace(out)
+    except InputError:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    except OSError as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise InputError(f"cannot write {out}: {error.strerror or error}") from None
+
+
+def _tell_left_out(checkpoint: Checkpoint, layout: str) -> None:
+    """What the model has, or should have, and the folder has not."""
+    left_out = [f"{part} (the checkpoint has none)" for part in checkpoint.missing]
+    left_out += [kind for kind in TINY_DECODERS if kind in checkpoint.parts]
+    # ComfyUI wants a SentencePiece model among the text encoder's weights.
+    if layout == COMFYUI:
+        left_out.append("the tokeniser (spiece_model: the checkpoint has no SentencePiece model)")
+    if left_out:
+        logging.warning("left out: %s", "; ".join(left_out))
