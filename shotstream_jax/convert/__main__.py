@@ -37,14 +37,9 @@ from shotstream_jax.convert.decoders import open_decoder
 from shotstream_jax.convert.export import add_export
 from shotstream_jax.convert.fetch import fetch_arguments, local_file, local_place
 from shotstream_jax.convert.inspect import inspect
-from shotstream_jax.convert.lora.merge import rename_back
-from shotstream_jax.convert.lora.options import (
-    LoraOptions,
-    add_lora_options,
-    lora_options,
-    merge_into,
-)
-from shotstream_jax.convert.names import State, state_bytes
+from shotstream_jax.convert.lora.merge_file import merge_file
+from shotstream_jax.convert.lora.options import add_lora_options, lora_options
+from shotstream_jax.convert.names import state_bytes
 from shotstream_jax.convert.progress import byte_bar
 from shotstream_jax.convert.sizes import kept_texts
 from shotstream_jax.convert.sources import import_sources, import_tokenizer
@@ -203,21 +198,22 @@ def _add_copy(commands: Any) -> None:
         metavar="RADIANS",
         help="between shots from now on; 0 for none (an ablation)",
     )
+    add_lora_options(c)
     _add_out(c, "DIR")
 
 
 def _add_merge(commands: Any) -> None:
     c = commands.add_parser(
-        "merge-lora", help="a public transformer file + an adapter → the same file, merged"
+        "merge-lora",
+        help="a public transformer file + adapters → the same file, merged; its names stay",
     )
     c.set_defaults(run=run_merge)
     c.add_argument("base", type=pathlib.Path, metavar="FILE", help="the transformer's weights")
     add_lora_options(c, required=True)
     c.add_argument(
         "--key",
-        default="generator",
         choices=public.TRANSFORMERS,
-        help="which transformer of a training file (default: %(default)s)",
+        help="which transformer of a training file (default: the first that it has)",
     )
     _add_out(c, "FILE")
 
@@ -291,7 +287,7 @@ def run_copy(args: argparse.Namespace) -> None:
     parts = args.part or list(checkpoint.parts)
     # All is checked here, and read and written below.
     plan = checkpoints.prepare_copy(
-        checkpoint, args.out, _TYPES[args.dtype], parts, args.shot_phase
+        checkpoint, args.out, _TYPES[args.dtype], parts, args.shot_phase, lora_options(args)
     )
     with byte_bar(plan.nbytes) as progress:
         checkpoints.write_plan(plan, progress, args.storage)
@@ -300,16 +296,9 @@ def run_copy(args: argparse.Namespace) -> None:
 
 def run_merge(args: argparse.Namespace) -> None:
     """A public transformer file + adapters → the same file, whose other entries stay."""
-    lora = lora_options(args)
-    # The transformer is either wrapped (a training file) or the file itself.
+    # Nothing is read until it is written.
     base = local_file(args.base)
-    content = public.open_file(base)
-    if public.is_state(content.get(args.key)):
-        content = content | {args.key: _merged(content[args.key], lora)}
-    elif "" in content:
-        content = content | {"": _merged(content[""], lora)}
-    else:
-        raise InputError(f"{args.base} holds no {args.key}: it has {', '.join(map(repr, content))}")
+    content = merge_file(base, lora_options(args), args.key)
     # The bar counts all weights, those that are only copied too.
     total = 0
     for value in content.values():
@@ -318,12 +307,6 @@ def run_merge(args: argparse.Namespace) -> None:
     with byte_bar(total) as progress:
         checkpoints.write_public(content, args.out, progress, kept_texts(base))
     logging.info("%s: merged", args.out)
-
-
-def _merged(state: State, lora: LoraOptions) -> State:
-    """A transformer with adapters added, under its file's own names."""
-    plain = public.plain_names(state)
-    return rename_back(merge_into(plain, lora), plain, state)
 
 
 def run_inspect(args: argparse.Namespace) -> None:

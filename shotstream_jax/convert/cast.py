@@ -10,6 +10,7 @@ import numpy as np
 
 from shotstream_jax.checkpoint.arrays import ArraySpec, StoredArray
 from shotstream_jax.checkpoint.parts import ParamPath, PartToWrite, Piece, is_stacked
+from shotstream_jax.convert.names import Lazy
 from shotstream_jax.convert.stored import is_finite
 from shotstream_jax.core.errors import InputError
 
@@ -34,6 +35,19 @@ def too_large(names: list[str], dtype: np.dtype) -> InputError:
         f"{dtype} cannot hold the values of {named}{more}: they would become infinite; "
         "bfloat16 holds them"
     )
+
+
+def cast_lazy(name: str, array: Lazy, dtype: np.dtype) -> Lazy:
+    """An array in another type when it is read, which raises InputError if it is too large."""
+
+    def read() -> np.ndarray:
+        """The array in its new type."""
+        cast = cast_finite(np.asarray(array), dtype)
+        if cast is None:
+            raise too_large([name], dtype)
+        return cast
+
+    return Lazy(array.shape, dtype, read)
 
 
 def cast_part(arrays: Mapping[ParamPath, StoredArray], dtype: np.dtype | None) -> PartToWrite:

@@ -6,12 +6,16 @@ Everything is checked before anything is written, and weights are read one array
 import dataclasses
 import pathlib
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from shotstream_jax.checkpoint.checkpoint import Checkpoint, open_checkpoint
+from shotstream_jax.checkpoint.checkpoint import (
+    LARGEST_INPUTS,
+    Checkpoint,
+    open_checkpoint,
+)
 from shotstream_jax.checkpoint.folder import (
     check_new,
     check_space,
@@ -21,7 +25,7 @@ from shotstream_jax.checkpoint.folder import (
 )
 from shotstream_jax.checkpoint.parts import PartToWrite, Progress, write_part
 from shotstream_jax.convert import public
-from shotstream_jax.convert.cast import cast_part
+from shotstream_jax.convert.cast import cast_lazy, cast_part
 from shotstream_jax.convert.decoders import open_decoder
 from shotstream_jax.convert.files import write_safetensors
 from shotstream_jax.convert.fit import find_preset_of
@@ -73,8 +77,7 @@ def prepare_import(
     """
     if tokenizer and not tokenizer.is_file():
         raise InputError(f"there is no tokeniser {tokenizer}")
-    if lora and lora.sources and "dit" not in sources:
-        raise InputError("--lora is merged into a transformer: give --shotstream or --wan")
+    _check_has_transformer(lora, sources, "give --shotstream or --wan")
     # The sizes that the files keep; else the preset that they fit.
     states = _open_sources(sources, key)
     preset = choose_preset(sources, states, preset, find_preset_of)
@@ -114,11 +117,14 @@ def prepare_copy(
     dtype: np.dtype | None,
     parts: Sequence[str],
     shot_phase: float | None = None,
+    lora: LoraOptions | None = None,
 ) -> FolderPlan:
     """Plans a copy of parts of a checkpoint, in another type or with another shot phase.
 
-    dtype: None keeps the types. Raises InputError as `prepare_import` does.
+    dtype: None keeps the types. lora: adapters that are merged into the transformer. Raises
+    InputError as `prepare_import` does.
     """
+    _check_has_transformer(lora, parts, "copy the part dit")
     # Nothing is read yet: the types change while the copy is written.
     copied = {}
     for part in parts:
@@ -126,6 +132,12 @@ def prepare_copy(
         entry = checkpoint.parts[part].entry
         # The dtypes and the source are those of what is copied; whatever else is told stays.
         facts = {name: entry[name] for name in entry if name not in ("dtypes", "source")}
+        if lora and lora.sources and part == "dit":
+            cast = _merged_part(checkpoint, dtype, lora)
+            # A calibration was of the transformer without them.
+            facts.pop(LARGEST_INPUTS, None)
+            earlier = facts.get(ADAPTERS) or []
+            facts[ADAPTERS] = [*earlier, *map(str, lora.sources)]
         copied[part] = dataclasses.replace(cast, facts=facts)
     # The shot phase is a size, not a weight.
     preset = checkpoint.preset
@@ -138,6 +150,22 @@ def prepare_copy(
     plan = FolderPlan(preset, copied, out, tokenizer)
     check_new(out, plan.nbytes)
     return plan
+
+
+def _check_has_transformer(lora: LoraOptions | None, parts: Iterable[str], remedy: str) -> None:
+    """Raises InputError if there are adapters, and no transformer for them."""
+    if lora and lora.sources and "dit" not in parts:
+        raise InputError(f"--lora is merged into a transformer: {remedy}")
+
+
+def _merged_part(checkpoint: Checkpoint, dtype: np.dtype | None, lora: LoraOptions) -> PartToWrite:
+    """A stored transformer with adapters added, in another type (None: in its own)."""
+    merged = merge_into(open_public_part(checkpoint, "dit"), lora)
+    cast = {}
+    for name, array in merged.items():
+        cast[name] = cast_lazy(name, array, dtype or array.dtype)
+    table = part_table(checkpoint.preset, "dit")
+    return part_of_state(table, abstract_params(checkpoint.preset, "dit"), cast)
 
 
 def write_plan(plan: FolderPlan, progress: Progress, storage: str = "folder") -> None:

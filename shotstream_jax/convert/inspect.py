@@ -13,6 +13,7 @@ from shotstream_jax.checkpoint.checkpoint import SHIPPED, WEIGHTS
 from shotstream_jax.checkpoint.folder import read_config
 from shotstream_jax.convert.fit import find_preset_of
 from shotstream_jax.convert.lora.describe import describe_adapter
+from shotstream_jax.convert.lora.options import ADAPTERS
 from shotstream_jax.convert.names import State, check_keys
 from shotstream_jax.convert.reader import (
     FoundPart,
@@ -138,6 +139,8 @@ def _folder_rows(folder: pathlib.Path) -> list[Description]:
 
 def _describe_part(entry: Mapping[str, Any]) -> str:
     types = ", ".join(entry["dtypes"])
+    if entry.get(ADAPTERS):
+        types += f", with {', '.join(entry[ADAPTERS])} merged"
     # Parts that were trained here have no source.
     source = entry["source"]
     if source is None:

@@ -24,6 +24,9 @@ from shotstream_jax.text.prompts import Script, read_script
 COLUMNS = ("shot_num_from_caption", "json_path", "video_path", "frame_number")
 MASK = "mask_path"
 
+# How often a shot's last frame is repeated to make its target a whole one.
+MOST_REPEATED = 2
+
 Shots = tuple[tuple[int, int], ...]
 
 
@@ -223,6 +226,31 @@ def target_frames(first: int, length: int, most: int | None, time: int = 4) -> n
         stride = length // most
     frames = np.arange(first, first + length, stride)[:most]
     return frames[: _whole_latents(len(frames), time)]
+
+
+def shot_target(
+    first: int, stop: int, cut_stop: int, most: int | None, time: int = 4
+) -> np.ndarray:
+    """The frames of a shot as a training target; a whole one if at most two frames are missing.
+
+    The reference cuts the clip before its shots (`cut_clip`), and that rule holds wherever it
+    gives a whole target. Where it does not, the shot's own frames up to `stop` are taken, and its
+    last frame is repeated up to MOST_REPEATED times.
+
+    Worked example: the last 11 of 22 frames, two to a latent frame: the clip is cut to 21 frames,
+    the shot to 10, its target to 9; its own 11 frames are a whole target, 11, 12, …, 21.
+
+    Args:
+      first: the shot's first frame.
+      stop: the frame behind its last one.
+      cut_stop: the same after `cut_clip`.
+      most: how many a target has at most, time·n + 1; None for no limit.
+      time: pixel frames of a latent frame.
+    """
+    target = target_frames(first, cut_stop - first, most, time)
+    if most is None or len(target) == most or stop - first < most - MOST_REPEATED:
+        return target
+    return np.minimum(np.arange(first, first + most), stop - 1)
 
 
 def _whole_latents(frames: int, time: int) -> int:

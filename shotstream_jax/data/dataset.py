@@ -12,6 +12,7 @@ shard.
 
 import contextlib
 import dataclasses
+import hashlib
 import io
 import json
 import os
@@ -36,10 +37,15 @@ FORMAT_VERSION = 1
 
 @dataclasses.dataclass(frozen=True)
 class Broken:
-    """A clip that could not be encoded."""
+    """A clip that could not be encoded.
+
+    files: the state of its files then (precompute/broken.files_state); "" in folders older than
+    this field.
+    """
 
     name: str
     reason: str
+    files: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,6 +109,14 @@ class Dataset:
 
     def __len__(self) -> int:
         return len(self.clips)
+
+    @property
+    def fingerprint(self) -> str:
+        """Of its clips, their order, and what made them: runs and pairs name samples by number."""
+        settings = self.settings
+        made_by = [settings.clips_sha256, settings.vae_sha256, settings.text_sha256]
+        clips = [dataclasses.astuple(clip) for clip in self.clips]
+        return hashlib.sha256(json.dumps([made_by, clips]).encode()).hexdigest()
 
     def record(self, i: int) -> ClipRecord:
         """Clip number i, read from disk.
@@ -200,7 +214,31 @@ def write_shard(folder: pathlib.Path, shard: str, results: Iterable[ClipRecord |
             clips.append(dataclasses.asdict(_info_of(result)))
         with _writing(path):
             writer.close()
+        # An index of earlier records is gone before those are.
+        (folder / f"{shard}.json").unlink(missing_ok=True)
     write_whole(folder / f"{shard}.json", _json({"clips": clips, "broken": broken}))
+
+
+def broken_clips(folder: pathlib.Path, shard: str) -> list[Broken]:
+    """The clips of a complete shard that could not be encoded."""
+    return [Broken(**entry) for entry in _read_json(folder / f"{shard}.json")["broken"]]
+
+
+def begin_again(folder: pathlib.Path) -> None:
+    """Says that a folder is not complete, before a shard of it is exchanged."""
+    (folder / "dataset.json").unlink(missing_ok=True)
+
+
+def shard_records(folder: pathlib.Path, shard: str) -> Iterator[ClipRecord]:
+    """The records of a complete shard, in their order, each read when it is asked for."""
+    from grain.sources import ArrayRecordDataSource
+
+    count = len(_read_json(folder / f"{shard}.json")["clips"])
+    # A shard without records is no file that can be opened.
+    if count:
+        source = ArrayRecordDataSource([str(folder / f"{shard}.array_record")])
+        for number in range(count):
+            yield unpack(source[number])
 
 
 def _info_of(record: ClipRecord) -> ClipInfo:

@@ -15,7 +15,7 @@ from shotstream_jax.checkpoint.load import DTYPES
 from shotstream_jax.core.compilation import use_persistent_cache
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.typing import Array, Float, UInt8, typechecked
-from shotstream_jax.data.clips import Clip, cut_clip, target_frames
+from shotstream_jax.data.clips import Clip, cut_clip, shot_target
 from shotstream_jax.data.records import ClipRecord
 from shotstream_jax.media.reader import probe, read_frames
 from shotstream_jax.memory.select import candidates
@@ -86,8 +86,12 @@ def encode_clip(encoders: Encoders, recipe: PrecomputeRecipe, clip: Clip) -> Cli
     """Reads and encodes one clip. Raises InputError if it cannot be used."""
     video = recipe.video
     # Which frames of the video are needed: each shot's target, and what later shots see of it.
-    shots = _cut_shots(encoders.preset, video, clip)
-    targets = _target_numbers(encoders.preset, video, shots)
+    cut = _cut_shots(encoders.preset, video, clip)
+    targets = _target_numbers(encoders.preset, video, clip, cut)
+    # A shot reaches at least as far as its target.
+    shots = []
+    for (first, stop), target in zip(cut, targets, strict=True):
+        shots.append((first, max(stop, int(target[-1]) + 1)))
     kept = []
     for number, (first, stop) in enumerate(shots):
         kept.append(candidates(number, first, stop - first, recipe.context))
@@ -125,6 +129,12 @@ def _cut_shots(preset: Preset, video: VideoFormat, clip: Clip) -> Sequence[tuple
     """The clip's shots, [first, stop) frames, cut to what its video has."""
     # A look at the whole file: one that is cut off or damaged is refused before it is encoded.
     info = probe(clip.video)
+    last = clip.shots[-1]
+    if last[1] > info.frames:
+        raise InputError(
+            f"shot {len(clip.shots)}, {list(last)}, stops behind the end of {clip.video}, which "
+            f"has {info.frames} frames: correct frame_number"
+        )
     if abs(info.fps - video.fps) > 0.01:
         logging.info(
             "%s has %.2f frames/s, the recipe %d; its frames are kept as they are",
@@ -137,14 +147,14 @@ def _cut_shots(preset: Preset, video: VideoFormat, clip: Clip) -> Sequence[tuple
 
 
 def _target_numbers(
-    preset: Preset, video: VideoFormat, shots: Sequence[tuple[int, int]]
+    preset: Preset, video: VideoFormat, clip: Clip, cut: Sequence[tuple[int, int]]
 ) -> list[np.ndarray]:
     """The frames' numbers of each shot's training target."""
     most = preset.vae.pixel_frames(video.shot_frames)
     time = preset.vae.time
     targets = []
-    for first, stop in shots:
-        targets.append(target_frames(first, stop - first, most, time))
+    for (first, stop), (_, cut_stop) in zip(clip.shots, cut, strict=True):
+        targets.append(shot_target(first, stop, cut_stop, most, time))
     # A clip is of use if at least one shot fills a chunk of latent frames.
     longest = 1 + (max(map(len, targets)) - 1) // time
     chunk = preset.memory.chunk
@@ -171,11 +181,12 @@ def read_masks(
 
     The mask is scaled and cut as the pictures are. targets: each shot's frames.
     """
-    wanted = np.concatenate(targets)
+    wanted = np.unique(np.concatenate(targets))
     pictures = read_frames(path, wanted, video.height, video.width)
     white = pictures.mean(axis=-1) / 255  # [p of all shots, y, x]
     masks = []
-    for mask, latent in zip(_split(white, targets), latents, strict=True):
+    for target, latent in zip(targets, latents, strict=True):
+        mask = white[np.searchsorted(wanted, target)]
         masks.append(latent_mask(mask, latent.shape[:3], time))
     return masks
 

@@ -7,11 +7,14 @@ pairs.json        all are; written last
 """
 
 import dataclasses
+import hashlib
 import json
 import pathlib
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from absl import logging
 
 from shotstream_jax.checkpoint.arrays import ZarrArray, create_array, open_array
 from shotstream_jax.core.errors import InputError
@@ -20,14 +23,19 @@ from shotstream_jax.core.typing import Float
 from shotstream_jax.data.dataset import Dataset
 
 NAME = "trajectory"
+_CHECKSUMS = ("teacher_sha256", "data_sha256")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Pairs:
-    """A complete folder. samples [count, 2]: the clip and the shot of each pair."""
+    """A complete folder.
+
+    samples [count, 2]: the clip and the shot of each pair. identity: a checksum of its settings.
+    """
 
     samples: np.ndarray
     store: ZarrArray
+    identity: str
 
     def read(self, number: int) -> Float[np.ndarray, "kept f h w c"]:
         """One trajectory."""
@@ -40,7 +48,12 @@ def claim_pairs(folder: pathlib.Path, settings: dict[str, Any], shape: tuple[int
     path = folder / "settings.json"
     if path.exists():
         there = _read(path)
-        different = sorted(name for name in settings if there.get(name) != settings[name])
+        # Folders older than the checksums go on without them.
+        different = sorted(
+            name
+            for name in settings
+            if there.get(name) != settings[name] and not (name in _CHECKSUMS and name not in there)
+        )
         if different:
             name = different[0]
             raise InputError(
@@ -58,11 +71,25 @@ def claim_pairs(folder: pathlib.Path, settings: dict[str, Any], shape: tuple[int
         raise InputError(f"cannot write pairs to {folder}: {error.strerror}") from None
 
 
-def open_pairs(folder: str | pathlib.Path, dataset: Dataset, shape: tuple[int, ...]) -> Pairs:
+def open_pairs(
+    folder: str | pathlib.Path,
+    dataset: Dataset,
+    shape: tuple[int, ...],
+    teacher_sha256: Callable[[], str],
+) -> Pairs:
     """All pairs of a complete folder.
 
-    shape: of one trajectory. Raises InputError if the folder is not complete, or made from other
-    data or sizes.
+    Folders older than the field `teacher_sha256` are accepted with a warning.
+
+    Args:
+      folder: of the pairs.
+      dataset: whose shots they belong to.
+      shape: of one trajectory.
+      teacher_sha256: gives the checksum of the run's own teacher (checkpoint/checksum).
+
+    Raises:
+      InputError: if the folder is not complete, or made from other data, by another teacher, or in
+        other sizes.
     """
     folder = pathlib.Path(folder)
     if not (folder / "pairs.json").exists():
@@ -75,11 +102,35 @@ def open_pairs(folder: str | pathlib.Path, dataset: Dataset, shape: tuple[int, .
             f"the pairs of {folder} were made from other clips than {dataset.folder}: "
             "make them again"
         )
+    if settings.get("data_sha256", dataset.fingerprint) != dataset.fingerprint:
+        raise InputError(
+            f"the pairs of {folder} name clips by numbers that {dataset.folder} no longer has: "
+            "its clips have changed since; make them again"
+        )
+    _check_teacher(folder, settings, teacher_sha256)
     if store.shape[1:] != shape:
         raise InputError(
             f"the pairs of {folder} have shape {store.shape[1:]}, the recipe asks for {shape}"
         )
-    return Pairs(np.asarray(settings["samples"]), store)
+    identity = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+    return Pairs(np.asarray(settings["samples"]), store, identity)
+
+
+def _check_teacher(
+    folder: pathlib.Path, settings: dict[str, Any], teacher_sha256: Callable[[], str]
+) -> None:
+    """Refuses pairs that another teacher has made."""
+    made_by = settings.get("teacher_sha256")
+    if made_by is None:
+        logging.warning("the pairs of %s do not say which teacher's weights made them", folder)
+        return
+    own = teacher_sha256()
+    if made_by != own:
+        raise InputError(
+            f"the pairs of {folder} were made by another teacher, {settings['teacher']} with the "
+            f"weights {made_by[:12]}, start.checkpoint has {own[:12]}: make them again, or start "
+            "from that teacher"
+        )
 
 
 def batch_done(folder: pathlib.Path, batch: int) -> bool:

@@ -12,8 +12,10 @@ from shotstream_jax.core.errors import InputError
 class ClipRecord:
     """An encoded clip of m shots; every list has an entry a shot.
 
-    shots [m, 2]: [first, stop) frames of the video, cut as the clip is (clips.cut_clip).
-    targets [f, h, w, c] float16: normalised latents of the shot's target frames; any f ≥ 1.
+    shots [m, 2]: [first, stop) frames of the video, cut as the clip is (clips.cut_clip), but not
+      before the end of the shot's target.
+    targets [f, h, w, c] float16: normalised latents of the shot's target frames
+      (clips.shot_target); any f ≥ 1.
     frames [n]: numbers in the video of the frames that any later shot can ask for
       (memory.select.candidates).
     context [n, h, w, c] float16: the latent of each of those, encoded by itself.

@@ -2,6 +2,7 @@
 
 import dataclasses
 import zlib
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from shotstream_jax.core.errors import InputError
@@ -51,11 +52,14 @@ class Sample(NamedTuple):
 
 
 class Samples(NamedTuple):
-    """Target shots. train and held_out share no clip; skipped: how many shots are too short."""
+    """Target shots, and what is lost.
+
+    train and held_out share no clip. lost: how many targets, by the reason.
+    """
 
     train: list[Sample]
     held_out: list[Sample]
-    skipped: int
+    lost: dict[str, int]
 
 
 def find_samples(dataset: Dataset, cfg: DataConfig) -> Samples:
@@ -64,16 +68,18 @@ def find_samples(dataset: Dataset, cfg: DataConfig) -> Samples:
     held_out_numbers = held_out_clips(dataset, cfg.held_out)
     train = []
     held_out = []
-    skipped = 0
+    lost: dict[str, int] = {}
     longest = 0
     for clip, info in enumerate(dataset.clips):
         # Which shots of the clip may be targets.
         last = len(info.shots) - 1
         shots = range(last + 1) if cfg.targets == "every" else [last]
         longest = max(longest, *info.shots)
+        not_last = last if cfg.targets == "last" else 0
+        _count(lost, "shots that are not the last of their clip (data.targets=last)", not_last)
         for shot in shots:
             if info.shots[shot] < cfg.frames:
-                skipped += 1
+                _count(lost, shorter(info.shots[shot], cfg.frames), 1)
             elif clip in held_out_numbers:
                 held_out.append(Sample(clip, shot))
             else:
@@ -83,7 +89,41 @@ def find_samples(dataset: Dataset, cfg: DataConfig) -> Samples:
             f"{cfg.path} has no target of {cfg.frames} latent frames to train on "
             f"(the longest shot has {longest}): lower data.frames, or set data.targets=every"
         )
-    return Samples(train, held_out, skipped)
+    _count(lost, "clips that could not be encoded", len(dataset.broken))
+    return Samples(train, held_out, lost)
+
+
+def whole_targets(dataset: Dataset) -> tuple[int, dict[str, int]]:
+    """How many shots of a data set are as long as its targets can be, and what the others lack.
+
+    Returns (the number, the numbers of all others by the reason).
+    """
+    longest = dataset.settings.shot_frames
+    whole = 0
+    lost: dict[str, int] = {}
+    for info in dataset.clips:
+        for frames in info.shots:
+            if frames >= longest:
+                whole += 1
+            else:
+                _count(lost, shorter(frames, longest), 1)
+    return whole, dict(sorted(lost.items()))
+
+
+def shorter(frames: int, wanted: int) -> str:
+    """The reason for which a shot is no target of `wanted` latent frames."""
+    return f"shots of {frames} latent frames ({wanted} wanted)"
+
+
+def losses_text(lost: Mapping[str, int]) -> str:
+    """What is lost, for a line of the log: ", 3 …, 1 …"; "" for nothing."""
+    return "".join(f", {count} {reason}" for reason, count in lost.items() if count)
+
+
+def _count(lost: dict[str, int], reason: str, number: int) -> None:
+    """Adds to what is lost for a reason."""
+    if number:
+        lost[reason] = lost.get(reason, 0) + number
 
 
 def held_out_clips(dataset: Dataset, share: float) -> set[int]:

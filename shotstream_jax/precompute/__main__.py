@@ -9,10 +9,12 @@ The table is described in data/clips.py, the folder in data/dataset.py. Shard s 
 s + N, …; `--part p/P` makes the shards p, p + P, …, so that several machines can share a folder.
 What an interrupted run has finished is kept by the next one; the run that finds all shards there
 writes dataset.json. A clip that cannot be used is skipped, named in the log and listed in
-dataset.json. With --latents-from only the prompts are encoded (by a text encoder that has been
-trained), the rest is copied.
+dataset.json; the same command looks at it again if its files have changed since (and at all such
+clips with --retry-broken). With --latents-from only the prompts are encoded (by a text encoder that
+has been trained), the rest is copied.
 """
 
+import contextlib
 import dataclasses
 import functools
 import hashlib
@@ -21,7 +23,7 @@ import os
 import pathlib
 import re
 from argparse import Namespace
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from absl import logging
@@ -33,6 +35,7 @@ from shotstream_jax.checkpoint.checkpoint import Checkpoint, open_checkpoint
 from shotstream_jax.checkpoint.checksum import part_checksum
 from shotstream_jax.checkpoint.load import DTYPES
 from shotstream_jax.core.errors import InputError
+from shotstream_jax.core.lock import locked
 from shotstream_jax.data import dataset as dataset_folder
 from shotstream_jax.data.clips import Clip, read_clips
 from shotstream_jax.data.dataset import Broken, Dataset, Settings
@@ -45,6 +48,8 @@ from shotstream_jax.data.encode import (
     load_encoders,
 )
 from shotstream_jax.data.records import ClipRecord
+from shotstream_jax.data.samples import losses_text, whole_targets
+from shotstream_jax.precompute.broken import encode_or_name, to_look_at, with_mended
 from shotstream_jax.presets import Preset
 from shotstream_jax.text.prompts import check_caption
 
@@ -56,12 +61,13 @@ class EncodingJob(NamedTuple):
     """What is to be encoded.
 
     settings: of the folder that is made. clips: how many each shard has. encode: gives the records
-    of one shard, by its number.
+    of one shard, by its number. shares: the clips of each shard's table; none without a table.
     """
 
     settings: Settings
     clips: list[int]
     encode: Callable[[Encoders, int], Results]
+    shares: list[list[Clip]]
 
 
 def parser() -> cli.Parser:
@@ -97,6 +103,11 @@ def parser() -> cli.Parser:
         action="store_true",
         help="frames between two shots may belong to none",
     )
+    p.add_argument(
+        "--retry-broken",
+        action="store_true",
+        help="look again at all clips that could not be encoded (else: if their files changed)",
+    )
     return p
 
 
@@ -119,24 +130,44 @@ def main(argv: Sequence[str]) -> None:
     dataset_folder.claim_folder(folder, settings)
 
     # The folder is now this run's, or one with the same settings. Shards that an earlier run has
-    # finished are kept.
+    # finished are kept, but for broken clips that are worth another look.
     todo = [
         shard for shard in mine if not dataset_folder.shard_done(folder, settings.shards[shard])
     ]
+    again = _worth_another_look(job, folder, sorted(set(mine) - set(todo)), args.retry_broken)
     if len(todo) < len(mine):
         kept = len(mine) - len(todo)
         logging.info("%s: %d of %d shards are there already", folder, kept, len(mine))
-    if todo or not _negative_path(folder).exists():
-        encode_shards(recipe, checkpoint, job, folder, todo)
+    if todo or again or not _negative_path(folder).exists():
+        with _locked_shards(folder, settings, sorted([*todo, *again])):
+            encode_shards(recipe, checkpoint, job, folder, todo, again)
     finish(folder, settings)
+
+
+def _worth_another_look(
+    job: EncodingJob, folder: pathlib.Path, shards: Sequence[int], all_of_them: bool
+) -> dict[int, list[Clip]]:
+    """Broken clips of complete shards that are encoded once more; those of a table only."""
+    again: dict[int, list[Clip]] = {}
+    if not job.shares:
+        return again
+    for shard in shards:
+        name = job.settings.shards[shard]
+        clips = to_look_at(folder, name, job.shares[shard], all_of_them)
+        if clips:
+            again[shard] = clips
+    return again
 
 
 def finish(folder: pathlib.Path, settings: Settings) -> None:
     """Completes the folder if all shards are there; logs how far it is."""
     if dataset_folder.finish_dataset(folder, settings):
         dataset = dataset_folder.open_dataset(folder)
-        broken = len(dataset.broken)
-        logging.info("%s: %d clips, %d broken ones skipped", folder, len(dataset), broken)
+        whole, lost = whole_targets(dataset)
+        lost |= {"clips that could not be encoded": len(dataset.broken)}
+        longest = settings.shot_frames
+        what = f"{len(dataset)} clips, {whole} targets of {longest} latent frames"
+        logging.info("%s: %s%s", folder, what, losses_text(lost))
         return
     done = 0
     for shard in settings.shards:
@@ -191,14 +222,10 @@ def job_from_table(
     def encode(encoders: Encoders, shard: int) -> Iterator[ClipRecord | Broken]:
         """The records of a shard's clips; one that cannot be used is named and skipped."""
         for clip in shares[shard]:
-            try:
-                yield encode_clip(encoders, recipe, clip)
-            except InputError as error:
-                logging.warning("%s is skipped: %s", clip.name, error)
-                yield Broken(clip.name, str(error))
+            yield encode_or_name(functools.partial(encode_clip, encoders, recipe), clip)
 
     settings = table_settings(recipe, checkpoint, pathlib.Path(args.csv), clips, shards)
-    return EncodingJob(settings, list(map(len, shares)), encode)
+    return EncodingJob(settings, list(map(len, shares)), encode, shares)
 
 
 def job_from_latents(
@@ -208,9 +235,10 @@ def job_from_latents(
 
     Pictures, context and captions are that folder's, and so is the autoencoder's checksum.
     """
-    if args.shards is not None or args.allow_gaps:
+    if args.shards is not None or args.allow_gaps or args.retry_broken:
         raise InputError(
-            "--shards and --allow-gaps are for a table: with --latents-from they are that folder's"
+            "--shards, --allow-gaps and --retry-broken are for a table: with --latents-from they "
+            "are that folder's"
         )
     dataset = dataset_folder.open_dataset(args.latents_from)
     made_for = dataset.settings.preset
@@ -232,7 +260,7 @@ def job_from_latents(
     for shard in range(settings.shard_count):
         entries = list(dataset_folder.shard_entries(dataset, shard))
         clips.append(len(entries))
-    return EncodingJob(settings, clips, functools.partial(_embed_again, dataset))
+    return EncodingJob(settings, clips, functools.partial(_embed_again, dataset), [])
 
 
 def _embed_again(dataset: Dataset, encoders: Encoders, shard: int) -> Iterator[ClipRecord | Broken]:
@@ -286,18 +314,41 @@ def encode_shards(
     job: EncodingJob,
     folder: pathlib.Path,
     todo: Sequence[int],
+    again: Mapping[int, Sequence[Clip]],
 ) -> None:
-    """Writes the shards that are still to be made, one after the other."""
+    """Writes the shards that are still to be made, one after the other.
+
+    again: clips of shards that are there, to be encoded once more.
+    """
     encoders = load_encoders(checkpoint, recipe.dtype)
     # One file for all parts: whoever comes first writes it, and all would write the same.
     if not _negative_path(folder).exists():
         dataset_folder.write_negative(folder, encode_negative(encoders, recipe.negative_prompt))
     # The bar counts the clips of this run's shards, broken ones too.
-    total = sum(job.clips[shard] for shard in todo)
+    total = sum(job.clips[shard] for shard in [*todo, *again])
     with logging_redirect_tqdm(), tqdm(total=total, unit="clip", desc=str(folder)) as bar:
         for shard in todo:
             results = _counted(job.encode(encoders, shard), bar)
             dataset_folder.write_shard(folder, job.settings.shards[shard], results)
+        encode = functools.partial(encode_clip, encoders, recipe)
+        for shard, clips in again.items():
+            name = job.settings.shards[shard]
+            results = with_mended(folder, name, job.shares[shard], clips, encode)
+            dataset_folder.begin_again(folder)
+            dataset_folder.write_shard(folder, name, _counted(results, bar))
+
+
+@contextlib.contextmanager
+def _locked_shards(
+    folder: pathlib.Path, settings: Settings, shards: Sequence[int]
+) -> Iterator[None]:
+    """Keeps other runs away from these shards; others of the folder may be theirs."""
+    with contextlib.ExitStack() as locks:
+        for shard in shards:
+            name = settings.shards[shard]
+            remedy = "wait for it, or share the work by --part"
+            locks.enter_context(locked(folder / f"{name}.lock", f"{folder}/{name}", remedy))
+        yield
 
 
 def _negative_path(folder: pathlib.Path) -> pathlib.Path:

@@ -75,7 +75,7 @@ def main(argv: Sequence[str]) -> None:
         mesh = make_mesh(recipe.mesh.lengths())
         stage = make_stage(recipe, preset, mesh, data, checkpoints)
         workdir = pathlib.Path(args.workdir)
-        with held(workdir, jax.process_index() == 0):
+        with held(workdir, "--workdir"):
             run = Run(recipe, stage, data, checkpoints, workdir)
             logging.info("%s, %s on %d devices", recipe.stage, preset.name, len(jax.devices()))
             run.train()

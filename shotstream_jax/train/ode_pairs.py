@@ -23,6 +23,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 from shotstream_jax import cli
 from shotstream_jax.checkpoint.arrays import ZarrArray, open_array
 from shotstream_jax.checkpoint.checkpoint import Checkpoint, open_checkpoint
+from shotstream_jax.checkpoint.checksum import part_checksum
 from shotstream_jax.core import rng
 from shotstream_jax.core.compilation import use_persistent_cache
 from shotstream_jax.core.errors import InputError
@@ -45,6 +46,7 @@ from shotstream_jax.train.run.processes import (
     wait_for_all,
 )
 from shotstream_jax.train.run.start import negative_embedding
+from shotstream_jax.train.run.workdir import held
 from shotstream_jax.train.setup import Setup, to_devices
 
 
@@ -72,7 +74,8 @@ def main(argv: Sequence[str]) -> None:
     run = dataclasses.replace(recipe.run, batch=recipe.pairs.batch, accumulate=1)
     mesh = make_mesh(recipe.mesh.lengths())
     setup = make_setup(dataclasses.replace(recipe, run=run), teacher.preset, mesh, dataset)
-    with jax.set_mesh(mesh), logging_redirect_tqdm():
+    folder = pathlib.Path(recipe.pairs.path)
+    with jax.set_mesh(mesh), logging_redirect_tqdm(), held(folder, "pairs.path"):
         make_pairs(recipe, setup, dataset, teacher)
 
 
@@ -89,6 +92,7 @@ def make_pairs(recipe: OdeRecipe, setup: Setup, dataset: Dataset, teacher: Check
     shape = (cfg.count, kept, setup.frames, *setup.latent_shape)
     if is_main:
         settings = _settings(recipe, dataset, samples, shape)
+        settings["teacher_sha256"] = part_checksum(teacher, "dit")
         pairs.claim_pairs(folder, settings, shape)
     wait_for_all("claimed")
     store = open_array(folder, pairs.NAME)
@@ -137,6 +141,7 @@ def _settings(
     del settings["path"]
     settings["teacher"] = recipe.start.checkpoint
     settings["clips_sha256"] = dataset.settings.clips_sha256
+    settings["data_sha256"] = dataset.fingerprint
     settings["shape"] = list(shape)
     settings["samples"] = samples.tolist()
     return settings

@@ -23,6 +23,7 @@ from tqdm import tqdm
 from shotstream_jax import cli
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.files import check_writable
+from shotstream_jax.core.lock import locked
 from shotstream_jax.media.pictures import write_png
 from shotstream_jax.media.video import VideoWriter
 from shotstream_jax.world import files
@@ -173,6 +174,12 @@ def main(argv: Sequence[str]) -> None:
 def write_world(folder: pathlib.Path, source: WorldSource) -> None:
     """Writes all stories of a source (world/files); those that are complete are kept."""
     files.claim_world_folder(folder, source)
+    with locked(folder / ".lock", str(folder), "wait for it, or choose another --out"):
+        _write_stories(folder, source)
+
+
+def _write_stories(folder: pathlib.Path, source: WorldSource) -> None:
+    """The stories that are not there yet, and the table."""
     fps = source.config.fps
     for index in tqdm(range(len(source)), unit="story", desc=str(folder)):
         path = files.film_path(folder, index)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from shotstream_jax.core.errors import InputError
-from shotstream_jax.data.clips import COLUMNS, cut_clip, read_clips, target_frames
+from shotstream_jax.data.clips import COLUMNS, cut_clip, read_clips, shot_target, target_frames
 from tests.data.frame_labels import labels
 
 HEADER = ",".join(COLUMNS)
@@ -145,3 +145,20 @@ def test_targets_keep_the_bound(length, most):
     assert len(frames) <= (most or length) and len(set(np.diff(frames))) <= 1
     # Nothing but the cut is lost: as many frames as there are, or as are allowed.
     assert len(frames) > min(length, most or length) - 4
+
+
+@pytest.mark.parametrize(
+    "first, stop, cut_stop, most, time, expected",
+    [
+        (11, 22, 21, 11, 2, range(11, 22)),  # the clip's cut had cost its last frame
+        (11, 21, 21, 11, 2, [*range(11, 21), 20]),  # a frame short
+        (0, 9, 9, 11, 2, [*range(9), 8, 8]),  # two
+        (0, 8, 8, 11, 2, range(7)),  # three: as short as it is
+        (10, 90, 89, 81, 4, [*range(10, 90), 89]),
+        (10, 88, 88, 81, 4, range(10, 87)),
+        (0, 26, 25, 11, 2, range(0, 22, 2)),  # the reference's rule gives a whole target: it holds
+        (5, 30, 29, None, 4, range(5, 26)),
+    ],
+)
+def test_a_shot_that_is_almost_a_whole_target(first, stop, cut_stop, most, time, expected):
+    assert shot_target(first, stop, cut_stop, most, time).tolist() == list(expected)

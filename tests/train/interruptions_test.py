@@ -1,5 +1,6 @@
 """What ends a run too early: Ctrl-C, another run, a full disk, snapshots that are damaged."""
 
+import json
 import os
 import pathlib
 import resource
@@ -13,10 +14,13 @@ import pytest
 
 from shotstream_jax.checkpoint.checkpoint import open_checkpoint
 from shotstream_jax.core.errors import InputError
+from shotstream_jax.train import __main__ as train
+from shotstream_jax.train import ode_pairs
 from shotstream_jax.train.run.log import Log
 from shotstream_jax.train.run.snapshots import Snapshots
 from shotstream_jax.train.run.workdir import held
-from tests.train.runs import in_process
+from tests.train.material import make_dataset
+from tests.train.runs import arguments, in_process
 
 pytestmark = pytest.mark.usefixtures("programs_are_kept")
 
@@ -70,14 +74,55 @@ def test_ctrl_c_saves_and_a_second_one_does_not(
     ]
 
 
-def test_one_run_at_a_time(one_device, material, tmp_path):
-    with held(tmp_path / "run", is_main=True):
+def test_one_run_at_a_time(one_device, material, tmp_path, monkeypatch):
+    with held(tmp_path / "run", "--workdir"):
         with pytest.raises(InputError, match=r"run is being written by process \d+ on .*--workdir"):
             in_process("teacher", material, tmp_path / "run", "run.steps=1")
         assert os.listdir(tmp_path / "run") == [".lock"]
-        with held(tmp_path / "run", is_main=False):  # another process of the same run
-            pass
+        with monkeypatch.context() as patch:  # another process of the same run
+            patch.setattr(jax, "process_index", lambda: 1)
+            with held(tmp_path / "run", "--workdir"):
+                pass
     assert not (tmp_path / "run").exists()  # nothing was written
+
+
+def test_other_data_under_the_same_path(one_device, material, tmp_path):
+    make_dataset(tmp_path / "data")
+    fields = (f"data.path={tmp_path}/data",)
+    in_process("teacher", material, tmp_path / "run", "run.steps=1", *fields)
+    config = tmp_path / "run" / "config.json"
+    shutil.rmtree(tmp_path / "data")
+    make_dataset(tmp_path / "data", clips=5)
+    with pytest.raises(InputError, match=r"run holds a run on other data than .*data has now"):
+        in_process("teacher", material, tmp_path / "run", "run.steps=2", *fields)
+    before = json.loads(config.read_text())
+    del before["samples"]
+    config.write_text(json.dumps(before))  # a folder of before this was remembered
+    in_process("teacher", material, tmp_path / "run", "run.steps=1", *fields)
+
+
+def test_pairs_of_another_teacher(one_device, material, tmp_path, caplog):
+    fields = ("run.steps=1", "pairs.count=2", "pairs.batch=2")
+    fields += (f"pairs.path={tmp_path}/pairs",)
+    words = arguments("ode_init", material, tmp_path / "run", *fields)
+    with held(tmp_path / "pairs", "pairs.path"):
+        with pytest.raises(InputError, match=r"pairs is being written by .*pairs.path"):
+            ode_pairs.main(words[:-1])
+    ode_pairs.main(words[:-1])
+    other = [*words, f"--config.start.checkpoint={material}/teacher"]
+    with pytest.raises(
+        InputError, match=r"made by another teacher, .*start with the weights \w+, "
+    ):
+        train.main(other)
+    settings = json.loads((tmp_path / "pairs" / "settings.json").read_text())
+    # The same clips' names in another order would be other shots under the same numbers.
+    (tmp_path / "pairs" / "settings.json").write_text(json.dumps(settings | {"data_sha256": "0"}))
+    with pytest.raises(InputError, match="its clips have changed since; make them again"):
+        train.main(words)
+    del settings["teacher_sha256"], settings["data_sha256"]
+    (tmp_path / "pairs" / "settings.json").write_text(json.dumps(settings))
+    train.main(words)
+    assert "do not say which teacher's weights made them" in caplog.text
 
 
 STATE = {"a": jnp.arange(3000.0), "b": jnp.ones(7)}

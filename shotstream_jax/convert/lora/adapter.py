@@ -17,6 +17,7 @@ from shotstream_jax.convert.lora.changes import (
     Difference,
     LowRank,
     NewValues,
+    added_arrays,
     check_fits,
 )
 from shotstream_jax.convert.lora.file import AdapterFile, open_adapter, read_alpha
@@ -214,9 +215,8 @@ def _check_changes(
 
 def _other_model(change: AdapterChange, shape: tuple[int, ...]) -> str:
     """What another width speaks of."""
-    arrays = [change.down, change.up] if isinstance(change, LowRank) else [change.values]
     widths = set()
-    for array in arrays:
+    for array in added_arrays(change):
         widths |= set(array.shape)
     if _WIDTH_14B in widths - set(shape):
         return f": it is for a 14B model, which is {_WIDTH_14B} wide"

@@ -11,6 +11,7 @@ scale is alpha/rank (convert/lora/scales), and 1 for differences. All of it is f
 import dataclasses
 import math
 
+import jax.numpy as jnp
 import numpy as np
 
 from shotstream_jax.convert.names import Lazy
@@ -108,10 +109,20 @@ AdapterChange = LowRank | Difference | NewValues
 
 
 def check_fits(change: AdapterChange, name: str, shape: tuple[int, ...]) -> None:
-    """Raises InputError unless a change fits a parameter of this name and shape."""
+    """Raises InputError unless a change is made of floats, and fits a parameter of this shape."""
+    for array in added_arrays(change):
+        if not jnp.issubdtype(array.dtype, jnp.floating):
+            raise InputError(f"the adapter of {name} is {array.dtype}, weights must be floats")
     problem = change.problem(shape)
     if problem:
         raise InputError(f"the adapter of {name} is {problem}")
+
+
+def added_arrays(change: AdapterChange) -> list[Lazy]:
+    """The arrays whose values a change adds or sets; not DoRA's magnitudes."""
+    if isinstance(change, LowRank):
+        return [change.down, change.up]
+    return [change.values]
 
 
 def _shape_problem(found: tuple[int, ...], shape: tuple[int, ...]) -> str:

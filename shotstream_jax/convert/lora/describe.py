@@ -2,8 +2,8 @@
 
 import pathlib
 
-from shotstream_jax.convert.files import read_metadata
-from shotstream_jax.convert.lora.file import read_alpha
+from shotstream_jax.convert import public
+from shotstream_jax.convert.lora.file import header_texts, read_alpha
 from shotstream_jax.convert.lora.keys import is_adapter_key, parse_key
 from shotstream_jax.convert.lora.scales import find_rules
 from shotstream_jax.convert.names import State
@@ -50,10 +50,8 @@ def _alphas(path: pathlib.Path, state: State) -> str:
     if found:
         return f"alpha {_listed(sorted(found))} by its tensors"
 
-    metadata = {}
-    if path.suffix == ".safetensors":
-        metadata = read_metadata(path)
-    rules = find_rules(path, metadata, state)
+    texts = header_texts(path, public.open_file(path))
+    rules = find_rules(path, texts, state)
     if rules.alpha is None:
         return "no alpha"
     alphas = sorted({rules.alpha, *rules.alpha_pattern.values()})

@@ -1,6 +1,7 @@
 """An adapter's file or folder, opened: its tensors by the file's own names, and what it says."""
 
 import dataclasses
+import json
 import math
 import pathlib
 from collections.abc import Mapping
@@ -43,11 +44,30 @@ def open_adapter(path: str | pathlib.Path, key: str | None = None) -> AdapterFil
     Raises InputError if there is no such file, or if it holds no adapter.
     """
     path = _file_of(pathlib.Path(path))
-    state = _adapter_state(path, public.open_file(path), key)
-    metadata = {}
+    content = public.open_file(path)
+    state = _adapter_state(path, content, key)
+    return AdapterFile(path, state, find_rules(path, header_texts(path, content), state))
+
+
+def header_texts(path: pathlib.Path, content: Mapping[str, Any]) -> dict[str, str]:
+    """What a file says in words: a header's texts, or what a .pt file has beside its tensors.
+
+    content: what is in the file (`public.open_file`).
+    """
     if path.suffix == ".safetensors":
-        metadata = read_metadata(path)
-    return AdapterFile(path, state, find_rules(path, metadata, state))
+        return read_metadata(path)
+    texts = {}
+    for name, value in content.items():
+        if isinstance(value, str | int | float):
+            texts[name] = str(value)
+        elif isinstance(value, dict) and not _has_tensors(value):
+            # Settings in a dict are what a header has as JSON.
+            texts[name] = json.dumps(value, default=str)
+    return texts
+
+
+def _has_tensors(value: Mapping[str, Any]) -> bool:
+    return any(isinstance(item, Lazy | dict | list) for item in value.values())
 
 
 def _file_of(path: pathlib.Path) -> pathlib.Path:

@@ -61,10 +61,13 @@ def _merged(name: str, weights: Lazy | np.ndarray, steps: Sequence[_Step]) -> La
         """W' in W's own type. Raises InputError if it is not finite where W was."""
         original = np.asarray(weights, np.float32)
         changed = original
-        for step in steps:
-            changed = step.change.apply(changed, step.strength)
-            if not np.isfinite(changed).all() and np.isfinite(original).all():
-                raise InputError(f"{step.path} makes {name} infinite or no number: it is damaged")
+        # What overflows, or never was a number, is told below.
+        with np.errstate(all="ignore"):
+            for step in steps:
+                changed = step.change.apply(changed, step.strength)
+        if not np.isfinite(changed).all() and np.isfinite(original).all():
+            paths = ", ".join(sorted({str(step.path) for step in steps}))
+            raise InputError(f"{name} would not be finite with {paths}: is it damaged?")
         cast = cast_finite(changed, dtype)
         if cast is None:
             raise too_large([name], dtype)

@@ -61,7 +61,7 @@ def add_lora_options(command: argparse.ArgumentParser, *, required: bool = False
         action="append",
         required=required,
         metavar="FILE[:STRENGTH]",
-        help="an adapter to merge: a file or PEFT's folder; again for another one "
+        help="an adapter to merge: a file, PEFT's folder or hf:owner/name; again for another one "
         "(strength: default 1, also 0 or negative)",
     )
     command.add_argument(

@@ -5,7 +5,8 @@ Alpha is the first of these that is there:
 1. the caller's own (`--alpha`)
 2. the layer's `alpha` tensor
 3. `adapter_config.json` beside the file, as PEFT writes it: alpha_pattern, then lora_alpha
-4. the texts of the file's header: PEFT's settings as diffusers keeps them, or an alpha alone
+4. the texts of the file's header (in a .pt file what stands beside the tensors): PEFT's settings,
+   as diffusers keeps them, or an alpha alone
 
 Without any of them the factor is 1.
 """
@@ -26,9 +27,8 @@ _PEFT_FILES = ("adapter_model.safetensors", "adapter_model.bin")
 _WEIGHT_ENDINGS = (".safetensors", ".bin", ".pt", ".pth")
 
 _LONGEST_PATTERN = 200  # characters; patterns are regular expressions from the file
-_DIFFUSERS_TEXT = "lora_adapter_metadata"  # a header's text that has PEFT's settings as JSON
-_DIFFUSERS_PREFIX = "transformer."  # of the settings that are for the transformer
-_ALPHA_TEXTS = ("lora_alpha", "network_alpha", "alpha")  # a header's texts that are an alpha
+_TRANSFORMER = "transformer."  # before the settings of one network among several
+_ALPHA = "lora_alpha"
 _KOHYA_ALPHA = "ss_network_alpha"
 _KOHYA_NAMES = ("lora_unet_", "lycoris_")
 
@@ -104,29 +104,38 @@ def _matching(pattern_values: Mapping[str, Any], name: str, otherwise: Any) -> A
     return otherwise
 
 
-def find_rules(path: pathlib.Path, metadata: Mapping[str, str], names: Iterable[str]) -> ScaleRules:
+def find_rules(path: pathlib.Path, texts: Mapping[str, str], names: Iterable[str]) -> ScaleRules:
     """What is said beside an adapter's tensors.
 
-    path: its file. metadata: the texts of its header. names: of its tensors. Raises InputError if
-    what is said cannot be read, or asks for another kind of adapter.
+    path: its file. texts: of the file's header. names: of its tensors. Raises InputError if what is
+    said cannot be read, or asks for another kind of adapter.
     """
     config = path.parent / CONFIG_NAME
     if config.is_file() and _is_of(config, path):
         return _peft_rules(_read_json(config.read_bytes(), str(config)), str(config))
 
     header = f"the header of {path}"
-    if _DIFFUSERS_TEXT in metadata:
-        settings = _read_json(metadata[_DIFFUSERS_TEXT].encode(), header)
-        return _peft_rules(_of_transformer(settings), header)
-    for text in _ALPHA_TEXTS:
-        if text in metadata:
-            rslora = metadata.get("use_rslora", "").lower() == "true"
-            return ScaleRules(header, _number(metadata[text], text, header), rslora=rslora)
-    if metadata.get(_KOHYA_ALPHA, "None") != "None":
-        alpha = _number(metadata[_KOHYA_ALPHA], _KOHYA_ALPHA, header)
-        is_kohya = any(name.startswith(_KOHYA_NAMES) for name in names)
-        return ScaleRules(header, alpha, is_doubtful=not is_kohya)
+    for text in texts.values():
+        if _ALPHA in text and text.lstrip().startswith("{"):
+            settings = _of_transformer(_read_json(text.encode(), header))
+            if _ALPHA in settings:
+                return _peft_rules(settings, header)
+    # PEFT's own name goes before others that end so.
+    for name in sorted(texts, key=lambda name: (name != _ALPHA, name)):
+        if name.lower().endswith("alpha") and texts[name] != "None":
+            return _alpha_rules(name, texts, header, names)
     return ScaleRules()
+
+
+def _alpha_rules(
+    name: str, texts: Mapping[str, str], source: str, names: Iterable[str]
+) -> ScaleRules:
+    """An alpha that a header has by itself, under this name."""
+    alpha = _number(texts[name], name, source)
+    rslora = texts.get("use_rslora") in ("true", "True", "1")
+    is_kohya = any(tensor.startswith(_KOHYA_NAMES) for tensor in names)
+    is_doubtful = name == _KOHYA_ALPHA and not is_kohya
+    return ScaleRules(source, alpha, rslora=rslora, is_doubtful=is_doubtful)
 
 
 def _is_of(config: pathlib.Path, path: pathlib.Path) -> bool:
@@ -151,8 +160,8 @@ def _of_transformer(settings: Mapping[str, Any]) -> dict[str, Any]:
     """The transformer's settings, which diffusers keeps under its name, without it."""
     chosen = {}
     for name, value in settings.items():
-        if name.startswith(_DIFFUSERS_PREFIX):
-            chosen[name.removeprefix(_DIFFUSERS_PREFIX)] = value
+        if name.startswith(_TRANSFORMER):
+            chosen[name.removeprefix(_TRANSFORMER)] = value
     return chosen or dict(settings)
 
 
@@ -170,11 +179,11 @@ def _peft_rules(settings: Mapping[str, Any], source: str) -> ScaleRules:
             f"{source} has init_lora_weights {start!r}, which changes the base too: save the "
             "adapter with path_initial_model_for_weight_conversion"
         )
-    if settings.get("lora_alpha") is None:
-        raise InputError(f"{source} has no lora_alpha: add it")
+    if settings.get(_ALPHA) is None:
+        raise InputError(f"{source} has no {_ALPHA}: add it")
     return ScaleRules(
         source,
-        _number(settings["lora_alpha"], "lora_alpha", source),
+        _number(settings[_ALPHA], _ALPHA, source),
         rank=_rank(settings.get("r"), source),
         rslora=bool(settings.get("use_rslora")),
         alpha_pattern=_pattern(settings, "alpha_pattern", source),

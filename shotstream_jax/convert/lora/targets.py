@@ -33,10 +33,7 @@ _REASONS = (
         r"(k_img|v_img|img_emb|add_[kv]_proj|norm_added_|image_embedder|img_proj)",
         "of an image-to-video model",
     ),
-    (
-        r"(to_qkv|to_kv|to_added_qkv|[._]qkv\b|in_proj)",
-        "of a fused projection: split it into q, k, v",
-    ),
+    (r"(to_qkv|to_kv|[._]qkv\b|in_proj)", "of fused projections: split them into q, k, v"),
     (r"vace", "of a VACE model"),
     (
         r"(^|[._])(double|single)_(blocks|stream)|single_transformer_blocks",

@@ -19,6 +19,7 @@ from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.sharding import batch_sharding
 from shotstream_jax.core.typing import Array, Params
 from shotstream_jax.data.batches import Batches, local_rows
+from shotstream_jax.data.samples import losses_text
 from shotstream_jax.train.network import Checkpoints
 from shotstream_jax.train.recipe import TrainRecipe
 from shotstream_jax.train.run import stopping
@@ -54,10 +55,10 @@ class Run:
         self.checkpoints = checkpoints
         self.workdir = workdir
         self.is_main = jax.process_index() == 0
-        self.description = folder.describe(recipe, stage.setup.preset)
 
         # Batches to train on, and batches that are held out.
         source = stage.source(data, checkpoints.start)
+        self.description = folder.describe(recipe, stage.setup.preset, source.identity)
         run = recipe.run
         make_batches = functools.partial(
             Batches,
@@ -76,13 +77,10 @@ class Run:
             raise InputError(
                 "no sample is held out: raise data.held_out, or set run.held_out_every=0"
             )
-        left_out = ""
-        for what, count in source.left_out.items():
-            if count:
-                left_out += f", {count} {what}"
-        logging.info(
-            "%d to train on, %d held out%s", len(source.train), len(source.held_out), left_out
-        )
+        lost = losses_text(source.left_out)
+        if lost:
+            lost = f"; left out{lost[1:]}"
+        logging.info("%d to train on, %d held out%s", len(source.train), len(source.held_out), lost)
 
         folder.claim(workdir, self.description, self.is_main)
         self.snapshots = Snapshots(workdir / "checkpoints", run.keep_last, run.keep_every)

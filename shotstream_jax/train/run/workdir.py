@@ -47,33 +47,38 @@ _FIXED_IN_RUN = ("batch", "seed")
 Change = tuple[str, Any, Any]  # field, old value, new value
 
 
-def describe(recipe: TrainRecipe, preset: Preset) -> dict[str, Any]:
-    """The recipe and the sizes as JSON has them."""
-    values = {"recipe": dataclasses.asdict(recipe), "sizes": dataclasses.asdict(preset)}
+def describe(recipe: TrainRecipe, preset: Preset, data: str) -> dict[str, Any]:
+    """The recipe and the sizes as JSON has them. data: the checksum of what is trained on."""
+    values = {
+        "recipe": dataclasses.asdict(recipe),
+        "sizes": dataclasses.asdict(preset),
+        "samples": data,
+    }
     return json.loads(json.dumps(values))
 
 
 @contextlib.contextmanager
-def held(workdir: pathlib.Path, is_main: bool) -> Iterator[None]:
-    """Keeps other runs out of the folder inside; among several processes the first one does.
+def held(folder: pathlib.Path, option: str) -> Iterator[None]:
+    """Keeps other runs out of a folder inside; among several processes the first one does.
 
-    A folder that is still empty at the end is removed. Raises InputError if another run has it.
+    A folder that is still empty at the end is removed. option: what names the folder. Raises
+    InputError if another run has it.
     """
-    if not is_main:
+    if jax.process_index() > 0:
         yield
         return
     try:
-        workdir.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(
-            f"cannot write {workdir}: {error.strerror}; choose another --workdir"
+            f"cannot write {folder}: {error.strerror}; choose another {option}"
         ) from None
     try:
-        with locked(workdir / ".lock", str(workdir), "wait for it, or use another --workdir"):
+        with locked(folder / ".lock", str(folder), f"wait for it, or use another {option}"):
             yield
     finally:
         with contextlib.suppress(OSError):
-            workdir.rmdir()
+            folder.rmdir()
 
 
 def claim(workdir: pathlib.Path, description: dict[str, Any], is_main: bool) -> None:
@@ -89,6 +94,7 @@ def claim(workdir: pathlib.Path, description: dict[str, Any], is_main: bool) -> 
                 f"{workdir} holds a run of another recipe: {what}; "
                 "use another --workdir, or change it back"
             )
+        _check_data(path, description)
         for name, old, new in changed:
             logging.warning("%s was %r, is %r from here on", name, old, new)
     if is_main:
@@ -99,6 +105,18 @@ def claim(workdir: pathlib.Path, description: dict[str, Any], is_main: bool) -> 
             raise InputError(
                 f"cannot write {workdir}: {error.strerror}; choose another --workdir"
             ) from None
+
+
+def _check_data(path: pathlib.Path, description: dict[str, Any]) -> None:
+    """Refuses other data than the run has seen, whatever its path; older folders do not know."""
+    there = json.loads(path.read_text()).get("samples", description["samples"])
+    if there != description["samples"]:
+        where = description["recipe"]["data"].get("path", "the drawn world")
+        raise InputError(
+            f"{path.parent} holds a run on other data than {where} has now (checksum "
+            f"{there[:12]}, is {description['samples'][:12]}): its clips, their encoders or the "
+            "pairs have changed; use another --workdir, or change them back"
+        )
 
 
 def _read_changes(path: pathlib.Path, description: dict[str, Any]) -> list[Change]:

@@ -227,9 +227,11 @@ class InterStage:
             """The captions of a clip."""
             return captions_row(data, clip, shots, read_caption)
 
-        # Captions are all that a row has.
-        left_out = {"too short for the recipe": too_short, "broken clips": len(data.broken)}
-        return Source(train, held_out, load, data.settings.fps, left_out)
+        left_out = {
+            f"stories of fewer than {shots} shots": too_short,
+            "clips that could not be encoded": len(data.broken),
+        }
+        return Source(train, held_out, load, data.settings.fps, left_out, data.fingerprint)
 
     def batch_index(self, step: int) -> int:
         """A batch of stories lasts as many steps as they have shots."""

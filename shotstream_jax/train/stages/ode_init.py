@@ -4,6 +4,7 @@ The loss is in train/losses/ode_regression, the pairs are made by train/ode_pair
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy as np
 
 from shotstream_jax.aot.compile import Program
 from shotstream_jax.checkpoint.checkpoint import Checkpoint
+from shotstream_jax.checkpoint.checksum import part_checksum
 from shotstream_jax.core.typing import Array, Float, Leaf, Params
 from shotstream_jax.data.dataset import Dataset
 from shotstream_jax.data.pairs import open_pairs
@@ -104,7 +106,8 @@ class OdeInitStage:
     def source(self, data: Dataset, start: Checkpoint) -> Source:
         """The pairs, by their numbers."""
         # A pair is held out with its clip, as in the other stages.
-        pairs = open_pairs(self.recipe.pairs.path, data, self.trajectory_shape)
+        teacher_sha256 = functools.partial(part_checksum, start, "dit")
+        pairs = open_pairs(self.recipe.pairs.path, data, self.trajectory_shape, teacher_sha256)
         held_out_numbers = held_out_clips(data, self.recipe.data.held_out)
         # Samples are the numbers of the pairs.
         train = []
@@ -125,8 +128,9 @@ class OdeInitStage:
             trajectory: Leaf = pairs.read(number)
             return PairBatch(trajectory, conditions)
 
-        left_out = {"broken clips": len(data.broken)}
-        return Source(train, held_out, load, data.settings.fps, left_out)
+        left_out = {"clips that could not be encoded": len(data.broken)}
+        identity = f"{data.fingerprint} {pairs.identity}"
+        return Source(train, held_out, load, data.settings.fps, left_out, identity)
 
     def batch_index(self, step: int) -> int:
         """A batch a step."""

@@ -41,6 +41,7 @@ class Source(NamedTuple):
     load: a sample → its row, a pytree of numpy arrays.
     fps: of the pictures.
     left_out: what could not be used, and how much of it.
+    identity: a checksum of the samples and what made them; "" where the recipe says it all.
     """
 
     train: RandomAccess
@@ -48,6 +49,7 @@ class Source(NamedTuple):
     load: Callable[[Any], Any]
     fps: int
     left_out: Mapping[str, int]
+    identity: str = ""
 
 
 class Stage(Protocol):
@@ -179,8 +181,5 @@ def compiled(function: Callable[..., Any], stage: Stage) -> Any:
 def shots_source(dataset: Dataset, cfg: DataConfig, load: Callable[[Any], Any]) -> Source:
     """Target shots, for the stages that train on real ones."""
     found = find_samples(dataset, cfg)
-    left_out = {
-        "too short for the recipe": found.skipped,
-        "broken clips": len(dataset.broken),
-    }
-    return Source(found.train, found.held_out, load, dataset.settings.fps, left_out)
+    fps = dataset.settings.fps
+    return Source(found.train, found.held_out, load, fps, found.lost, dataset.fingerprint)
