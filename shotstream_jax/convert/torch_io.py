@@ -82,8 +82,8 @@ def read_torch(path: str | pathlib.Path) -> Any:
         return _read_structure(path)
     except InputError:
         raise
-    except RefusedError as reason:
-        raise InputError(f"{path} {reason}") from None
+    except RefusedError as refusal:
+        raise InputError(f"{path} {refusal}") from None
     except _DAMAGE as error:
         # Some of these say all that they have seen of the file.
         said = f"{type(error).__name__}: {error}"[:_LONGEST_REASON]
