@@ -90,11 +90,14 @@ class Checkpoint:
         return decoder_from_dict(kind, self.parts[kind].entry["sizes"])
 
     def tokenizer(self) -> Tokenizer:
-        """Its tokeniser. Raises InputError if tokenizer.json is missing or damaged."""
+        """Its tokeniser.
+
+        Raises InputError if tokenizer.json is missing or damaged, or does not fit the text encoder.
+        """
         # Bytes need no vocabulary.
         if self.preset.byte_tokens:
             return ByteTokenizer()
-        return FileTokenizer(self.vocabulary)
+        return FileTokenizer(self.vocabulary, self.preset.text.vocab)
 
     def stored_arrays(self, part: str) -> dict[ParamPath, StoredArray]:
         """One part's parameters by path, not read yet.

@@ -36,6 +36,7 @@ from shotstream_jax.convert.sizes import choose_preset
 from shotstream_jax.convert.stored import part_of_state, state_of_part
 from shotstream_jax.convert.tables import decoder_table, part_table
 from shotstream_jax.convert.torch_io import write_torch
+from shotstream_jax.convert.vocabulary import inner_vocabulary, read_vocabulary
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.model import abstract_params
 from shotstream_jax.presets import TINY_DECODERS, Preset
@@ -48,7 +49,7 @@ class FolderPlan:
     preset: Preset
     parts: dict[str, PartToWrite]
     out: pathlib.Path
-    tokenizer: pathlib.Path | None  # its tokenizer.json
+    tokenizer: bytes | None  # the content of its tokenizer.json
 
     @property
     def nbytes(self) -> int:
@@ -75,8 +76,6 @@ def prepare_import(
     adapters that are merged into the transformer.
     Raises InputError if a file does not fit, or if `out` exists or has no space.
     """
-    if tokenizer and not tokenizer.is_file():
-        raise InputError(f"there is no tokeniser {tokenizer}")
     _check_has_transformer(lora, sources, "give --shotstream or --wan")
     # The sizes that the files keep; else the preset that they fit.
     states = _open_sources(sources, key)
@@ -98,7 +97,12 @@ def prepare_import(
     if decoder:
         opened = open_decoder(decoder, decoder_kind, preset.vae)
         parts[opened.kind] = opened.part
-    plan = FolderPlan(preset, parts, out, tokenizer)
+    vocabulary = None
+    if tokenizer:
+        vocabulary = read_vocabulary(tokenizer, preset.text.vocab)
+    elif "text" in sources:
+        vocabulary = inner_vocabulary(sources["text"], preset.text.vocab)
+    plan = FolderPlan(preset, parts, out, vocabulary)
     check_new(out, plan.nbytes)
     return plan
 
@@ -146,7 +150,7 @@ def prepare_copy(
         preset = dataclasses.replace(preset, dit=dit)
     tokenizer = None
     if checkpoint.vocabulary.is_file():
-        tokenizer = checkpoint.vocabulary
+        tokenizer = checkpoint.vocabulary.read_bytes()
     plan = FolderPlan(preset, copied, out, tokenizer)
     check_new(out, plan.nbytes)
     return plan
@@ -181,7 +185,7 @@ def write_plan(plan: FolderPlan, progress: Progress, storage: str = "folder") ->
             write_part(partial, name, part, storage, progress)
             entries[name] = part_entry(part)
         if plan.tokenizer:
-            shutil.copy(plan.tokenizer, partial / "tokenizer.json")
+            (partial / "tokenizer.json").write_bytes(plan.tokenizer)
         finish_folder(partial, plan.out, plan.preset, entries)
     except InputError:
         shutil.rmtree(partial, ignore_errors=True)

@@ -9,6 +9,8 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from shotstream_jax.checkpoint.checkpoint import SHIPPED, WEIGHTS
 from shotstream_jax.checkpoint.folder import read_config
 from shotstream_jax.convert.fit import find_preset_of
@@ -29,6 +31,7 @@ from shotstream_jax.convert.tables import part_table
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.model import PARTS
 from shotstream_jax.presets import TINY_DECODERS
+from shotstream_jax.text.sentencepiece import convert_sentencepiece
 
 Description = tuple[str, str]  # what, and its description
 
@@ -72,13 +75,22 @@ def _file_rows(path: pathlib.Path) -> list[Description]:
         described = f"{describe_adapter(path, state)}, {_facts(state)}"
         rows.append((where or path.name, described))
     if file.tokenizer is not None:
-        rows.append(("spiece_model", "a SentencePiece tokeniser: used unless another is given"))
+        rows.append(("spiece_model", _describe_sentencepiece(file)))
     for where, state in file.unknown.items():
         described = f"no known part, {_facts(state)}: {first_names(list(state), 3)}"
         rows.append((where or path.name, described))
     if file.unused:
         rows.append(("not used", first_names(file.unused)))
     return rows
+
+
+def _describe_sentencepiece(file: WeightFile) -> str:
+    """The tokeniser among the weights."""
+    try:
+        convert_sentencepiece(np.asarray(file.tokenizer).tobytes(), "it")
+    except InputError as error:
+        return f"not used: {error}"
+    return "a SentencePiece tokeniser, used unless another is given"
 
 
 def _describe_found(file: WeightFile, found: FoundPart) -> str:

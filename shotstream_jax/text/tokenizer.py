@@ -62,12 +62,22 @@ class ByteTokenizer:
 class FileTokenizer:
     """The checkpoint's own tokenizer.json (SentencePiece unigram).
 
-    Raises InputError if the file cannot be read.
+    rows: of the text encoder's table, into which all ids must fit. Raises InputError if the file
+    cannot be read, or if one does not.
     """
 
-    def __init__(self, path: pathlib.Path) -> None:
+    def __init__(self, path: pathlib.Path, rows: int | None = None) -> None:
         self.path = path
-        self._tokenizer = _read_tokenizer(path)
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise InputError(f"{path} is not a readable tokenizer.json: {error.strerror}") from None
+        self._tokenizer = _read_tokenizer(content, str(path))
+        # A file may say how long texts become: that is `tokenize`'s part.
+        self._tokenizer.no_padding()
+        self._tokenizer.no_truncation()
+        if rows is not None:
+            _check_ids(self._tokenizer, rows, str(path))
 
     def encode(self, text: str) -> list[int]:
         """One id a piece of the vocabulary."""
@@ -90,7 +100,33 @@ class FileTokenizer:
         return words
 
 
-def _read_tokenizer(path: pathlib.Path) -> Any:
+def check_tokenizer(content: bytes, rows: int, where: str) -> None:
+    """Checks a tokenizer.json for a text encoder with so many rows in its table.
+
+    where: names it in messages. Raises InputError if it is none, if ids do not fit, or if padding
+    and end do not have the ids that the encoder knows.
+    """
+    tokenizer = _read_tokenizer(content, where)
+    for number, mark in ((PAD, "<pad>"), (END, "</s>")):
+        found = tokenizer.id_to_token(number)
+        if found is None or found.strip() != mark:
+            raise InputError(
+                f"{where} has {found!r} for the id {number}, UMT5's tokeniser {mark!r}: "
+                "it is another model's"
+            )
+    _check_ids(tokenizer, rows, where)
+
+
+def _check_ids(tokenizer: Any, rows: int, where: str) -> None:
+    largest = max(tokenizer.get_vocab(with_added_tokens=True).values(), default=0)
+    if largest >= rows:
+        raise InputError(
+            f"{where} has ids up to {largest}, the text encoder's table has {rows} rows: "
+            "it is another model's tokeniser"
+        )
+
+
+def _read_tokenizer(content: bytes, where: str) -> Any:
     """A tokenizers.Tokenizer.
 
     The library is imported here, as models without a vocabulary do not need it.
@@ -98,9 +134,9 @@ def _read_tokenizer(path: pathlib.Path) -> Any:
     import tokenizers
 
     try:
-        return tokenizers.Tokenizer.from_file(str(path))
+        return tokenizers.Tokenizer.from_buffer(content)
     except Exception as error:  # the library raises bare Exception for every kind of bad file
-        raise InputError(f"{path} is not a readable tokenizer.json: {error}") from None
+        raise InputError(f"{where} is not a readable tokenizer.json: {error}") from None
 
 
 def clean(text: str) -> str:

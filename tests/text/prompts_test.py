@@ -264,3 +264,19 @@ def test_plain_text_needs_no_repair(monkeypatch):
     assert clean(" a  frog, <here>; it's 'so' ") == "a frog, <here>; it's 'so'"
     with pytest.raises(ModuleNotFoundError):
         clean("a frog &amp; a cat")
+
+
+def test_a_files_own_padding_and_truncation_never_act(tmp_path):
+    """As transformers writes them into the file after a padded call."""
+    made = word_tokenizer(["the fox is red"], 268)
+    made.save(str(tmp_path / "plain.json"))
+    made.enable_padding(length=48)
+    made.save(str(tmp_path / "padding.json"))
+    made.no_padding()
+    made.enable_truncation(2)
+    made.save(str(tmp_path / "truncation.json"))
+    want = tokenize(FileTokenizer(tmp_path / "plain.json"), "the fox is red", 8)
+    assert want.valid == 5
+    for name in ("padding.json", "truncation.json"):
+        got = tokenize(FileTokenizer(tmp_path / name), "the fox is red", 8)
+        assert got.valid == want.valid and got.ids.tolist() == want.ids.tolist()
