@@ -6,6 +6,7 @@ command line (--config.video.height=128); that part is ml_collections'.
 """
 
 import argparse
+import contextlib
 import dataclasses
 import importlib
 import importlib.util
@@ -31,6 +32,8 @@ USAGE_ERROR = 2
 INTERRUPTED = 130
 PROGRAM = "shotstream"
 T = TypeVar("T")
+# What a user can have set of jax that our programs are not written for.
+_JAX_VARIABLES = ("JAX_ENABLE_X64", "JAX_NUMPY_DTYPE_PROMOTION", "JAX_TRANSFER_GUARD")
 
 # A recipe is the user's own code: whatever of these it raises is about the recipe.
 _RECIPE_ERRORS = (
@@ -175,7 +178,8 @@ def run(main: Callable[[Sequence[str]], Any]) -> NoReturn:
     claim_gpu_memory()
     try:
         try:
-            main(sys.argv[1:])
+            with _own_settings():
+                main(sys.argv[1:])
         finally:
             terminal.flush_output()
     except InputError as error:
@@ -218,6 +222,15 @@ def _why_no_devices() -> str | None:
     if named:
         return f"{reason}: unset JAX_PLATFORMS={named}, or see `shotstream doctor`"
     return f"{reason}: `shotstream doctor` says what is missing"
+
+
+def _own_settings() -> contextlib.AbstractContextManager[None]:
+    """The package's settings of jax (core/settings); jax is imported only if they may differ."""
+    if not any(name in os.environ for name in _JAX_VARIABLES):
+        return contextlib.nullcontext()
+    from shotstream_jax.core.settings import own_settings
+
+    return own_settings()
 
 
 def _is_path(recipe: str) -> bool:

@@ -12,6 +12,7 @@ from shotstream_jax.core.compilation import use_persistent_cache
 from shotstream_jax.core.devices import AMPERE, device_capability
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.gpu_memory import claim_gpu_memory
+from shotstream_jax.core.settings import own_settings
 from shotstream_jax.core.sharding import param_shardings
 from shotstream_jax.core.typing import DType
 from shotstream_jax.model import PARTS, Model, Params, check_savings
@@ -23,6 +24,7 @@ from shotstream_jax.text.narrow import narrow_text
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
 
+@own_settings()
 def load(
     checkpoint: str | pathlib.Path | Checkpoint = "tiny",
     dtype: str = "auto",

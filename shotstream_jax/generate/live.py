@@ -19,6 +19,7 @@ import jax.numpy as jnp
 
 from shotstream_jax.core import rng
 from shotstream_jax.core.errors import InputError
+from shotstream_jax.core.settings import own_settings
 from shotstream_jax.core.typing import Array, Params
 from shotstream_jax.dit.conditions import Conditions
 from shotstream_jax.generate import shot as steps
@@ -74,6 +75,7 @@ class LiveShot:
         return finished_story(self.progress)
 
 
+@own_settings()
 def begin(
     model: Model,
     story: Story,
@@ -102,6 +104,7 @@ def begin(
     return LiveShot(progress, fill_caches(model, progress.conditions, caches), noise)
 
 
+@own_settings()
 def advance(model: Model, live: LiveShot) -> tuple[LiveShot, DecodedChunk]:
     """Starts the shot's next chunk; its frames are on their way when this returns.
 
@@ -127,6 +130,7 @@ def advance(model: Model, live: LiveShot) -> tuple[LiveShot, DecodedChunk]:
     return LiveShot(progress, caches, live.noise, (*live.made, x_0)), chunk
 
 
+@own_settings()
 def retell(model: Model, live: LiveShot, caption: str, *, again: bool = True) -> LiveShot:
     """The shot under another caption, from its next chunk on.
 
@@ -162,6 +166,7 @@ def retell(model: Model, live: LiveShot, caption: str, *, again: bool = True) ->
     return dataclasses.replace(live, progress=progress, caches=caches)
 
 
+@own_settings()
 def cut(model: Model, live: LiveShot) -> Story:
     """The story with the shot ended here, as if it had been asked for with this length.
 
@@ -179,6 +184,7 @@ def cut(model: Model, live: LiveShot) -> Story:
     return finished_story(progress)
 
 
+@own_settings()
 def remake(model: Model, story: Story, record: ShotRecord) -> LiveShot:
     """A shot once more from its record, to the bit, finished.
 

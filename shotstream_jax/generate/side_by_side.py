@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import jax.numpy as jnp
 
 from shotstream_jax.core.errors import InputError
+from shotstream_jax.core.settings import each_under_own_settings
 from shotstream_jax.core.typing import Array
 from shotstream_jax.dit.conditions import Conditions
 from shotstream_jax.generate import shot as steps
@@ -56,7 +57,8 @@ def stream_stories(
         raise InputError(
             f"stories side by side must have one picture size; their latents are {sorted(grids)}"
         )
-    return hand_out(_make_chunks(model, runs, grids.pop()), len(stories))
+    handed_out = hand_out(_make_chunks(model, runs, grids.pop()), len(stories))
+    return each_under_own_settings(handed_out)
 
 
 @dataclasses.dataclass

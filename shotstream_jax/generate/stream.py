@@ -16,6 +16,7 @@ from absl import logging
 from jax.sharding import Mesh
 
 from shotstream_jax.core.errors import InputError
+from shotstream_jax.core.settings import each_under_own_settings
 from shotstream_jax.core.typing import Array, Float, UInt8
 from shotstream_jax.generate.asked import Shot, as_shot
 from shotstream_jax.generate.live import NoiseSource, advance, begin
@@ -96,7 +97,7 @@ def stream_generate(
     asked = check_shots(shots, story.next_shot, as_shot)
     # 2. Its chunks, each handed out when the next one has been started.
     made = _make_chunks(model, story, asked, noise)
-    return (chunk for _, chunk in hand_out(made, stories=1))
+    return (chunk for _, chunk in each_under_own_settings(hand_out(made, stories=1)))
 
 
 def _make_chunks(

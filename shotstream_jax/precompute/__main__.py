@@ -36,6 +36,7 @@ from shotstream_jax.checkpoint.checksum import part_checksum
 from shotstream_jax.checkpoint.load import DTYPES
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.lock import locked
+from shotstream_jax.core.settings import own_settings
 from shotstream_jax.data import dataset as dataset_folder
 from shotstream_jax.data.clips import Clip, read_clips
 from shotstream_jax.data.dataset import Broken, Dataset, Settings
@@ -111,6 +112,7 @@ def parser() -> cli.Parser:
     return p
 
 
+@own_settings()
 def main(argv: Sequence[str]) -> None:
     """Runs the command with these options."""
     # Every mistake that can be seen in the options is refused before a model is loaded.

@@ -24,6 +24,7 @@ from shotstream_jax import cli
 from shotstream_jax.core.compilation import use_persistent_cache
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.gpu_memory import memory_errors
+from shotstream_jax.core.settings import own_settings
 from shotstream_jax.core.sharding import make_mesh
 from shotstream_jax.train.build import make_stage, open_checkpoints, open_data, read_recipe
 from shotstream_jax.train.run.loop import Run
@@ -54,6 +55,7 @@ def parser() -> cli.Parser:
     return p
 
 
+@own_settings()
 def main(argv: Sequence[str]) -> None:
     """Runs the command."""
     # Whatever can be refused is refused before anything is computed or written.

@@ -27,6 +27,7 @@ from shotstream_jax.checkpoint.checksum import part_checksum
 from shotstream_jax.core import rng
 from shotstream_jax.core.compilation import use_persistent_cache
 from shotstream_jax.core.errors import InputError
+from shotstream_jax.core.settings import own_settings
 from shotstream_jax.core.sharding import batch_sharding, make_mesh
 from shotstream_jax.core.typing import Array, Params
 from shotstream_jax.data import pairs
@@ -58,6 +59,7 @@ def parser() -> cli.Parser:
     return p
 
 
+@own_settings()
 def main(argv: Sequence[str]) -> None:
     """Runs the command."""
     args, config = parser().parse(argv)
