@@ -71,7 +71,7 @@ def wide_type(shape: tuple[int, ...]) -> np.dtype:
 def float8_scale(name: str, shape: tuple[int, ...]) -> np.ndarray:
     """A weight's scale [], by which its largest number is float8's own largest."""
     wide = random_tensor(name, shape, np.dtype(np.float32))
-    return (np.abs(wide).max() / np.float32(ml_dtypes.finfo(_FLOAT8).max)).astype(np.float32)
+    return np.asarray(np.abs(wide).max() / float(ml_dtypes.finfo(_FLOAT8).max), np.float32)
 
 
 def float8_numbers(name: str, shape: tuple[int, ...]) -> np.ndarray:

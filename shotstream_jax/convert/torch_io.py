@@ -278,7 +278,7 @@ def write_torch(
 
     `Lazy` arrays are read one at a time. The file has its final name only when it is whole.
     progress: called with the number of bytes just written. texts: by name, what stands beside the
-    tensors in members that PyTorch does not look at. Raises OSError, and TypeError for
+    tensors in members that PyTorch does not look at. Raises OSError, and InputError for
     anything else in the structure.
     """
     path = pathlib.Path(path)

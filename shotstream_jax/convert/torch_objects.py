@@ -9,6 +9,7 @@ import collections
 import dataclasses
 import math
 import pathlib
+import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -66,6 +67,13 @@ _DTYPES: dict[str, np.dtype | None] = {
     "quint2x4": None,
 }
 
+# Names that may stand beside weights and of which there are no tensors here.
+_OTHER_NAMES = re.compile(
+    r"bits(1x8|2x4|4x2|8|16)|u?int[1-7]"  # types
+    r"|per_(tensor|channel)_(affine|symmetric)|per_channel_affine_float_qparams"
+    r"|(BFloat16|Bool|Byte|Char|Double|Float|Half|Int|Long|Short)Tensor"
+)
+
 _SAVE_PLAIN = "save the state dict alone, of plain tensors"
 # A name, or what a module's name begins with → why it is not read.
 _UNREAD_CALLS = {
@@ -112,7 +120,8 @@ class ByteRange:
     start: int = -1
 
 
-class Storage(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Storage:
     """Elements in a file: some or all of a place's bytes."""
 
     path: pathlib.Path
@@ -123,7 +132,7 @@ class Storage(NamedTuple):
 
 
 class TorchDtype(NamedTuple):
-    """One of PyTorch's types, which may stand beside the weights."""
+    """One of PyTorch's types, or another of its names, which may stand beside the weights."""
 
     name: str
 
@@ -147,7 +156,7 @@ def find_name(module: str, name: str) -> Any:
         return _ALLOWED[module, name]
     if module in ("torch", "torch.cuda") and name in STORAGES:
         return STORAGES[name]
-    if module == "torch" and name in _DTYPES:
+    if module == "torch" and (name in _DTYPES or _OTHER_NAMES.fullmatch(name)):
         return TorchDtype(name)
     reason = _reason(module, name)
     raise RefusedError(f"asks for {module}.{name}, {reason}")
@@ -187,11 +196,11 @@ def _tensor_v3(
     """The same for types that have no storage of their own: theirs are plain bytes."""
     if not isinstance(dtype, TorchDtype) or not isinstance(storage, Storage):
         raise ValueError("a tensor has no type")
-    numpy_type = _DTYPES[dtype.name]
+    numpy_type = numpy_types().get(dtype.name)
     if numpy_type is None:
         raise RefusedError(f"has tensors of the type {dtype}, which are not read: {_SAVE_PLAIN}")
     nbytes = storage.length * storage.dtype.itemsize
-    typed = storage._replace(dtype=numpy_type, length=nbytes // numpy_type.itemsize)
+    typed = dataclasses.replace(storage, dtype=numpy_type, length=nbytes // numpy_type.itemsize)
     return _tensor_v2(typed, offset, shape, stride, grad, hooks, flags)
 
 

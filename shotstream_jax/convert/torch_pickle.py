@@ -10,6 +10,7 @@ import numpy as np
 
 from shotstream_jax.convert.names import Lazy
 from shotstream_jax.convert.torch_objects import STORAGES, TorchDtype, numpy_types
+from shotstream_jax.core.errors import InputError
 
 # Types by their storages' names, and those that have no storage of their own.
 _NAMES = {dtype: name for name, dtype in STORAGES.items()}
@@ -19,7 +20,7 @@ _OTHER_NAMES = {dtype: name for name, dtype in numpy_types().items() if dtype no
 def pickle_structure(structure: Any, arrays: list[np.ndarray | Lazy]) -> bytes:
     """Dicts, lists, scalars and arrays as a pickle of protocol 2.
 
-    Arrays are added to `arrays`, and stand in the pickle by their number there. Raises TypeError
+    Arrays are added to `arrays`, and stand in the pickle by their number there. Raises InputError
     for anything else.
     """
     return b"\x80\x02" + _pickled(structure, arrays) + b"."
@@ -62,7 +63,7 @@ def _pickled(value: Any, arrays: list[np.ndarray | Lazy]) -> bytes:
         case np.ndarray() | Lazy():
             arrays.append(value)
             return _pickled_tensor(value, len(arrays) - 1)
-    raise TypeError(f"a weight file cannot hold {type(value).__name__}")
+    raise InputError(f"a weight file written here cannot hold a {type(value).__name__}")
 
 
 def _pickled_items(items: Iterable[Any], arrays: list[np.ndarray | Lazy]) -> bytes:
@@ -95,7 +96,7 @@ def _pickled_tensor(tensor: np.ndarray | Lazy, number: int) -> bytes:
         type_name = _pickled_name("torch", _OTHER_NAMES[dtype])
         length *= dtype.itemsize
     else:
-        raise TypeError(f"a weight file cannot hold {dtype}")
+        raise InputError(f"a weight file written here cannot hold {dtype}")
     # A tuple as a persistent id: ( … t Q.
     storage = (
         b"("

@@ -12,7 +12,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from shotstream_jax.convert.torch_io import read_torch
+from shotstream_jax.convert.torch_io import read_torch, write_torch
 from shotstream_jax.convert.torch_objects import TorchDtype
 from shotstream_jax.core.errors import InputError
 from tests.convert.containers import (
@@ -164,6 +164,19 @@ def test_types_and_objects_beside_weights(tmp_path, write):
         (1, (2,)),
     ]
     assert read["counter"] == {"a": 2, "b": 1}
+
+
+def test_names_of_pytorch_beside_weights(tmp_path):
+    """They are read, and written back as they are; a storage without a tensor is not."""
+    names = ["float8_e4m3fnuz", "uint4", "bits2x4", "per_tensor_affine", "FloatTensor", "bool"]
+    write_torch_zip(tmp_path / "x.pt", {"names": [stand_in("torch", name) for name in names]})
+    read = read_torch(tmp_path / "x.pt")
+    assert [str(name) for name in read["names"]] == [f"torch.{name}" for name in names]
+    write_torch(tmp_path / "y.pt", read)
+    assert read_torch(tmp_path / "y.pt") == read
+    write_torch_zip(tmp_path / "x.pt", {"storage": Storage(BASE, "0", "FloatStorage")})
+    with pytest.raises(InputError, match="cannot hold a Storage"):
+        write_torch(tmp_path / "y.pt", read_torch(tmp_path / "x.pt"))
 
 
 @pytest.mark.parametrize("name", ["float8_e4m3fn", "float8_e5m2", "uint16", "bfloat16"])
