@@ -13,7 +13,8 @@
 
 The tiny model knows the words of the drawn world only (docs/world.md); others are named before its
 shot begins. The mp4 grows while it is generated, under NAME.partial.mp4, and can be played at any
-moment; an interrupted run leaves it there, and the next run moves it to NAME.partial-2.mp4.
+moment; an interrupted run leaves it there, and the next run moves it to NAME.partial-2.mp4. When
+it is complete it becomes an ordinary mp4 with its index at the front. --out also takes other ends.
 
 Ctrl-C ends after the chunk that is being computed, a second one at once; both keep the film and the
 story so far (exit code 130). --resume encodes the pictures of the finished shots once more.
@@ -66,6 +67,8 @@ from shotstream_jax.generate.stream import (
     stream_generate,
     warm_up,
 )
+from shotstream_jax.media.folder import FolderWriter, film_writer
+from shotstream_jax.media.formats import enlargement
 from shotstream_jax.media.reader import read_frames
 from shotstream_jax.media.video import VideoWriter
 from shotstream_jax.model import Model
@@ -109,6 +112,7 @@ def _generate(argv: Sequence[str]) -> None:
     story = open_story(args, checkpoint, recipe.video, global_caption, captions)
     mesh = _stream_mesh(recipe, checkpoint.preset, story)
     files = output_files(args)
+    scale = enlargement(args.scale, story.video.height, story.video.width)
     inputs = input_files(args, checkpoint.vocabulary.parent)
     with outputs_held(files, inputs, args.overwrite), watched_interrupts():
         if mesh is None:
@@ -116,7 +120,7 @@ def _generate(argv: Sequence[str]) -> None:
         for line in doubts(checkpoint, story.video):
             logging.warning(line)
         load_model = functools.partial(load, checkpoint, mesh=mesh, **dataclasses.asdict(options))
-        _stream(args, story, captions, load_model, files)
+        _stream(args, story, captions, load_model, files, scale)
 
 
 def _stream(
@@ -125,8 +129,9 @@ def _stream(
     captions: Sequence[str] | None,
     load_model: Callable[[], Model],
     files: OutputFiles,
+    scale: int,
 ) -> None:
-    """Loads the model, and streams the story into the files."""
+    """Loads the model, and streams the story into the files. scale: the film's (media/video)."""
     # 1. The model, and where the captions come from.
     shots: Iterable[str]
     if captions is None:
@@ -149,19 +154,23 @@ def _stream(
 
     # 3. The story, shot by shot.
     report = Report(model.preset.name, story.seed, model.origin)
-    with logging_redirect_tqdm(), VideoWriter(files.video, story.video.fps) as writer:
+    film = film_writer(files.video, story.video.fps, scale)
+    with logging_redirect_tqdm(), film as writer:
         if args.resume and story.shots:
             write_earlier_shots(writer, unfinished, story, files)
         chunks = stream_generate(model, shots, story=story)
         chunks_per_shot = story.video.shot_frames // model.preset.memory.chunk
         shown = with_progress(chunks, chunks_per_shot, story, count)
         write_chunks(writer, shown, story, files, report)
+    report.film = writer.facts()
     if files.report:
         report.write(files.report)
     result = report.as_dict()
     logging.info(
-        "%s: %d shots, %d frames, %.1f frames/s",
-        files.video,
+        "%s: %d × %d pixels, %d shots, %d frames, %.1f frames/s",
+        report.film["path"],
+        report.film["width"],
+        report.film["height"],
         result["shots"],
         result["frames"],
         result["fps"],
@@ -229,7 +238,10 @@ def is_typed() -> bool:
 
 
 def write_earlier_shots(
-    writer: VideoWriter, unfinished: pathlib.Path | None, story: Story, files: OutputFiles
+    writer: VideoWriter | FolderWriter,
+    unfinished: pathlib.Path | None,
+    story: Story,
+    files: OutputFiles,
 ) -> None:
     """Begins a film with the finished shots of an interrupted run's film, if that is there.
 
@@ -254,7 +266,7 @@ def write_earlier_shots(
 
 
 def write_chunks(
-    writer: VideoWriter,
+    writer: VideoWriter | FolderWriter,
     chunks: Iterator[Chunk],
     story: Story,
     files: OutputFiles,

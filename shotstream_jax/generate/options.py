@@ -30,9 +30,20 @@ def add_output_options(p: cli.Parser) -> None:
     p.add_argument(
         "--out",
         metavar="FILE.mp4",
-        help=f"the video (default: {DEFAULT_OUT}, or the next free name: story-2.mp4, …)",
+        help="the video: .mp4, .mov, .mkv, .webm or .gif, or DIR/ for a folder of PNG pictures "
+        f"(default: {DEFAULT_OUT}, or the next free name: story-2.mp4, …)",
     )
-    p.add_argument("--report", metavar="FILE.json", help="timings, memory, versions")
+    p.add_argument(
+        "--scale",
+        default="auto",
+        metavar="N",
+        help="enlarge the pictures so many times in each direction, 1 for not at all (default: "
+        "auto: small ones by a power of two to 257–512 pixels, or a film's half colour resolution "
+        "spoils them)",
+    )
+    p.add_argument(
+        "--report", metavar="FILE.json", help="what was written, timings, memory, versions"
+    )
     p.add_argument(
         "--overwrite",
         action="store_true",

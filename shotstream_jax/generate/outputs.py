@@ -20,6 +20,7 @@ from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.files import check_writable, write_json
 from shotstream_jax.core.lock import locked
 from shotstream_jax.generate.options import DEFAULT_OUT
+from shotstream_jax.media.formats import check_film
 from shotstream_jax.media.video import partial_path
 
 _FILM = "film.json"  # in a kept story's folder: which film is its own
@@ -37,7 +38,7 @@ def output_files(args: argparse.Namespace) -> OutputFiles:
     """The outputs that the options name. Raises InputError if one cannot be written."""
     video = args.out or next_free(pathlib.Path(DEFAULT_OUT))
     return OutputFiles(
-        check_writable(video, ".mp4"),
+        check_film(video),
         check_writable(args.report, ".json") if args.report else None,
         pathlib.Path(args.save_story) if args.save_story else None,
     )

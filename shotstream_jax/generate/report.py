@@ -20,13 +20,15 @@ _PACKAGES = ("shotstream-jax", "jax", "jaxlib", "flax")
 class Report:
     """Collects a run's chunks.
 
-    Seconds are those of generation: waiting for a person to type does not count.
+    film: what was written (media/video). Seconds are those of generation: waiting for a person to
+    type does not count.
     """
 
     preset: str
     seed: int
     weights: str
     chunks: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    film: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     def add(self, chunk: Chunk) -> None:
         """Keeps what a chunk took."""
@@ -54,6 +56,7 @@ class Report:
         # Figures mean little without the device and the versions.
         device = jax.devices()[0]
         return {
+            "film": self.film,
             "preset": self.preset,
             "weights": self.weights,
             "seed": self.seed,

@@ -176,7 +176,7 @@ class Screen:
             nodes.append(graph.add("premultiply", inplace="1"))
             colours = {"flags": _FLAGS}
         # 3. The size.
-        nodes.append(graph.add("scale", **colours, **self._size_options(kind)))
+        nodes.append(graph.add("scale", **(colours | self._size_options(kind))))
         nodes.append(graph.add("format", "rgb48le" if is_hdr else "rgb24"))
         nodes.append(graph.add("buffersink"))
         graph.link_nodes(*nodes).configure()
@@ -190,7 +190,12 @@ class Screen:
         # Rounding must not leave a side too short.
         scaled_height = max(height, round(kind.height * scale))
         scaled_width = max(width, round(shown_width * scale))
-        return {"h": str(scaled_height), "w": str(scaled_width)}
+        options = {"h": str(scaled_height), "w": str(scaled_width)}
+        # Pictures that were enlarged by a whole number get their pixels back as they were.
+        is_whole = not kind.height % scaled_height and not kind.width % scaled_width
+        if is_whole and kind.height > scaled_height:
+            options["flags"] = _FLAGS.replace("bicubic", "area")
+        return options
 
     def _colour_options(self, kind: _Kind, pixels: "av.VideoFormat") -> dict[str, str]:
         """The scale filter's options for these colours."""

@@ -44,10 +44,13 @@ def test_a_story_from_file_to_video(run, tmp_path, caplog):
     assert code == 0
     assert sorted(p.name for p in (tmp_path / "o").iterdir()) == ["r.json", "x.mp4"]
     video = read_video(tmp_path / "o/x.mp4")
-    assert video.shape == (2 * SHOT, 32, 48, 3)
+    assert video.shape == (2 * SHOT, 256, 384, 3)
     report = json.loads((tmp_path / "o/r.json").read_text())
     assert (
-        report["frames"] == 2 * SHOT
+        report["film"]["path"] == "o/x.mp4"
+        and (report["film"]["height"], report["film"]["width"], report["film"]["scale"])
+        == (256, 384, 8)
+        and report["frames"] == report["film"]["frames"] == 2 * SHOT
         and report["shots"] == 2
         and report["preset"] == "tiny"
         and report["seed"] == 0
@@ -87,7 +90,7 @@ def test_a_story_from_file_to_video(run, tmp_path, caplog):
     )
     assert code == 0
     again = read_video(tmp_path / "again.mp4").astype(float)
-    assert again.shape == (SHOT, 32, 48, 3)
+    assert again.shape == (SHOT, 256, 384, 3)
     # The same frames up to the video's compression: its errors are small next to the
     # difference between two shots.
     assert np.abs(again - video[SHOT:]).mean() < 0.3 * np.abs(again - video[:SHOT]).mean()
@@ -135,6 +138,11 @@ def test_a_story_from_file_to_video(run, tmp_path, caplog):
         ),
         (["--story", "story.json", "--checkpoint", "nowhere"], "checkpoint nowhere is neither"),
         (["--story", "story.json", "--out", "x.avi"], "must end in .mp4"),
+        (["--story", "story.json", "--out", "x"], "or in / for a folder of PNG pictures"),
+        (["--story", "story.json", "--out", "x.gif/"], "leave the / out"),
+        (["--story", "story.json", "--out", "./"], "is not empty: name a new folder"),
+        (["--story", "story.json", "--scale", "0"], "--scale 0 must be auto or a whole number"),
+        (["--story", "story.json", "--scale", "1.5"], "--scale 1.5 must be auto or a whole number"),
         (["--story", "story.json", "--out", "/proc/x/y.mp4"], "cannot write /proc/x/y.mp4"),
         (["--story", "story.json", "--report", "/proc/x/r.json"], "cannot write /proc/x/r.json"),
         (["--story", "story.json", "--at", "1"], "--at goes with --continue-story"),

@@ -17,7 +17,7 @@ def planned(monkeypatch):
     """The outputs of the runs that were begun; none of them makes anything."""
     found = []
     monkeypatch.setattr(
-        app, "_stream", lambda args, story, captions, load, files: found.append(files)
+        app, "_stream", lambda args, story, captions, load, files, scale: found.append(files)
     )
     return found
 
@@ -100,7 +100,7 @@ def test_an_interrupted_run_is_gone_on_with(run, tmp_path, monkeypatch, caplog):
         assert (tmp_path / "kept" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
     film = read_video(tmp_path / "x.mp4").astype(float)
     whole = read_video(tmp_path / "whole.mp4").astype(float)
-    assert film.shape == whole.shape == (2 * SHOT, 32, 48, 3)
+    assert film.shape == whole.shape == (2 * SHOT, 256, 384, 3)
     # The same pictures but for the compression, twice in the first shot: its errors are small next
     # to the difference between two shots.
     between = np.abs(whole[SHOT:] - whole[:SHOT]).mean()

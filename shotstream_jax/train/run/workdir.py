@@ -23,6 +23,7 @@ from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.files import write_json
 from shotstream_jax.core.lock import locked
 from shotstream_jax.core.typing import Array, UInt8
+from shotstream_jax.media.formats import enlargement
 from shotstream_jax.media.video import VideoWriter
 from shotstream_jax.presets import Preset
 from shotstream_jax.train.recipe import TrainRecipe
@@ -153,10 +154,11 @@ def write_samples(
     """Writes samples/step_….mp4: the stories of a batch side by side."""
     path = workdir / "samples" / f"step_{step:06d}.mp4"
     tiled = np.concatenate(list(videos), axis=2)  # [p, y, b·x, 3]
+    scale = enlargement("auto", *tiled.shape[1:3])
     # H.264 wants even sizes.
     height = tiled.shape[1] // 2 * 2
     width = tiled.shape[2] // 2 * 2
-    with VideoWriter(path, fps) as writer:
+    with VideoWriter(path, fps, scale=scale) as writer:
         writer.write(tiled[:, :height, :width])
     return path
 
