@@ -4,11 +4,27 @@ import dataclasses
 from typing import NamedTuple
 
 from shotstream_jax.core.errors import InputError
+from shotstream_jax.core.typing import AnyArray, Float
 from shotstream_jax.core.values import number_between, whole_number
 from shotstream_jax.presets import Preset, VideoFormat
 from shotstream_jax.text.prompts import check_caption
 
 _MOST_TAKES = 2**31
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Pin:
+    """A frame that a shot sees whatever else it remembers (generate/pins makes them).
+
+    latent: of the frame, encoded by itself.
+    shot: the number of the shot that it is from, from 0; None for a picture, which counts as a
+      frame of the shot before.
+    caption: that it reads; None for the new shot's own.
+    """
+
+    latent: Float[AnyArray, "1 h w c"]
+    shot: int | None = None
+    caption: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,6 +35,7 @@ class Shot:
     take: another take of a shot has noise of its own, and so another picture. Take 0 is the one
       that a plain caption gives.
     frames: how many latent frames it has, a multiple of the chunk; None for the story's own length.
+    pins: frames that it sees, each in the place of one that it would remember.
 
     Raises InputError for values of another kind.
     """
@@ -26,12 +43,17 @@ class Shot:
     caption: str
     take: int = 0
     frames: int | None = None
+    pins: tuple[Pin, ...] = ()
 
     def __post_init__(self) -> None:
         # The dataclass is frozen; numpy's numbers become Python's.
         object.__setattr__(self, "take", number_between(self.take, "take", 0, _MOST_TAKES))
         if self.frames is not None:
             object.__setattr__(self, "frames", whole_number(self.frames, "a shot's frames"))
+        object.__setattr__(self, "pins", tuple(self.pins))
+        for pin in self.pins:
+            if not isinstance(pin, Pin):
+                raise InputError(f"a shot's pins must be Pins, not {pin!r:.40} (generate/pins)")
 
     def video(self, preset: Preset, video: VideoFormat) -> VideoFormat:
         """The story's format with the shot's own length.

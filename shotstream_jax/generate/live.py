@@ -34,7 +34,8 @@ from shotstream_jax.generate.progress import (
     tell,
     to_device_of,
 )
-from shotstream_jax.generate.story import ShotRecord, Story
+from shotstream_jax.generate.record import ShotRecord
+from shotstream_jax.generate.story import Story
 from shotstream_jax.memory.cache import Caches
 from shotstream_jax.model import Model
 from shotstream_jax.presets import VideoFormat
@@ -131,7 +132,7 @@ def advance(model: Model, live: LiveShot) -> tuple[LiveShot, DecodedChunk]:
 
 
 @own_settings()
-def retell(model: Model, live: LiveShot, caption: str, *, again: bool = True) -> LiveShot:
+def retell(model: Model, live: LiveShot, caption: str, *, again: bool = False) -> LiveShot:
     """The shot under another caption, from its next chunk on.
 
     Later shots remember the shot by its last caption.
@@ -141,8 +142,8 @@ def retell(model: Model, live: LiveShot, caption: str, *, again: bool = True) ->
       live: is used up.
       caption: what the rest of the shot shows.
       again: whether the chunks that there are pass again under the new caption, so that the next
-        one sees them as if they had been told so. If not, only the caption is replaced, which costs
-        less and turns the picture less.
+        one sees them as if they had been told so. By default only the caption is replaced: that
+        costs nearly nothing, and turned the miniature's pictures as well (docs/stories.md).
 
     Raises:
       InputError: for a caption that is no text, or if the shot is finished.
@@ -199,7 +200,7 @@ def remake(model: Model, story: Story, record: ShotRecord) -> LiveShot:
     told = list(record.cues[1:])
     caption = record.cues[0].caption if record.cues else record.caption
     frames = model.preset.vae.latent_frames(record.length)
-    live = begin(model, story, Shot(caption, record.take, frames))
+    live = begin(model, story, Shot(caption, record.take, frames, record.pins))
     while not live.is_finished:
         while told and told[0].chunk == live.progress.chunks_made:
             cue = told.pop(0)

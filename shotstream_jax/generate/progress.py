@@ -10,7 +10,7 @@ ask for. Nothing here waits for a device, but for a text encoder that is in the 
 
 import dataclasses
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -21,9 +21,10 @@ from jax.sharding import NamedSharding, PartitionSpec
 from shotstream_jax.core.typing import Array, Float, Params
 from shotstream_jax.dit.conditions import Conditions
 from shotstream_jax.generate import shot as steps
-from shotstream_jax.generate.asked import Cue, Shot, as_shot
-from shotstream_jax.generate.conditions import next_shot_conditions
-from shotstream_jax.generate.story import ShotRecord, Story
+from shotstream_jax.generate.asked import Cue, Pin, Shot, as_shot
+from shotstream_jax.generate.conditions import Told, next_shot_conditions
+from shotstream_jax.generate.record import ShotRecord
+from shotstream_jax.generate.story import Story
 from shotstream_jax.memory.select import candidates
 from shotstream_jax.model import Model
 from shotstream_jax.presets import OWN_HISTORY
@@ -110,20 +111,22 @@ def begin_shot(model: Model, story: Story, asked: str | Shot) -> ShotProgress:
         story=story,
         shot=shot,
         chunks=latent_frames // model.preset.memory.chunk,
-        conditions=conditions_under(model, story, shot.caption),
+        conditions=conditions_under(model, story, shot.caption, shot.pins),
         wanted=candidates(story.next_shot, story.next_frame, length, story.context),
         asked=began,
     )
 
 
-def conditions_under(model: Model, story: Story, caption: str) -> Conditions:
+def conditions_under(model: Model, story: Story, caption: str, pins: Sequence[Pin]) -> Conditions:
     """Conditions of the story's next shot under a caption; the embeddings are the model's."""
-    # The remembered shots' captions, and the shot's own.
-    texts = []
-    for record in story.shots:
-        texts.append(_embed(model, story, record.number, record.caption))
-    texts.append(_embed(model, story, story.next_shot, caption))
-    return next_shot_conditions(model.preset, story, texts)
+
+    def embed(told: Told) -> Array:
+        """The embedding [1, l, e] of a shot's prompt."""
+        prompt = shot_prompt(story.global_caption, told.shot, told.caption)
+        what = f"shot {told.shot + 1}"
+        return model.embeddings.get(prompt, lambda: _encode(model, prompt, what))
+
+    return next_shot_conditions(model.preset, story, caption, pins, embed)
 
 
 def tell(model: Model, progress: ShotProgress, caption: str, again: bool) -> ShotProgress:
@@ -137,7 +140,7 @@ def tell(model: Model, progress: ShotProgress, caption: str, again: bool) -> Sho
     before = progress.cues or (Cue(0, progress.shot.caption),)
     return dataclasses.replace(
         progress,
-        conditions=conditions_under(model, progress.story, caption),
+        conditions=conditions_under(model, progress.story, caption, progress.shot.pins),
         cues=(*before, Cue(progress.chunks_made, caption, again)),
     )
 
@@ -211,6 +214,7 @@ def finished_story(live: ShotProgress) -> Story:
         latents=live.kept,
         take=live.shot.take,
         cues=live.cues,
+        pins=live.shot.pins,
     )
     return live.story.add(record)
 
@@ -225,12 +229,6 @@ def to_device_of(params: Params, x: Any) -> Any:
     if isinstance(sharding, NamedSharding):
         sharding = NamedSharding(sharding.mesh, PartitionSpec())
     return jax.device_put(x, sharding)
-
-
-def _embed(model: Model, story: Story, shot: int, caption: str) -> Array:
-    """The embedding [1, l, e] of a shot's prompt."""
-    prompt = shot_prompt(story.global_caption, shot, caption)
-    return model.embeddings.get(prompt, lambda: _encode(model, prompt, f"shot {shot + 1}"))
 
 
 def _encode(model: Model, prompt: str, what: str) -> Array:

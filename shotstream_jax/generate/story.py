@@ -8,25 +8,19 @@ shot (`Story.load(folder, at=n)`), or continue it differently in another folder 
 """
 
 import dataclasses
-import io
 import itertools
 import json
 import pathlib
 import re
 import shutil
-import zipfile
 from typing import Any
-
-import numpy as np
 
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.files import check_writable_folder, write_whole
 from shotstream_jax.core.rng import check_seed
-from shotstream_jax.core.typing import AnyArray
 from shotstream_jax.core.values import as_path, whole_number
-from shotstream_jax.generate.asked import Cue, as_cues
+from shotstream_jax.generate.record import DAMAGE, ShotRecord, read_record, record_bytes
 from shotstream_jax.memory.plan import ShotPlan, plan_shot
-from shotstream_jax.memory.select import candidates
 from shotstream_jax.presets import Preset, VideoFormat
 
 _HEAD_TYPES: dict[str, type] = {
@@ -38,35 +32,6 @@ _HEAD_TYPES: dict[str, type] = {
     "shots": tuple,
     "fingerprint": str,
 }
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class ShotRecord:
-    """What a finished shot leaves behind.
-
-    number: of the shot, from 0.
-    first_frame, length: the shot's pixel frames in the video.
-    frames: the numbers in the video of its kept frames.
-    latents: [1, h, w, c] of each kept frame, encoded by itself. While the story is live they are on
-      the device, perhaps still being computed.
-    take: of the shot (generate/asked).
-    cues: its captions, if it was told again while it was made; `caption` is the last one, which
-      later shots remember it by.
-    """
-
-    number: int
-    caption: str
-    first_frame: int
-    length: int
-    frames: np.ndarray
-    latents: tuple[AnyArray, ...]
-    take: int = 0
-    cues: tuple[Cue, ...] = ()
-
-    @property
-    def stop_frame(self) -> int:
-        """The number of the first frame after the shot."""
-        return self.first_frame + self.length
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -118,6 +83,14 @@ class Story:
         """The story one shot on; shots that no later one can ask for are forgotten."""
         shots = (*self.shots, record)
         return dataclasses.replace(self, shots=shots[-self.context :])
+
+    def record(self, shot: int) -> ShotRecord:
+        """That of a remembered shot. Raises InputError if the shot is forgotten, or not made."""
+        for record in self.shots:
+            if record.number == shot:
+                return record
+        remembered = [record.number + 1 for record in self.shots]
+        raise InputError(f"shot {shot + 1} is not remembered: the story knows shots {remembered}")
 
     def plan_next(self) -> ShotPlan:
         """What the next shot is conditioned on."""
@@ -182,7 +155,7 @@ class Story:
                 raise InputError(f"{folder} holds another story: save into a new folder")
             # Shots that are there already are checked, the others are added.
             for record in self.shots:
-                _append(folder, record, self.context)
+                _append(folder, record, self)
         except OSError as error:
             raise InputError(f"cannot save the story to {folder}: {error.strerror}") from None
 
@@ -203,7 +176,7 @@ class Story:
             )
         # Only the last C shots are read: nothing else is asked for any more.
         oldest = max(0, at - story.context)
-        records = tuple(_read_record(folder, n, story.context) for n in range(oldest, at))
+        records = tuple(_read_record(folder, n, story) for n in range(oldest, at))
         for before, after in itertools.pairwise(records):
             if before.stop_frame != after.first_frame:
                 path = _record_path(folder, after.number)
@@ -272,45 +245,17 @@ def _saved_shots(folder: pathlib.Path) -> list[int]:
     return numbers
 
 
-def _append(folder: pathlib.Path, record: ShotRecord, context: int) -> None:
+def _append(folder: pathlib.Path, record: ShotRecord, story: Story) -> None:
     """Writes a shot's record, or checks that the one that is there is the same."""
     path = _record_path(folder, record.number)
-    # A record is never overwritten.
-    if path.exists():
-        if not _is_same(_read_record(folder, record.number, context), record):
-            raise InputError(
-                f"{path} is another version of shot {record.number}: "
-                "fork the story into a new folder"
-            )
+    if not path.exists():
+        write_whole(path, record_bytes(record))
         return
-    facts = {
-        "number": record.number,
-        "caption": record.caption,
-        "first_frame": record.first_frame,
-        "length": record.length,
-        "take": record.take,
-        "cues": record.cues,
-    }
-    data = io.BytesIO()
-    np.savez(data, meta=json.dumps(facts), frames=record.frames, latents=_stacked(record))
-    write_whole(path, data.getvalue())
-
-
-def _is_same(old: ShotRecord, new: ShotRecord) -> bool:
-    """Whether two records are of the same shot, to the bit."""
-    return (
-        old.caption == new.caption
-        and old.first_frame == new.first_frame
-        and old.length == new.length
-        and old.take == new.take
-        and old.cues == new.cues
-        and np.array_equal(_stacked(old), _stacked(new))
-    )
-
-
-def _stacked(record: ShotRecord) -> np.ndarray:
-    """A record's latents as they are stored, [n, h, w, c]."""
-    return np.concatenate(record.latents)
+    # A record is never overwritten.
+    if not _read_record(folder, record.number, story).is_same(record):
+        raise InputError(
+            f"{path} is another version of shot {record.number}: fork the story into a new folder"
+        )
 
 
 def _read_head(folder: pathlib.Path) -> dict[str, Any]:
@@ -331,25 +276,15 @@ def _read_head(folder: pathlib.Path) -> dict[str, Any]:
     return head
 
 
-def _read_record(folder: pathlib.Path, number: int, context: int) -> ShotRecord:
-    """A shot's record, checked: it is that shot's, and has every frame that can be asked for."""
+def _read_record(folder: pathlib.Path, number: int, story: Story) -> ShotRecord:
+    """A shot's record of a folder, checked."""
     path = _record_path(folder, number)
     try:
-        with np.load(path, allow_pickle=False) as data:
-            facts = json.loads(str(data["meta"]))
-            # Records of version 0.2 and older have neither cues nor a take.
-            facts["cues"] = as_cues(facts.get("cues", []))
-            frames = data["frames"]
-            latents = tuple(data["latents"][:, None])
-        record = ShotRecord(**facts, frames=frames, latents=latents)
-        if record.number != number or not isinstance(record.caption, str):
+        record = read_record(path, story.context, story.video)
+        if record.number != number:
             raise ValueError("it is the record of another shot")
-        # Without all of its candidates a later shot could not be made.
-        wanted = candidates(number, record.first_frame, record.length, context)
-        if not np.array_equal(record.frames, wanted) or len(record.latents) != len(wanted):
-            raise ValueError("it lacks context frames")
     except FileNotFoundError:
         raise InputError(f"{path} is missing: the story was not saved after that shot") from None
-    except (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except DAMAGE as error:
         raise InputError(f"{path} is unreadable, truncated or damaged ({error})") from None
     return record

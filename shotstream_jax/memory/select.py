@@ -12,6 +12,7 @@ Worked example, C = 6, shots of 10, 10, 20 and 20 frames: each shot gives 1 fram
 2, so the context is frame 0 | 10 | 20, 39 | 40, 59.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -97,3 +98,23 @@ def frames_of_shot(shots_behind: int, back: int, budget: int) -> int:
 def spread(first: int, length: int, count: int) -> np.ndarray:
     """`count` frame numbers spread evenly over a shot; they repeat if the shot has fewer frames."""
     return np.round(np.linspace(first, first + length - 1, count)).astype(np.int64)
+
+
+def make_room(pick: ContextPick, pinned: int) -> ContextPick:
+    """The context frames that are left when so many places are taken by pinned ones.
+
+    The shot that gives most frames (the oldest of several) gives up the one in its middle, again
+    and again: what is dropped is what the others are most like.
+
+    Worked example: frames 0, 2, 4 | 10, 20 and 3 pinned: 2 goes, then 4, then 20.
+    """
+    frames = list(pick.frames)
+    shots = list(pick.shots)
+    for _ in range(min(pinned, len(frames))):
+        counts = Counter(shots)
+        most = max(counts.values())
+        owner = min(shot for shot, count in counts.items() if count == most)
+        middle = shots.index(owner) + most // 2
+        del frames[middle]
+        del shots[middle]
+    return ContextPick(np.array(frames, np.int64), np.array(shots, np.int64))

@@ -116,7 +116,7 @@ def test_the_passes_again_are_those_of_a_shot_that_began_so(two_shots):
     _, story = two_shots
     live, _ = advance(MODEL, begin(MODEL, story, "the fox wakes"))
     x_0 = live.made[0]
-    live = retell(MODEL, live, "a red balloon")
+    live = retell(MODEL, live, "a red balloon", again=True)
     other = begin(MODEL, story, "a red balloon")
     ids = other.progress.conditions.shot_ids(CHUNK)
     expected = steps.commit(MODEL.student, MODEL.params["dit"], x_0, ids, other.caches)

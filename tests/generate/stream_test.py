@@ -76,7 +76,7 @@ def test_live_stream_is_the_scan(whole):
     stories = [c.story for c in whole if c.story]
     for shot in (0, 5):
         before = stories[shot - 1] if shot else new_story()
-        given = conditions_under(MODEL, before, stories[shot].shots[-1].caption)
+        given = conditions_under(MODEL, before, stories[shot].shots[-1].caption, ())
         shape = (len(preset.steps.nominal), 1, preset.memory.chunk, 4, 6, preset.dit.channels)
         noise = jnp.stack(
             [rng.chunk_noise(jax.random.key(3), 0, shot, c, shape) for c in range(CHUNKS)]

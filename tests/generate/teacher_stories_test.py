@@ -59,7 +59,7 @@ def test_every_story_has_its_shots_in_order(model, together):
 def test_a_later_shot_is_the_trajectory_on_its_own_history(model, together):
     made = [c for c in together[0] if c.shot == 2]
     before = next(c.story for c in together[0] if c.shot == 1 and c.story)
-    conditions = conditions_under(model, before, made[-1].story.shots[-1].caption)
+    conditions = conditions_under(model, before, made[-1].story.shots[-1].caption, ())
     latents = jnp.concatenate([c.latents for c in made])[None]
     noise = jax.random.normal(rng.stream(jax.random.key(5), "teacher", 2), latents.shape)
     fixed = Teacher(model.preset.dit), Schedule(STEPS, model.preset.steps.shift), model.preset.steps

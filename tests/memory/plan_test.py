@@ -8,7 +8,8 @@ from shotstream_jax.data.records import ClipRecord
 from shotstream_jax.data.rows import condition_row
 from shotstream_jax.dit.conditions import Conditions
 from shotstream_jax.generate.conditions import next_shot_conditions
-from shotstream_jax.generate.story import ShotRecord, Story
+from shotstream_jax.generate.record import ShotRecord
+from shotstream_jax.generate.story import Story
 from shotstream_jax.memory.plan import EMPTY, plan_shot
 from shotstream_jax.memory.select import candidates, shot_intervals
 from shotstream_jax.testing import tiny_preset
@@ -70,7 +71,13 @@ def test_the_last_shots_are_enough(budget):
 def test_streaming_data_and_self_made_history_agree(number):
     """One story in all three ways: the same ids, captions in the slots, and context."""
     record = _clip()
-    streamed = next_shot_conditions(PRESET, _story(record, number), _caption(record, number))
+    streamed = next_shot_conditions(
+        PRESET,
+        _story(record, number),
+        record.captions[number],
+        pins=(),
+        embed=lambda told: _caption(record, told.shot),
+    )
     row = condition_row(record, number, BUDGET, lambda record, shot: record.text[shot])
     own = story_conditions(
         history=jnp.asarray(_history(record)),
@@ -124,7 +131,6 @@ def _story(record: ClipRecord, number: int) -> Story:
                 length=LENGTH,
                 frames=record.frames[shot],
                 latents=tuple(jnp.asarray(record.context[shot][:, None])),
-                text=_caption(record, shot),
             )
         )
     return story

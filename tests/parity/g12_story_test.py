@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from shotstream_jax.generate.conditions import next_shot_conditions
+from shotstream_jax.generate.progress import conditions_under
 from shotstream_jax.generate.stream import Chunk, stream_generate
 from shotstream_jax.memory.window import MemoryConfig
 from shotstream_jax.model import Model
@@ -115,13 +115,13 @@ def shot_latents(variant: str, shot: int) -> jnp.ndarray:
 def test_shot(variant, shot, close):
     model, key = model_of(variant), f"out/{variant}/shot{shot}"
     stories = [c.story for c in run(variant) if c.story]
-    text = stories[shot].shots[-1].text
+    caption = stories[shot].shots[-1].caption
     before = (
         stories[shot - 1]
         if shot
         else stories[0].__class__(GLOBAL, 0, "fixture", model.preset.video, CONFIG["cond"])
     )
-    conditions = next_shot_conditions(model.preset, before, text)
+    conditions = conditions_under(model, before, caption, ())
     close(conditions.context, video_last(DATA[f"{key}/condition_latents"]), "context")
     assert conditions.context_ids().phase[0].tolist() == DATA[f"{key}/context_flags"].tolist()
     close(shot_latents(variant, shot), video_last(DATA[f"{key}/latents"]), "latents")

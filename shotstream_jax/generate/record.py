@@ -1,0 +1,152 @@
+"""What a finished shot leaves behind, and its file: an .npz archive without anything executable."""
+
+import dataclasses
+import io
+import json
+import pathlib
+import zipfile
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from shotstream_jax.core.typing import AnyArray
+from shotstream_jax.core.values import whole_number
+from shotstream_jax.generate.asked import Cue, Pin, Shot, as_cues
+from shotstream_jax.memory.select import candidates
+from shotstream_jax.presets import VideoFormat
+from shotstream_jax.text.prompts import check_caption
+
+# What reading a file that is not a whole record can raise.
+DAMAGE = (OSError, ValueError, TypeError, KeyError, EOFError, MemoryError, zipfile.BadZipFile)
+_FACTS = ("number", "caption", "first_frame", "length", "take", "cues", "pins")
+_TEXTS = 2**20  # bytes of captions and numbers, at most
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ShotRecord:
+    """What a finished shot leaves behind.
+
+    number: of the shot, from 0.
+    first_frame, length: the shot's pixel frames in the video.
+    frames: the numbers in the video of its kept frames.
+    latents: [1, h, w, c] of each kept frame, encoded by itself. While the story is live they are on
+      the device, perhaps still being computed.
+    take: of the shot (generate/asked).
+    cues: its captions, if it was told again while it was made; `caption` is the last one, which
+      later shots remember it by.
+    pins: frames that it saw in the place of remembered ones.
+    """
+
+    number: int
+    caption: str
+    first_frame: int
+    length: int
+    frames: np.ndarray
+    latents: tuple[AnyArray, ...]
+    take: int = 0
+    cues: tuple[Cue, ...] = ()
+    pins: tuple[Pin, ...] = ()
+
+    @property
+    def stop_frame(self) -> int:
+        """The number of the first frame after the shot."""
+        return self.first_frame + self.length
+
+    def is_same(self, other: "ShotRecord") -> bool:
+        """Whether two records are of the same shot, to the bit."""
+        if _facts(self) != _facts(other):
+            return False
+        mine = _stacked(self)
+        others = _stacked(other)
+        return all(np.array_equal(mine[name], others[name]) for name in mine)
+
+
+def record_bytes(record: ShotRecord) -> bytes:
+    """The record's file. Waits for its latents."""
+    data = io.BytesIO()
+    np.savez(data, meta=json.dumps(_facts(record)), frames=record.frames, **_stacked(record))
+    return data.getvalue()
+
+
+def read_record(path: pathlib.Path, context: int, video: VideoFormat) -> ShotRecord:
+    """A record, checked: it has every frame that later shots can ask for.
+
+    context: how many frames a shot sees. video: the story's format, which bounds what is read.
+    Raises one of DAMAGE for anything else.
+    """
+    arrays = _read_arrays(path, context, video)
+    facts = json.loads(str(arrays["meta"]))
+    unknown = set(facts) - set(_FACTS)
+    if unknown:
+        raise ValueError(f"it says what is not known: {sorted(unknown)[:3]}")
+    check_caption(facts["caption"], "its caption")
+    # Records of version 0.2 and older have neither take, nor cues, nor pins.
+    take = Shot(facts["caption"], facts.get("take", 0)).take
+    latents = tuple(arrays["latents"][:, None])
+    record = ShotRecord(
+        number=whole_number(facts["number"], "its number"),
+        caption=facts["caption"],
+        first_frame=whole_number(facts["first_frame"], "its first frame"),
+        length=whole_number(facts["length"], "its length"),
+        frames=arrays["frames"],
+        latents=latents,
+        take=take,
+        cues=as_cues(facts.get("cues", [])),
+        pins=_read_pins(facts.get("pins", []), arrays),
+    )
+    # Without all of its candidates a later shot could not be made.
+    wanted = candidates(record.number, record.first_frame, record.length, context)
+    if not np.array_equal(record.frames, wanted) or len(latents) != len(wanted):
+        raise ValueError("it lacks context frames")
+    return record
+
+
+def _read_pins(told: Any, arrays: Mapping[str, np.ndarray]) -> tuple[Pin, ...]:
+    """The pinned frames: told is [[shot, caption], …], either may be null."""
+    pins = []
+    for number, (shot, caption) in enumerate(told):
+        if shot is not None:
+            shot = whole_number(shot, "a pin's shot")
+        if caption is not None:
+            caption = check_caption(caption, "a pin's caption")
+        pins.append(Pin(arrays["pins"][number : number + 1], shot, caption))
+    return tuple(pins)
+
+
+def _read_arrays(path: pathlib.Path, context: int, video: VideoFormat) -> dict[str, np.ndarray]:
+    """The arrays of an archive, of which no more is unpacked than a record can have."""
+    # A shot's candidates and pins, none of which has more numbers than its frame has pixels.
+    frames = context * (context + 1)
+    most = _TEXTS + frames * (8 + video.height * video.width * 3 * 4)
+    arrays = {}
+    with zipfile.ZipFile(path) as archive:
+        unpacked = sum(member.file_size for member in archive.infolist())
+        if unpacked > most:
+            raise ValueError(f"it unpacks to {unpacked} bytes, a record has at most {most}")
+        for member in archive.infolist():
+            content = io.BytesIO(archive.read(member))
+            name = member.filename.removesuffix(".npy")
+            arrays[name] = np.lib.format.read_array(content, allow_pickle=False)
+    return arrays
+
+
+def _facts(record: ShotRecord) -> dict[str, Any]:
+    """All of a record but its arrays, as JSON has it."""
+    return {
+        "number": record.number,
+        "caption": record.caption,
+        "first_frame": record.first_frame,
+        "length": record.length,
+        "take": record.take,
+        "cues": [list(cue) for cue in record.cues],
+        "pins": [[pin.shot, pin.caption] for pin in record.pins],
+    }
+
+
+def _stacked(record: ShotRecord) -> dict[str, Any]:
+    """A record's latents as they are stored, [n, h, w, c]."""
+    arrays = {"latents": np.concatenate(record.latents)}
+    if record.pins:
+        arrays["pins"] = np.concatenate([np.asarray(pin.latent) for pin in record.pins])
+    return arrays

@@ -1,0 +1,23 @@
+"""The examples of docs/stories.md, run from top to bottom with the shipped model."""
+
+import pathlib
+import re
+
+import numpy as np
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+
+def test_the_examples_run(monkeypatch):
+    page = (ROOT / "docs/stories.md").read_text("utf-8")
+    code = "\n".join(re.findall(r"```python\n(.*?)```", page, re.DOTALL))
+    names = {}
+    monkeypatch.chdir(ROOT)
+    exec(compile(code, "docs/stories.md", "exec"), names)
+    # What the page says of it.
+    record = names["after"].shots[-1]
+    assert [cue.chunk for cue in record.cues] == [0, 1]
+    assert record.caption == "The frog is sleeping in the meadow."
+    remade = names["same"].story.shots[-1]
+    assert np.array_equal(np.concatenate(remade.latents), np.concatenate(record.latents))
+    assert names["opened"].next_shot == 1
