@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from shotstream_jax.core.errors import InputError
+from shotstream_jax.core.settings import own_settings
 from shotstream_jax.core.typing import UInt8
 from shotstream_jax.core.values import number_between
 from shotstream_jax.generate import shot as steps
@@ -39,6 +40,7 @@ def pin_frame(story: Story, shot: int, frame: int) -> Pin:
     return Pin(kept_latent(story, shot, record.first_frame + frame), shot, record.caption)
 
 
+@own_settings()
 def pin_picture(
     model: Model,
     video: VideoFormat,
