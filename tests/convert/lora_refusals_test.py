@@ -87,6 +87,10 @@ REFUSED = {
     "B alone": ({f"{Q}.lora_up.weight": FACTORS.up}, "lora_up.weight without its other factor"),
     "a bias alone": (tensors(f"{Q}.lora_B.bias", shape=(8,)), "without factors"),
     "a magnitude alone": (tensors(f"{Q}.dora_scale", shape=(8, 1)), "without factors"),
+    "an alpha alone": (
+        PAIR | tensors("head.head.alpha", shape=()),
+        "head.head.alpha without factors",
+    ),
     "twice": (PAIR | {f"diffusion_model.{Q}.lora_down.weight": FACTORS.down}, f"{Q} twice"),
     "a whole module twice": (
         PAIR | tensors("base_model.model.head.head.weight", "base_model.model.proj_out.weight"),
@@ -144,7 +148,9 @@ def test_what_does_not_fit_is_named(merge, case):
         ({"lora_alpha": None}, "has no lora_alpha"),
         ({"lora_alpha": "much"}, "lora_alpha 'much', which is no number"),
         ({"alpha_pattern": {"(": 3}}, "has the alpha_pattern '('"),
-        ({"alpha_pattern": {"a" * 300: 3}}, "of 300 characters"),
+        ({"alpha_pattern": {"a" * 300: 3}}, "alpha_pattern that is too involved"),
+        ({"alpha_pattern": {"(a+)+q": 3}}, "too involved: '(a+)+q'"),
+        ({"rank_pattern": {".*.*.*.*x": 3}}, "rank_pattern that is too involved"),
         ({"alpha_pattern": {"q": True}}, "alpha_pattern True"),
         ({"alpha_pattern": [3]}, "no table of names"),
         (None, "is not readable as PEFT's settings"),

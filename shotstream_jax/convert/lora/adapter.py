@@ -43,13 +43,13 @@ class Adapter:
     """What an adapter changes.
 
     changes: a parameter's plain name → what is done to it, in order. unused: names in its file
-    that mean nothing here, with the reason. said: where its scale is from.
+    that mean nothing here, with the reason. alpha_from: where its alpha is from, in words.
     """
 
     path: pathlib.Path
     changes: Mapping[str, tuple[AdapterChange, ...]]
     unused: tuple[str, ...]
-    said: str
+    alpha_from: str
 
     @property
     def ranks(self) -> list[int]:
@@ -83,10 +83,8 @@ def read_adapter(
             changes[name].append(change)
     _check_unused(file.path, unused, changes, ignore_unused)
     _check_changes(file.path, changes, shapes, rank)
-    said = "--alpha" if alpha is not None else _said(file, layers)
-    return Adapter(
-        file.path, {name: tuple(found) for name, found in changes.items()}, tuple(unused), said
-    )
+    ordered = {name: tuple(found) for name, found in changes.items()}
+    return Adapter(file.path, ordered, tuple(unused), _alpha_source(file, layers, alpha))
 
 
 def _sorted_by_layer(
@@ -132,26 +130,39 @@ def _layer_changes(
     file: AdapterFile, layer: str, tensors: _Layer, alpha: float | None
 ) -> list[tuple[str, AdapterChange]]:
     """What is done to one layer's parameters."""
-    changes: list[tuple[str, AdapterChange]] = []
     # Whole differences first, so that DoRA's directions have them.
-    for role, parameter in _DIFFERENCES:
-        if role in tensors:
-            # A parameter without layers of its own, such as a modulation, may be named itself.
-            is_itself = role == "diff" and layer.endswith(".modulation")
-            name = layer if is_itself else f"{layer}.{parameter}"
-            changes.append((name, Difference(tensors[role][1])))
-
+    changes = _differences(layer, tensors)
     for role in ("down", "up"):
         other: KeyRole = "up" if role == "down" else "down"
         if role in tensors and other not in tensors:
             raise InputError(f"the adapter has {tensors[role][0]} without its other factor")
-    if "down" not in tensors:
-        # An alpha beside a whole difference is of no use, and programs write it.
-        for role in ("up_bias", "magnitude"):
-            if role in tensors:
-                raise InputError(f"the adapter has {tensors[role][0]} without factors")
-        return changes
+    if "down" in tensors:
+        return changes + _low_rank(file, layer, tensors, alpha)
 
+    # An alpha beside a whole difference is of no use, and programs write it.
+    lonely = {"up_bias", "magnitude"} if changes else {"up_bias", "magnitude", "alpha"}
+    for role, (name, _) in tensors.items():
+        if role in lonely:
+            raise InputError(f"the adapter has {name} without factors")
+    return changes
+
+
+def _differences(layer: str, tensors: _Layer) -> list[tuple[str, AdapterChange]]:
+    """Whole differences of a layer's parameters."""
+    changes: list[tuple[str, AdapterChange]] = []
+    for role, parameter in _DIFFERENCES:
+        if role in tensors:
+            # A parameter that is no layer's weight or bias may be named itself.
+            is_itself = role == "diff" and layer.endswith(".modulation")
+            name = layer if is_itself else f"{layer}.{parameter}"
+            changes.append((name, Difference(tensors[role][1])))
+    return changes
+
+
+def _low_rank(
+    file: AdapterFile, layer: str, tensors: _Layer, alpha: float | None
+) -> list[tuple[str, AdapterChange]]:
+    """The product of a layer's factors, and the bias beside them."""
     name, down = tensors["down"]
     rank = down.shape[0] if down.shape else 0
     if rank < 1:
@@ -160,7 +171,8 @@ def _layer_changes(
         alpha = read_alpha(file.path, *tensors["alpha"])
     scale = file.rules.scale(parse_key(name).layer, rank, alpha)
     magnitude = tensors["magnitude"][1] if "magnitude" in tensors else None
-    changes.append((f"{layer}.weight", LowRank(down, tensors["up"][1], scale, magnitude)))
+    product = LowRank(down, tensors["up"][1], scale, magnitude)
+    changes: list[tuple[str, AdapterChange]] = [(f"{layer}.weight", product)]
     if "up_bias" in tensors:
         changes.append((f"{layer}.bias", Difference(tensors["up_bias"][1], scale)))
     return changes
@@ -223,8 +235,12 @@ def _other_model(change: AdapterChange, shape: tuple[int, ...]) -> str:
     return ""
 
 
-def _said(file: AdapterFile, layers: Mapping[str, _Layer]) -> str:
-    """Where the scales are from, in words."""
+def _alpha_source(file: AdapterFile, layers: Mapping[str, _Layer], alpha: float | None) -> str:
+    """Where the alphas are from, in words."""
+    if alpha is not None:
+        return "alpha from --alpha"
     if any("alpha" in tensors for tensors in layers.values()):
-        return "its alpha tensors"
-    return file.rules.source or "nowhere: the factor is 1"
+        return "alpha from its tensors"
+    if file.rules.alpha is not None:
+        return f"alpha from {file.rules.source}"
+    return "no alpha (a factor of 1)"

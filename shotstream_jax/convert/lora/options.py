@@ -140,6 +140,6 @@ def _summary(adapter: Adapter, strength: float) -> str:
     if adapter.ranks:
         ranks = f"rank {', '.join(str(rank) for rank in adapter.ranks)}"
     return (
-        f"changes {len(adapter.changes)} parameters, {ranks}, alpha from {adapter.said}, "
+        f"changes {len(adapter.changes)} parameters, {ranks}, {adapter.alpha_from}, "
         f"strength {strength:g}"
     )

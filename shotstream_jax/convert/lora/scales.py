@@ -26,7 +26,11 @@ CONFIG_NAME = "adapter_config.json"
 _PEFT_FILES = ("adapter_model.safetensors", "adapter_model.bin")
 _WEIGHT_ENDINGS = (".safetensors", ".bin", ".pt", ".pth")
 
-_LONGEST_PATTERN = 200  # characters; patterns are regular expressions from the file
+# Patterns are regular expressions from the file.
+_LONGEST_PATTERN = 200  # characters
+_REPEATS = ("*", "+", "{")
+_MOST_REPEATS = 3
+_NESTED = re.compile(r"\)[*+{]")  # a repeated group
 _TRANSFORMER = "transformer."  # before the settings of one network among several
 _ALPHA = "lora_alpha"
 _KOHYA_ALPHA = "ss_network_alpha"
@@ -203,8 +207,10 @@ def _pattern(settings: Mapping[str, Any], name: str, source: str) -> dict[str, f
             re.compile(pattern)
         except (re.error, RecursionError, OverflowError) as error:
             raise InputError(f"{source} has the {name} {pattern[:40]!r}: {error}") from None
-        if len(pattern) > _LONGEST_PATTERN:
-            raise InputError(f"{source} has a {name} of {len(pattern)} characters")
+        # What would take for ever to compare: they come from the file.
+        repeats = sum(pattern.count(sign) for sign in _REPEATS)
+        if len(pattern) > _LONGEST_PATTERN or repeats > _MOST_REPEATS or _NESTED.search(pattern):
+            raise InputError(f"{source} has a {name} that is too involved: {pattern[:40]!r}")
         values[pattern] = _number(value, name, source)
     return values
 
