@@ -3,11 +3,11 @@
 import contextlib
 from collections.abc import Callable, Iterator
 
-from tqdm import tqdm
+from shotstream_jax.core.progress import progress_bar
 
 
 @contextlib.contextmanager
 def byte_bar(total: int) -> Iterator[Callable[[int], object]]:
     """A progress bar in bytes; gives the function that moves it."""
-    with tqdm(total=total, unit="B", unit_scale=True, unit_divisor=1024) as bar:
+    with progress_bar(total=total, unit="B", unit_scale=True, unit_divisor=1024) as bar:
         yield bar.update

@@ -21,7 +21,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from shotstream_jax import cli
 from shotstream_jax.checkpoint.checkpoint import Checkpoint, open_checkpoint
@@ -29,6 +28,7 @@ from shotstream_jax.checkpoint.load import load
 from shotstream_jax.core.compilation import use_persistent_cache
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.files import check_writable
+from shotstream_jax.core.progress import progress_bar
 from shotstream_jax.core.rng import check_seed
 from shotstream_jax.eval import sources
 from shotstream_jax.eval.cuts import check_scenedetect
@@ -269,7 +269,7 @@ def score_stories(
     # Stories one by one: their pictures are not kept, but for those of the sheet.
     scored = []
     films = []
-    for index in tqdm(range(len(drawn)), unit="story", desc=name):
+    for index in progress_bar(range(len(drawn)), unit="story", desc=name):
         story = drawn.story(index)
         shots = source(index, story)
         scored.append(score_story(reader, story, shots))

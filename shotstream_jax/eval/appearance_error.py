@@ -14,12 +14,12 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-from tqdm import tqdm
 
 from shotstream_jax import cli
 from shotstream_jax.checkpoint.checkpoint import open_checkpoint
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.files import check_writable
+from shotstream_jax.core.progress import progress_bar
 from shotstream_jax.core.typing import Float, Leaf, UInt8
 from shotstream_jax.data.encode import (
     Encoders,
@@ -142,7 +142,7 @@ def draw_targets(
     world = WorldConfig(subset, video.fps, (SHOTS,), (frames,))
     source = WorldSource(world, video.height, video.width, stories, split=SPLITS[1])
     targets = []
-    for index in tqdm(range(len(source)), "drawing", unit="story"):
+    for index in progress_bar(range(len(source)), desc="drawing", unit="story"):
         target = make_target(encoders, source[index])
         if target.hats.any():
             targets.append(target)

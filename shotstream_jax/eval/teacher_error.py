@@ -13,12 +13,12 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from tqdm import tqdm
 
 from shotstream_jax import cli
 from shotstream_jax.checkpoint.checkpoint import Checkpoint
 from shotstream_jax.core import rng
 from shotstream_jax.core.errors import InputError
+from shotstream_jax.core.progress import progress_bar
 from shotstream_jax.core.typing import Array, Params
 from shotstream_jax.data.dataset import Dataset, open_dataset
 from shotstream_jax.data.rows import CaptionReader, ShotBatch, target_row
@@ -169,7 +169,7 @@ def denoising_errors(
 
     # Every batch at every level: [b, levels] each.
     errors = []
-    for number, batch in enumerate(tqdm(batches, description, unit="batch")):
+    for number, batch in enumerate(progress_bar(batches, desc=description, unit="batch")):
         weight = None
         if weights:
             weight = weights[number]

@@ -16,7 +16,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from absl import logging
-from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from shotstream_jax import cli
@@ -25,6 +24,7 @@ from shotstream_jax.core import rng
 from shotstream_jax.core.compilation import use_persistent_cache
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.files import check_writable
+from shotstream_jax.core.progress import progress_bar
 from shotstream_jax.core.typing import Array, Float, Params, PRNGKey, typechecked
 from shotstream_jax.data.batches import Batches
 from shotstream_jax.eval.augment import augment
@@ -206,7 +206,7 @@ def fit_probe(
         updates, state = optimizer.update(gradient, state, params)
         return optax.apply_updates(params, updates), state, parts
 
-    for number in tqdm(range(steps), unit="step"):
+    for number in progress_bar(range(steps), unit="step"):
         batch = batches.at(number // STEPS_PER_BATCH)
         params, state, parts = step(params, state, batch, np.int32(number))
         if number % LOG_EVERY == LOG_EVERY - 1:
@@ -339,7 +339,7 @@ def held_out_scores(
     shots = LabelledShots(shot_format, SPLITS[1], count)
     readings = []
     truths = []
-    for first in tqdm(range(0, count, BATCH_SIZE), unit="batch", desc="held out"):
+    for first in progress_bar(range(0, count, BATCH_SIZE), unit="batch", desc="held out"):
         stop = min(first + BATCH_SIZE, count)
         rows = [shots[index] for index in range(first, stop)]
         pixels = np.stack([row.pop("pixels") for row in rows])

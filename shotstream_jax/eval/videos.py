@@ -11,11 +11,11 @@ import pathlib
 from collections.abc import Sequence
 
 import numpy as np
-from tqdm import tqdm
 
 from shotstream_jax import cli
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.files import check_writable
+from shotstream_jax.core.progress import progress_bar
 from shotstream_jax.eval.cuts import check_scenedetect
 from shotstream_jax.eval.metrics import Figures
 from shotstream_jax.eval.pictures import within_and_between
@@ -49,7 +49,7 @@ def main(argv: Sequence[str]) -> None:
     shot_counts = find_videos(pathlib.Path(args.folder))
     # Each video by itself, and then all together.
     figures = {}
-    for path, shots in tqdm(shot_counts.items(), unit="video", desc=args.folder):
+    for path, shots in progress_bar(shot_counts.items(), unit="video", desc=args.folder):
         figures[path.name] = score_video(path, shots)
     # Means over all videos; stories may differ in length.
     summary = summarise(_pad_to_longest(list(figures.values())), {})

@@ -31,7 +31,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import numpy as np
 from absl import logging
 from jax.sharding import Mesh
-from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from shotstream_jax import cli
@@ -40,6 +39,7 @@ from shotstream_jax.checkpoint.load import load
 from shotstream_jax.checkpoint.trained_for import doubts
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.gpu_memory import memory_errors
+from shotstream_jax.core.progress import progress_bar
 from shotstream_jax.core.sharding import part_mesh
 from shotstream_jax.generate.begin import is_forked, open_story
 from shotstream_jax.generate.interrupt import watched_interrupts
@@ -303,7 +303,7 @@ def with_progress(
         title = f"shot {first.shot + 1}{last}"
         frames = 0
         seconds = 0.0
-        with tqdm(total=chunks_per_shot, unit="chunk", desc=title) as bar:
+        with progress_bar(total=chunks_per_shot, unit="chunk", desc=title) as bar:
             for chunk in itertools.chain([first], chunks):
                 frames += len(chunk.frames)
                 seconds += chunk.seconds

@@ -12,9 +12,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from tqdm import tqdm
 
 from shotstream_jax.core.errors import InputError
+from shotstream_jax.core.progress import progress_bar
 from shotstream_jax.core.typing import Array, Params
 from shotstream_jax.generate.stream import stream_generate
 from shotstream_jax.model import Model
@@ -44,7 +44,7 @@ def largest_inputs(model: Model, stories: Sequence[tuple[str, Sequence[str]]]) -
     watching, found = watch_inputs(model.params["dit"])
     watched = dataclasses.replace(model, params=model.params | {"dit": watching})
     # The frames are thrown away: what counts is noted on the way.
-    for seed, (global_caption, captions) in enumerate(tqdm(stories, unit="story")):
+    for seed, (global_caption, captions) in enumerate(progress_bar(stories, unit="story")):
         for _ in stream_generate(watched, captions, global_caption=global_caption, seed=seed):
             pass
     return found()

@@ -27,7 +27,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from absl import logging
-from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from shotstream_jax import cli
@@ -36,6 +35,7 @@ from shotstream_jax.checkpoint.checksum import part_checksum
 from shotstream_jax.checkpoint.load import DTYPES
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.lock import locked
+from shotstream_jax.core.progress import progress_bar
 from shotstream_jax.core.settings import own_settings
 from shotstream_jax.data import dataset as dataset_folder
 from shotstream_jax.data.clips import Clip, read_clips
@@ -328,7 +328,7 @@ def encode_shards(
         dataset_folder.write_negative(folder, encode_negative(encoders, recipe.negative_prompt))
     # The bar counts the clips of this run's shards, broken ones too.
     total = sum(job.clips[shard] for shard in [*todo, *again])
-    with logging_redirect_tqdm(), tqdm(total=total, unit="clip", desc=str(folder)) as bar:
+    with logging_redirect_tqdm(), progress_bar(total=total, unit="clip", desc=str(folder)) as bar:
         for shard in todo:
             results = _counted(job.encode(encoders, shard), bar)
             dataset_folder.write_shard(folder, job.settings.shards[shard], results)
@@ -357,7 +357,7 @@ def _negative_path(folder: pathlib.Path) -> pathlib.Path:
     return folder / "negative.npz"
 
 
-def _counted(results: Results, bar: tqdm) -> Iterator[ClipRecord | Broken]:
+def _counted(results: Results, bar: Any) -> Iterator[ClipRecord | Broken]:
     """The same results; the bar moves as they are taken."""
     for result in results:
         yield result

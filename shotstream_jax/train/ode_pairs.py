@@ -17,7 +17,6 @@ import jax.numpy as jnp
 import numpy as np
 from absl import logging
 from jax.experimental import multihost_utils
-from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from shotstream_jax import cli
@@ -27,6 +26,7 @@ from shotstream_jax.checkpoint.checksum import part_checksum
 from shotstream_jax.core import rng
 from shotstream_jax.core.compilation import use_persistent_cache
 from shotstream_jax.core.errors import InputError
+from shotstream_jax.core.progress import progress_bar
 from shotstream_jax.core.settings import own_settings
 from shotstream_jax.core.sharding import batch_sharding, make_mesh
 from shotstream_jax.core.typing import Array, Params
@@ -230,7 +230,7 @@ def _batches_to_make(folder: pathlib.Path, batches: int) -> Iterator[int]:
     finished = batches - len(todo)
     if finished:
         logging.info("%d of %d batches are done already", finished, batches)
-    yield from tqdm(
+    yield from progress_bar(
         todo,
         total=batches,
         initial=finished,

@@ -18,12 +18,12 @@ import pathlib
 from collections.abc import Sequence
 
 import numpy as np
-from tqdm import tqdm
 
 from shotstream_jax import cli
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.files import check_writable
 from shotstream_jax.core.lock import locked
+from shotstream_jax.core.progress import progress_bar
 from shotstream_jax.media.pictures import write_png
 from shotstream_jax.media.video import VideoWriter
 from shotstream_jax.world import files
@@ -165,7 +165,7 @@ def main(argv: Sequence[str]) -> None:
     if args.sheet:
         path = check_writable(args.sheet, ".png")
         # All films at once in memory: a sheet is for a few stories.
-        films = [source[index] for index in tqdm(range(len(source)), unit="story")]
+        films = [source[index] for index in progress_bar(range(len(source)), unit="story")]
         write_png(path, contact_sheet(films, args.columns, args.enlarge))
     if args.out:
         write_world(pathlib.Path(args.out), source)
@@ -181,7 +181,7 @@ def write_world(folder: pathlib.Path, source: WorldSource) -> None:
 def _write_stories(folder: pathlib.Path, source: WorldSource) -> None:
     """The stories that are not there yet, and the table."""
     fps = source.config.fps
-    for index in tqdm(range(len(source)), unit="story", desc=str(folder)):
+    for index in progress_bar(range(len(source)), unit="story", desc=str(folder)):
         path = files.film_path(folder, index)
         if path.exists():
             continue

@@ -3,6 +3,7 @@
 Process 0 only.
 """
 
+import contextlib
 import json
 import pathlib
 import time
@@ -11,11 +12,11 @@ from typing import Any
 import jax
 import numpy as np
 from tensorboardX import SummaryWriter
-from tqdm import tqdm
 
 from shotstream_jax.core.devices import peak_rss_mb
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.files import write_whole
+from shotstream_jax.core.progress import progress_bar, waiting
 from shotstream_jax.train.step import Metrics
 
 
@@ -31,7 +32,14 @@ class Log:
             cut_back(self._path, first)
             folder = str(workdir / "tensorboard")
             self._board = SummaryWriter(folder, purge_step=first, flush_secs=10)
-        self._bar = tqdm(total=steps, initial=first, unit="step", disable=not is_main)
+        # Until the first step has been made, the bar says why it stands still.
+        what = "compiling" if first < steps else ""
+        self._bar = progress_bar(
+            total=steps, initial=first, unit="step", desc=what, disable=not is_main
+        )
+        self._first_step = contextlib.ExitStack()
+        if is_main and what:
+            self._first_step.enter_context(waiting(self._bar, what))
         self.restart_clock()
 
     def restart_clock(self) -> None:
@@ -42,6 +50,7 @@ class Log:
 
     def add(self, step: int, metrics: Metrics, flops: float) -> None:
         """Keeps a step's metrics. flops: floating-point operations of the step."""
+        self._first_step.close()
         self._waiting.append((step, metrics))
         self._steps += 1
         self._flops += flops
@@ -102,6 +111,7 @@ class Log:
 
     def close(self) -> None:
         """Ends the bar and TensorBoard's file."""
+        self._first_step.close()
         self._bar.close()
         if self._is_main:
             self._board.close()
