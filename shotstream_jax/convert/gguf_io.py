@@ -136,7 +136,7 @@ def _find_kind(path: pathlib.Path, name: str, number: int) -> _Kind:
         ) from None
 
     def dequantize_blocks(blocks: np.ndarray) -> np.ndarray:
-        """[blocks, bytes] → [blocks, values]"""
+        """[rows, bytes of blocks] → [rows, values]"""
         # Scales that are not finite are named with the weights (stored.py), without a warning.
         with np.errstate(all="ignore"):
             return dequantize(blocks, kind)
@@ -178,7 +178,8 @@ def _quantized(
             place = start + first * kind.block_bytes
             data = _read_bytes(path, place, count * kind.block_bytes)
             piece = values[first * kind.block : (first + count) * kind.block]
-            piece[:] = kind.dequantize(data.reshape(count, kind.block_bytes)).reshape(-1)
+            # As one row: the package goes through rows by a few at a time.
+            piece[:] = kind.dequantize(data.reshape(1, -1)).reshape(-1)
         return values.reshape(shape)
 
     return Lazy(shape, np.dtype(np.float32), read)
