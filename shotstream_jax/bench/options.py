@@ -84,8 +84,8 @@ def add_stream_options(p: cli.Parser) -> None:
 
 def add_measuring_options(p: cli.Parser) -> None:
     """How it is measured, and where the results go."""
-    choices = ",".join([*PARTS, "stream", *RECIPES])
-    p.add_argument("--parts", metavar="PART,…", help=f"some of {choices} (default: all)")
+    choices = ", ".join([*PARTS, "stream", *RECIPES])
+    p.add_argument("--parts", metavar="PART,…", help=f"some of: {choices} (default: all)")
     p.add_argument(
         "--seconds",
         type=float,

@@ -11,6 +11,7 @@ from shotstream_jax.checkpoint.folder import finish_folder, part_entry, start_fo
 from shotstream_jax.checkpoint.parts import PartToWrite, Progress, part_of_tree, write_part
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.narrow import Narrow
+from shotstream_jax.core.values import as_path
 from shotstream_jax.model import PARTS, Model, Params
 from shotstream_jax.nn.quantize import is_quantized
 from shotstream_jax.presets import TINY_DECODERS, Preset
@@ -23,7 +24,7 @@ def save(model: Model, folder: str | pathlib.Path, storage: str = "folder") -> N
     storage: "folder" or "file" (checkpoint/parts). A smaller decoder is not written. Raises
     InputError if the folder exists, or if the weights are quantized.
     """
-    folder = pathlib.Path(folder)
+    folder = as_path(folder, "the checkpoint's folder")
     if is_quantized(model.params["dit"]):
         raise InputError(
             "the model's weights are rounded to 8 bits: load it with quantize='none' to save it"

@@ -161,7 +161,7 @@ def _stream(
         chunks = stream_generate(model, shots, story=story)
         chunks_per_shot = story.video.shot_frames // model.preset.memory.chunk
         shown = with_progress(chunks, chunks_per_shot, story, count)
-        write_chunks(writer, shown, story, files, report)
+        write_chunks(writer, shown, story, files, report, _way_on(args))
     report.film = writer.facts()
     if files.report:
         report.write(files.report)
@@ -196,6 +196,13 @@ def read_request(args: argparse.Namespace) -> tuple[str, Sequence[str] | None]:
         is_typed()  # refuses a closed standard input
         return args.global_caption, None
     return args.global_caption, read_captions(args.prompts)
+
+
+def _way_on(args: argparse.Namespace) -> str:
+    """The options by which this run, once interrupted, is gone on with."""
+    if args.prompts == "-" or args.continue_story:
+        return f"--continue-story {args.save_story} --save-story {args.save_story}"
+    return "the same command with --resume"
 
 
 def load_and_ask(load_model: Callable[[], Model], story: Story) -> tuple[Model, Iterable[str]]:
@@ -271,8 +278,12 @@ def write_chunks(
     story: Story,
     files: OutputFiles,
     report: Report,
+    way_on: str,
 ) -> None:
-    """Streams the chunks into the film, the report and, after every shot, the story's folder."""
+    """Streams the chunks into the film, the report and, after every shot, the story's folder.
+
+    way_on: the options by which an interrupted run is gone on with, for people.
+    """
     kept = story.next_shot
     try:
         # Each chunk is in the file before the next one is waited for.
@@ -286,9 +297,10 @@ def write_chunks(
     except (KeyboardInterrupt, InputError):
         if files.story and kept:
             logging.info(
-                "%d shots are kept in %s: --resume, or --continue-story, goes on from there",
+                "the story's first %d shots are kept in %s: %s goes on from there",
                 kept,
                 files.story,
+                way_on,
             )
         raise
 

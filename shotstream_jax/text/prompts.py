@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, TextIO
 import numpy as np
 
 from shotstream_jax.core.errors import InputError
+from shotstream_jax.core.values import as_path
 from shotstream_jax.text.tokenizer import clean
 
 _GLOBAL = "global_caption"
@@ -97,11 +98,9 @@ def read_script(path: str | pathlib.Path, ignore_others: bool = False) -> Script
     Raises InputError, which names the key and its line, if the file is not a story.
     """
     try:
-        content = pathlib.Path(path).read_bytes()
+        content = as_path(path, "the story file").read_bytes()
     except OSError as error:
         raise InputError(f"cannot read story {path}: {error.strerror}") from None
-    except ValueError as error:  # a path that cannot be one
-        raise InputError(f"cannot read story {path}: {error}") from None
     text = _decode(content, str(path))
     try:
         # As pairs, not as a dict, so that a key that is given twice is seen.
@@ -199,7 +198,7 @@ def read_captions(path: str | pathlib.Path) -> list[str]:
     Raises InputError, which names the file and the line, if there is no caption or one is no text.
     """
     try:
-        content = pathlib.Path(path).read_bytes()
+        content = as_path(path, "the prompts' file").read_bytes()
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}") from None
     captions = list(read_lines(content.splitlines(), str(path)))

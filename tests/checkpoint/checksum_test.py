@@ -96,6 +96,12 @@ def test_a_fingerprint_tells_models_apart(tmp_path):
     assert fingerprint(open_checkpoint(tmp_path / "wide")) == own
 
 
+def test_what_is_no_path_is_no_checkpoint():
+    for path in (b"tiny", 7, None):
+        with pytest.raises(InputError, match="checkpoint must be a path as text"):
+            load(path)
+
+
 def test_the_shipped_models_fingerprints_stay():
     """Stories that are kept remember them."""
     assert fingerprint(open_checkpoint("tiny")) == "5a8047d392e67302"

@@ -84,7 +84,7 @@ def test_an_interrupted_run_is_gone_on_with(run, tmp_path, monkeypatch, caplog):
         interrupted(patch, chunks=3)  # in the second shot
         code, err = run(*resumed)
     assert code == 130 and "interrupted" in err
-    assert "1 shots are kept in kept: --resume" in caplog.text
+    assert "first 1 shots are kept in kept: the same command with --resume goes on" in caplog.text
     partial = (tmp_path / "x.partial.mp4").read_bytes()
     # What is not the same story is refused.
     code, err = run(*resumed[:3], "6", *resumed[4:])

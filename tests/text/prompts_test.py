@@ -205,6 +205,13 @@ def test_what_is_no_list_of_captions_is_refused_as_a_whole(shots, message):
         check_shots(shots, first=3)
 
 
+@pytest.mark.parametrize("path", [b"story.json", 7, None, "a\0b"])
+def test_what_is_no_path_is_one_line(path):
+    for read in (read_script, read_captions):
+        with pytest.raises(InputError, match=r"must be a path as text|cannot be a path"):
+            read(path)
+
+
 def test_lists_of_captions():
     for shots in (["a", "b"], ("a", "b"), np.array(["a", "b"])):
         assert check_shots(shots) == ["a", "b"]
