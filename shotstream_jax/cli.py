@@ -11,6 +11,7 @@ import dataclasses
 import importlib
 import importlib.util
 import logging
+import numbers
 import os
 import pathlib
 import sys
@@ -160,10 +161,21 @@ def build(cls: type[T], section: "ConfigDict", name: str) -> T:
         is_nested = dataclasses.is_dataclass(kind) and isinstance(value, ConfigDict)
         if is_nested:
             value = build(kind, value, f"{name}.{field}")
-        if not isinstance(value, kind):
+        value = _as_kind(value, kind)
+        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
             raise InputError(f"{name}.{field} must be {kind.__name__}, not {value!r}")
         values[field] = value
     return cls(**values)
+
+
+def _as_kind(value: Any, kind: Any) -> Any:
+    """A number as the int or float that a field wants, where it is that number; else as it is."""
+    is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    if kind is float and is_number:
+        return float(value)
+    if kind is int and is_number and isinstance(value, numbers.Integral):
+        return int(value)
+    return value
 
 
 def print_line(line: str) -> None:

@@ -78,6 +78,10 @@ class Model:
     decode_frames: int = 0
     fingerprint: str = ""
 
+    def __repr__(self) -> str:
+        # Without the weights, which are megabytes of text.
+        return f"Model({self.origin!r}, preset {self.preset.name!r}, parts {sorted(self.params)})"
+
     @functools.cached_property
     def student(self) -> Student:
         """The causal transformer."""

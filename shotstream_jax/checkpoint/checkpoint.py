@@ -61,6 +61,10 @@ class Checkpoint:
     parts: Mapping[str, StoredPart]
     vocabulary: pathlib.Path
 
+    def __repr__(self) -> str:
+        # Without all the sizes and places, which are screens of text.
+        return f"Checkpoint({self.name!r}, preset {self.preset.name!r}, parts {sorted(self.parts)})"
+
     @property
     def missing(self) -> list[str]:
         """The parts that it lacks."""

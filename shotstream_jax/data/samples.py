@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from shotstream_jax.core.errors import InputError
+from shotstream_jax.core.values import whole_number
 from shotstream_jax.data.dataset import Dataset
 
 _CHOICES = {"captions": ("each", "target"), "targets": ("last", "every")}
@@ -37,6 +38,10 @@ class DataConfig:
                 raise InputError(
                     f"data.{name} {given[name]!r} is not known; choose {' or '.join(choices)}"
                 )
+        object.__setattr__(self, "frames", whole_number(self.frames, "data.frames"))
+        object.__setattr__(self, "workers", whole_number(self.workers, "data.workers"))
+        if self.frames < 1:
+            raise InputError(f"data.frames {self.frames} must be at least 1")
         if not 0 <= self.held_out < 1 or self.workers < 0:
             raise InputError(
                 f"data.held_out {self.held_out} must be from 0 to below 1, "

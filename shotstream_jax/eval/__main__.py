@@ -81,6 +81,7 @@ def parser() -> cli.Parser:
     """The command's options."""
     p = cli.make_parser("shotstream_jax.eval", __doc__)
     p.add_recipe()
+    p.add_argument("--checkpoint", metavar="DIR|NAME", help="weights, in place of the recipe's")
     p.add_argument(
         "--stories",
         type=int,
@@ -174,7 +175,7 @@ def main(argv: Sequence[str]) -> None:
     check_scenedetect()
     out = check_writable(args.out, ".json")
     sheet = check_writable(args.sheet, ".png") if args.sheet else None
-    checkpoint = open_checkpoint(recipe.checkpoint)
+    checkpoint = open_checkpoint(args.checkpoint or recipe.checkpoint)
     shot_format = shot_format_of(checkpoint.preset, recipe.video, args.subset)
     probe = load_probe(pathlib.Path(args.probe), shot_format)
     reader = Reader(Labels(args.subset), probe)

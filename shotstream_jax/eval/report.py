@@ -66,6 +66,7 @@ def summarise(figures: Sequence[metrics.Figures], chances: dict[str, float]) -> 
 
     Of each figure: mean, low, high (95 %), count (values that it is of), by_shot, drift (last shot
     less second, with its interval) and chance. Figures of which nothing can be judged are left out.
+    One story alone has no intervals.
     """
     summary: Summary = {}
     for name in figures[0]:
@@ -74,19 +75,23 @@ def summarise(figures: Sequence[metrics.Figures], chances: dict[str, float]) -> 
         if not overall.count:
             continue
         # Of all shots together.
-        entry: dict[str, Any] = _bounds(overall)
+        several = len(figures) > 1
+        entry: dict[str, Any] = _bounds(overall, several)
         entry["count"] = overall.count
         if name in chances:
             entry["chance"] = chances[name]
         # With two shots there is one value at most, the second's; sca has one value a story.
         if values.shape[1] > 2:
             entry["by_shot"] = list(map(metrics.finite_mean, values.T))
-            entry["drift"] = _bounds(metrics.bootstrap(values, metrics.drift))
+            entry["drift"] = _bounds(metrics.bootstrap(values, metrics.drift), several)
         summary[name] = entry
     return summary
 
 
-def _bounds(interval: metrics.ConfidenceInterval) -> dict[str, float]:
+def _bounds(interval: metrics.ConfidenceInterval, several: bool) -> dict[str, float]:
+    """A figure with its interval, which only several stories have."""
+    if not several:
+        return {"mean": interval.value}
     return {"mean": interval.value, "low": interval.low, "high": interval.high}
 
 

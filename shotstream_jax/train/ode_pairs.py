@@ -26,6 +26,7 @@ from shotstream_jax.checkpoint.checksum import part_checksum
 from shotstream_jax.core import rng
 from shotstream_jax.core.compilation import use_persistent_cache
 from shotstream_jax.core.errors import InputError
+from shotstream_jax.core.gpu_memory import memory_errors
 from shotstream_jax.core.progress import progress_bar
 from shotstream_jax.core.settings import own_settings
 from shotstream_jax.core.sharding import batch_sharding, make_mesh
@@ -77,8 +78,10 @@ def main(argv: Sequence[str]) -> None:
     mesh = make_mesh(recipe.mesh.lengths())
     setup = make_setup(dataclasses.replace(recipe, run=run), teacher.preset, mesh, dataset)
     folder = pathlib.Path(recipe.pairs.path)
+    remedy = "choose a smaller --config.pairs.batch, or more devices along --config.mesh.fsdp"
     with jax.set_mesh(mesh), logging_redirect_tqdm(), held(folder, "pairs.path"):
-        make_pairs(recipe, setup, dataset, teacher)
+        with memory_errors(remedy):
+            make_pairs(recipe, setup, dataset, teacher)
 
 
 def make_pairs(recipe: OdeRecipe, setup: Setup, dataset: Dataset, teacher: Checkpoint) -> None:

@@ -10,6 +10,7 @@ from shotstream_jax.checkpoint.load import DTYPES
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.rng import check_seed
 from shotstream_jax.core.sharding import MeshConfig
+from shotstream_jax.core.values import whole_number
 from shotstream_jax.data.samples import DataConfig
 from shotstream_jax.dit.conditions import Dropout
 from shotstream_jax.dit.trunk import REMAT
@@ -80,8 +81,10 @@ class RunConfig:
         # Counts, each with its least value.
         given = dataclasses.asdict(self)
         for name, least in _LEAST.items():
-            if given[name] < least:
-                raise InputError(f"run.{name} {given[name]} must be at least {least}")
+            number = whole_number(given[name], f"run.{name}")
+            if number < least:
+                raise InputError(f"run.{name} {number} must be at least {least}")
+            object.__setattr__(self, name, number)
         # Micro-batches are equally large, so that their mean is the batch's.
         if self.batch % self.accumulate:
             raise InputError(

@@ -84,6 +84,11 @@ class TrainState:
     optim: Any
     ema: Params | None
 
+    def __repr__(self) -> str:
+        # Without the arrays, which are megabytes of text.
+        count = len(jax.tree.leaves(self.moves))
+        return f"TrainState({count} parameters in training, average: {self.ema is not None})"
+
 
 def init_state(
     trained: Trained, optimizer: optax.GradientTransformation, moves: Params
