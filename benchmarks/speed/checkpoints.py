@@ -125,12 +125,17 @@ def make_set(preset: Preset, folder: pathlib.Path) -> None:
             write_public({"": random_state(preset, part)}, folder / name, lambda _: None)
     tokenizer = folder / "google" / "umt5-xxl" / "tokenizer.json"
     tokenizer.parent.mkdir(parents=True, exist_ok=True)
+    write_tokenizer(tokenizer)
+
+
+def write_tokenizer(path: pathlib.Path) -> None:
+    """A tokeniser of three tokens."""
     unigram = {
         "type": "Unigram",
         "unk_id": 2,
         "vocab": [["<pad>", 0.0], ["</s>", 0.0], ["<unk>", 0.0]],
     }
-    tokenizer.write_text(json.dumps({"version": "1.0", "model": unigram}))
+    path.write_text(json.dumps({"version": "1.0", "model": unigram}))
 
 
 def print_sizes(preset: Preset) -> None:

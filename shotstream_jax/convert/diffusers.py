@@ -204,8 +204,8 @@ def _write_tokenizer(file: pathlib.Path, preset: Preset, folder: pathlib.Path) -
     try:
         described = json.loads(file.read_bytes())
         special = {name: _token(described, token_id) for name, token_id in _TOKENS.items()}
-        adds_end = described["post_processor"] is not None
-    except (ValueError, LookupError, TypeError):
+        adds_end = described.get("post_processor") is not None
+    except (ValueError, LookupError, TypeError, AttributeError):
         raise InputError(
             f"{file} is no tokenizer.json of UMT5: it lacks the tokens 0 to 2"
         ) from None
@@ -227,7 +227,7 @@ def _write_tokenizer(file: pathlib.Path, preset: Preset, folder: pathlib.Path) -
 
 def _token(described: dict[str, Any], token_id: int) -> str:
     """The text of a token of a tokenizer.json."""
-    for added in described["added_tokens"]:
+    for added in described.get("added_tokens") or []:
         if added["id"] == token_id:
             return added["content"]
     return described["model"]["vocab"][token_id][0]
