@@ -100,6 +100,11 @@ def part_entry(part: PartToWrite) -> dict[str, Any]:
     return {"dtypes": part.dtypes, "source": source, **part.facts}
 
 
+def other_facts(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """What a part's entry tells beside its types and its source, which are those of its file."""
+    return {name: entry[name] for name in entry if name not in ("dtypes", "source")}
+
+
 def file_hash(path: pathlib.Path) -> str:
     """A file's SHA-256 in hexadecimal digits."""
     with path.open("rb") as file:

@@ -41,7 +41,7 @@ from shotstream_jax.convert.lora.merge_file import merge_file
 from shotstream_jax.convert.lora.options import add_lora_options, lora_options
 from shotstream_jax.convert.names import state_bytes
 from shotstream_jax.convert.progress import byte_bar
-from shotstream_jax.convert.sizes import kept_texts
+from shotstream_jax.convert.sizes import texts_after_merge
 from shotstream_jax.convert.sources import import_sources, import_tokenizer
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.model import PARTS
@@ -298,14 +298,15 @@ def run_merge(args: argparse.Namespace) -> None:
     """A public transformer file + adapters → the same file, whose other entries stay."""
     # Nothing is read until it is written.
     base = local_file(args.base)
-    content = merge_file(base, lora_options(args), args.key)
+    lora = lora_options(args)
+    content = merge_file(base, lora, args.key)
     # The bar counts all weights, those that are only copied too.
     total = 0
     for value in content.values():
         if public.is_state(value):
             total += state_bytes(value)
     with byte_bar(total) as progress:
-        checkpoints.write_public(content, args.out, progress, kept_texts(base))
+        checkpoints.write_public(content, args.out, progress, texts_after_merge(base, lora))
     logging.info("%s: merged", args.out)
 
 

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from shotstream_jax.checkpoint.checkpoint import (
-    LARGEST_INPUTS,
     Checkpoint,
     open_checkpoint,
 )
@@ -20,6 +19,7 @@ from shotstream_jax.checkpoint.folder import (
     check_new,
     check_space,
     finish_folder,
+    other_facts,
     part_entry,
     start_folder,
 )
@@ -29,10 +29,10 @@ from shotstream_jax.convert.cast import cast_lazy, cast_part
 from shotstream_jax.convert.decoders import open_decoder
 from shotstream_jax.convert.files import write_safetensors
 from shotstream_jax.convert.fit import find_preset_of
-from shotstream_jax.convert.lora.options import ADAPTERS, LoraOptions, merge_into
+from shotstream_jax.convert.lora.options import LoraOptions, facts_after_merge, merge_into
 from shotstream_jax.convert.names import State, check_keys, state_bytes
 from shotstream_jax.convert.reader import open_part_of_file
-from shotstream_jax.convert.sizes import choose_preset
+from shotstream_jax.convert.sizes import choose_preset, read_facts
 from shotstream_jax.convert.stored import part_of_state, state_of_part
 from shotstream_jax.convert.tables import decoder_table, part_table
 from shotstream_jax.convert.torch_io import write_torch
@@ -88,10 +88,10 @@ def prepare_import(
             check_keys(table, state)
         except InputError as error:
             raise InputError(f"{sources[part]}: {error} (preset {preset.name})") from None
-        facts = {}
-        if lora and lora.sources and part == "dit":
+        facts = read_facts(sources[part])
+        if lora and part == "dit":
             state = merge_into(state, lora)
-            facts = {ADAPTERS: [str(source) for source in lora.sources]}
+            facts = facts_after_merge(facts, lora)
         plain = part_of_state(table, abstract_params(preset, part), state, sources[part])
         parts[part] = dataclasses.replace(plain, facts=facts)
     if decoder:
@@ -133,15 +133,11 @@ def prepare_copy(
     copied = {}
     for part in parts:
         cast = cast_part(checkpoint.stored_arrays(part), dtype)
-        entry = checkpoint.parts[part].entry
         # The dtypes and the source are those of what is copied; whatever else is told stays.
-        facts = {name: entry[name] for name in entry if name not in ("dtypes", "source")}
+        facts = other_facts(checkpoint.parts[part].entry)
         if lora and lora.sources and part == "dit":
             cast = _merged_part(checkpoint, dtype, lora)
-            # A calibration was of the transformer without them.
-            facts.pop(LARGEST_INPUTS, None)
-            earlier = facts.get(ADAPTERS) or []
-            facts[ADAPTERS] = [*earlier, *map(str, lora.sources)]
+            facts = facts_after_merge(facts, lora)
         copied[part] = dataclasses.replace(cast, facts=facts)
     # The shot phase is a size, not a weight.
     preset = checkpoint.preset

@@ -14,8 +14,6 @@ from shotstream_jax.convert.diffusers import other_names
 from shotstream_jax.convert.files import write_safetensors
 from shotstream_jax.convert.names import State
 from shotstream_jax.convert.naming import hf_umt5
-from shotstream_jax.convert.sizes import sizes_texts
-from shotstream_jax.presets import Preset
 
 _PREFIX = "model.diffusion_model."
 _PLACES = {
@@ -27,19 +25,20 @@ _PLACES = {
 
 def write_comfyui(
     states: Mapping[str, State],
-    preset: Preset,
+    texts: Mapping[str, Mapping[str, str]],
     name: str,
     folder: pathlib.Path,
     progress: Progress,
 ) -> None:
     """Writes the parts that are there into an empty folder.
 
-    states: each part's plain names and arrays, not read yet. name: of the files. Raises OSError.
+    states: each part's plain names and arrays, not read yet. texts: what each file keeps
+    (convert/sizes). name: of the files. Raises OSError.
     """
     for part, state in states.items():
         path = folder / _PLACES[part].format(name)
         path.parent.mkdir()
-        write_safetensors(_own_names(part, state), path, progress, sizes_texts(preset))
+        write_safetensors(_own_names(part, state), path, progress, texts[part])
 
 
 def _own_names(part: str, state: State) -> dict[str, Any]:

@@ -22,7 +22,6 @@ from shotstream_jax.checkpoint.parts import Progress
 from shotstream_jax.convert.names import State
 from shotstream_jax.convert.naming import Naming, diffusers_dit, diffusers_vae, hf_umt5
 from shotstream_jax.convert.shards import write_shards
-from shotstream_jax.convert.sizes import sizes_texts
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.files import write_json
 from shotstream_jax.flow.schedule import TRAIN_TIMES
@@ -36,6 +35,7 @@ _TOKENS = {"pad_token": 0, "eos_token": 1, "unk_token": 2}  # the ids that UMT5 
 
 def write_diffusers(
     states: Mapping[str, State],
+    texts: Mapping[str, Mapping[str, str]],
     preset: Preset,
     tokenizer: pathlib.Path | None,
     folder: pathlib.Path,
@@ -43,16 +43,16 @@ def write_diffusers(
 ) -> None:
     """Writes the parts that are there into an empty folder.
 
-    states: each part's plain names and arrays, not read yet. tokenizer: its tokenizer.json. Raises
+    states: each part's plain names and arrays, not read yet. texts: what its files keep
+    (convert/sizes). tokenizer: its tokenizer.json. Raises
     OSError, and InputError if the tokeniser cannot be read.
     """
-    texts = sizes_texts(preset)
     for part, state in states.items():
         home, stem, config = _component(part, preset, state)
         (folder / home).mkdir()
         named = other_names(state, part_naming(part, preset))
         write_json(folder / home / "config.json", config)
-        write_shards(named, folder / home, stem, progress, texts)
+        write_shards(named, folder / home, stem, progress, texts[part])
     if tokenizer:
         _write_tokenizer(tokenizer, preset, folder / "tokenizer")
     (folder / "scheduler").mkdir()

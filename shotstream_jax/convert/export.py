@@ -9,7 +9,7 @@ from typing import Any
 from absl import logging
 
 from shotstream_jax.checkpoint.checkpoint import Checkpoint, open_checkpoint
-from shotstream_jax.checkpoint.folder import check_new, start_folder
+from shotstream_jax.checkpoint.folder import check_new, other_facts, start_folder
 from shotstream_jax.checkpoint.parts import Progress
 from shotstream_jax.convert import public
 from shotstream_jax.convert.checkpoints import export_part, open_public_part
@@ -18,12 +18,13 @@ from shotstream_jax.convert.diffusers import write_diffusers
 from shotstream_jax.convert.lora.options import (
     LoraOptions,
     add_lora_options,
+    facts_after_merge,
     lora_options,
     merge_into,
 )
 from shotstream_jax.convert.names import State, state_bytes
 from shotstream_jax.convert.progress import byte_bar
-from shotstream_jax.convert.sizes import sizes_texts
+from shotstream_jax.convert.sizes import kept_texts
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.model import PARTS
 from shotstream_jax.presets import TINY_DECODERS
@@ -89,10 +90,18 @@ def run_export(args: argparse.Namespace) -> None:
     checkpoint = open_checkpoint(args.checkpoint)
     state = merge_into(open_public_part(checkpoint, part), lora)
     key = args.key or "generator"
-    texts = sizes_texts(checkpoint.preset)
+    texts = _kept(checkpoint, part, lora)
     with byte_bar(state_bytes(state)) as progress:
         export_part(state, part, args.out, key=key, progress=progress, texts=texts)
     logging.info("%s: %s, %d tensors", args.out, part, len(state))
+
+
+def _kept(checkpoint: Checkpoint, part: str, lora: LoraOptions) -> dict[str, str]:
+    """What a part's public file keeps of the checkpoint."""
+    facts = other_facts(checkpoint.parts[part].entry)
+    if part == "dit":
+        facts = facts_after_merge(facts, lora)
+    return kept_texts(checkpoint.preset, facts)
 
 
 def _export_folder(
@@ -109,31 +118,34 @@ def _export_folder(
         raise InputError(f"{checkpoint.name} has no transformer that --lora could change")
     total = sum(state_bytes(state) for state in states.values())
     check_new(out, total)
+    texts = {part: _kept(checkpoint, part, lora) for part in states}
     with byte_bar(total) as progress:
-        write_layout(checkpoint, layout, states, out, progress)
+        _write_folder(checkpoint, layout, states, texts, out, progress)
     logging.info("%s: %s as %s", out, ", ".join(states), layout)
     _tell_left_out(checkpoint, layout)
 
 
-def write_layout(
+def _write_folder(
     checkpoint: Checkpoint,
     layout: str,
     states: Mapping[str, State],
+    texts: Mapping[str, Mapping[str, str]],
     out: pathlib.Path,
     progress: Progress,
 ) -> None:
     """Writes a folder of a layout, which has its name only when it is whole.
 
-    states: the parts that it gets, under plain names. Raises InputError if the disk refuses it.
+    states: the parts that it gets, under plain names. texts: what their files keep. Raises
+    InputError if the disk refuses it.
     """
     partial = start_folder(out)
     # What fails on the way leaves nothing behind; an interrupted run leaves NAME.partial.
     try:
         if layout == DIFFUSERS:
             tokenizer = checkpoint.vocabulary if checkpoint.vocabulary.is_file() else None
-            write_diffusers(states, checkpoint.preset, tokenizer, partial, progress)
+            write_diffusers(states, texts, checkpoint.preset, tokenizer, partial, progress)
         else:
-            write_comfyui(states, checkpoint.preset, out.name, partial, progress)
+            write_comfyui(states, texts, out.name, partial, progress)
         partial.replace(out)
     except InputError:
         shutil.rmtree(partial, ignore_errors=True)

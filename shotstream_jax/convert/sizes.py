@@ -1,9 +1,10 @@
-"""Sizes that public files keep of a model of ours, and the preset that an import takes from them.
+"""What public files keep of a model of ours, and the preset that an import takes from them.
 
 Names and shapes tell most of a preset, but not the shot phase, the latents' statistics of an
-autoencoder of one's own, or the memory. So what is exported has all sizes, as JSON under one name:
-among the texts of a .safetensors header, or in a member of a .pt file beside its tensors. Other
-programs do not look there. A Diffusers folder without it says the latents' statistics in
+autoencoder of one's own, or the memory; and nothing in a public file says what a part was trained
+for. So what is exported has all sizes, and the part's facts of config.json, as JSON under two
+names: among the texts of a .safetensors header, or in members of a .pt file beside its tensors.
+Other programs do not look there. A Diffusers folder without them says the latents' statistics in
 `vae/config.json`.
 """
 
@@ -15,7 +16,9 @@ from typing import Any
 
 from absl import logging
 
+from shotstream_jax.checkpoint.folder import other_facts
 from shotstream_jax.convert.files import read_metadata
+from shotstream_jax.convert.lora.options import LoraOptions, facts_after_merge
 from shotstream_jax.convert.names import State
 from shotstream_jax.convert.public import read_index
 from shotstream_jax.convert.torch_io import read_torch_text
@@ -23,26 +26,29 @@ from shotstream_jax.core.errors import InputError
 from shotstream_jax.presets import Preset, preset_from_dict
 
 SIZES = "shotstream_sizes"
+FACTS = "shotstream_facts"
 _VAE_CLASS = "AutoencoderKLWan"  # of a Diffusers config.json
 
 
-def sizes_texts(preset: Preset) -> dict[str, str]:
-    """What an exported file keeps: the usual word of the format, and all sizes."""
-    return {"format": "pt", SIZES: json.dumps(dataclasses.asdict(preset))}
+def kept_texts(preset: Preset, facts: Mapping[str, Any]) -> dict[str, str]:
+    """What an exported part keeps: the usual word of the format, all sizes, and its facts."""
+    texts = {"format": "pt", SIZES: json.dumps(dataclasses.asdict(preset))}
+    if facts:
+        texts[FACTS] = json.dumps(facts)
+    return texts
+
+
+def texts_after_merge(path: pathlib.Path, lora: LoraOptions) -> dict[str, str]:
+    """What a file keeps that is made of this one and of adapters. Raises InputError."""
+    kept = read_sizes(path)
+    if kept is None:
+        return {"format": "pt"}
+    return kept_texts(kept, facts_after_merge(read_facts(path), lora))
 
 
 def read_sizes(path: pathlib.Path) -> Preset | None:
     """The sizes that a public file keeps; None if it is not from here. Raises InputError."""
-    if path.name.endswith(".index.json"):
-        # Every shard has them.
-        shards = sorted(set(read_index(path).values()))
-        return read_sizes(path.parent / shards[0]) if shards else None
-    if path.suffix == ".safetensors":
-        text = read_metadata(path).get(SIZES)
-    elif path.suffix in (".pt", ".pth", ".bin"):
-        text = read_torch_text(path, SIZES)
-    else:
-        return None
+    text = _kept_text(path, SIZES)
     if text is None:
         return None
     try:
@@ -51,10 +57,31 @@ def read_sizes(path: pathlib.Path) -> Preset | None:
         raise InputError(f"{path}: the sizes that it keeps are unreadable ({error})") from None
 
 
-def kept_texts(path: pathlib.Path) -> dict[str, str]:
-    """What a file that is made of this public file keeps. Raises InputError."""
-    kept = read_sizes(path)
-    return {"format": "pt"} if kept is None else sizes_texts(kept)
+def read_facts(path: pathlib.Path) -> dict[str, Any]:
+    """The facts of a part that a public file keeps, {} if it has none. Raises InputError."""
+    text = _kept_text(path, FACTS)
+    if text is None:
+        return {}
+    try:
+        facts = json.loads(text)
+    except ValueError:
+        facts = None
+    if not isinstance(facts, dict):
+        raise InputError(f"{path}: the facts that it keeps are unreadable")
+    return other_facts(facts)
+
+
+def _kept_text(path: pathlib.Path, name: str) -> str | None:
+    """One of the texts that a public file keeps."""
+    if path.name.endswith(".index.json"):
+        # Every shard has them.
+        shards = sorted(set(read_index(path).values()))
+        return _kept_text(path.parent / shards[0], name) if shards else None
+    if path.suffix == ".safetensors":
+        return read_metadata(path).get(name)
+    if path.suffix in (".pt", ".pth", ".bin"):
+        return read_torch_text(path, name)
+    return None
 
 
 def choose_preset(

@@ -15,6 +15,7 @@ from shotstream_jax import cli
 from shotstream_jax.checkpoint.checkpoint import WEIGHTS, open_checkpoint
 from shotstream_jax.checkpoint.load import load
 from shotstream_jax.checkpoint.save import save
+from shotstream_jax.checkpoint.trained_for import TrainedFor, trained_for
 from shotstream_jax.convert import __main__ as app
 from shotstream_jax.convert.torch_io import read_torch, write_torch
 from shotstream_jax.memory.window import MemoryConfig
@@ -30,6 +31,7 @@ OWN = dataclasses.replace(
     memory=MemoryConfig(context=2, chunk=3, window=6),
     steps=dataclasses.replace(TINY.steps, nominal=(1000, 500), shift=3.5),
 )
+FACTS = {"trained_for": TrainedFor("teacher", 32, 48, 6).facts()["trained_for"]}
 OPTIONS = {"dit": "--shotstream", "vae": "--vae", "text": "--text-encoder"}
 
 
@@ -50,6 +52,9 @@ def own(tmp_path_factory):
     """A model whose sizes are no preset's."""
     folder = tmp_path_factory.mktemp("own") / "own"
     save(dataclasses.replace(load("tiny"), preset=OWN), folder, "file")
+    config = json.loads((folder / "config.json").read_text())
+    config["parts"]["dit"] |= FACTS
+    (folder / "config.json").write_text(json.dumps(config))
     return folder
 
 
@@ -68,7 +73,8 @@ def test_sizes_come_back(run, own, tmp_path, suffix):
         named += [OPTIONS[part], file]
     code, said = run("import", *named, "--out", tmp_path / "all")
     assert code == 0, said
-    assert open_checkpoint(tmp_path / "all").preset == OWN
+    back = open_checkpoint(tmp_path / "all")
+    assert back.preset == OWN and trained_for(back) == TrainedFor("teacher", 32, 48, 6)
     code, _ = run("import", OPTIONS["vae"], tmp_path / f"vae{suffix}", "--out", tmp_path / "one")
     assert code == 0 and open_checkpoint(tmp_path / "one").preset == OWN
 
@@ -100,7 +106,9 @@ def test_merging_an_adapter_keeps_the_sizes(run, own, tmp_path):
         assert code == 0, said
         out = tmp_path / f"out{suffix}"
         assert run("import", "--shotstream", merged, "--out", out)[0] == 0
-        assert open_checkpoint(out).preset == OWN
+        back = open_checkpoint(out)
+        assert back.preset == OWN and trained_for(back).role == "teacher"
+        assert back.parts["dit"].entry["adapters"] == ["lora.safetensors:1"]
 
 
 def test_the_statistics_of_a_diffusers_config(run, tmp_path):
@@ -127,6 +135,10 @@ def test_sizes_that_do_not_fit(run, own, tmp_path):
         save_file(state, dit, {"shotstream_sizes": text})
         code, said = run("import", "--shotstream", dit, "--out", tmp_path / "x")
         assert code == 2 and "sizes that it keeps are unreadable" in said and said.count("\n") == 1
+    for text in ("{", "[]", "7"):
+        save_file(state, dit, {"shotstream_facts": text})
+        code, said = run("import", "--shotstream", dit, "--out", tmp_path / "x")
+        assert code == 2 and "facts that it keeps are unreadable" in said
 
 
 def test_the_usual_header_and_no_word_in_torch_files(run, own, tmp_path):

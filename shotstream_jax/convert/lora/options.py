@@ -4,10 +4,12 @@ import argparse
 import dataclasses
 import math
 import pathlib
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 from absl import logging
 
+from shotstream_jax.checkpoint.checkpoint import LARGEST_INPUTS
 from shotstream_jax.convert import public
 from shotstream_jax.convert.fetch import local_adapter
 from shotstream_jax.convert.lora.adapter import Adapter, read_adapter
@@ -109,6 +111,17 @@ def parse_source(text: str) -> AdapterSource:
     if not math.isfinite(strength):
         raise InputError(f"--lora {text}: the strength {number} is not finite")
     return AdapterSource(pathlib.Path(file), strength)
+
+
+def facts_after_merge(facts: Mapping[str, Any], options: LoraOptions) -> dict[str, Any]:
+    """What is told of a transformer when adapters were merged into it; the same without any."""
+    after = dict(facts)
+    if options.sources:
+        # A calibration was of the transformer without them.
+        after.pop(LARGEST_INPUTS, None)
+        earlier = after.get(ADAPTERS) or []
+        after[ADAPTERS] = [*earlier, *map(str, options.sources)]
+    return after
 
 
 def merge_into(state: State, options: LoraOptions) -> State:
