@@ -80,7 +80,8 @@ def make_checkpoint(preset: Preset, args: argparse.Namespace) -> None:
         parts[part] = part_of_state(table, abstract_params(preset, part), state)
     tokenizer = args.dir / "tokenizer.json"
     write_tokenizer(tokenizer)
-    write_plan(FolderPlan(preset, parts, args.dir / "native", tokenizer), lambda _: None)
+    plan = FolderPlan(preset, parts, args.dir / "native", tokenizer.read_bytes())
+    write_plan(plan, lambda _: None)
 
 
 def same_values(preset: Preset, part: str, folder: pathlib.Path) -> bool:

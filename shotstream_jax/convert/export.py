@@ -1,20 +1,21 @@
 """A checkpoint → what other programs read: a part as one file, or the model as a folder."""
 
 import argparse
+import contextlib
 import pathlib
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator
 from typing import Any
 
 from absl import logging
 
 from shotstream_jax.checkpoint.checkpoint import Checkpoint, open_checkpoint
 from shotstream_jax.checkpoint.folder import check_new, other_facts, start_folder
-from shotstream_jax.checkpoint.parts import Progress
 from shotstream_jax.convert import public
 from shotstream_jax.convert.checkpoints import export_part, open_public_part
 from shotstream_jax.convert.comfyui import write_comfyui
 from shotstream_jax.convert.diffusers import write_diffusers
+from shotstream_jax.convert.fetch import local_file
 from shotstream_jax.convert.lora.options import (
     LoraOptions,
     add_lora_options,
@@ -28,6 +29,8 @@ from shotstream_jax.convert.sizes import kept_texts
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.model import PARTS
 from shotstream_jax.presets import TINY_DECODERS
+from shotstream_jax.text.sentencepiece import convert_sentencepiece
+from shotstream_jax.text.tokenizer import check_tokenizer
 
 FILE_LAYOUT = "file"
 DIFFUSERS = "diffusers"
@@ -60,6 +63,13 @@ def add_export(commands: Any) -> None:
         choices=public.TRANSFORMERS,
         help="the name in a .pt file (default: generator)",
     )
+    c.add_argument(
+        "--spiece",
+        type=pathlib.Path,
+        metavar="FILE",
+        help="for comfyui: the tokeniser as a SentencePiece model, google/umt5-xxl/spiece.model, "
+        "which ComfyUI wants within the text encoder's file; a checkpoint has none",
+    )
     add_lora_options(c)
     c.add_argument(
         "--out",
@@ -74,10 +84,12 @@ def run_export(args: argparse.Namespace) -> None:
     """Runs the command."""
     # Options that do not go together are refused before anything is opened.
     lora = lora_options(args)
+    if args.spiece and args.layout != COMFYUI:
+        raise InputError(f"--spiece goes with --layout {COMFYUI}")
     if args.layout != FILE_LAYOUT:
         if args.part or args.key:
             raise InputError(f"--part and --key go with one file, not with --layout {args.layout}")
-        _export_folder(open_checkpoint(args.checkpoint), args.layout, lora, args.out)
+        _export_folder(args, lora)
         return
     part = args.part or "dit"
     if part != "dit" and (args.lora or args.key):
@@ -104,10 +116,11 @@ def _kept(checkpoint: Checkpoint, part: str, lora: LoraOptions) -> dict[str, str
     return kept_texts(checkpoint.preset, facts)
 
 
-def _export_folder(
-    checkpoint: Checkpoint, layout: str, lora: LoraOptions, out: pathlib.Path
-) -> None:
+def _export_folder(args: argparse.Namespace, lora: LoraOptions) -> None:
     """All parts of a model in one of the layouts that are folders."""
+    checkpoint = open_checkpoint(args.checkpoint)
+    out = args.out
+    spiece = _read_spiece(args.spiece, checkpoint.preset.text.vocab) if args.spiece else None
     states: dict[str, State] = {}
     for part in PARTS:
         if part in checkpoint.parts:
@@ -120,32 +133,38 @@ def _export_folder(
     check_new(out, total)
     texts = {part: _kept(checkpoint, part, lora) for part in states}
     with byte_bar(total) as progress:
-        _write_folder(checkpoint, layout, states, texts, out, progress)
-    logging.info("%s: %s as %s", out, ", ".join(states), layout)
-    _tell_left_out(checkpoint, layout)
+        if args.layout == DIFFUSERS:
+            tokenizer = checkpoint.vocabulary if checkpoint.vocabulary.is_file() else None
+            with _new_folder(out) as folder:
+                write_diffusers(states, texts, checkpoint.preset, tokenizer, folder, progress)
+        else:
+            with _new_folder(out) as folder:
+                write_comfyui(states, texts, out.name, spiece, folder, progress)
+    logging.info("%s: %s as %s", out, ", ".join(states), args.layout)
+    _tell_left_out(checkpoint, args.layout == DIFFUSERS or spiece is not None)
 
 
-def _write_folder(
-    checkpoint: Checkpoint,
-    layout: str,
-    states: Mapping[str, State],
-    texts: Mapping[str, Mapping[str, str]],
-    out: pathlib.Path,
-    progress: Progress,
-) -> None:
-    """Writes a folder of a layout, which has its name only when it is whole.
+def _read_spiece(path: pathlib.Path, rows: int) -> bytes:
+    """A SentencePiece model. Raises InputError if it is none, or not of this text encoder."""
+    file = local_file(path)
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        raise InputError(f"cannot read {file}: {error.strerror}") from None
+    check_tokenizer(convert_sentencepiece(content, str(file)).encode(), rows, str(file))
+    return content
 
-    states: the parts that it gets, under plain names. texts: what their files keep. Raises
+
+@contextlib.contextmanager
+def _new_folder(out: pathlib.Path) -> Iterator[pathlib.Path]:
+    """Gives an empty folder, which gets its name when all is written.
+
+    What fails on the way leaves nothing behind; an interrupted run leaves NAME.partial. Raises
     InputError if the disk refuses it.
     """
     partial = start_folder(out)
-    # What fails on the way leaves nothing behind; an interrupted run leaves NAME.partial.
     try:
-        if layout == DIFFUSERS:
-            tokenizer = checkpoint.vocabulary if checkpoint.vocabulary.is_file() else None
-            write_diffusers(states, texts, checkpoint.preset, tokenizer, partial, progress)
-        else:
-            write_comfyui(states, texts, out.name, partial, progress)
+        yield partial
         partial.replace(out)
     except InputError:
         shutil.rmtree(partial, ignore_errors=True)
@@ -155,12 +174,11 @@ def _write_folder(
         raise InputError(f"cannot write {out}: {error.strerror or error}") from None
 
 
-def _tell_left_out(checkpoint: Checkpoint, layout: str) -> None:
+def _tell_left_out(checkpoint: Checkpoint, has_tokenizer: bool) -> None:
     """What the model has, or should have, and the folder has not."""
     left_out = [f"{part} (the checkpoint has none)" for part in checkpoint.missing]
     left_out += [kind for kind in TINY_DECODERS if kind in checkpoint.parts]
-    # ComfyUI wants a SentencePiece model among the text encoder's weights.
-    if layout == COMFYUI:
-        left_out.append("the tokeniser (spiece_model: the checkpoint has no SentencePiece model)")
+    if not has_tokenizer:
+        left_out.append("the tokeniser (name its SentencePiece model with --spiece)")
     if left_out:
         logging.warning("left out: %s", "; ".join(left_out))

@@ -26,6 +26,7 @@ from shotstream_jax.presets import find_preset
 from shotstream_jax.text.umt5 import UMT5
 from shotstream_jax.vae.codec import decode, encode
 from shotstream_jax.vae.model import VAE
+from tests.text.sentencepiece_test import SMALL
 
 TINY = find_preset("tiny")
 OWN = dataclasses.replace(
@@ -107,7 +108,7 @@ def test_a_diffusers_folder_comes_back(run, own, tmp_path):
 def test_comfyui_files_come_back(run, own, tmp_path):
     out = tmp_path / "frogs"
     code, said = run("export", own, "--layout", "comfyui", "--out", out)
-    assert code == 0 and "left out: the tokeniser (spiece_model" in said
+    assert code == 0 and "left out: the tokeniser (name its Sentence" in said
     files = sorted(path.relative_to(out).as_posix() for path in out.rglob("*.*"))
     dit, text, vae = files
     assert files == [
@@ -122,6 +123,23 @@ def test_comfyui_files_come_back(run, own, tmp_path):
     code, said = run("import", *named, "--out", tmp_path / "back")
     assert code == 0, said
     same_models(own, tmp_path / "back")
+
+
+def test_the_tokeniser_among_comfyuis_weights(run, own, tmp_path):
+    spiece = tmp_path / "spiece.model"
+    spiece.write_bytes(SMALL)
+    out = tmp_path / "frogs"
+    code, said = run("export", own, "--layout", "comfyui", "--spiece", spiece, "--out", out)
+    assert code == 0 and "left out" not in said, said
+    text = out / "text_encoders" / "frogs_umt5.safetensors"
+    assert np.asarray(open_file(text)[""]["spiece_model"]).tobytes() == SMALL
+    code, said = run("import", "--text-encoder", text, "--out", tmp_path / "back")
+    assert code == 0 and open_checkpoint(tmp_path / "back").tokenizer().encode("a fox") == [3, 4]
+    spiece.write_bytes(b"no model")
+    code, said = run(
+        "export", own, "--layout", "comfyui", "--spiece", spiece, "--out", tmp_path / "x"
+    )
+    assert code == 2 and "spiece.model" in said and not (tmp_path / "x").exists()
 
 
 def test_shards(tmp_path):
@@ -158,6 +176,7 @@ def test_what_is_not_there_is_said(run, tmp_path):
     [
         (("--layout", "diffusers", "--part", "vae"), "--part and --key go with one file"),
         (("--layout", "comfyui", "--key", "generator"), "--part and --key go with one file"),
+        (("--spiece", "spiece.model"), "--spiece goes with --layout comfyui"),
         (("--layout", "peculiar"), "invalid choice: 'peculiar'"),
     ],
 )
