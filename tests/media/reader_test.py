@@ -119,8 +119,8 @@ def test_covers_are_no_films(tmp_path, name):
     path = tmp_path / name
     with av.open(str(film)) as source, av.open(str(still)) as cover, av.open(str(path), "w") as out:
         streams = [out.add_stream_from_template(c.streams.video[0]) for c in (cover, source)]
-        streams[0].disposition = av.stream.Disposition.attached_pic
-        streams[1].disposition = av.stream.Disposition.default
+        streams[0].disposition = av.stream.Disposition.attached_pic.value
+        streams[1].disposition = av.stream.Disposition.default.value
         for container, stream in zip((cover, source), streams, strict=True):
             for packet in container.demux(video=0):
                 if packet.dts is not None:
@@ -135,7 +135,7 @@ def test_a_cover_alone_is_no_film(tmp_path):
     with av.open(str(path), "w") as out, av.open(str(still)) as cover:
         sound = out.add_stream("libmp3lame", rate=44100)
         picture = out.add_stream_from_template(cover.streams.video[0])
-        picture.disposition = av.stream.Disposition.attached_pic
+        picture.disposition = av.stream.Disposition.attached_pic.value
         silence = av.AudioFrame.from_ndarray(np.zeros((1, 44100), np.int16), layout="mono")
         silence.sample_rate = 44100
         out.mux(sound.encode(silence))
