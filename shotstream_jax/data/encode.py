@@ -21,7 +21,8 @@ from shotstream_jax.media.reader import probe, read_frames
 from shotstream_jax.memory.select import candidates
 from shotstream_jax.model import Params
 from shotstream_jax.presets import Preset, VideoFormat
-from shotstream_jax.text.encode import embed_prompt, warn_of_words
+from shotstream_jax.text.encode import embed_prompt, warn_of_notes
+from shotstream_jax.text.notes import make_notes
 from shotstream_jax.text.prompts import shot_prompt
 from shotstream_jax.text.tokenizer import Tokenizer
 from shotstream_jax.text.umt5 import UMT5
@@ -293,20 +294,22 @@ def encode_prompts(
     for number, caption in enumerate(captions):
         prompt = shot_prompt(global_caption, number, caption)
         what = f"{name}, shot {number + 1}"
-        warn_of_words(encoders.tokenizer, global_caption, caption, what)
-        embeddings.append(encode_text(encoders, prompt, what))
+        notes = make_notes(
+            encoders.tokenizer, global_caption, caption, prompt, encoders.preset.dit.text_len
+        )
+        warn_of_notes(notes, what)
+        embeddings.append(encode_text(encoders, prompt))
     return embeddings
 
 
-def encode_text(encoders: Encoders, prompt: str, what: str) -> Float[np.ndarray, "l e"]:
-    """The valid rows of a prompt's embedding, in the encoder's type. what: names it in warnings."""
+def encode_text(encoders: Encoders, prompt: str) -> Float[np.ndarray, "l e"]:
+    """The valid rows of a prompt's embedding, in the encoder's type."""
     tokens, embedding = embed_prompt(
         encoders.text,
         encoders.text_params,
         encoders.tokenizer,
         prompt,
         encoders.preset.dit.text_len,
-        what,
     )
     # [1, l, e] → [valid, e]
     rows = np.asarray(embedding[0])[: tokens.valid]
@@ -317,6 +320,6 @@ def encode_negative(encoders: Encoders, prompt: str) -> Float[np.ndarray, "l e"]
     """The negative prompt's embedding; for "" one without rows, which stands for zeros."""
     if not prompt:
         return np.zeros((0, encoders.preset.dit.text_dim), np.float32)
-    what = "the negative prompt"
-    warn_of_words(encoders.tokenizer, "", prompt, what)
-    return encode_text(encoders, prompt, what)
+    notes = make_notes(encoders.tokenizer, "", prompt, prompt, encoders.preset.dit.text_len)
+    warn_of_notes(notes, "the negative prompt")
+    return encode_text(encoders, prompt)

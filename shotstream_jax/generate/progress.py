@@ -28,7 +28,8 @@ from shotstream_jax.generate.story import Story
 from shotstream_jax.memory.select import candidates
 from shotstream_jax.model import Model
 from shotstream_jax.presets import OWN_HISTORY
-from shotstream_jax.text.encode import embed_prompt, warn_of_words
+from shotstream_jax.text.encode import embed_prompt, warn_of_notes
+from shotstream_jax.text.notes import Notes, make_notes
 from shotstream_jax.text.prompts import check_caption, shot_prompt
 from shotstream_jax.vae.codec import AnyDecoder, VaeStream
 
@@ -123,8 +124,7 @@ def conditions_under(model: Model, story: Story, caption: str, pins: Sequence[Pi
     def embed(told: Told) -> Array:
         """The embedding [1, l, e] of a shot's prompt."""
         prompt = shot_prompt(story.global_caption, told.shot, told.caption)
-        what = f"shot {told.shot + 1}"
-        return model.embeddings.get(prompt, lambda: _encode(model, prompt, what))
+        return model.embeddings.get(prompt, lambda: _encode(model, prompt))
 
     return next_shot_conditions(model.preset, story, caption, pins, embed)
 
@@ -231,19 +231,28 @@ def to_device_of(params: Params, x: Any) -> Any:
     return jax.device_put(x, sharding)
 
 
-def _encode(model: Model, prompt: str, what: str) -> Array:
-    """As the text encoder embeds it; what: names the prompt in a warning."""
+def _encode(model: Model, prompt: str) -> Array:
+    """As the text encoder embeds it."""
     length = model.preset.dit.text_len
-    params = model.params["text"]
     with model.on_mesh("text"):
-        _, text = embed_prompt(model.text, params, model.tokenizer, prompt, length, what)
+        _, text = embed_prompt(model.text, model.params["text"], model.tokenizer, prompt, length)
     return text
 
 
+def prompt_notes(model: Model, story: Story, caption: str) -> Notes:
+    """What to know about a caption of the story's next shot before it is made.
+
+    Raises InputError for a caption that is no text.
+    """
+    caption = check_caption(caption, f"the caption of shot {story.next_shot + 1}")
+    prompt = shot_prompt(story.global_caption, story.next_shot, caption)
+    length = model.preset.dit.text_len
+    return make_notes(model.tokenizer, story.global_caption, caption, prompt, length)
+
+
 def _warn(model: Model, story: Story, caption: str) -> None:
-    """Says which words of a new caption the vocabulary lacks."""
-    what = f"shot {story.next_shot + 1}"
-    warn_of_words(model.tokenizer, story.global_caption, caption, what)
+    """Says what there is to say about a new caption."""
+    warn_of_notes(prompt_notes(model, story, caption), f"shot {story.next_shot + 1}")
 
 
 def _decode(

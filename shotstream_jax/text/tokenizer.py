@@ -17,6 +17,7 @@ END = 1
 _SPECIAL_IDS = 3  # of a byte tokeniser: padding, end, unknown
 # A word with its apostrophes and hyphens, or a mark by itself.
 _WORD = re.compile(r"\w+(?:['’-]\w+)*|[^\w\s]")
+_WORD_BEGINS = "▁"  # SentencePiece's mark
 _BYTE = re.compile("<0x[0-9A-F]{2}>")  # a piece that stands for one byte
 
 
@@ -43,6 +44,10 @@ class Tokenizer(Protocol):
         """The words that the vocabulary lacks, once each: it can only spell them in bytes."""
         ...
 
+    def words(self) -> list[str]:
+        """The whole words of the vocabulary in alphabetical order, to be offered to a writer."""
+        ...
+
 
 class ByteTokenizer:
     """UTF-8 bytes, shifted past the special tokens.
@@ -56,6 +61,10 @@ class ByteTokenizer:
 
     def unknown(self, text: str) -> list[str]:
         """None: bytes are all that its models have seen."""
+        return []
+
+    def words(self) -> list[str]:
+        """None."""
         return []
 
 
@@ -98,6 +107,12 @@ class FileTokenizer:
             if is_spelled and word[0] not in words:
                 words.append(word[0])
         return words
+
+    def words(self) -> list[str]:
+        """The pieces that begin a word and are letters all through."""
+        pieces = self._tokenizer.get_vocab(with_added_tokens=False)
+        begun = {piece[1:] for piece in pieces if piece.startswith(_WORD_BEGINS)}
+        return sorted(word for word in begun if word.isalpha())
 
 
 def check_tokenizer(content: bytes, rows: int, where: str) -> None:

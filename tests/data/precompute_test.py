@@ -270,7 +270,7 @@ def test_batches(count, most, sizes):
 def test_prompts_in_bfloat16(work, tmp_path):
     """The encoder runs in its type; the autoencoder stays in float32."""
     encoders = encode.load_encoders(str(work / "ckpt"), "bfloat16")
-    assert encode.encode_text(encoders, "G.shot0:c1", "").dtype == jnp.bfloat16
+    assert encode.encode_text(encoders, "G.shot0:c1").dtype == jnp.bfloat16
     assert encoders.vae_params["moments"]["kernel"].dtype == jnp.float32
 
 

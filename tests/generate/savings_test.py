@@ -81,9 +81,7 @@ def test_a_text_encoder_in_8_bits(tmp_path):
 def embedding(model: Model) -> np.ndarray:
     """Of a prompt."""
     length = model.preset.dit.text_len
-    _, text = embed_prompt(
-        model.text, model.params["text"], model.tokenizer, SHORT[0], length, "it"
-    )
+    _, text = embed_prompt(model.text, model.params["text"], model.tokenizer, SHORT[0], length)
     return np.asarray(text)
 
 

@@ -21,3 +21,5 @@ def test_the_examples_run(monkeypatch):
     remade = names["same"].story.shots[-1]
     assert np.array_equal(np.concatenate(remade.latents), np.concatenate(record.latents))
     assert names["opened"].next_shot == 1
+    assert names["notes"].unknown == ("cooking",)
+    assert "meadow" in names["known"]

@@ -4,7 +4,8 @@ import pytest
 
 from shotstream_jax.checkpoint.checkpoint import WEIGHTS
 from shotstream_jax.presets import find_preset
-from shotstream_jax.text.encode import warn_of_words
+from shotstream_jax.text.encode import warn_of_notes
+from shotstream_jax.text.notes import make_notes
 from shotstream_jax.text.prompts import shot_prompt
 from shotstream_jax.text.tokenizer import FileTokenizer, tokenize
 from shotstream_jax.world import vocabulary
@@ -50,7 +51,9 @@ def test_warnings_have_the_users_words_only(caplog, global_caption, caption, exp
     """Not those of the marker between the captions, whose number 6 no caption of its world has."""
     for shot in (0, 6):
         caplog.clear()
-        warn_of_words(FileTokenizer(PATH), global_caption, caption, f"shot {shot + 1}")
+        prompt = shot_prompt(global_caption, shot, caption)
+        notes = make_notes(FileTokenizer(PATH), global_caption, caption, prompt, 48)
+        warn_of_notes(notes, f"shot {shot + 1}")
         assert len(caplog.messages) == len(expected)
         for message, words in zip(caplog.messages, expected, strict=True):
             assert words in message and message.startswith(f"shot {shot + 1}")
@@ -72,3 +75,10 @@ def test_a_story_is_told_in_whole_words_and_nothing_is_cut():
             )
             assert tokens.cut == 0 or subset == "full"
             assert min(tokens.ids[: tokens.valid - 1]) >= 260  # below are special ids and bytes
+
+
+def test_the_words_that_can_be_offered():
+    words = FileTokenizer(PATH).words()
+    assert {"frog", "meadow", "dancing"} <= set(words)
+    assert words == sorted(words) and all(word.isalpha() for word in words)
+    assert FileTokenizer(PATH).unknown(" ".join(words)) == []
