@@ -52,7 +52,10 @@ def inspect(path: pathlib.Path) -> list[Description]:
     rows = []
     for file in files:
         rows.append((str(file.relative_to(path)), ""))
-        rows += _file_rows(file)
+        try:
+            rows += _file_rows(file)
+        except InputError as error:
+            rows.append((file.name, f"not read: {error}"))
     return rows
 
 

@@ -266,7 +266,9 @@ def choose_part(file: WeightFile, part: str, key: str | None = None) -> FoundPar
     if not rivals:
         return first
     if _rank(first) == min(_rank(found) for found in rivals):
-        raise InputError(f"{file.path} holds several of {title}: {places}; choose with --key")
+        raise InputError(
+            f"{file.path} holds the {title} several times: {places}; choose with --key"
+        )
     others = ", ".join(found.place for found in rivals)
     logging.warning(
         "%s: %s is taken; there is also %s: --key NAME takes another",

@@ -120,7 +120,7 @@ def folder_part(folder: pathlib.Path, part: str) -> pathlib.Path | None:
         if len(files) > 1:
             names = ", ".join(path.name for path in files)
             raise InputError(
-                f"{place} has several files of a {TITLES[part]} ({names}): name one of them"
+                f"{place} has several files with the {TITLES[part]} ({names}): name one of them"
             )
         if files:
             return files[0]
