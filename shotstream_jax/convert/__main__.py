@@ -50,6 +50,7 @@ from shotstream_jax.text.prompts import read_script
 
 _ALL_PARTS = (*PARTS, *TINY_DECODERS)
 
+_TOKENIZER_HELP = "its tokenizer.json or spiece.model, or their folder"
 _SAME = "same"
 _TYPES = {
     "float16": np.dtype(np.float16),
@@ -81,7 +82,7 @@ def _add_import(commands: Any) -> None:
         "--wan",
         type=pathlib.Path,
         metavar="DIR",
-        help="a Wan 2.1 folder: every part that it has",
+        help="a folder of Wan 2.1, Diffusers or ComfyUI, or one file: every part that it has",
     )
     c.add_argument(
         "--hub",
@@ -101,7 +102,7 @@ def _add_import(commands: Any) -> None:
         metavar="FILE",
         help="the text encoder alone",
     )
-    c.add_argument("--tokenizer", type=pathlib.Path, metavar="FILE", help="its tokenizer.json")
+    c.add_argument("--tokenizer", type=pathlib.Path, metavar="FILE", help=_TOKENIZER_HELP)
     c.add_argument(
         "--decoder",
         type=pathlib.Path,
