@@ -76,6 +76,8 @@ EXTRAS = {
         ("jax_cuda13_plugin",),
         "jax-cuda13-plugin nvidia-nvvm",
     ),
+    "hub": Extra("weight files from the Hugging Face hub", ("huggingface_hub",), "huggingface_hub"),
+    "gguf": Extra("quantised GGUF files", ("gguf",), "gguf"),
     "convert": Extra("comparing weight files with PyTorch", ("torch",), "torch"),
     "dev": Extra("tests, linter, types", ("pytest", "xdist", "ruff", "mypy"), ""),
 }

@@ -129,11 +129,11 @@ def test_auto_chooses_and_says_so(monkeypatch, caplog):
     assert found == StreamOptions(cache_dtype="int8", decode_frames=1, text_memory="host")
     (line,) = caplog.messages
     assert re.fullmatch(
-        r"memory: 11\.1 of 12\.0 GiB of a card by plan, with --config\.cache.*", line
+        r"memory: 11\.2 of 12\.0 GiB of a card by plan, with --config\.cache.*", line
     )
     # As it was asked for, if it must be; and where it fits.
     assert options_for_this_gpu(WAN, WAN.video, StreamOptions(), "full") == StreamOptions()
-    assert caplog.messages[-1] == "memory: 27.5 of 12.0 GiB of a card by plan"
+    assert caplog.messages[-1] == "memory: 27.6 of 12.0 GiB of a card by plan"
     monkeypatch.setattr(recipes, "this_card", lambda: Card("a card", 40 * GIB, 8.9))
     assert options_for_this_gpu(WAN, WAN.video, StreamOptions(), "auto") == StreamOptions()
     monkeypatch.setattr(recipes, "this_card", lambda: Card("a card", 4 * GIB, 7.0))
