@@ -8,8 +8,9 @@ import numpy as np
 ROOT = pathlib.Path(__file__).parents[2]
 
 
-def test_the_examples_run(monkeypatch):
+def test_the_examples_run(monkeypatch, tmp_path):
     page = (ROOT / "docs/stories.md").read_text("utf-8")
+    page = page.replace('"out/pieces.mp4"', repr(str(tmp_path / "pieces.mp4")))
     code = "\n".join(re.findall(r"```python\n(.*?)```", page, re.DOTALL))
     names = {}
     monkeypatch.chdir(ROOT)
@@ -23,3 +24,4 @@ def test_the_examples_run(monkeypatch):
     assert names["opened"].next_shot == 1
     assert names["notes"].unknown == ("cooking",)
     assert "meadow" in names["known"]
+    assert (tmp_path / "pieces.mp4").exists()
