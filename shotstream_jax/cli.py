@@ -323,5 +323,11 @@ def _set_up_logging() -> None:
 
 
 def _ours_or_warning(record: logging.LogRecord) -> bool:
+    # Where a device's plugin cannot start, jax logs a traceback, whose last line says why.
+    if record.name == "jax._src.xla_bridge" and record.exc_info:
+        reason = str(record.exc_info[1]) or repr(record.exc_info[1])
+        record.msg = "a plugin of jax does not start: " + " ".join(reason.split())
+        record.args = ()
+        record.exc_info = None
     package = os.path.dirname(os.path.abspath(__file__))
     return record.levelno > logging.INFO or record.pathname.startswith(package)

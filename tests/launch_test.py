@@ -3,6 +3,7 @@
 import os
 import pathlib
 import shutil
+import signal
 import subprocess
 import sys
 
@@ -28,7 +29,8 @@ def test_ctrl_c_ends_all_processes(tmp_path):
     words = [sys.executable, "-c", AT_A_TERMINAL, str(ROOT / "launch" / "local.sh"), "2"]
     words += [sys.executable, "-c", RUN, str(tmp_path)]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    with subprocess.Popen(words, **pipes) as launched:
+    # As at a terminal, also where the tests themselves were started without Ctrl-C.
+    with subprocess.Popen(words, **pipes, preexec_fn=listen_to_ctrl_c) as launched:
         while not (tmp_path / "pid-1").exists() or not (tmp_path / "pid-0").exists():
             assert launched.poll() is None
         assert b"ready" in launched.stdout.readline()
@@ -39,6 +41,10 @@ def test_ctrl_c_ends_all_processes(tmp_path):
     for number in (0, 1):
         assert (tmp_path / f"saved-{number}").exists()
         assert not is_alive(int((tmp_path / f"pid-{number}").read_text()))
+
+
+def listen_to_ctrl_c() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def is_alive(pid: int) -> bool:

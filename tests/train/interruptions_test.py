@@ -25,6 +25,14 @@ from tests.train.runs import arguments, in_process
 pytestmark = pytest.mark.usefixtures("programs_are_kept")
 
 
+@pytest.fixture(autouse=True)
+def listen_to_ctrl_c():
+    """As at a terminal, also where the tests themselves were started without Ctrl-C."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def snapshot_names(workdir: pathlib.Path) -> list[str]:
     return sorted(path.name for path in (workdir / "checkpoints").iterdir())
 
