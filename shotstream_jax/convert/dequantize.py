@@ -66,10 +66,13 @@ def dequantize(state: State, metadata: Mapping[str, str]) -> Dequantized:
     never had scales is bfloat16, which holds it exactly. Raises InputError for a form that is not
     read, by its name, and if a scale or a weight is missing or does not fit.
     """
+    # 1. Which weights have a scale. Nothing is guessed: a form, a scale or a weight that is missing
+    # ends it here.
     refuse_unread_forms(state)
     pairs = _find_pairs(state)
     _check_formats(state, pairs, metadata)
     _check_complete(state, pairs)
+    # 2. Each array as it is, or as it will be when it is read; scales are used up.
     left_out = _left_out(state, pairs)
     plain = {}
     kinds: Counter[tuple[str, bool]] = Counter()  # (type, whether scaled) → weights

@@ -127,6 +127,7 @@ class _Cursor:
 
 
 def _parse(cursor: _Cursor, size: int) -> GgufHeader:
+    # Magic, version, and how many of each follow.
     if cursor.take(4) != _MAGIC:
         raise ValueError("it does not start with GGUF")
     version = cursor.u32()
@@ -134,6 +135,7 @@ def _parse(cursor: _Cursor, size: int) -> GgufHeader:
         raise ValueError(f"its version is {version}, read are 2 and 3 of the usual byte order")
     array_count = cursor.u64()
     fact_count = cursor.u64()
+    # What the file says about itself, then what it says about each array.
     facts: dict[str, Any] = {}
     for _ in range(fact_count):
         name = cursor.text()
@@ -146,6 +148,7 @@ def _parse(cursor: _Cursor, size: int) -> GgufHeader:
         if name in arrays:
             raise ValueError(f"{name!r} is there twice")
         arrays[name] = _parse_array(cursor, name)
+    # The numbers begin at the next whole multiple of the alignment.
     alignment = facts.get("general.alignment", _ALIGNMENT)
     if type(alignment) is not int or alignment < 1:
         raise ValueError(f"its alignment is {alignment!r}")

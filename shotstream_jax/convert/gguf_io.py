@@ -64,12 +64,14 @@ def read_gguf(path: str | pathlib.Path) -> GgufFile:
     types = {}
     for name, array in header.arrays.items():
         shape = _shape(path, header, name, array)
+        # Plain floats are read without the package.
         if array.type in _PLAIN:
             dtype = _PLAIN[array.type]
             _check_place(path, header, name, array, math.prod(array.shape) * dtype.itemsize)
             state[name] = _plain(path, header.data_start + array.offset, dtype, shape)
             types[name] = dtype.name
             continue
+        # Blocks of small numbers are widened by it when they are read.
         if array.type not in kinds:
             kinds[array.type] = _find_kind(path, name, array.type)
         kind = kinds[array.type]

@@ -115,8 +115,10 @@ def _parse(model: bytes) -> tuple[list[_Piece], _Spec]:
     pieces = []
     spec = _Spec()
     for number, value in _fields(model):
+        # A piece of the vocabulary; their order gives the ids.
         if number == 1:
             pieces.append(_piece(_bytes(value)))
+        # How it was trained: the kind of model, and what unknown characters become.
         if number == 2:
             trained = dict(_fields(_bytes(value)))
             spec = spec._replace(
@@ -124,6 +126,7 @@ def _parse(model: bytes) -> tuple[list[_Piece], _Spec]:
                 blanks_end_words=_int(trained.get(24, 0)),
                 bytes_for_unknown=_int(trained.get(35, 0)),
             )
+        # How a text is prepared before it is cut into pieces.
         if number == 3:
             normalised = dict(_fields(_bytes(value)))
             spec = spec._replace(

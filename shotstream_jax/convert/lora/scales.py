@@ -171,6 +171,7 @@ def _of_transformer(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 def _peft_rules(settings: Mapping[str, Any], source: str) -> ScaleRules:
     """An adapter_config.json, or what diffusers keeps of it."""
+    # What would change the product B·A, or the base, is refused by its name.
     kind = settings.get("peft_type") or "LORA"
     if kind != "LORA":
         raise InputError(f"{source} describes an adapter of the kind {kind}, which is not read")
@@ -183,6 +184,7 @@ def _peft_rules(settings: Mapping[str, Any], source: str) -> ScaleRules:
             f"{source} has init_lora_weights {start!r}, which changes the base too: save the "
             "adapter with path_initial_model_for_weight_conversion"
         )
+    # PEFT always writes an alpha: without one the file is not PEFT's own.
     if settings.get(_ALPHA) is None:
         raise InputError(f"{source} has no {_ALPHA}: add it")
     return ScaleRules(

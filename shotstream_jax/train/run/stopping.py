@@ -22,6 +22,7 @@ def stop_signals() -> Iterator[list[int]]:
     signals, the list stays empty.
     """
     signals: list[int] = []
+    # Python hears signals in its main thread only.
     if threading.current_thread() is not threading.main_thread():
         yield signals
         return
@@ -30,6 +31,7 @@ def stop_signals() -> Iterator[list[int]]:
     def ask(number: int, _: FrameType | None) -> None:
         """Notes the signal; the loop sees it after the step."""
         signals.append(number)
+        # The next Ctrl-C is Python's own again.
         if number == signal.SIGINT:
             logging.info(
                 "stopping after the next step, with a snapshot; Ctrl-C again stops at once"
@@ -38,6 +40,7 @@ def stop_signals() -> Iterator[list[int]]:
             if not is_alone:
                 os.kill(os.getpid(), signal.SIGTERM)
 
+    # The caller's handlers come back afterwards.
     before: dict[int, Any] = {signal.SIGINT: signal.signal(signal.SIGINT, ask)}
     if is_alone:
         before[signal.SIGTERM] = signal.signal(signal.SIGTERM, ask)
