@@ -122,6 +122,12 @@ def parser() -> cli.Parser:
         metavar="N",
         help="of the generated pictures (default: %(default)s)",
     )
+    _add_file_options(p)
+    return p
+
+
+def _add_file_options(p: cli.Parser) -> None:
+    """What is read and written beside the model."""
     p.add_argument(
         "--probe",
         default=str(SHIPPED),
@@ -137,7 +143,6 @@ def parser() -> cli.Parser:
     p.add_argument(
         "--sheet", metavar="FILE.png", help="a picture of the first stories: shots as rows"
     )
-    return p
 
 
 def _add_sampler_options(p: cli.Parser) -> None:

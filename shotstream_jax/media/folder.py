@@ -10,7 +10,7 @@ import numpy as np
 from absl import logging
 
 from shotstream_jax.core.errors import InputError
-from shotstream_jax.media.formats import FORMATS
+from shotstream_jax.media.formats import FORMATS, film_facts
 from shotstream_jax.media.pictures import write_png
 from shotstream_jax.media.video import VideoWriter, partial_path
 
@@ -27,28 +27,21 @@ class FolderWriter:
         self.frames = 0  # written so far
         self._fps = fps
         self._scale = scale
-        self._size: tuple[int, ...] = ()
+        self._size: tuple[int, int] | None = None
 
     def write(self, frames: np.ndarray) -> None:
         """Appends frames [p, y, x, 3] uint8. Raises InputError if the disk refuses them."""
         if not self.frames:
             self._remove_old()
         large = frames.repeat(self._scale, axis=1).repeat(self._scale, axis=2)
-        self._size = large.shape[1:3]
+        self._size = (large.shape[1], large.shape[2])
         for picture in large:
             write_png(_picture_path(self.partial, self.frames), picture)
             self.frames += 1
 
     def facts(self) -> dict[str, Any]:
         """As VideoWriter.facts."""
-        facts: dict[str, Any] = {"path": f"{self.path}/", "codec": "png"}
-        if self._size:
-            facts["height"], facts["width"] = self._size
-        facts["scale"] = self._scale
-        facts["frames"] = self.frames
-        facts["fps"] = self._fps
-        facts["duration_s"] = self.frames / self._fps
-        return facts
+        return film_facts(f"{self.path}/", "png", self._size, self._scale, self.frames, self._fps)
 
     def __enter__(self) -> "FolderWriter":
         return self

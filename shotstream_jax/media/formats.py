@@ -1,7 +1,7 @@
 """The kinds of films that are written, by the ends of their names, and their pictures' size."""
 
 import pathlib
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.files import check_writable, check_writable_folder
@@ -38,6 +38,23 @@ FORMATS = {
 }
 # RGB to the bit, for data.
 LOSSLESS = FilmFormat("mp4", "libx264rgb", "rgb24", {"crf": "0", "preset": "veryfast"}, _FRAGMENTED)
+
+
+def film_facts(
+    path: str, codec: str, size: tuple[int, int] | None, scale: int, frames: int, fps: int
+) -> dict[str, Any]:
+    """What was written, for a report: path, codec, size in pixels, frames, seconds.
+
+    size: height and width; None if nothing was written.
+    """
+    facts: dict[str, Any] = {"path": path, "codec": codec}
+    if size is not None:
+        facts["height"], facts["width"] = size
+    facts["scale"] = scale
+    facts["frames"] = frames
+    facts["fps"] = fps
+    facts["duration_s"] = frames / fps
+    return facts
 
 
 def check_film(name: str | pathlib.Path) -> pathlib.Path:

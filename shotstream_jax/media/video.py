@@ -19,7 +19,7 @@ from absl import logging
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.media.encoder import FilmEncoder, enlarged
 from shotstream_jax.media.finish import finish_film
-from shotstream_jax.media.formats import FORMATS, LOSSLESS
+from shotstream_jax.media.formats import FORMATS, LOSSLESS, film_facts
 
 
 def partial_path(path: pathlib.Path) -> pathlib.Path:
@@ -72,16 +72,12 @@ class VideoWriter:
             raise self._failed(error) from None
 
     def facts(self) -> dict[str, Any]:
-        """What was written, for a report: path, codec, size in pixels, frames, seconds."""
-        facts: dict[str, Any] = {"path": str(self.path), "codec": self._format.codec}
+        """What was written, for a report (formats.film_facts)."""
+        size = None
         if self._open is not None:
-            facts["height"] = self._open.encoder.height
-            facts["width"] = self._open.encoder.width
-        facts["scale"] = self._scale
-        facts["frames"] = self.frames
-        facts["fps"] = self._fps
-        facts["duration_s"] = self.frames / self._fps
-        return facts
+            size = (self._open.encoder.height, self._open.encoder.width)
+        codec = self._format.codec
+        return film_facts(str(self.path), codec, size, self._scale, self.frames, self._fps)
 
     def __enter__(self) -> "VideoWriter":
         return self

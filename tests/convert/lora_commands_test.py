@@ -1,18 +1,14 @@
 """Adapters on the command line: strengths, every command, bases of every form."""
 
-import sys
-
 import jax
 import ml_dtypes
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from shotstream_jax import cli
 from shotstream_jax.checkpoint.checkpoint import LARGEST_INPUTS, open_checkpoint
 from shotstream_jax.checkpoint.folder import read_config
 from shotstream_jax.checkpoint.save import add_facts, save
-from shotstream_jax.convert import __main__ as app
 from shotstream_jax.convert import checkpoints
 from shotstream_jax.convert.lora.options import parse_source
 from shotstream_jax.convert.naming import diffusers_dit
@@ -27,18 +23,6 @@ BASE = base_state(RNG)
 FACTORS = random_factors(RNG, Q, 4)
 PAIR = {f"{Q}.lora_A.weight": FACTORS.down, f"{Q}.lora_B.weight": FACTORS.up}
 PRODUCT = FACTORS.product(SHAPES[f"{Q}.weight"])
-
-
-@pytest.fixture
-def run(monkeypatch, capsys, caplog):
-    def call(*arguments) -> tuple[int, str]:
-        monkeypatch.setattr(sys, "argv", ["convert", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stop:
-            cli.run(app.main)
-        captured = capsys.readouterr()
-        return stop.value.code, captured.out + captured.err
-
-    return call
 
 
 def test_a_path_with_colons(tmp_path, monkeypatch):

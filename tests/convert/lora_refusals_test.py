@@ -1,13 +1,11 @@
 """Adapters that are refused, by the words that say why; nothing is written then."""
 
 import json
-import sys
 
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from shotstream_jax import cli
 from shotstream_jax.convert import __main__ as app
 from shotstream_jax.core.errors import InputError
 from tests.convert.adapters import SHAPES, base_state, random_factors
@@ -19,18 +17,6 @@ BASE = base_state(RNG)
 FACTORS = random_factors(RNG, Q, 4)
 PAIR = {f"{Q}.lora_A.weight": FACTORS.down, f"{Q}.lora_B.weight": FACTORS.up}
 PRODUCT = FACTORS.product(SHAPES[f"{Q}.weight"])
-
-
-@pytest.fixture
-def run(monkeypatch, capsys, caplog):
-    def call(*arguments) -> tuple[int, str]:
-        monkeypatch.setattr(sys, "argv", ["convert", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stop:
-            cli.run(app.main)
-        captured = capsys.readouterr()
-        return stop.value.code, captured.out + captured.err
-
-    return call
 
 
 @pytest.fixture

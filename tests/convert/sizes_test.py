@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import shutil
-import sys
 
 import ml_dtypes
 import numpy as np
@@ -11,12 +10,10 @@ import pytest
 import safetensors
 from safetensors.numpy import load_file, save_file
 
-from shotstream_jax import cli
 from shotstream_jax.checkpoint.checkpoint import WEIGHTS, open_checkpoint
 from shotstream_jax.checkpoint.load import load
 from shotstream_jax.checkpoint.save import save
 from shotstream_jax.checkpoint.trained_for import TrainedFor, trained_for
-from shotstream_jax.convert import __main__ as app
 from shotstream_jax.convert.torch_io import read_torch, write_torch
 from shotstream_jax.memory.window import MemoryConfig
 from shotstream_jax.model import PARTS
@@ -33,18 +30,6 @@ OWN = dataclasses.replace(
 )
 FACTS = {"trained_for": TrainedFor("teacher", 32, 48, 6).facts()["trained_for"]}
 OPTIONS = {"dit": "--shotstream", "vae": "--vae", "text": "--text-encoder"}
-
-
-@pytest.fixture
-def run(monkeypatch, capsys, caplog):
-    def call(*arguments) -> tuple[int, str]:
-        monkeypatch.setattr(sys, "argv", ["convert", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stop:
-            cli.run(app.main)
-        captured = capsys.readouterr()
-        return stop.value.code, captured.out + captured.err
-
-    return call
 
 
 @pytest.fixture(scope="module")

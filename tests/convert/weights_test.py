@@ -5,7 +5,6 @@ import dataclasses
 import errno
 import json
 import shutil
-import sys
 
 import jax
 import ml_dtypes
@@ -13,13 +12,11 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from shotstream_jax import cli
 from shotstream_jax.checkpoint.arrays import ZarrArray, create_array
 from shotstream_jax.checkpoint.checkpoint import SHIPPED, WEIGHTS, open_checkpoint
 from shotstream_jax.checkpoint.folder import read_config
 from shotstream_jax.checkpoint.load import load
 from shotstream_jax.checkpoint.save import save
-from shotstream_jax.convert import __main__ as app
 from shotstream_jax.convert import checkpoints
 from shotstream_jax.convert.names import Table, check_table
 from shotstream_jax.convert.reader import open_part_of_file
@@ -62,18 +59,6 @@ def made(tmp_path_factory):
 def files(made, tmp_path):
     shutil.copytree(made, tmp_path, dirs_exist_ok=True)
     return tmp_path
-
-
-@pytest.fixture
-def run(monkeypatch, capsys, caplog):
-    def call(*arguments) -> tuple[int, str]:
-        monkeypatch.setattr(sys, "argv", ["convert", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stop:
-            cli.run(app.main)
-        captured = capsys.readouterr()
-        return stop.value.code, captured.out + captured.err
-
-    return call
 
 
 def sources(files, *parts: str) -> dict:
