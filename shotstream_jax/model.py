@@ -18,17 +18,18 @@ import contextlib
 import dataclasses
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, NamedSharding
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.typing import DType, Params, PRNGKey
 from shotstream_jax.dit.student import Student
+from shotstream_jax.dit.styles import StyleSlots, put_styles, without_styles
 from shotstream_jax.dit.teacher import Teacher
 from shotstream_jax.memory.cache import CACHE_DTYPES, FrameIds
 from shotstream_jax.presets import OWN_HISTORY, Preset
@@ -65,6 +66,7 @@ class Model:
         decode_frames: how many latent frames are decoded at a time; 0 for a whole chunk.
         fingerprint: of the checkpoint (checkpoint/checksum), which kept stories remember; "" where
             the weights are of no checkpoint.
+        styles: adapters beside the transformer (shotstream_jax/styles); None without any.
     """
 
     preset: Preset
@@ -77,6 +79,7 @@ class Model:
     cache_dtype: str = "same"
     decode_frames: int = 0
     fingerprint: str = ""
+    styles: StyleSlots | None = None
 
     def __repr__(self) -> str:
         # Without the weights, which are megabytes of text.
@@ -127,6 +130,24 @@ class Model:
         mesh = sharding.mesh
         assert isinstance(mesh, Mesh)  # arrays that exist are on devices
         return mesh
+
+    def transformer(self, stories: Sequence[Mapping[str, float]]) -> Params:
+        """The transformer's parameters, with its adapters at the strengths of each story.
+
+        stories: of each one the strengths by the adapters' checksums; others have strength 0.
+        Raises InputError for an adapter that the model has not.
+        """
+        params = self.params["dit"]
+        if self.styles is None:
+            return without_styles(params, stories)
+        table = self.styles.strength_table(stories)
+        # Every layer has the same, on all devices.
+        strength = np.broadcast_to(table, (self.preset.dit.layers, *table.shape))
+        mesh = self.mesh()
+        place = jax.tree.leaves(params)[0].sharding
+        if mesh is not None:
+            place = NamedSharding(mesh, PartitionSpec())
+        return put_styles(params, self.styles.factors, jax.device_put(strength, place))
 
     def on_mesh(self, part: str = "dit") -> contextlib.AbstractContextManager[Any]:
         """The context that a part's passes run in.

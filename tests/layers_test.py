@@ -56,6 +56,8 @@ ALLOWED = {
     },
     "fit": MODELS | {"checkpoint"},
     "generate": MODELS | {"cli", "checkpoint", "fit", "media"},
+    # Reads an adapter's public file for a model that streams: all that streaming takes of convert.
+    "styles": {"core", "dit", "presets", "model", "convert"},
     "world": {"core", "cli", "data", "media", "text"},
     "data": MODELS | {"checkpoint", "media"},
     "train": APPLICATION - {"train"},

@@ -1,5 +1,6 @@
 """Values that callers give, in the types that the package computes with."""
 
+import math
 import operator
 import os
 import pathlib
@@ -32,6 +33,21 @@ def number_between(value: Any, name: str, least: int, most: int) -> int:
     if not least <= number <= most:
         raise InputError(message)
     return number
+
+
+def finite_number(value: Any, name: str) -> float:
+    """A number as Python's float; numpy's are taken too, truth values and texts are not.
+
+    Raises InputError, with its name, if it is none, or not finite.
+    """
+    if not isinstance(value, bool | str | bytes):
+        try:
+            number = float(value)
+        except (TypeError, ValueError, OverflowError):
+            number = math.nan
+        if math.isfinite(number):
+            return number
+    raise InputError(f"{name} {value!r:.40} must be a finite number")
 
 
 def as_path(value: Any, what: str) -> pathlib.Path:

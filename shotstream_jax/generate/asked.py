@@ -1,11 +1,12 @@
 """What a storyteller asks for: a shot, and its captions that change while it is made."""
 
 import dataclasses
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.typing import AnyArray, Float
-from shotstream_jax.core.values import number_between, whole_number
+from shotstream_jax.core.values import finite_number, number_between, whole_number
 from shotstream_jax.presets import Preset, VideoFormat
 from shotstream_jax.text.prompts import check_caption
 
@@ -36,6 +37,8 @@ class Shot:
       that a plain caption gives.
     frames: how many latent frames it has, a multiple of the chunk; None for the story's own length.
     pins: frames that it sees, each in the place of one that it would remember.
+    styles: strengths of the model's adapters by their names; those that are not named have their
+      own (shotstream_jax/styles).
 
     Raises InputError for values of another kind.
     """
@@ -44,6 +47,7 @@ class Shot:
     take: int = 0
     frames: int | None = None
     pins: tuple[Pin, ...] = ()
+    styles: Mapping[str, float] = dataclasses.field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
         # The dataclass is frozen; numpy's numbers become Python's.
@@ -54,6 +58,7 @@ class Shot:
         for pin in self.pins:
             if not isinstance(pin, Pin):
                 raise InputError(f"a shot's pins must be Pins, not {pin!r:.40} (generate/pins)")
+        object.__setattr__(self, "styles", as_strengths(self.styles))
 
     def video(self, preset: Preset, video: VideoFormat) -> VideoFormat:
         """The story's format with the shot's own length.
@@ -78,6 +83,32 @@ class Cue(NamedTuple):
     again: bool = True
 
 
+class StyleCue(NamedTuple):
+    """Strengths of adapters from one of a shot's chunks on.
+
+    chunk: the first one with them, from 0.
+    strengths: by the adapters' names; others keep theirs.
+    """
+
+    chunk: int
+    strengths: Mapping[str, float]
+
+
+AnyCue = Cue | StyleCue
+
+
+class StyleUse(NamedTuple):
+    """An adapter that a shot was made with.
+
+    checksum: of the adapter (shotstream_jax/styles).
+    strength: that the shot began with.
+    """
+
+    name: str
+    checksum: str
+    strength: float
+
+
 def as_shot(asked: object, where: str) -> Shot:
     """A shot, or a plain caption as a shot.
 
@@ -89,22 +120,59 @@ def as_shot(asked: object, where: str) -> Shot:
     return Shot(check_caption(asked, where))
 
 
-def as_cues(values: object) -> tuple[Cue, ...]:
-    """Cues as a file has them, checked.
+def as_strengths(values: object) -> dict[str, float]:
+    """Strengths of adapters by their names, checked. Raises InputError for anything else."""
+    if not isinstance(values, Mapping):
+        raise InputError(
+            f"styles must be strengths by the adapters' names, not {values!r:.40}: {{'film': 0.6}}"
+        )
+    strengths = {}
+    for name, strength in values.items():
+        if not isinstance(name, str):
+            raise InputError(f"an adapter's name must be text, not {name!r:.40}")
+        strengths[name] = finite_number(strength, f"the strength of {name}")
+    return strengths
+
+
+def as_cues(values: object) -> tuple[AnyCue, ...]:
+    """Cues as a file has them, checked: [chunk, caption, again] or [chunk, {name: strength}].
 
     Raises InputError for anything else than a shot's cues in order.
     """
     if not isinstance(values, list | tuple):
         raise InputError(f"cues must be a list, not {values!r:.40}")
-    cues = []
-    for value in values:
-        if not isinstance(value, list | tuple) or len(value) != 3:
-            raise InputError(f"a cue must be [chunk, caption, again], not {value!r:.40}")
-        chunk, caption, again = value
-        chunk = whole_number(chunk, "a cue's chunk")
-        cues.append(Cue(chunk, check_caption(caption, "a cue's caption"), bool(again)))
+    cues = [_as_cue(value) for value in values]
     # The first one is what the shot began with, and each later one comes at a later boundary.
     chunks = [cue.chunk for cue in cues]
-    if cues and (chunks[0] != 0 or chunks != sorted(chunks)):
+    if cues and (not isinstance(cues[0], Cue) or chunks[0] != 0 or chunks != sorted(chunks)):
         raise InputError(f"cues must begin at chunk 0 and go on in order, not at {chunks[:10]}")
     return tuple(cues)
+
+
+def _as_cue(value: Any) -> AnyCue:
+    """One cue of a file."""
+    if not isinstance(value, list | tuple) or len(value) not in (2, 3):
+        raise InputError(
+            f"a cue must be [chunk, caption, again] or [chunk, strengths], not {value!r:.40}"
+        )
+    chunk = whole_number(value[0], "a cue's chunk")
+    if len(value) == 2:
+        return StyleCue(chunk, as_strengths(value[1]))
+    return Cue(chunk, check_caption(value[1], "a cue's caption"), bool(value[2]))
+
+
+def as_style_uses(values: object) -> tuple[StyleUse, ...]:
+    """Adapters as a file has them, [[name, checksum, strength], …], checked.
+
+    Raises InputError for anything else.
+    """
+    if not isinstance(values, list | tuple):
+        raise InputError(f"styles must be a list, not {values!r:.40}")
+    uses = []
+    for value in values:
+        is_one = isinstance(value, list | tuple) and len(value) == 3
+        if not is_one or not isinstance(value[0], str) or not isinstance(value[1], str):
+            raise InputError(f"a style must be [name, checksum, strength], not {value!r:.40}")
+        strength = finite_number(value[2], f"the strength of {value[0]}")
+        uses.append(StyleUse(value[0], value[1], strength))
+    return tuple(uses)

@@ -4,6 +4,7 @@
     while not live.is_finished:
         live, chunk = advance(model, live)          # frames are on their way
         live = retell(model, live, "The frog is sleeping.")   # from the next chunk on
+        live = restyle(model, live, {"film": 0.6})            # likewise
     story = live.story                              # or, earlier: story = cut(model, live)
 
 Each call uses its live shot up: the caches are written in place, so only what it returns can go on.
@@ -12,7 +13,7 @@ waits for a device, but for a text encoder that is in the host's memory.
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import jax
 import jax.numpy as jnp
@@ -21,21 +22,22 @@ from shotstream_jax.core import rng
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.settings import own_settings
 from shotstream_jax.core.typing import Array, Params
-from shotstream_jax.dit.conditions import Conditions
 from shotstream_jax.generate import shot as steps
-from shotstream_jax.generate.asked import Shot
+from shotstream_jax.generate.asked import Cue, Shot
 from shotstream_jax.generate.progress import (
     DecodedChunk,
     ShotProgress,
     add_chunk,
     begin_shot,
     finished_story,
+    set_styles,
     shortened,
     tell,
     to_device_of,
 )
 from shotstream_jax.generate.record import ShotRecord
 from shotstream_jax.generate.story import Story
+from shotstream_jax.generate.style_uses import StylesAgain
 from shotstream_jax.memory.cache import Caches
 from shotstream_jax.model import Model
 from shotstream_jax.presets import VideoFormat
@@ -102,7 +104,7 @@ def begin(
         noise = seeded_noise(model, story, progress.shot.take)
     if caches is None:
         caches = empty_caches(model, 1, model.preset.latent_grid(story.video))
-    return LiveShot(progress, fill_caches(model, progress.conditions, caches), noise)
+    return LiveShot(progress, fill_caches(model, progress, caches), noise)
 
 
 @own_settings()
@@ -115,7 +117,7 @@ def advance(model: Model, live: LiveShot) -> tuple[LiveShot, DecodedChunk]:
     if live.is_finished:
         raise InputError(f"shot {progress.number + 1} is finished: begin the next one")
     # 1. The transformer makes the chunk.
-    params = model.params["dit"]
+    params = model.transformer([progress.strengths])
     noise = live.noise(progress.number, progress.chunks_made)
     ids = progress.conditions.shot_ids(model.preset.memory.chunk)
     with model.on_mesh():
@@ -152,19 +154,41 @@ def retell(model: Model, live: LiveShot, caption: str, *, again: bool = False) -
         raise InputError(f"shot {live.progress.number + 1} is finished: nothing is left to tell")
     progress = tell(model, live.progress, caption, again)
     conditions = progress.conditions
-    params = model.params["dit"]
+    params = model.transformer([progress.strengths])
     # Only the captions' keys and values are written anew …
     if not again:
         with model.on_mesh():
             caches = steps.replace_captions(model.student, params, conditions.text, live.caches)
         return dataclasses.replace(live, progress=progress, caches=caches)
     # … or all that depends on them: context, captions, and the shot's chunks one after another.
-    caches = fill_caches(model, conditions, live.caches)
+    caches = fill_caches(model, progress, live.caches)
     ids = conditions.shot_ids(model.preset.memory.chunk)
     for x_0 in live.made:
         with model.on_mesh():
             caches = steps.commit(model.student, params, x_0, ids, caches)
     return dataclasses.replace(live, progress=progress, caches=caches)
+
+
+@own_settings()
+def restyle(model: Model, live: LiveShot, strengths: Mapping[str, float]) -> LiveShot:
+    """The shot with other strengths of the model's adapters, from its next chunk on.
+
+    What is in the caches stays as it was made: keys and values of the context, of the captions, and
+    of the shot's chunks. `retell` with the shot's caption makes the captions' anew, with again=True
+    all of them.
+
+    Args:
+      model: the weights, sizes and adapters (shotstream_jax/styles).
+      live: is used up.
+      strengths: by the adapters' names; those that are not named keep theirs.
+
+    Raises:
+      InputError: for an adapter that the model has not, a strength that is no number, or if the
+        shot is finished.
+    """
+    if live.is_finished:
+        raise InputError(f"shot {live.progress.number + 1} is finished: nothing is left to style")
+    return dataclasses.replace(live, progress=set_styles(model, live.progress, strengths))
 
 
 @own_settings()
@@ -189,7 +213,8 @@ def cut(model: Model, live: LiveShot) -> Story:
 def remake(model: Model, story: Story, record: ShotRecord) -> LiveShot:
     """A shot once more from its record, to the bit, finished.
 
-    story: as it was before the shot. Raises InputError if the record is not of its next shot.
+    story: as it was before the shot. Raises InputError if the record is not of its next shot, or if
+    the model lacks an adapter that the shot was made with.
     """
     if record.number != story.next_shot:
         raise InputError(
@@ -197,14 +222,20 @@ def remake(model: Model, story: Story, record: ShotRecord) -> LiveShot:
             f"{record.number + 1}: give the story as it was before it"
         )
     # The first cue is what the shot began with, the others come at their chunks.
+    styles = StylesAgain(model, record.styles)
     told = list(record.cues[1:])
-    caption = record.cues[0].caption if record.cues else record.caption
+    first = record.cues[0] if record.cues else None
+    caption = first.caption if isinstance(first, Cue) else record.caption
     frames = model.preset.vae.latent_frames(record.length)
-    live = begin(model, story, Shot(caption, record.take, frames, record.pins))
+    shot = Shot(caption, record.take, frames, record.pins, styles.at_start)
+    live = begin(model, story, shot)
     while not live.is_finished:
         while told and told[0].chunk == live.progress.chunks_made:
             cue = told.pop(0)
-            live = retell(model, live, cue.caption, again=cue.again)
+            if isinstance(cue, Cue):
+                live = retell(model, live, cue.caption, again=cue.again)
+            else:
+                live = restyle(model, live, styles.named_here(cue.strengths))
         live, _ = advance(model, live)
     return live
 
@@ -252,10 +283,11 @@ def seeded_noise(model: Model, story: Story, take: int) -> NoiseSource:
     return noise
 
 
-def fill_caches(model: Model, conditions: Conditions, caches: Caches) -> Caches:
+def fill_caches(model: Model, progress: ShotProgress, caches: Caches) -> Caches:
     """A shot's context and captions in the caches, which are used up."""
-    params = model.params["dit"]
-    context = to_device_of(params, conditions.context)
+    conditions = progress.conditions
+    params = model.transformer([progress.strengths])
+    context = to_device_of(model.params["dit"], conditions.context)
     with model.on_mesh():
         return steps.prefill(
             model.student, params, context, conditions.context_ids(), conditions.text, caches

@@ -21,10 +21,25 @@ from jax.sharding import NamedSharding, PartitionSpec
 from shotstream_jax.core.typing import Array, Float, Params
 from shotstream_jax.dit.conditions import Conditions
 from shotstream_jax.generate import shot as steps
-from shotstream_jax.generate.asked import Cue, Pin, Shot, as_shot
+from shotstream_jax.generate.asked import (
+    AnyCue,
+    Cue,
+    Pin,
+    Shot,
+    StyleCue,
+    StyleUse,
+    as_shot,
+    as_strengths,
+)
 from shotstream_jax.generate.conditions import Told, next_shot_conditions
 from shotstream_jax.generate.record import ShotRecord
 from shotstream_jax.generate.story import Story
+from shotstream_jax.generate.style_uses import (
+    strengths_now,
+    styles_at_start,
+    styles_that_count,
+    with_uses,
+)
 from shotstream_jax.memory.select import candidates
 from shotstream_jax.model import Model
 from shotstream_jax.presets import OWN_HISTORY
@@ -40,7 +55,8 @@ class ShotProgress:
 
     story: the story before this shot.
     shot: what was asked for.
-    cues: its captions, if it was told again (generate/live.retell); empty if not.
+    cues: what changed in it, after the caption that it began with; empty if nothing did.
+    styles: adapters that it is made with, and the strengths that it began with.
     chunks: how many it will have.
     conditions: of the shot, with batch 1.
     wanted: the numbers in the video of the frames that later shots can ask for.
@@ -62,7 +78,8 @@ class ShotProgress:
     frames_made: int = 0
     streams: Mapping[str, VaeStream] = dataclasses.field(default_factory=dict)
     kept: tuple[Array, ...] = ()
-    cues: tuple[Cue, ...] = ()
+    cues: tuple[AnyCue, ...] = ()
+    styles: tuple[StyleUse, ...] = ()
 
     @property
     def number(self) -> int:
@@ -72,7 +89,13 @@ class ShotProgress:
     @property
     def caption(self) -> str:
         """What the shot is told now."""
-        return self.cues[-1].caption if self.cues else self.shot.caption
+        told = [cue.caption for cue in self.cues if isinstance(cue, Cue)]
+        return told[-1] if told else self.shot.caption
+
+    @property
+    def strengths(self) -> Mapping[str, float]:
+        """The strengths of its adapters now, by their checksums."""
+        return strengths_now(self.styles, self.cues)
 
     @property
     def is_finished(self) -> bool:
@@ -115,6 +138,7 @@ def begin_shot(model: Model, story: Story, asked: str | Shot) -> ShotProgress:
         conditions=conditions_under(model, story, shot.caption, shot.pins),
         wanted=candidates(story.next_shot, story.next_frame, length, story.context),
         asked=began,
+        styles=styles_at_start(model, shot.styles),
     )
 
 
@@ -136,13 +160,31 @@ def tell(model: Model, progress: ShotProgress, caption: str, again: bool) -> Sho
     """
     caption = check_caption(caption, f"the caption of shot {progress.number + 1}")
     _warn(model, progress.story, caption)
-    # The first cue is what the shot began with.
-    before = progress.cues or (Cue(0, progress.shot.caption),)
     return dataclasses.replace(
         progress,
         conditions=conditions_under(model, progress.story, caption, progress.shot.pins),
-        cues=(*before, Cue(progress.chunks_made, caption, again)),
+        cues=(*_cues_so_far(progress), Cue(progress.chunks_made, caption, again)),
     )
+
+
+def set_styles(
+    model: Model, progress: ShotProgress, strengths: Mapping[str, float]
+) -> ShotProgress:
+    """The shot with other strengths of the model's adapters from its next chunk on.
+
+    strengths: by the adapters' names. Raises InputError for an adapter that the model has not.
+    """
+    strengths = as_strengths(strengths)
+    return dataclasses.replace(
+        progress,
+        styles=with_uses(model, progress.styles, strengths),
+        cues=(*_cues_so_far(progress), StyleCue(progress.chunks_made, strengths)),
+    )
+
+
+def _cues_so_far(progress: ShotProgress) -> tuple[AnyCue, ...]:
+    """The shot's cues; the first one is what it began with."""
+    return progress.cues or (Cue(0, progress.shot.caption),)
 
 
 def shortened(model: Model, progress: ShotProgress) -> ShotProgress:
@@ -215,6 +257,7 @@ def finished_story(live: ShotProgress) -> Story:
         take=live.shot.take,
         cues=live.cues,
         pins=live.shot.pins,
+        styles=styles_that_count(live.styles, live.cues),
     )
     return live.story.add(record)
 

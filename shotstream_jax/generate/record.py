@@ -12,14 +12,22 @@ import numpy as np
 
 from shotstream_jax.core.typing import AnyArray
 from shotstream_jax.core.values import whole_number
-from shotstream_jax.generate.asked import Cue, Pin, Shot, as_cues
+from shotstream_jax.generate.asked import (
+    AnyCue,
+    Pin,
+    Shot,
+    StyleCue,
+    StyleUse,
+    as_cues,
+    as_style_uses,
+)
 from shotstream_jax.memory.select import candidates
 from shotstream_jax.presets import VideoFormat
 from shotstream_jax.text.prompts import check_caption
 
 # What reading a file that is not a whole record can raise.
 DAMAGE = (OSError, ValueError, TypeError, KeyError, EOFError, MemoryError, zipfile.BadZipFile)
-_FACTS = ("number", "caption", "first_frame", "length", "take", "cues", "pins")
+_FACTS = ("number", "caption", "first_frame", "length", "take", "cues", "pins", "styles")
 _TEXTS = 2**20  # bytes of captions and numbers, at most
 
 
@@ -33,9 +41,10 @@ class ShotRecord:
     latents: [1, h, w, c] of each kept frame, encoded by itself. While the story is live they are on
       the device, perhaps still being computed.
     take: of the shot (generate/asked).
-    cues: its captions, if it was told again while it was made; `caption` is the last one, which
-      later shots remember it by.
+    cues: what changed while it was made, captions and strengths of adapters in order, after the
+      caption that it began with; `caption` is the last one, which later shots remember it by.
     pins: frames that it saw in the place of remembered ones.
+    styles: adapters that it was made with.
     """
 
     number: int
@@ -45,8 +54,9 @@ class ShotRecord:
     frames: np.ndarray
     latents: tuple[AnyArray, ...]
     take: int = 0
-    cues: tuple[Cue, ...] = ()
+    cues: tuple[AnyCue, ...] = ()
     pins: tuple[Pin, ...] = ()
+    styles: tuple[StyleUse, ...] = ()
 
     @property
     def stop_frame(self) -> int:
@@ -81,7 +91,7 @@ def read_record(path: pathlib.Path, context: int, video: VideoFormat) -> ShotRec
     if unknown:
         raise ValueError(f"it says what is not known: {sorted(unknown)[:3]}")
     check_caption(facts["caption"], "its caption")
-    # Records of version 0.2 and older have neither take, nor cues, nor pins.
+    # Records of version 0.2 and older have neither take, nor cues, pins and styles.
     take = Shot(facts["caption"], facts.get("take", 0)).take
     latents = tuple(arrays["latents"][:, None])
     record = ShotRecord(
@@ -94,7 +104,13 @@ def read_record(path: pathlib.Path, context: int, video: VideoFormat) -> ShotRec
         take=take,
         cues=as_cues(facts.get("cues", [])),
         pins=_read_pins(facts.get("pins", []), arrays),
+        styles=as_style_uses(facts.get("styles", [])),
     )
+    # A cue's adapters are among the shot's.
+    named = {use.name for use in record.styles}
+    for cue in record.cues:
+        if isinstance(cue, StyleCue) and set(cue.strengths) - named:
+            raise ValueError(f"a cue names other adapters than its own: {sorted(cue.strengths)}")
     # Without all of its candidates a later shot could not be made.
     wanted = candidates(record.number, record.first_frame, record.length, context)
     if not np.array_equal(record.frames, wanted) or len(latents) != len(wanted):
@@ -141,6 +157,7 @@ def _facts(record: ShotRecord) -> dict[str, Any]:
         "take": record.take,
         "cues": [list(cue) for cue in record.cues],
         "pins": [[pin.shot, pin.caption] for pin in record.pins],
+        "styles": [list(use) for use in record.styles],
     }
 
 

@@ -14,7 +14,6 @@ import jax.numpy as jnp
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.settings import each_under_own_settings
 from shotstream_jax.core.typing import Array
-from shotstream_jax.dit.conditions import Conditions
 from shotstream_jax.generate import shot as steps
 from shotstream_jax.generate.asked import Shot, as_shot
 from shotstream_jax.generate.live import NoiseSource, empty_caches, fill_caches, seeded_noise
@@ -86,11 +85,10 @@ def _make_chunks(
 
     Yields (which story, its chunk), or None before a prompt is waited for.
     """
-    params = model.params["dit"]
     caches = empty_caches(model, len(runs), grid)
     while True:
         # 1. Each story that is between two shots begins its next one, or ends.
-        started: list[tuple[int, Conditions]] = []
+        started: list[tuple[int, ShotProgress]] = []
         for row, run in enumerate(runs):
             if run.live is not None or run.has_ended:
                 continue
@@ -98,17 +96,18 @@ def _make_chunks(
                 yield None
             _begin_next_shot(model, run)
             if run.live is not None:
-                started.append((row, run.live.conditions))
+                started.append((row, run.live))
         live = {row: run.live for row, run in enumerate(runs) if run.live is not None}
         if not live:
             return
 
         # 2. Their context and captions go into the caches.
-        for row, conditions in started:
-            caches = _prefill_row(model, conditions, row, caches)
+        for row, progress in started:
+            caches = _prefill_row(model, progress, row, caches)
 
         # 3. One step makes the next chunk of every story: x_0 [stories, f, h, w, c].
         noise, ids = _inputs_side_by_side(model, runs, live)
+        params = model.transformer([run.live.strengths if run.live else {} for run in runs])
         with model.on_mesh():
             x_0, caches = steps.chunk_step(
                 model.student, params, noise, ids, caches, model.preset.steps
@@ -148,14 +147,14 @@ def _begin_next_shot(model: Model, run: _StoryRun) -> None:
     run.noise = seeded_noise(model, run.story, run.live.shot.take)
 
 
-def _prefill_row(model: Model, conditions: Conditions, row: int, caches: Caches) -> Caches:
+def _prefill_row(model: Model, progress: ShotProgress, row: int, caches: Caches) -> Caches:
     """Puts one story's context and captions into its place in the caches."""
     stories = caches.fill.shape[0]
     if stories == 1:
-        return fill_caches(model, conditions, caches)
+        return fill_caches(model, progress, caches)
     # With several stories, one is filled alone and then put beside the others.
-    height, width = conditions.context.shape[2:4]
-    alone = fill_caches(model, conditions, empty_caches(model, 1, (height, width)))
+    height, width = progress.conditions.context.shape[2:4]
+    alone = fill_caches(model, progress, empty_caches(model, 1, (height, width)))
     with model.on_mesh():
         return steps.put_story(caches, alone, jnp.int32(row))
 

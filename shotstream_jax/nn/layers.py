@@ -12,6 +12,7 @@ import jax.numpy as jnp
 
 from shotstream_jax.core.typing import AnyArray, Array, Float, typechecked
 from shotstream_jax.nn import quantize
+from shotstream_jax.nn.adapted import AdaptedKernel, adapters_product, kernel_product
 
 TEXT_AND_TIME_INIT = nn.initializers.normal(0.02)
 
@@ -19,7 +20,8 @@ TEXT_AND_TIME_INIT = nn.initializers.normal(0.02)
 class Linear(nn.Dense):
     """y = x·W + b. A fresh W is Xavier-uniform, a fresh b zero (docs/method.md, section 1).
 
-    W may be one that nn/quantize has rounded to 8 bits; then the matmul is of 8 bits.
+    W may be one that nn/quantize has rounded to 8 bits; then the matmul is of 8 bits. It may have
+    low-rank adapters beside it (nn/adapted); then they are added.
     """
 
     kernel_init: nn.initializers.Initializer = nn.initializers.xavier_uniform()
@@ -30,14 +32,17 @@ class Linear(nn.Dense):
     def __call__(self, inputs: Array) -> Array:
         """[..., in] → [..., out]."""
         kernel: Any = self.get_variable("params", "kernel")
-        if not isinstance(kernel, quantize.QuantizedKernel):
+        if not isinstance(kernel, quantize.QuantizedKernel | AdaptedKernel):
             return super().__call__(inputs)
-        # A rounded kernel has not the shape that flax would insist on.
+        # These kernels have not the shape that flax would insist on.
         x = inputs.astype(self.dtype)
-        y = quantize.quantized_dot_general(x, kernel)
+        own = kernel.kernel if isinstance(kernel, AdaptedKernel) else kernel
+        y = kernel_product(x, own)
         if self.use_bias:
             bias = self.param("bias", self.bias_init, (self.features,))
             y = y + on_last_axis(bias, y).astype(self.dtype)
+        if isinstance(kernel, AdaptedKernel):
+            y = y + adapters_product(x, kernel)
         return y
 
 

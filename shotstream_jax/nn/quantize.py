@@ -144,6 +144,11 @@ def dot_general(
     return product.astype(x.dtype)
 
 
+def last_with_first(x: Array, kernel: Array) -> Array:
+    """A Linear's matmul: x [..., in] · [in, out] in x's type."""
+    return dot_general(x, kernel, (((x.ndim - 1,), (0,)), ((), ())), None)
+
+
 def quantized_dot_general(x: Array, kernel: QuantizedKernel) -> Array:
     """Eq. (1) in x's type: x [..., in] and a kernel of one layer, [out, in] → [..., out]."""
     narrow_type = kernel.qvalue.dtype
