@@ -84,6 +84,7 @@ ONLY_IN = {  # library → the only layers that may import it
     "tensorboardX": {"train"},
     "ml_collections": {"cli", "configs", "train"},
     "av": {"media"},
+    "PIL": {"media"},
     "tokenizers": {"text", "world"},
     "ftfy": {"text"},
     "gguf": {"convert"},

@@ -2,6 +2,7 @@
 
   a story file       shotstream generate --story examples/tiny/story.json
   as you type        shotstream generate --prompts - --global-caption "A cartoon about a frog."
+  from a picture     … --picture frog.jpg
   a faster decoder   … --decoder taehv
   on a small GPU     … --memory auto, the default, says what it chose (shotstream plan explains)
   on four devices    … --config.mesh.sequence=2 --config.mesh.tensor=2
@@ -41,7 +42,8 @@ from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.gpu_memory import memory_errors
 from shotstream_jax.core.progress import progress_bar
 from shotstream_jax.core.sharding import part_mesh
-from shotstream_jax.generate.begin import is_forked, open_story
+from shotstream_jax.generate.asked import Picture
+from shotstream_jax.generate.begin import first_picture, is_forked, open_story, with_picture
 from shotstream_jax.generate.interrupt import watched_interrupts
 from shotstream_jax.generate.options import (
     add_output_options,
@@ -110,6 +112,7 @@ def _generate(argv: Sequence[str]) -> None:
     # The captions of a file are all known now; those that are typed are not.
     global_caption, captions = read_request(args)
     story = open_story(args, checkpoint, recipe.video, global_caption, captions)
+    picture = first_picture(args, story)
     mesh = _stream_mesh(recipe, checkpoint.preset, story)
     files = output_files(args)
     scale = enlargement(args.scale, story.video.height, story.video.width)
@@ -120,18 +123,22 @@ def _generate(argv: Sequence[str]) -> None:
         for line in doubts(checkpoint, story.video):
             logging.warning(line)
         load_model = functools.partial(load, checkpoint, mesh=mesh, **dataclasses.asdict(options))
-        _stream(args, story, captions, load_model, files, scale)
+        _stream(args, story, captions, picture, load_model, files, scale)
 
 
 def _stream(
     args: argparse.Namespace,
     story: Story,
     captions: Sequence[str] | None,
+    picture: Picture | None,
     load_model: Callable[[], Model],
     files: OutputFiles,
     scale: int,
 ) -> None:
-    """Loads the model, and streams the story into the files. scale: the film's (media/video)."""
+    """Loads the model, and streams the story into the files.
+
+    picture: of the first shot. scale: the film's (media/video).
+    """
     # 1. The model, and where the captions come from.
     shots: Iterable[str]
     if captions is None:
@@ -158,7 +165,7 @@ def _stream(
     with logging_redirect_tqdm(), film as writer:
         if args.resume and story.shots:
             write_earlier_shots(writer, unfinished, story, files)
-        chunks = stream_generate(model, shots, story=story)
+        chunks = stream_generate(model, with_picture(shots, picture), story=story)
         chunks_per_shot = story.video.shot_frames // model.preset.memory.chunk
         shown = with_progress(chunks, chunks_per_shot, story, count)
         write_chunks(writer, shown, story, files, report, _way_on(args))

@@ -1,16 +1,24 @@
 """What a storyteller asks for: a shot, and its captions that change while it is made."""
 
 import dataclasses
+import os
+import pathlib
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from shotstream_jax.core.errors import InputError
-from shotstream_jax.core.typing import AnyArray, Float
+from shotstream_jax.core.typing import AnyArray, Float, UInt8
 from shotstream_jax.core.values import finite_number, number_between, whole_number
+from shotstream_jax.media.still import check_fit, fit_pixels, read_picture
 from shotstream_jax.presets import Preset, VideoFormat
 from shotstream_jax.text.prompts import check_caption
 
-_MOST_TAKES = 2**31
+_LAST_TAKE = 2**31 - 1  # takes are counted in 32 bits
+_LAST_SHOT = 2**31 - 1
+
+Pixels = UInt8[np.ndarray, "y x 3"]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -27,6 +35,43 @@ class Pin:
     shot: int | None = None
     caption: str | None = None
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "shot", _pinned_shot(self.shot))
+        _check_pinned_caption(self.caption)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Picture:
+    """A picture that a shot is given; a plain file stands for Picture(file).
+
+    source: a file (PNG, JPEG, WebP and others: media/still), or pixels, of any size.
+    fit: "crop" cuts off what has another shape than the story's format, "pad" puts black bars
+      beside it.
+    shot, caption: as a Pin's.
+
+    Raises InputError for values of another kind.
+    """
+
+    source: str | pathlib.Path | Pixels
+    fit: str = "crop"
+    shot: int | None = None
+    caption: str | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.source, str | os.PathLike | np.ndarray):
+            kind = type(self.source).__name__
+            raise InputError(f"a picture must be a file or its pixels, not of type {kind}")
+        check_fit(self.fit)
+        object.__setattr__(self, "shot", _pinned_shot(self.shot))
+        _check_pinned_caption(self.caption)
+
+    def pixels(self, video: VideoFormat) -> Pixels:
+        """In the story's format. Raises InputError if the file cannot be read."""
+        size = (video.height, video.width)
+        if isinstance(self.source, np.ndarray):
+            return fit_pixels(self.source, *size, self.fit)
+        return read_picture(self.source, *size, self.fit)
+
 
 @dataclasses.dataclass(frozen=True)
 class Shot:
@@ -39,6 +84,7 @@ class Shot:
     pins: frames that it sees, each in the place of one that it would remember.
     styles: strengths of the model's adapters by their names; those that are not named have their
       own (shotstream_jax/styles).
+    pictures: files, or Pictures, that it sees like pins.
 
     Raises InputError for values of another kind.
     """
@@ -48,17 +94,16 @@ class Shot:
     frames: int | None = None
     pins: tuple[Pin, ...] = ()
     styles: Mapping[str, float] = dataclasses.field(default_factory=dict, hash=False)
+    pictures: tuple[Picture, ...] = ()
 
     def __post_init__(self) -> None:
         # The dataclass is frozen; numpy's numbers become Python's.
-        object.__setattr__(self, "take", number_between(self.take, "take", 0, _MOST_TAKES))
+        object.__setattr__(self, "take", number_between(self.take, "take", 0, _LAST_TAKE))
         if self.frames is not None:
             object.__setattr__(self, "frames", whole_number(self.frames, "a shot's frames"))
-        object.__setattr__(self, "pins", tuple(self.pins))
-        for pin in self.pins:
-            if not isinstance(pin, Pin):
-                raise InputError(f"a shot's pins must be Pins, not {pin!r:.40} (generate/pins)")
         object.__setattr__(self, "styles", as_strengths(self.styles))
+        object.__setattr__(self, "pins", _as_pins(self.pins))
+        object.__setattr__(self, "pictures", _as_pictures(self.pictures))
 
     def video(self, preset: Preset, video: VideoFormat) -> VideoFormat:
         """The story's format with the shot's own length.
@@ -69,6 +114,40 @@ class Shot:
             return video
         preset.memory.check_shot(self.frames)
         return dataclasses.replace(video, shot_frames=self.frames)
+
+
+def _pinned_shot(shot: object) -> int | None:
+    """The number of the shot that a frame is from, as Python's."""
+    if shot is None:
+        return None
+    return number_between(shot, "a pin's shot", 0, _LAST_SHOT)
+
+
+def _check_pinned_caption(caption: object) -> None:
+    if caption is not None:
+        check_caption(caption, "a pin's caption")
+
+
+def _as_pins(pins: object) -> tuple[Pin, ...]:
+    """A shot's pins. Raises InputError for anything else."""
+    if not isinstance(pins, list | tuple):
+        raise InputError(f"a shot's pins must be a list, not {type(pins).__name__}: write [pin]")
+    for pin in pins:
+        if not isinstance(pin, Pin):
+            kind = type(pin).__name__
+            raise InputError(f"a shot's pins must be Pins, not {kind} (generate/pins)")
+    return tuple(pins)
+
+
+def _as_pictures(pictures: object) -> tuple[Picture, ...]:
+    """A shot's pictures. Raises InputError for anything else."""
+    if not isinstance(pictures, list | tuple):
+        kind = type(pictures).__name__
+        raise InputError(f"a shot's pictures must be a list, not {kind}: write [picture]")
+    found = []
+    for picture in pictures:
+        found.append(picture if isinstance(picture, Picture) else Picture(picture))
+    return tuple(found)
 
 
 class Cue(NamedTuple):
@@ -132,6 +211,31 @@ def as_strengths(values: object) -> dict[str, float]:
             raise InputError(f"an adapter's name must be text, not {name!r:.40}")
         strengths[name] = finite_number(strength, f"the strength of {name}")
     return strengths
+
+
+def ready_shot(preset: Preset, video: VideoFormat, asked: object, where: str) -> Shot:
+    """A shot that can be made in a story of this format; its pictures are read and fitted.
+
+    Raises InputError for a caption that is no text, a length that the model cannot make, too many
+    pins, or ones of another format, and for a picture that cannot be read.
+    """
+    shot = as_shot(asked, where)
+    grid = preset.latent_grid(shot.video(preset, video))
+    pinned = len(shot.pins) + len(shot.pictures)
+    if pinned > preset.memory.context:
+        raise InputError(f"{pinned} frames are pinned; a shot sees {preset.memory.context}")
+    # Latents of another size would fail inside a compiled program.
+    expected = (1, *grid, preset.dit.channels)
+    for pin in shot.pins:
+        if np.shape(pin.latent) != expected:
+            raise InputError(
+                f"a pinned frame has a latent of shape {np.shape(pin.latent)}, the story's are "
+                f"{expected}: pin frames of stories of the same format"
+            )
+    pictures = []
+    for picture in shot.pictures:
+        pictures.append(dataclasses.replace(picture, source=picture.pixels(video)))
+    return dataclasses.replace(shot, pictures=tuple(pictures))
 
 
 def as_cues(values: object) -> tuple[AnyCue, ...]:

@@ -2,13 +2,15 @@
 
 import argparse
 import dataclasses
+import itertools
 import os
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from shotstream_jax.checkpoint.checkpoint import Checkpoint
 from shotstream_jax.checkpoint.checksum import fingerprint
 from shotstream_jax.core.errors import InputError
+from shotstream_jax.generate.asked import Picture, Shot
 from shotstream_jax.generate.story import Story
 from shotstream_jax.presets import VideoFormat
 
@@ -46,6 +48,34 @@ def open_story(
         if is_forked(args) and os.path.isdir(args.save_story) and os.listdir(args.save_story):
             raise InputError(f"{args.save_story} is not empty: continue the story in a new folder")
     return story
+
+
+def first_picture(args: argparse.Namespace, story: Story) -> Picture | None:
+    """What the first shot that is made is given, in the story's format; None without --picture.
+
+    Raises InputError if the file cannot be read.
+    """
+    if not args.picture:
+        return None
+    # A run that is gone on with has made that shot.
+    if args.resume and story.shots:
+        return None
+    picture = Picture(args.picture, args.picture_fit)
+    return Picture(picture.pixels(story.video))
+
+
+def with_picture(
+    captions: Iterable[str], picture: Picture | None
+) -> Iterable[str] | Iterable[str | Shot]:
+    """The shots of captions, at least one, of which the first one is given the picture."""
+    if picture is None:
+        return captions
+    coming = iter(captions)
+    first = Shot(next(coming), pictures=(picture,))
+    # A list stays one, which is checked as a whole.
+    if isinstance(captions, Sequence):
+        return [first, *coming]
+    return itertools.chain([first], coming)
 
 
 def check_story_options(args: argparse.Namespace) -> None:

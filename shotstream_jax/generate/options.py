@@ -2,6 +2,7 @@
 
 from shotstream_jax import cli
 from shotstream_jax.generate.recipe import MEMORY_CHOICES
+from shotstream_jax.media.still import FITS
 from shotstream_jax.presets import DECODERS
 
 DEFAULT_OUT = "out/story.mp4"
@@ -22,6 +23,18 @@ def add_prompt_options(p: cli.Parser) -> None:
         default="",
         metavar="TEXT",
         help="what all shots share (with --prompts); end it with a full stop",
+    )
+    p.add_argument(
+        "--picture",
+        metavar="FILE",
+        help="what the first shot that is made starts from: a PNG, JPEG or WebP file of any size",
+    )
+    p.add_argument(
+        "--picture-fit",
+        choices=FITS,
+        default="crop",
+        help="with --picture: cut off what has another shape than the video (the default), or put "
+        "black bars beside it (pad)",
     )
 
 

@@ -76,6 +76,8 @@ def input_files(args: argparse.Namespace, checkpoint: pathlib.Path) -> dict[str,
         files["--story"] = pathlib.Path(args.story)
     if args.prompts and args.prompts != "-":
         files["--prompts"] = pathlib.Path(args.prompts)
+    if args.picture:
+        files["--picture"] = pathlib.Path(args.picture)
     if args.config.endswith(".py"):
         files["--config"] = pathlib.Path(args.config)
     if args.continue_story:

@@ -2,26 +2,18 @@
 
 import pathlib
 
-import jax.numpy as jnp
 import numpy as np
 
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.settings import own_settings
-from shotstream_jax.core.typing import UInt8
-from shotstream_jax.core.values import number_between
-from shotstream_jax.generate import shot as steps
-from shotstream_jax.generate.asked import Pin
+from shotstream_jax.generate.asked import Picture, Pin, Pixels
 from shotstream_jax.generate.conditions import kept_latent
-from shotstream_jax.generate.progress import to_device_of
+from shotstream_jax.generate.progress import encode_picture
 from shotstream_jax.generate.record import ShotRecord
 from shotstream_jax.generate.story import Story
-from shotstream_jax.media.reader import read_frames
 from shotstream_jax.model import Model
 from shotstream_jax.presets import VideoFormat
 from shotstream_jax.text.prompts import check_caption
-from shotstream_jax.vae.codec import from_uint8
-
-Picture = UInt8[np.ndarray, "y x 3"]
 
 
 def pin_frame(story: Story, shot: int, frame: int) -> Pin:
@@ -44,50 +36,37 @@ def pin_frame(story: Story, shot: int, frame: int) -> Pin:
 def pin_picture(
     model: Model,
     video: VideoFormat,
-    picture: str | pathlib.Path | Picture,
+    picture: str | pathlib.Path | Pixels,
     *,
+    fit: str = "crop",
     shot: int | None = None,
     caption: str | None = None,
 ) -> Pin:
-    """A picture, encoded like any context frame.
+    """A picture as a pin: encoded once, for as many shots as one likes.
+
+    For a single shot Shot(…, pictures=[…]) does the same.
 
     Args:
       model: the weights and sizes.
       video: the story's format.
-      picture: a file (PNG, JPEG, WebP, or the first frame of a video), scaled until it covers the
-        format and cut to its centre; or the pixels themselves.
+      picture, fit: as of generate/asked.Picture.
       shot: the number of the shot that it is a frame of, from 0; None for a picture from elsewhere.
       caption: what it shows; None for the new shot's own caption.
 
     Raises:
-      InputError: if the file cannot be read, or if the pixels have another size than the format.
+      InputError: if the file cannot be read.
     """
-    if shot is not None:
-        shot = number_between(shot, "a pin's shot", 0, 10**9)
-    if caption is not None:
-        caption = check_caption(caption, "a pin's caption")
-    pixels = _pixels(picture, video)
-    params = model.params["vae"]
-    frame = from_uint8(to_device_of(params, jnp.asarray(pixels[None])))
-    with model.on_mesh("vae"):
-        return Pin(steps.encode_context_frame(model.vae, params, frame), shot, caption)
-
-
-def _pixels(picture: str | pathlib.Path | Picture, video: VideoFormat) -> Picture:
-    """A file's picture, or the pixels themselves, of the format's size."""
-    if not isinstance(picture, np.ndarray):
-        return read_frames(picture, np.arange(1), video.height, video.width)[0]
-    expected = (video.height, video.width, 3)
-    if picture.shape != expected or picture.dtype != np.uint8:
-        raise InputError(
-            f"a picture {picture.dtype} {list(picture.shape)} does not fit the story: uint8 "
-            f"{list(expected)} is needed"
-        )
-    return picture
+    given = Picture(picture, fit, shot, caption)
+    return Pin(encode_picture(model, given.pixels(video)), given.shot, given.caption)
 
 
 def begin_with_picture(
-    model: Model, story: Story, picture: str | pathlib.Path | Picture, caption: str
+    model: Model,
+    story: Story,
+    picture: str | pathlib.Path | Pixels,
+    caption: str,
+    *,
+    fit: str = "crop",
 ) -> Story:
     """A story whose first shot is a still picture of one frame; the next shot is its second.
 
@@ -97,9 +76,9 @@ def begin_with_picture(
     if story.shots:
         raise InputError(
             f"the story has {story.next_shot} shots: only a new one begins with a picture; "
-            "Shot(…, pins=…) gives a later shot one"
+            "Shot(…, pictures=[…]) gives a later shot one"
         )
-    pin = pin_picture(model, story.video, picture, caption=caption)
+    pin = pin_picture(model, story.video, picture, fit=fit, caption=caption)
     record = ShotRecord(
         number=0,
         caption=check_caption(caption, "the picture's caption"),

@@ -25,11 +25,12 @@ from shotstream_jax.generate.asked import (
     AnyCue,
     Cue,
     Pin,
+    Pixels,
     Shot,
     StyleCue,
     StyleUse,
-    as_shot,
     as_strengths,
+    ready_shot,
 )
 from shotstream_jax.generate.conditions import Told, next_shot_conditions
 from shotstream_jax.generate.record import ShotRecord
@@ -46,7 +47,7 @@ from shotstream_jax.presets import OWN_HISTORY
 from shotstream_jax.text.encode import embed_prompt, warn_of_notes
 from shotstream_jax.text.notes import Notes, make_notes
 from shotstream_jax.text.prompts import check_caption, shot_prompt
-from shotstream_jax.vae.codec import AnyDecoder, VaeStream
+from shotstream_jax.vae.codec import AnyDecoder, VaeStream, from_uint8
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -123,11 +124,12 @@ class DecodedChunk(NamedTuple):
 def begin_shot(model: Model, story: Story, asked: str | Shot) -> ShotProgress:
     """The story's next shot, with nothing made of it yet.
 
-    Raises InputError for a caption that is no text, or a length that the model cannot make.
+    Raises InputError for what cannot be made (generate/asked.ready_shot).
     """
     # The time to the first frames is counted from here.
     began = time.perf_counter()
-    shot = as_shot(asked, f"the caption of shot {story.next_shot + 1}")
+    where = f"the caption of shot {story.next_shot + 1}"
+    shot = _pictures_pinned(model, ready_shot(model.preset, story.video, asked, where))
     latent_frames = shot.video(model.preset, story.video).shot_frames
     length = model.preset.vae.pixel_frames(latent_frames)
     _warn(model, story, shot.caption)
@@ -140,6 +142,24 @@ def begin_shot(model: Model, story: Story, asked: str | Shot) -> ShotProgress:
         asked=began,
         styles=styles_at_start(model, shot.styles),
     )
+
+
+def _pictures_pinned(model: Model, shot: Shot) -> Shot:
+    """The shot with its pictures as pins; they are of the story's size already."""
+    pins = list(shot.pins)
+    for picture in shot.pictures:
+        assert isinstance(picture.source, np.ndarray)
+        latent = encode_picture(model, picture.source)
+        pins.append(Pin(latent, picture.shot, picture.caption))
+    return dataclasses.replace(shot, pins=tuple(pins), pictures=())
+
+
+def encode_picture(model: Model, pixels: Pixels) -> Float[Array, "1 h w c"]:
+    """A picture of the story's size, encoded like any context frame."""
+    params = model.params["vae"]
+    frame = from_uint8(to_device_of(params, jnp.asarray(pixels[None])))
+    with model.on_mesh("vae"):
+        return steps.encode_context_frame(model.vae, params, frame)
 
 
 def conditions_under(model: Model, story: Story, caption: str, pins: Sequence[Pin]) -> Conditions:

@@ -7,6 +7,7 @@ story has alone, these are not quite.
 """
 
 import dataclasses
+import functools
 from collections.abc import Iterable, Iterator, Sequence
 
 import jax.numpy as jnp
@@ -15,7 +16,7 @@ from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.settings import each_under_own_settings
 from shotstream_jax.core.typing import Array
 from shotstream_jax.generate import shot as steps
-from shotstream_jax.generate.asked import Shot, as_shot
+from shotstream_jax.generate.asked import Shot, ready_shot
 from shotstream_jax.generate.live import NoiseSource, empty_caches, fill_caches, seeded_noise
 from shotstream_jax.generate.progress import DecodedChunk, ShotProgress, add_chunk, begin_shot
 from shotstream_jax.generate.story import Story
@@ -26,7 +27,7 @@ from shotstream_jax.text.prompts import check_shots
 
 
 def stream_stories(
-    model: Model, stories: Sequence[tuple[Story, Iterable[str]]]
+    model: Model, stories: Sequence[tuple[Story, Iterable[str | Shot]]]
 ) -> Iterator[tuple[int, Chunk]]:
     """Several independent stories side by side.
 
@@ -49,7 +50,8 @@ def stream_stories(
     for story, shots in stories:
         check_story(model, story, len(stories))
         # Each has its own prompts and noise; the transformer's steps they share.
-        asked = check_shots(shots, story.next_shot, as_shot)
+        check = functools.partial(ready_shot, model.preset, story.video)
+        asked = check_shots(shots, story.next_shot, check)
         runs.append(_StoryRun(story, iter(asked), not isinstance(asked, list)))
     grids = {model.preset.latent_grid(story.video) for story, _ in stories}
     if len(grids) > 1:

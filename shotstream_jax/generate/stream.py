@@ -7,6 +7,7 @@ of the mesh for each chunk; callers need not set the mesh.
 
 import collections
 import dataclasses
+import functools
 import time
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -18,7 +19,7 @@ from jax.sharding import Mesh
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.settings import each_under_own_settings
 from shotstream_jax.core.typing import Array, Float, UInt8
-from shotstream_jax.generate.asked import Shot, as_shot
+from shotstream_jax.generate.asked import Shot, ready_shot
 from shotstream_jax.generate.live import NoiseSource, advance, begin
 from shotstream_jax.generate.progress import DecodedChunk
 from shotstream_jax.generate.story import Story
@@ -94,7 +95,8 @@ def stream_generate(
             "a story to be continued brings its own global_caption, seed and video: leave them out"
         )
     check_story(model, story)
-    asked = check_shots(shots, story.next_shot, as_shot)
+    check = functools.partial(ready_shot, model.preset, story.video)
+    asked = check_shots(shots, story.next_shot, check)
     # 2. Its chunks, each handed out when the next one has been started.
     made = _make_chunks(model, story, asked, noise)
     return (chunk for _, chunk in each_under_own_settings(hand_out(made, stories=1)))

@@ -64,6 +64,14 @@ class Turn(NamedTuple):
         return picture
 
 
+# By degrees against the clock.
+_ROTATIONS = {
+    90: Turn(True, up_down=True),
+    180: Turn(left_right=True, up_down=True),
+    270: Turn(True, left_right=True),
+}
+
+
 def read_turn(matrix: bytes) -> Turn:
     """The turn of a display matrix: nine numbers of 32 bits, in the machine's order.
 
@@ -74,6 +82,16 @@ def read_turn(matrix: bytes) -> Turn:
     if abs(a) + abs(d) >= abs(b) + abs(c):
         return Turn(False, left_right=a < 0, up_down=d < 0)
     return Turn(True, left_right=c < 0, up_down=b < 0)
+
+
+def _turn_of(frame: "av.VideoFrame") -> Turn:
+    """The turn of a frame's display matrix."""
+    try:
+        matrix: Any = frame.side_data.get("DISPLAYMATRIX")
+    except ValueError:
+        # PyAV refuses all of a frame's side data if a kind is there that it does not know, as EXIF.
+        return _ROTATIONS.get(round(frame.rotation) % 360, Turn())
+    return Turn() if matrix is None else read_turn(bytes(matrix))
 
 
 class _Kind(NamedTuple):
@@ -137,7 +155,6 @@ class Screen:
         return kind.turn.apply(scaled[top : top + height, left : left + width])
 
     def _kind_of(self, frame: "av.VideoFrame") -> _Kind:
-        matrix: Any = frame.side_data.get("DISPLAYMATRIX")
         return _Kind(
             pixels=frame.format.name,
             width=frame.width,
@@ -146,7 +163,7 @@ class Screen:
             range=int(frame.color_range),
             is_interlaced=bool(frame.interlaced_frame),
             aspect=self._aspect,
-            turn=Turn() if matrix is None else read_turn(bytes(matrix)),
+            turn=_turn_of(frame),
         )
 
     def _make_graph(self, kind: _Kind) -> "av.filter.Graph":

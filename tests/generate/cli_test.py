@@ -14,8 +14,12 @@ import pytest
 
 from shotstream_jax import cli
 from shotstream_jax.checkpoint.checkpoint import Checkpoint
+from shotstream_jax.checkpoint.load import load
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.generate import __main__ as app
+from shotstream_jax.generate.pins import pin_picture
+from shotstream_jax.generate.story import Story
+from shotstream_jax.media.pictures import write_png
 from shotstream_jax.media.video import VideoWriter, partial_path
 from shotstream_jax.presets import find_preset
 from tests.generate.conftest import STORY
@@ -94,6 +98,24 @@ def test_a_story_from_file_to_video(run, tmp_path, caplog):
     # The same frames up to the video's compression: its errors are small next to the
     # difference between two shots.
     assert np.abs(again - video[SHOT:]).mean() < 0.3 * np.abs(again - video[:SHOT]).mean()
+
+
+def test_a_story_starts_from_a_picture(run, tmp_path):
+    """Fitted as asked; the shot's record has it, and the next shot has none."""
+    picture = np.random.default_rng(0).integers(0, 256, (40, 90, 3), np.uint8)
+    write_png(tmp_path / "p.png", picture)
+    story = ["--story", "story.json", "--save-story", "kept", *SMALL]
+    story += ["--picture", "p.png", "--picture-fit", "pad"]
+    assert run(*story, "--out", "x.mp4")[0] == 0
+    kept = Story.load("kept")
+    first, second = kept.shots
+    assert len(first.pins) == 1 and not second.pins
+    expected = pin_picture(load("tiny"), kept.video, picture, fit="pad")
+    assert np.array_equal(first.pins[0].latent, expected.latent)
+    # A run that is gone on with has used the picture.
+    (tmp_path / "kept" / "shot_000001.npz").unlink()
+    assert run(*story, "--out", "y.mp4", "--resume")[0] == 0
+    assert Story.load("kept").shots[1].is_same(second)
 
 
 @pytest.mark.parametrize(
@@ -198,6 +220,9 @@ def test_a_story_from_file_to_video(run, tmp_path, caplog):
         ),
         (["--story", "story.json", "--resume"], "--resume goes with --save-story"),
         (["--prompts", "-", "--resume", "--save-story", "kept"], "needs the same prompts"),
+        (["--story", "story.json", "--picture", "no.png"], "no.png is not there"),
+        (["--story", "story.json", "--picture", "story.json"], "story.json is no PNG"),
+        (["--story", "story.json", "--picture-fit", "cover"], "invalid choice"),
         (["--story", "story.json", "--other-weights"], "goes with --continue-story"),
         (["--story", "story.json", "--out", "x" * 300 + ".mp4"], "File name too long"),
     ],

@@ -1,21 +1,20 @@
 """Pinned frames and pictures: what a shot sees in the place of what it would remember."""
 
-import io
-
-import av
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from shotstream_jax.core.errors import InputError
-from shotstream_jax.generate.asked import Pin, Shot
+from shotstream_jax.generate.asked import Picture, Pin, Shot
 from shotstream_jax.generate.live import advance, begin, remake
 from shotstream_jax.generate.pins import begin_with_picture, pin_frame, pin_picture
 from shotstream_jax.generate.progress import conditions_under
+from shotstream_jax.generate.side_by_side import stream_stories
 from shotstream_jax.generate.story import Story
 from shotstream_jax.generate.stream import new_story, stream_generate
 from shotstream_jax.media.pictures import write_png
+from shotstream_jax.media.still import fit_pixels
 from shotstream_jax.memory.select import ContextPick, make_room
 from shotstream_jax.testing import tiny_model
 
@@ -106,35 +105,28 @@ def test_a_first_shot_may_see_pictures_too(picture):
     assert jax.tree.map(np.asarray, given.ids.phase)[0].tolist() == [0] * BUDGET + [1]
 
 
-@pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp"])
-def test_pictures_of_any_size_are_read(suffix, tmp_path):
-    """Red left, blue right, twice as large and wider: covered, and its centre cut out."""
-    wide = np.zeros((2 * VIDEO.height, 4 * VIDEO.width, 3), np.uint8)
-    wide[:, : 2 * VIDEO.width, 0] = 255
-    wide[:, 2 * VIDEO.width :, 2] = 255
-    path = tmp_path / f"picture{suffix}"
-    if suffix == ".png":
-        write_png(path, wide)
-    else:
-        codec = {".jpg": "mjpeg", ".webp": "libwebp"}[suffix]
-        path.write_bytes(encoded(wide, codec))
-    cut = np.zeros((VIDEO.height, VIDEO.width, 3), np.uint8)
-    cut[:, : VIDEO.width // 2, 0] = 255
-    cut[:, VIDEO.width // 2 :, 2] = 255
-    from_file = pin_picture(MODEL, VIDEO, path).latent
-    from_pixels = pin_picture(MODEL, VIDEO, cut).latent
-    assert float(jnp.abs(from_file - from_pixels).max()) < 0.3 * float(jnp.abs(from_pixels).max())
-
-
-def encoded(picture, codec):
-    out = io.BytesIO()
-    with av.open(out, "w", format="image2pipe") as container:
-        stream = container.add_stream(codec, rate=1)
-        stream.height, stream.width = picture.shape[:2]
-        stream.pix_fmt = "yuvj444p" if codec == "mjpeg" else "yuv420p"
-        container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
-        container.mux(stream.encode())
-    return out.getvalue()
+def test_pictures_of_a_shot_are_its_pins(stories, picture, tmp_path):
+    """Files and pixels of any size, fitted as asked, behind the shot's pins."""
+    both = np.concatenate([picture, 255 - picture], axis=1)
+    wide = both.repeat(2, 0).repeat(2, 1)
+    write_png(tmp_path / "wide.png", wide)
+    mara = pin_frame(stories[1], 0, 0)
+    given = [str(tmp_path / "wide.png"), Picture(wide, fit="pad", caption="a fox", shot=0)]
+    live = begin(MODEL, stories[2], Shot("the end", pins=[mara], pictures=given))
+    pins = live.progress.shot.pins
+    left = VIDEO.width // 2
+    cropped = np.ascontiguousarray(both[:, left : left + VIDEO.width])
+    padded = fit_pixels(wide, VIDEO.height, VIDEO.width, "pad")
+    expected = [mara, pin_picture(MODEL, VIDEO, cropped), pin_picture(MODEL, VIDEO, padded)]
+    for pin, other in zip(pins, expected, strict=True):
+        assert np.array_equal(pin.latent, other.latent)
+    assert [(pin.shot, pin.caption) for pin in pins[1:]] == [(None, None), (0, "a fox")]
+    # The record has what they became: the files are not needed to make the shot again.
+    (tmp_path / "wide.png").unlink()
+    told = finished(live)
+    again = remake(MODEL, stories[2], told.shots[-1])
+    assert again.story.shots[-1].is_same(told.shots[-1])
+    assert told.shots[-1].pins == pins
 
 
 def test_a_small_file_that_unpacks_to_much_is_refused(stories, tmp_path):
@@ -161,7 +153,38 @@ def test_what_cannot_be_pinned_is_named(stories, picture, tmp_path):
         begin(MODEL, stories[1], Shot("x", pins=(Pin(latent.latent, 2, "x"),)))
     with pytest.raises(InputError, match="pins must be Pins"):
         Shot("x", pins=[picture])
-    with pytest.raises(InputError, match="does not fit the story"):
-        pin_picture(MODEL, VIDEO, picture[1:])
-    with pytest.raises(InputError):
+    with pytest.raises(InputError, match="pins must be a list, not Pin"):
+        Shot("x", pins=latent)
+    for pictures in ("mara.png", picture, tmp_path):
+        with pytest.raises(InputError, match="pictures must be a list"):
+            Shot("x", pictures=pictures)
+    with pytest.raises(InputError, match="a picture must be a file"):
+        Shot("x", pictures=[7])
+    small = Pin(latent.latent[:, :2])
+    with pytest.raises(InputError, match="pin frames of stories of the same format"):
+        begin(MODEL, stories[1], Shot("x", pins=[small]))
+    with pytest.raises(InputError, match=r"absent\.png is not there"):
         pin_picture(MODEL, VIDEO, tmp_path / "absent.png")
+
+
+@pytest.mark.parametrize(
+    "fields", [{"shot": -1}, {"shot": 1.5}, {"shot": True}, {"caption": 7}, {"caption": " "}]
+)
+def test_what_a_pin_says_of_itself_is_checked(fields, picture):
+    with pytest.raises(InputError, match="a pin's"):
+        Pin(np.zeros(1), **fields)
+    with pytest.raises(InputError, match="a pin's"):
+        Picture(picture, **fields)
+
+
+def test_all_shots_of_a_list_are_checked_before_the_first_one(picture, tmp_path):
+    pins = [pin_picture(MODEL, VIDEO, picture)] * (BUDGET + 1)
+    for last, message in (
+        (Shot("x", pictures=[tmp_path / "absent.png"]), "absent.png is not there"),
+        (Shot("x", frames=1), "not a multiple of the chunk"),
+        (Shot("x", pins=pins), "frames are pinned"),
+    ):
+        with pytest.raises(InputError, match=message):
+            stream_generate(MODEL, ["a", last])
+        with pytest.raises(InputError, match=message):
+            stream_stories(MODEL, [(new_story(MODEL), ["a"]), (new_story(MODEL), ["b", last])])
