@@ -11,9 +11,10 @@ from typing import NamedTuple
 
 from shotstream_jax.aot.hlo import ArrayType, Computation, Instruction, Module, arrays_of
 
-# matmul8: operands of 8 bits. slice: a layer's part copied out of a stack. copy: memory that is
-# moved or laid out otherwise, and nothing else. other: whatever computes on single elements.
-KINDS = ("attention", "matmul", "matmul8", "convolution", "slice", "copy", "other")
+# attention, mosaic: by cuDNN, and by Mosaic. matmul8: operands of 8 bits. slice: a layer's part
+# copied out of a stack. copy: memory that is moved or laid out otherwise, and nothing else. other:
+# whatever computes on single elements.
+KINDS = ("attention", "mosaic", "matmul", "matmul8", "convolution", "slice", "copy", "other")
 
 # Instructions that are no kernels: they name memory, or start what others are.
 _FREE = {
@@ -165,7 +166,8 @@ def _library_call(computation: Computation, instruction: Instruction, times: int
         flops = _attention_flops(target, inputs)
         # Lengths are vectors of int32 beside the arrays.
         has_length = any(array.kind == "s32" for array in inputs)
-        return Kernel(name, "attention", times, moved, flops, has_length)
+        kind = "mosaic" if "mosaic_gpu" in target else "attention"
+        return Kernel(name, kind, times, moved, flops, has_length)
     if "conv" in target and _CONVOLUTION_AXES.search(instruction.line):
         flops = _convolution_flops(instruction, inputs, outputs[0])
         return Kernel(name, "convolution", times, moved, flops)

@@ -21,6 +21,7 @@ class Rates(NamedTuple):
     """What kernels are assumed to reach: FLOP/s by kind, bytes/s of memory, seconds of a launch."""
 
     attention: float
+    mosaic: float
     matmul: float
     matmul8: float
     convolution: float
@@ -28,13 +29,17 @@ class Rates(NamedTuple):
     launch: float = 2.5e-6
 
 
-# What well-made kernels were seen to reach of an H100's data sheet: cuDNN's attention with heads of
-# 128 (published: 679 to 694 TFLOP/s). The others are guesses from the same card: large matmuls 620
-# (8 bits: 1100), convolutions 450, memory 2.9 TB/s.
-_ATTENTION_SHARE = 0.70
+# The shares of the data sheet's rates that our kernels were seen to reach on an H200 at 480×832
+# (docs/results.md, On a GPU): attention to a shot's last keys by cuDNN 512 TFLOP/s, by Mosaic 570;
+# the decoder's convolutions 580. A matmul itself reached 740; but where the GPU's own choice are
+# cuBLAS's kernels, bias and GELU are kernels beside them that the compiler's fusions here have
+# inside, and with these 620 it comes to the same. An int8 matmul alone reached 610, one in fp8 430:
+# hardly more than bfloat16, whatever the data sheet says. Memory is a guess.
+_ATTENTION_SHARE = 0.518
+_MOSAIC_SHARE = 0.576
 _MATMUL_SHARE = 0.627
-_MATMUL8_SHARE = 0.556
-_CONVOLUTION_SHARE = 0.455
+_MATMUL8_SHARE = 0.31
+_CONVOLUTION_SHARE = 0.59
 _MEMORY_SHARE = 0.866
 
 
@@ -42,6 +47,7 @@ def assumed_rates(peak: Peak) -> Rates:
     """What kernels are assumed to reach on a GPU with these peak rates."""
     return Rates(
         attention=_ATTENTION_SHARE * peak.flops,
+        mosaic=_MOSAIC_SHARE * peak.flops,
         matmul=_MATMUL_SHARE * peak.flops,
         matmul8=_MATMUL8_SHARE * (peak.flops8 or peak.flops),
         convolution=_CONVOLUTION_SHARE * peak.flops,

@@ -232,7 +232,8 @@ def _print_stream(stream: StreamForecast) -> None:
 def _assumptions(rates: Rates) -> str:
     """The rates in words."""
     return (
-        f"assumed: attention {rates.attention / 1e12:.0f}, matmuls {rates.matmul / 1e12:.0f} "
+        f"assumed: attention {rates.attention / 1e12:.0f} (Mosaic {rates.mosaic / 1e12:.0f}), "
+        f"matmuls {rates.matmul / 1e12:.0f} "
         f"(8 bits {rates.matmul8 / 1e12:.0f}), convolutions {rates.convolution / 1e12:.0f} "
         f"TFLOP/s, memory {rates.memory / 1e12:.2f} TB/s, at least {1e6 * rates.launch:.1f} µs a "
         "kernel, one after the other; copies of weights beside them. Nothing was run"

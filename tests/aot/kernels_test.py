@@ -109,7 +109,7 @@ def test_kernels_of_a_program():
 
 
 def test_a_kernel_takes_the_longest_of_its_terms():
-    rates = Rates(attention=10, matmul=10, matmul8=20, convolution=10, memory=100, launch=1.0)
+    rates = Rates(10, 20, 10, 20, convolution=10, memory=100, launch=1.0)
     kernels = [
         Kernel("short", "other", 2, bytes=1, flops=0),
         Kernel("moves", "copy", 2, bytes=300, flops=0),

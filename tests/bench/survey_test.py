@@ -192,7 +192,7 @@ def test_the_decoders_convolutions_at_the_papers_size():
     [
         (["--all"], "--all needs --out DIR"),
         (["--all", "--out", "x", "--parts", "dit"], "--parts is not for --all"),
-        (["--all", "--out", "x", "--only", "dit"], "--only dit: there are device, attention"),
+        (["--all", "--out", "x", "--only", "dit"], "--only dit: there are device, stream"),
         (["--all", "--out", "x", "--minutes", "0"], "--minutes 0.0 must be more than 0"),
         (["--all", "--out", "x", "--preset", "tiny", "--size", "9x8"], "height 9 is not a multi"),
         (["--out", "x"], "--out is for --all"),

@@ -15,7 +15,7 @@ from shotstream_jax.core.devices import device_peak
 from shotstream_jax.core.typing import Array, DType
 
 _SMI = "name,driver_version,memory.total,memory.used,clocks.sm,clocks.max.sm,power.draw,power.limit"
-_EIGHT_BITS = (jnp.int8, jnp.float8_e4m3fn)
+_EIGHT_BITS = (jnp.int8, jnp.float8_e4m3fn)  # of one shape: a GPU tries kernels for many seconds
 
 
 def device_section(survey: Survey) -> None:
@@ -23,9 +23,10 @@ def device_section(survey: Survey) -> None:
     survey.find("device", "what it is", **_description())
     with survey.attempt("device", "large matmul and copy"):
         _rates(survey)
-    for kind in (survey.dtype, *_EIGHT_BITS):
-        for rows, inputs, outputs in _linears(survey):
-            _matmul(survey, kind, rows, inputs, outputs)
+    for rows, inputs, outputs in _linears(survey):
+        _matmul(survey, survey.dtype, rows, inputs, outputs)
+    for kind in _EIGHT_BITS:
+        _matmul(survey, kind, rows, inputs, outputs)
     _to_host(survey)
 
 

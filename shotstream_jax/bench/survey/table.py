@@ -23,6 +23,9 @@ SECTIONS = {
     "device": Section(
         f"{_HERE}.device:device_section", 5, 75, "the device, its matmul and copy rates"
     ),
+    "stream": Section(
+        f"{_HERE}.streaming:stream_section", 30, 150, "prompts to frames: frames/s, first frames"
+    ),
     "attention": Section(
         f"{_HERE}.attention:attention_section",
         15,
@@ -33,14 +36,18 @@ SECTIONS = {
         f"{_HERE}.streaming:chunks_section", 25, 120, "denoising and commit of all chunks of a shot"
     ),
     "decode": Section(f"{_HERE}.streaming:decode_section", 25, 180, "the decoders, the encoder"),
-    "stream": Section(
-        f"{_HERE}.streaming:stream_section", 30, 150, "prompts to frames: frames/s, first frames"
-    ),
     "kernels": Section(
         f"{_HERE}.streaming:kernels_section",
         20,
         90,
         "the profiler's kernels; the compiled programs",
+    ),
+    "teacher": Section(f"{_HERE}.training:teacher_section", 30, 150, "a teacher's step, MFU"),
+    "generator": Section(
+        f"{_HERE}.training:generator_section", 120, 240, "a DMD step of the student, MFU"
+    ),
+    "critic": Section(
+        f"{_HERE}.training:critic_section", 100, 240, "a DMD step of the fake score, MFU"
     ),
     "stream-int8": Section(
         f"{_HERE}.streaming:int8_section", 30, 100, "the stream with int8 matmuls"
@@ -52,11 +59,4 @@ SECTIONS = {
         75,
         "the decoder's convolutions: time, and difference from float32",
     ),
-    "generator": Section(
-        f"{_HERE}.training:generator_section", 45, 240, "a DMD step of the student, MFU"
-    ),
-    "critic": Section(
-        f"{_HERE}.training:critic_section", 45, 240, "a DMD step of the fake score, MFU"
-    ),
-    "teacher": Section(f"{_HERE}.training:teacher_section", 30, 150, "a teacher's step, MFU"),
 }
