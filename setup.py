@@ -9,6 +9,6 @@ setup(
         "shotstream_jax.configs",
     ],
     package_dir={"shotstream_jax.configs": "configs"},
-    package_data={"shotstream_jax": ["py.typed", "weights/**/*"]},
+    package_data={"shotstream_jax": ["py.typed", "weights/**/*", "serve/static/**/*"]},
     include_package_data=False,  # these files and no others
 )

@@ -78,6 +78,11 @@ EXTRAS = {
     ),
     "hub": Extra("weight files from the Hugging Face hub", ("huggingface_hub",), "huggingface_hub"),
     "gguf": Extra("quantised GGUF files", ("gguf",), "gguf"),
+    "serve": Extra(
+        "the storyboard in the browser",
+        ("fastapi", "uvicorn", "websockets", "prometheus_client"),
+        "fastapi uvicorn websockets prometheus-client",
+    ),
     "convert": Extra("comparing weight files with PyTorch", ("torch",), "torch"),
     "dev": Extra("tests, linter, types", ("pytest", "xdist", "ruff", "mypy"), ""),
 }

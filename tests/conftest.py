@@ -61,6 +61,8 @@ SLOW = (
     "parity/g12",
     "parity/g13",
     "parity/g14",
+    "serve/story_test",
+    "serve/restart_test",
     "train/aot_test",
     "train/autoencoder_test",
     "train/processes_test",

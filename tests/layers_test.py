@@ -67,6 +67,7 @@ ALLOWED = {
     "bench": APPLICATION,
     "doctor": APPLICATION,
     "plan": APPLICATION,
+    "serve": APPLICATION,
     "testing": MODELS | {"checkpoint"},
     "__init__": {"checkpoint", "generate", "presets", "version"},
     "__main__": {"cli", "core"},
@@ -88,6 +89,11 @@ ONLY_IN = {  # library → the only layers that may import it
     "tokenizers": {"text", "world"},
     "ftfy": {"text"},
     "gguf": {"convert"},
+    "fastapi": {"serve"},
+    "starlette": {"serve"},
+    "pydantic": {"serve"},
+    "uvicorn": {"serve"},
+    "prometheus_client": {"serve"},
 }
 
 

@@ -1,0 +1,148 @@
+"""The application: the page, the commands over REST, and the socket (docs/serving.md)."""
+
+import asyncio
+import contextlib
+import pathlib
+from collections.abc import AsyncIterator
+from typing import Any
+
+from fastapi import FastAPI, Request, WebSocket
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse
+from fastapi.staticfiles import StaticFiles
+from prometheus_client import generate_latest
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+import shotstream_jax
+from shotstream_jax.serve.bodies import Health, Problem
+from shotstream_jax.serve.guard import Guard
+from shotstream_jax.serve.live import Viewers
+from shotstream_jax.serve.refusal import Refusal
+from shotstream_jax.serve.routes import model_routes, shot_routes, story_routes
+from shotstream_jax.serve.service import Service
+
+_STATIC = pathlib.Path(__file__).parent / "static"
+_SWEEP = 30.0  # seconds between two looks for stories that nobody uses
+
+
+def make_app(service: Service) -> FastAPI:
+    """The application of a service, which it starts and stops."""
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        """The service runs while the application does."""
+        await asyncio.to_thread(service.start)
+        sweeping = asyncio.create_task(_sweep(service))
+        yield
+        sweeping.cancel()
+        await asyncio.to_thread(service.stop)
+
+    app = FastAPI(
+        title="ShotStream storyboard",
+        version=shotstream_jax.__version__,
+        # Their pages load scripts from elsewhere.
+        docs_url=None,
+        redoc_url=None,
+        lifespan=lifespan,
+        redirect_slashes=False,
+    )
+    _answer_problems(app, service)
+    for router in (story_routes(service), shot_routes(service), model_routes(service)):
+        app.include_router(router, prefix="/api")
+    _add_health(app, service)
+    _add_page(app)
+    viewers = Viewers(service)
+
+    @app.websocket("/api/stories/{story}/live")
+    async def live(socket: WebSocket, story: str) -> None:
+        """Events and chunks of a story."""
+        await viewers.welcome(socket, story)
+
+    app.add_middleware(Guard, settings=service.settings, metrics=service.metrics)
+    return app
+
+
+async def _sweep(service: Service) -> None:
+    """Lets idle stories go, for ever."""
+    while True:
+        await asyncio.sleep(_SWEEP)
+        await asyncio.to_thread(service.studio.sleep)
+
+
+def _answer_problems(app: FastAPI, service: Service) -> None:
+    """Every answer of 4xx and 5xx has the same form."""
+
+    async def refused(_: Request, error: Exception) -> Response:
+        """A request that the server refuses."""
+        assert isinstance(error, Refusal)
+        service.metrics.refused.labels(error.code).inc()
+        headers = {}
+        if error.retry_after is not None:
+            headers["retry-after"] = str(error.retry_after)
+        if error.status == 401:
+            headers["www-authenticate"] = "Bearer"
+        return JSONResponse(error.content(), error.status, headers)
+
+    async def malformed(_: Request, error: Exception) -> Response:
+        """A request that is not of the form that OpenAPI tells."""
+        assert isinstance(error, RequestValidationError)
+        first: Any = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        problem = Problem(
+            code="invalid",
+            message=f"{place}: {first['msg']}"[:300],
+            remedy="see /openapi.json for what it must be",
+        )
+        return JSONResponse(problem.model_dump(), 422)
+
+    async def plain(_: Request, error: Exception) -> Response:
+        """What the framework refuses: an unknown path, a method, a body that is too large."""
+        assert isinstance(error, HTTPException)
+        problem = Problem(
+            code=f"http_{error.status_code}",
+            message=str(error.detail).lower(),
+            remedy="see /openapi.json for what there is",
+        )
+        return JSONResponse(problem.model_dump(), error.status_code, error.headers)
+
+    app.add_exception_handler(Refusal, refused)
+    app.add_exception_handler(RequestValidationError, malformed)
+    app.add_exception_handler(HTTPException, plain)
+
+
+def _add_health(app: FastAPI, service: Service) -> None:
+    """What watches over the server asks for."""
+    problem: dict[int | str, dict[str, Any]] = {503: {"model": Problem}}
+
+    @app.get("/health/live", responses=problem, tags=["health"])
+    def live_health() -> Health:
+        """Whether the process works; if not, it should be started again."""
+        if not service.is_live():
+            raise Refusal(503, "dead", "the device's thread has ended", "start the server again")
+        return Health(status="live")
+
+    @app.get("/health/ready", responses=problem, tags=["health"])
+    def ready_health() -> Health:
+        """Whether a shot that is asked for now is made at once."""
+        if not service.is_ready():
+            raise Refusal(503, "not_ready", "the model is being prepared", "wait some seconds", 2)
+        return Health(status="ready")
+
+    @app.get("/metrics", response_class=PlainTextResponse, tags=["health"])
+    def metrics() -> Response:
+        """Figures for Prometheus."""
+        service.measure()
+        data = generate_latest(service.metrics.registry)
+        return Response(data, media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+def _add_page(app: FastAPI) -> None:
+    """The page and its files."""
+
+    @app.get("/", include_in_schema=False)
+    def page() -> FileResponse:
+        """The storyboard."""
+        return FileResponse(_STATIC / "index.html", headers={"cache-control": "no-cache"})
+
+    app.mount("/static", StaticFiles(directory=_STATIC))

@@ -1,0 +1,179 @@
+"""The thread that drives the device: it alone runs the model.
+
+A turn is a chunk. Shots of several stories take turns, and each has the bits that it has alone
+(generate/live).
+"""
+
+import threading
+import time
+from collections.abc import Callable
+
+from shotstream_jax.core.errors import InputError
+from shotstream_jax.core.gpu_memory import memory_errors
+from shotstream_jax.generate.asked import Pin, Shot
+from shotstream_jax.generate.live import LiveShot, advance, begin, cut, retell
+from shotstream_jax.generate.stream import warm_up
+from shotstream_jax.model import Model
+from shotstream_jax.presets import VideoFormat
+from shotstream_jax.serve.board import BoardShot
+from shotstream_jax.serve.filming import Filming, FilmJob
+from shotstream_jax.serve.metrics import ServiceMetrics
+from shotstream_jax.serve.pinned import pin_of
+from shotstream_jax.serve.story_desk import StoryDesk
+from shotstream_jax.serve.turns import Turns
+
+_REMEDY = "ask for the shot again when fewer are in the making"
+
+
+class Device:
+    """Both threads, from `start` to `stop`.
+
+    model, video: what all shots are made with. turns: whose turn it is. find: the open story of a
+    name, None if it is gone. on_death: is called if a thread ends by an error.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        video: VideoFormat,
+        turns: Turns,
+        filming: Filming,
+        find: Callable[[str], StoryDesk | None],
+        metrics: ServiceMetrics,
+        on_death: Callable[[BaseException], None],
+    ) -> None:
+        self._model = model
+        self._video = video
+        self._turns = turns
+        self._filming = filming
+        self._find = find
+        self._metrics = metrics
+        self._on_death = on_death
+        self._live: dict[str, tuple[str, LiveShot]] = {}
+        self.is_warm = threading.Event()
+        self._threads = [
+            threading.Thread(target=self._guarded, args=(run,), name=name, daemon=True)
+            for name, run in (("device", self._run), ("filming", filming.run))
+        ]
+
+    def start(self) -> None:
+        """Starts both threads; the first compiles the model's programs."""
+        for thread in self._threads:
+            thread.start()
+
+    def is_alive(self) -> bool:
+        """Whether both threads run."""
+        return all(thread.is_alive() for thread in self._threads)
+
+    def stop(self) -> None:
+        """Ends after the chunk in hand; what was started is on disk when this returns."""
+        self._turns.stop()
+        for thread in self._threads:
+            if thread.ident is not None:
+                thread.join()
+
+    def _guarded(self, run: Callable[[], None]) -> None:
+        """A thread whose end by an error is not overlooked."""
+        try:
+            run()
+        except BaseException as error:
+            self._on_death(error)
+
+    def _run(self) -> None:
+        """The device's thread."""
+        warm_up(self._model, self._video)
+        self.is_warm.set()
+        while (story := self._turns.next()) is not None:
+            self._turn(story)
+        self._filming.stop()
+
+    def _turn(self, story: str) -> None:
+        """A chunk of a story's shot; begins the shot if it is not in the making."""
+        desk = self._find(story)
+        if desk is None:
+            self._give_up(story)
+            return
+        try:
+            with memory_errors(_REMEDY):
+                if story not in self._live and not self._begin(desk):
+                    self._turns.leave(story)
+                    return
+                self._go_on(desk)
+        except InputError as error:
+            shot = self._give_up(story)
+            assert shot is not None
+            self._metrics.shots.labels("failed").inc()
+            self._filming.put(FilmJob(desk, shot, failed=str(error)))
+
+    def _begin(self, desk: StoryDesk) -> bool:
+        """Begins the story's next shot. False if it has none."""
+        shot = desk.next_shot()
+        if shot is None:
+            return False
+        try:
+            with memory_errors(_REMEDY):
+                story = desk.memory(shot.parent)
+                asked = self._as_asked(desk, shot)
+                live = begin(self._model, story, asked)
+        except InputError as error:
+            self._metrics.shots.labels("failed").inc()
+            self._filming.put(FilmJob(desk, shot.id, failed=str(error)))
+            return False
+        if not desk.begin(shot, live.progress.chunks, story.next_frame):
+            return False
+        self._live[desk.id] = (shot.id, live)
+        return True
+
+    def _as_asked(self, desk: StoryDesk, shot: BoardShot) -> Shot:
+        """A shot of the board as the library takes it; one that was cut is asked for so long."""
+        frames = shot.frames
+        if shot.cut is not None:
+            frames = shot.cut * self._model.preset.memory.chunk
+        caption = shot.cues[0].caption if shot.cues else shot.caption
+        pins: list[Pin] = []
+        for wanted in shot.pins:
+            pins.append(pin_of(self._model, desk, shot, wanted))
+        return Shot(caption, shot.take, frames, tuple(pins))
+
+    def _go_on(self, desk: StoryDesk) -> None:
+        """The next chunk of the shot in the making, or its end."""
+        shot, live = self._live[desk.id]
+        step = desk.next_step()
+        if step.is_over:
+            self._give_up(desk.id)
+            self._metrics.shots.labels("cancelled").inc()
+            self._filming.put(FilmJob(desk, shot))
+            return
+        if step.is_cut:
+            story = cut(self._model, live)
+            self._give_up(desk.id)
+            self._filming.put(FilmJob(desk, shot, story=story, chunks=len(live.made)))
+            return
+        for cue in step.told:
+            live = retell(self._model, live, cue.caption, again=cue.again)
+        # 1. The chunk, when the one before the last is a file.
+        began = time.perf_counter()
+        self._filming.wait_for_room()
+        number = live.progress.chunks_made
+        first_frame = live.progress.story.next_frame + live.progress.frames_made
+        live, chunk = advance(self._model, live)
+        self._live[desk.id] = (shot, live)
+        # 2. The place is free before the last chunk is a file, and the story's next shot begins
+        # when it is.
+        if live.is_finished:
+            self._give_up(desk.id)
+        facts = {
+            "shot": shot,
+            "chunk": number,
+            "chunks": live.progress.chunks,
+            "first_frame": first_frame,
+        }
+        job = FilmJob(desk, shot, chunk, facts, chunk.story, live.progress.chunks)
+        self._filming.put(job)
+        self._metrics.chunks.observe(time.perf_counter() - began)
+
+    def _give_up(self, story: str) -> str | None:
+        """Frees a story's place; returns the shot that had it."""
+        shot, _ = self._live.pop(story, (None, None))
+        self._turns.leave(story)
+        return shot

@@ -1,0 +1,109 @@
+"""The thread beside the device: pictures → chunk files, posters and records on disk.
+
+It takes what the device has started in the same order. At most two chunks are on their way, so
+that what people say at a chunk's boundary holds from the next chunk on.
+"""
+
+import queue
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from shotstream_jax.generate.progress import DecodedChunk
+from shotstream_jax.generate.story import Story
+from shotstream_jax.media.encoder import enlarged
+from shotstream_jax.media.formats import enlargement
+from shotstream_jax.media.pictures import webp_bytes
+from shotstream_jax.media.pieces import chunk_file
+from shotstream_jax.serve.metrics import ServiceMetrics
+from shotstream_jax.serve.story_desk import StoryDesk
+
+ON_THEIR_WAY = 2
+
+
+class FilmJob(NamedTuple):
+    """What is to be kept of a shot.
+
+    desk, shot: whose. chunk: its next chunk, with what viewers are told of it; None if there is
+    none. story: after its last chunk, the story with the shot. chunks: how many it then has.
+    failed: why it could not be made.
+    """
+
+    desk: StoryDesk
+    shot: str
+    chunk: DecodedChunk | None = None
+    facts: dict[str, Any] | None = None
+    story: Story | None = None
+    chunks: int = 0
+    failed: str = ""
+
+
+class Filming:
+    """The jobs and what one does. on_trouble: is told if the disk refuses a file."""
+
+    def __init__(
+        self, metrics: ServiceMetrics, on_trouble: Callable[[StoryDesk, OSError], None]
+    ) -> None:
+        self._jobs: queue.SimpleQueue[FilmJob | None] = queue.SimpleQueue()
+        self._metrics = metrics
+        self._on_trouble = on_trouble
+        self._free = threading.Semaphore(ON_THEIR_WAY)
+        self._last = time.perf_counter()
+
+    def wait_for_room(self) -> None:
+        """Waits until another chunk may be started."""
+        self._free.acquire()
+
+    def put(self, job: FilmJob) -> None:
+        """Hands a job over."""
+        self._jobs.put(job)
+
+    def stop(self) -> None:
+        """The thread ends after the jobs that there are."""
+        self._jobs.put(None)
+
+    def run(self) -> None:
+        """Does the jobs until it is stopped."""
+        while (job := self._jobs.get()) is not None:
+            try:
+                self._do(job)
+            except OSError as error:
+                self._on_trouble(job.desk, error)
+
+    def _do(self, job: FilmJob) -> None:
+        """One job."""
+        if job.failed:
+            job.desk.fail(job.shot, job.failed)
+            return
+        if job.chunk is not None:
+            assert job.facts is not None
+            frames = np.asarray(job.chunk.pixels)[0]  # waits for the device
+            self._free.release()
+            self._film(job.desk, job.shot, frames, job.facts)
+        if job.story is not None:
+            job.desk.finish(job.shot, job.story.shots[-1], job.story, job.chunks)
+            self._metrics.shots.labels("done").inc()
+        elif job.chunk is None:
+            job.desk.put_away(job.shot)
+
+    def _film(self, desk: StoryDesk, shot: str, frames: np.ndarray, facts: dict[str, Any]) -> None:
+        """A chunk's file, and with the first one the poster."""
+        began = time.perf_counter()
+        video = desk.folder.head.video
+        scale = enlargement("auto", video.height, video.width)
+        if facts["chunk"] == 0:
+            poster = webp_bytes(enlarged(frames[:1], scale)[0])
+            desk.folder.write(desk.folder.poster(shot), poster)
+        film = chunk_file(frames, video.fps, scale)
+        now = time.perf_counter()
+        self._metrics.encoding.observe(now - began)
+        self._metrics.frames.inc(len(frames))
+        told = {**facts, "frames": len(frames)}
+        if facts["chunk"] == 0:
+            waited = time.time() - desk.board.shots[shot].asked_at
+            told["waited"] = round(waited, 3)
+            self._metrics.first_frames.observe(waited)
+        desk.add_chunk(shot, facts["chunk"], film, told)

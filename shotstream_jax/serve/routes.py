@@ -1,0 +1,246 @@
+"""The commands over REST. Each can be repeated: with the same Idempotency-Key where it makes
+something, and by its nature elsewhere."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Header, Path
+from fastapi.responses import FileResponse
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+
+import shotstream_jax
+from shotstream_jax.core.errors import InputError
+from shotstream_jax.generate.progress import prompt_notes
+from shotstream_jax.media.formats import enlargement
+from shotstream_jax.serve import bodies
+from shotstream_jax.serve.examples import example_captions
+from shotstream_jax.serve.ids import OWNER
+from shotstream_jax.serve.refusal import Refusal, invalid, no_shot
+from shotstream_jax.serve.service import Service
+from shotstream_jax.serve.story_desk import StoryDesk
+from shotstream_jax.serve.studio import HEAD
+
+_bearer = HTTPBearer(auto_error=False, description="the story's token, of its owner or to share")
+Credentials = Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
+StoryName = Annotated[str, Path(pattern="^[a-z2-7]{26}$")]
+ShotName = Annotated[str, Path(pattern="^[a-z2-7]{26}$")]
+Key = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        pattern="^[A-Za-z0-9_-]{16,64}$",
+        description="random, of the client's; the same request with it has the same answer",
+    ),
+]
+_FOR_EVER = {"cache-control": "private, max-age=31536000, immutable"}
+
+
+def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Answers of these statuses, for OpenAPI; those that every route has are added."""
+    every = {403, 421, 422, 429, *statuses}
+    return {status: {"model": bodies.Problem} for status in sorted(every)}
+
+
+class Doors:
+    """How a story is opened: to be seen with either token, to be changed with its owner's."""
+
+    def __init__(self, service: Service) -> None:
+        self._studio = service.studio
+
+    def seen(self, story: StoryName, credentials: Credentials) -> tuple[StoryDesk, str]:
+        """The story, and what the token allows. Raises Refusal."""
+        if credentials is None:
+            raise Refusal(
+                401, "no_token", "the story's token is missing", "send Authorization: Bearer …"
+            )
+        desk = self._studio.desk(story)
+        role = self._studio.role(story, credentials.credentials)
+        if role is None:
+            raise Refusal(
+                401, "wrong_token", "the token does not open this story", "send the story's own"
+            )
+        return desk, role
+
+    def changed(self, story: StoryName, credentials: Credentials) -> StoryDesk:
+        """The story, to be changed. Raises Refusal."""
+        desk, role = self.seen(story, credentials)
+        if role != OWNER:
+            raise Refusal(
+                403, "read_only", "this token only shows the story", "ask its owner for theirs"
+            )
+        return desk
+
+
+def story_routes(service: Service) -> APIRouter:
+    """Making, reading, changing and removing stories."""
+    router = APIRouter(tags=["stories"])
+    studio = service.studio
+    doors = Doors(service)
+    Seen = Annotated[tuple[StoryDesk, str], Depends(doors.seen)]
+    Changed = Annotated[StoryDesk, Depends(doors.changed)]
+
+    def answer(desk: StoryDesk, role: str) -> bodies.StoryAnswer:
+        """The story as it is now."""
+        _, share = studio.tokens(desk.id)
+        return bodies.story_answer(desk, film_format(service), role, share)
+
+    @router.post("/stories", status_code=201, responses=problems(409, 413, 503))
+    def make_story(body: bodies.StoryBody, key: Key = None) -> bodies.StoryMade:
+        """Makes a story. Its token is needed for all that follows, and told only here."""
+        desk = studio.create(body.global_caption, body.seed, body.title, key)
+        token, share = studio.tokens(desk.id)
+        return bodies.StoryMade(id=desk.id, token=token, share=share)
+
+    @router.get("/stories/{story}", responses=problems(401, 404, 409, 503))
+    def read_story(seen: Seen) -> bodies.StoryAnswer:
+        """The whole story as it is now."""
+        return answer(*seen)
+
+    @router.patch("/stories/{story}", responses=problems(401, 404, 409, 413, 503))
+    def change_story(desk: Changed, body: bodies.StoryChange) -> bodies.StoryAnswer:
+        """Moves the head (going back, undo, redo, changing the branch), or gives a title."""
+        studio.change(desk, body.model_dump(exclude_unset=True))
+        return answer(desk, OWNER)
+
+    @router.delete("/stories/{story}", status_code=204, responses=problems(401, 404, 409, 503))
+    def remove_story(desk: Changed) -> None:
+        """Removes the story with all of its files, and cancels what is in the making."""
+        studio.remove(desk.id)
+
+    return router
+
+
+def shot_routes(service: Service) -> APIRouter:
+    """Asking for shots, changing and cancelling them, and their files."""
+    router = APIRouter(prefix="/stories/{story}/shots", tags=["shots"])
+    studio = service.studio
+    doors = Doors(service)
+    Seen = Annotated[tuple[StoryDesk, str], Depends(doors.seen)]
+    Changed = Annotated[StoryDesk, Depends(doors.changed)]
+
+    @router.post("", status_code=202, responses=problems(401, 404, 409, 413, 503))
+    def ask_for_shot(desk: Changed, body: bodies.ShotBody, key: Key = None) -> bodies.ShotAnswer:
+        """Asks for a shot: the next one, another take (same parent and caption), or a fork (another
+        parent). It then is the head."""
+        parent = body.parent if "parent" in body.model_fields_set else HEAD
+        pins = [pin.model_dump() for pin in body.pins]
+        shot = studio.ask(desk, body.caption, parent, body.take, body.frames, pins, key)
+        return bodies.shot_answer(desk, shot)
+
+    @router.patch("/{shot}", responses=problems(401, 404, 409, 413, 503))
+    def retell_shot(desk: Changed, shot: ShotName, body: bodies.ShotChange) -> bodies.ShotAnswer:
+        """Gives a queued shot another caption; one in the making from its next chunk on."""
+        return bodies.shot_answer(desk, studio.retell(desk, shot, body.caption, body.again))
+
+    @router.post("/{shot}/cut", responses=problems(401, 404, 409, 503))
+    def cut_shot(desk: Changed, shot: ShotName) -> bodies.ShotAnswer:
+        """Ends a shot after the chunk that is being made; what there is of it stays."""
+        return bodies.shot_answer(desk, studio.cut(desk, shot))
+
+    @router.delete("/{shot}", status_code=204, responses=problems(401, 404, 409, 503))
+    def take_shot_away(desk: Changed, shot: ShotName) -> None:
+        """Cancels a shot that is not done; puts one that is done out of sight."""
+        studio.take_away(desk, shot)
+
+    @router.post("/{shot}/restore", responses=problems(401, 404, 409, 503))
+    def restore_shot(desk: Changed, shot: ShotName) -> bodies.ShotAnswer:
+        """Brings a shot back that was put out of sight."""
+        return bodies.shot_answer(desk, studio.restore(desk, shot))
+
+    @router.get(
+        "/{shot}/chunks/{chunk}",
+        response_class=FileResponse,
+        responses={200: {"content": {"video/mp4": {}}}, **problems(401, 404, 409, 503)},
+    )
+    def read_chunk(
+        seen: Seen, shot: ShotName, chunk: Annotated[int, Path(ge=0, lt=1000)]
+    ) -> FileResponse:
+        """A chunk's film: an mp4 of its own that never changes."""
+        desk, _ = seen
+        if shot not in desk.board.shots:
+            raise no_shot(shot)
+        path = desk.folder.chunk(shot, chunk)
+        if not path.exists():
+            raise Refusal(404, "no_chunk", f"the shot has no chunk {chunk}", "wait for it")
+        return FileResponse(path, media_type="video/mp4", headers=_FOR_EVER)
+
+    @router.get(
+        "/{shot}/poster",
+        response_class=FileResponse,
+        responses={200: {"content": {"image/webp": {}}}, **problems(401, 404, 409, 503)},
+    )
+    def read_poster(seen: Seen, shot: ShotName) -> FileResponse:
+        """A shot's first picture."""
+        desk, _ = seen
+        if shot not in desk.board.shots:
+            raise no_shot(shot)
+        path = desk.folder.poster(shot)
+        if not path.exists():
+            raise Refusal(404, "no_poster", "the shot has no picture yet", "wait for it")
+        return FileResponse(path, media_type="image/webp", headers=_FOR_EVER)
+
+    return router
+
+
+def model_routes(service: Service) -> APIRouter:
+    """What a writer should know. No token is needed."""
+    router = APIRouter(tags=["model"])
+    model = service.studio.model
+
+    @router.get("/model", responses=problems())
+    def read_model() -> bodies.ModelAnswer:
+        """The model, its film, its words, and the server's limits."""
+        limits = service.settings.limits
+        words = model.tokenizer.words()
+        return bodies.ModelAnswer(
+            preset=model.preset.name,
+            version=shotstream_jax.__version__,
+            video=film_format(service),
+            chunk=model.preset.memory.chunk,
+            context=model.preset.memory.context,
+            words=words,
+            examples=example_captions(words),
+            limits={
+                "prompt": limits.prompt,
+                "queue": limits.queue,
+                "shots": limits.shots,
+                "shot_frames": limits.shot_chunks * model.preset.memory.chunk,
+                "pins": model.preset.memory.context,
+                "viewers": limits.viewers,
+            },
+        )
+
+    @router.post("/prompts/check", responses=problems(413))
+    def check_prompt(body: bodies.CheckBody) -> bodies.NotesAnswer:
+        """What there is to know about a prompt before it is made."""
+        return notes_of(service, body)
+
+    return router
+
+
+def notes_of(service: Service, body: bodies.CheckBody) -> bodies.NotesAnswer:
+    """Notes about a prompt; an empty one has none."""
+    if not body.caption.strip():
+        return bodies.NotesAnswer(unknown=[], swallowed="", cut=0)
+    story = service.studio.blank(body.global_caption)
+    try:
+        notes = prompt_notes(service.studio.model, story, body.caption)
+    except InputError as error:
+        raise invalid(str(error)) from None
+    return bodies.NotesAnswer(unknown=list(notes.unknown), swallowed=notes.swallowed, cut=notes.cut)
+
+
+def film_format(service: Service) -> bodies.VideoAnswer:
+    """The film's format."""
+    video = service.studio.video
+    preset = service.studio.model.preset
+    first = preset.vae.pixel_frames(preset.memory.chunk)
+    later = preset.vae.pixel_frames(2 * preset.memory.chunk) - first
+    return bodies.VideoAnswer(
+        height=video.height,
+        width=video.width,
+        scale=enlargement("auto", video.height, video.width),
+        fps=video.fps,
+        shot_frames=preset.vae.pixel_frames(video.shot_frames),
+        first_chunk=first,
+        later_chunk=later,
+    )

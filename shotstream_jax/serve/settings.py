@@ -1,0 +1,48 @@
+"""What a server is told when it starts, and the limits of what it takes."""
+
+import dataclasses
+import pathlib
+
+
+@dataclasses.dataclass(frozen=True)
+class Limits:
+    """How much of everything is taken; whatever is more is refused with a 4xx.
+
+    body, picture, archive: bytes of a request. prompt: characters. shots, events: of a story.
+    queue: shots of a story that are to be made. shot_chunks: of a shot. viewers, sockets: of a
+    story, and in all. stories: in memory. pins: of a shot. requests: a second of an address, on
+    average; burst: at once. hello, send: seconds that a socket's peer has.
+    idle: seconds after which a story that nobody watches leaves the memory.
+    """
+
+    body: int = 64 * 1024
+    archive: int = 64 * 2**20
+    prompt: int = 2000
+    shots: int = 1000
+    events: int = 20_000
+    queue: int = 16
+    shot_chunks: int = 32
+    viewers: int = 8
+    sockets: int = 256
+    stories: int = 1000
+    pins: int = 4
+    requests: float = 30.0
+    burst: int = 120
+    hello: float = 5.0
+    send: float = 20.0
+    idle: float = 300.0
+
+
+@dataclasses.dataclass(frozen=True)
+class ServeSettings:
+    """A server.
+
+    folder: of all stories. places: shots in the making at once. hosts: names that a request may
+    call the server by, with the port. origins: pages that may use it; none for those of the host.
+    """
+
+    folder: pathlib.Path
+    places: int = 4
+    hosts: tuple[str, ...] = ()
+    origins: tuple[str, ...] = ()
+    limits: Limits = dataclasses.field(default_factory=Limits)

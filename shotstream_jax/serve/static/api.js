@@ -1,0 +1,88 @@
+// The server's commands (docs/serving.md). The token goes into a header, never into an address.
+
+/** @typedef {{id: string, token: string}} Key  a story's name and a token that opens it */
+
+/** A command that the server refused: `code` is for programs, the message for people. */
+export class Refused extends Error {
+  /** @param {number} status @param {{code: string, message: string, remedy: string}} problem */
+  constructor(status, problem) {
+    super(`${problem.message}: ${problem.remedy}`);
+    this.status = status;
+    this.code = problem.code;
+  }
+}
+
+/**
+ * @param {Key | null} key
+ * @param {string} method
+ * @param {string} path behind /api
+ * @param {object} [body]
+ * @returns {Promise<Response>}
+ */
+async function call(key, method, path, body) {
+  /** @type {Record<string, string>} */
+  const headers = {};
+  if (key) headers["Authorization"] = `Bearer ${key.token}`;
+  if (body) headers["Content-Type"] = "application/json";
+  if (method === "POST") headers["Idempotency-Key"] = randomKey();
+  const options = { method, headers, body: body && JSON.stringify(body) };
+  // The same request again where the line broke: its key makes it one.
+  const answer = await fetch(`/api${path}`, options).catch(() => fetch(`/api${path}`, options));
+  if (!answer.ok) throw new Refused(answer.status, await answer.json());
+  return answer;
+}
+
+/** 128 random bits; crypto.randomUUID is not there on http:// from another machine. */
+function randomKey() {
+  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+/** @param {{global_caption?: string, seed?: number, title?: string}} story */
+export async function makeStory(story) {
+  return (await call(null, "POST", "/stories", story)).json();
+}
+
+/** @param {Key} key */
+export async function readStory(key) {
+  return (await call(key, "GET", `/stories/${key.id}`)).json();
+}
+
+/** @param {Key} key @param {{head?: string | null, title?: string}} change */
+export async function changeStory(key, change) {
+  return (await call(key, "PATCH", `/stories/${key.id}`, change)).json();
+}
+
+/** @param {Key} key @param {{caption: string, parent?: string | null, take?: number}} shot */
+export async function askForShot(key, shot) {
+  return (await call(key, "POST", `/stories/${key.id}/shots`, shot)).json();
+}
+
+/** @param {Key} key @param {string} shot @param {{caption: string, again?: boolean}} change */
+export async function retellShot(key, shot, change) {
+  return (await call(key, "PATCH", `/stories/${key.id}/shots/${shot}`, change)).json();
+}
+
+/** @param {Key} key @param {string} shot */
+export async function cutShot(key, shot) {
+  return (await call(key, "POST", `/stories/${key.id}/shots/${shot}/cut`)).json();
+}
+
+/** @param {Key} key @param {string} shot */
+export async function takeAway(key, shot) {
+  await call(key, "DELETE", `/stories/${key.id}/shots/${shot}`);
+}
+
+/** @param {Key} key @param {string} shot */
+export async function restoreShot(key, shot) {
+  return (await call(key, "POST", `/stories/${key.id}/shots/${shot}/restore`)).json();
+}
+
+/** @param {Key} key @param {string} shot @param {number} chunk */
+export async function readChunk(key, shot, chunk) {
+  return (await call(key, "GET", `/stories/${key.id}/shots/${shot}/chunks/${chunk}`)).arrayBuffer();
+}
+
+export async function readModel() {
+  return (await call(null, "GET", "/model")).json();
+}

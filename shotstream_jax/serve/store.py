@@ -1,0 +1,172 @@
+"""Stories on disk: a folder each, to which only is added.
+
+    <stories>/<story>/story.json                what all its shots share
+                     /log.jsonl                 a line an event, on the disk before it is answered
+                     /shots/<shot>/record.npz   what later shots remember (generate/record)
+                                  /000.mp4 …    its chunks (media/pieces)
+                                  /poster.webp  its first picture
+
+A shot is there when its line "done" is, which is written after its files. Files without that line
+are written again, with the same bits.
+"""
+
+import dataclasses
+import json
+import os
+import pathlib
+import shutil
+from collections.abc import Sequence
+from typing import Any
+
+from shotstream_jax.core.errors import InputError
+from shotstream_jax.core.files import write_json, write_whole
+from shotstream_jax.generate.record import DAMAGE, ShotRecord, read_record, record_bytes
+from shotstream_jax.generate.story import Story
+from shotstream_jax.presets import VideoFormat
+from shotstream_jax.serve.ids import is_id, new_id
+
+_HEAD = "story.json"
+_LOG = "log.jsonl"
+_GONE = ".gone-"  # before the name of a folder that is being removed
+
+
+class StoryFolder:
+    """One story's folder; `head` is the story without shots."""
+
+    def __init__(self, path: pathlib.Path, head: Story) -> None:
+        self.path = path
+        self.head = head
+
+    @property
+    def id(self) -> str:
+        """The story's name."""
+        return self.path.name
+
+    def chunk(self, shot: str, number: int) -> pathlib.Path:
+        """The path of a chunk's file."""
+        return self.path / "shots" / shot / f"{number:03d}.mp4"
+
+    def poster(self, shot: str) -> pathlib.Path:
+        """The path of a shot's first picture."""
+        return self.path / "shots" / shot / "poster.webp"
+
+    def write(self, path: pathlib.Path, data: bytes) -> None:
+        """Writes one of a shot's files, whole or not at all. Raises OSError."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, data)
+
+    def write_record(self, shot: str, record: ShotRecord) -> None:
+        """Keeps what later shots remember. Waits for the device. Raises OSError."""
+        self.write(self._record(shot), record_bytes(record))
+
+    def read_record(self, shot: str) -> ShotRecord:
+        """What later shots remember of one. Raises InputError if it is not there, or damaged."""
+        path = self._record(shot)
+        try:
+            return read_record(path, self.head.context, self.head.video)
+        except DAMAGE as error:
+            raise InputError(f"{path} is missing or damaged ({error})") from None
+
+    def sweep(self, shot: str) -> None:
+        """Removes the files of a shot that will not be made."""
+        shutil.rmtree(self.path / "shots" / shot, ignore_errors=True)
+
+    def append(self, events: Sequence[dict[str, Any]]) -> None:
+        """Adds lines to the log; they are on the disk when this returns.
+
+        Raises OSError; the log then is as it was.
+        """
+        data = "".join(json.dumps(event, ensure_ascii=False) + "\n" for event in events).encode()
+        with (self.path / _LOG).open("ab") as log:
+            before = log.tell()
+            try:
+                log.write(data)
+                log.flush()
+                os.fsync(log.fileno())
+            except OSError:
+                log.truncate(before)
+                raise
+
+    def events(self) -> list[dict[str, Any]]:
+        """The log's lines. One that was cut off by a crash was never answered: it is removed.
+
+        Raises InputError if the log is damaged.
+        """
+        path = self.path / _LOG
+        try:
+            data = path.read_bytes()
+            whole = data.rfind(b"\n") + 1
+            if whole < len(data):
+                os.truncate(path, whole)
+            return [json.loads(line) for line in data[:whole].splitlines()]
+        except FileNotFoundError:
+            return []
+        except (OSError, ValueError, RecursionError) as error:
+            raise InputError(f"{path} is damaged: {error}") from None
+
+    def _record(self, shot: str) -> pathlib.Path:
+        return self.path / "shots" / shot / "record.npz"
+
+
+class Store:
+    """The folder of all stories."""
+
+    def __init__(self, folder: pathlib.Path) -> None:
+        self.folder = folder
+
+    def create(self, head: Story, story: str | None = None) -> StoryFolder:
+        """A new story's folder, or the one that is there.
+
+        head: the story without shots. story: its name, by default a new one. Raises OSError.
+        """
+        path = self.folder / (story or new_id())
+        if story is not None and (path / _HEAD).exists():
+            return self.open(story)
+        path.mkdir(parents=True, exist_ok=True)
+        fields = dataclasses.asdict(head)
+        del fields["shots"]
+        write_json(path / _HEAD, fields)
+        _keep_entry(self.folder)
+        return StoryFolder(path, head)
+
+    def open(self, story: str) -> StoryFolder:
+        """A story's folder.
+
+        Raises FileNotFoundError if there is none, and InputError if it is damaged.
+        """
+        # A name is checked before it becomes a path.
+        if not is_id(story):
+            raise FileNotFoundError(story)
+        path = self.folder / story / _HEAD
+        try:
+            fields = json.loads(path.read_text("utf-8"))
+            fields["video"] = VideoFormat(**fields["video"])
+            return StoryFolder(path.parent, Story(**fields))
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
+            raise InputError(f"{path} is damaged: {error}") from None
+
+    def names(self) -> list[str]:
+        """The names of all stories."""
+        if not self.folder.exists():
+            return []
+        return sorted(path.name for path in self.folder.iterdir() if is_id(path.name))
+
+    def remove(self, story: str) -> None:
+        """Removes a story: it is gone at once, its files are removed after that. Raises OSError."""
+        gone = self.folder / f"{_GONE}{new_id()}"
+        (self.folder / story).rename(gone)
+        shutil.rmtree(gone, ignore_errors=True)
+
+    def sweep(self) -> None:
+        """Removes what an interrupted removal has left."""
+        for path in self.folder.glob(f"{_GONE}*"):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _keep_entry(folder: pathlib.Path) -> None:
+    """Has the disk keep a folder's new entry. Raises OSError."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
