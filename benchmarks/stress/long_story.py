@@ -73,7 +73,7 @@ def tell_story(folder: pathlib.Path, shots: int) -> tuple[list[float], list[floa
     return seconds, memory
 
 
-def resident_mb(pid: int) -> float:
+def resident_mb(pid: int | str) -> float:
     """Resident memory of a process (Linux), in MB of 2²⁰ bytes."""
     status = pathlib.Path(f"/proc/{pid}/status").read_text()
     for line in status.splitlines():

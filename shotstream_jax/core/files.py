@@ -4,9 +4,10 @@ import contextlib
 import errno
 import json
 import pathlib
+import secrets
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -35,6 +36,32 @@ def write_whole(path: pathlib.Path, data: bytes) -> None:
     """Writes a file, completely or not at all. Raises OSError."""
     with whole(path) as partial:
         partial.write_bytes(data)
+
+
+def write_new(path: pathlib.Path, content: Callable[[], bytes]) -> bool:
+    """Writes a file that is not there yet, completely or not at all.
+
+    content: makes what is in it, if it is needed. Returns False, and changes nothing, if the file
+    is there; of several processes that write it at once one wins. Raises OSError.
+    """
+    if path.exists():
+        return False
+    # A name that no other writer has, on the same disk.
+    partial = path.with_name(f"{path.name}.{secrets.token_hex(8)}.partial")
+    try:
+        partial.write_bytes(content())
+        try:
+            # A second name for the file: unlike renaming it, that never replaces another one.
+            path.hardlink_to(partial)
+        except FileExistsError:
+            return False
+        except OSError:
+            # A disk without such names.
+            partial.replace(path)
+    finally:
+        with contextlib.suppress(OSError):
+            partial.unlink()
+    return True
 
 
 def write_json(path: pathlib.Path, value: Any) -> None:

@@ -44,6 +44,7 @@ from shotstream_jax.core.progress import progress_bar
 from shotstream_jax.core.sharding import part_mesh
 from shotstream_jax.generate.asked import Picture
 from shotstream_jax.generate.begin import first_picture, is_forked, open_story, with_picture
+from shotstream_jax.generate.check import check_stream_mesh
 from shotstream_jax.generate.interrupt import watched_interrupts
 from shotstream_jax.generate.options import (
     add_output_options,
@@ -65,7 +66,6 @@ from shotstream_jax.generate.report import Report
 from shotstream_jax.generate.story import Story
 from shotstream_jax.generate.stream import (
     Chunk,
-    check_stream_mesh,
     stream_generate,
     warm_up,
 )

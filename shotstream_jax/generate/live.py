@@ -24,6 +24,7 @@ from shotstream_jax.core.settings import own_settings
 from shotstream_jax.core.typing import Array, Params
 from shotstream_jax.generate import shot as steps
 from shotstream_jax.generate.asked import Cue, Shot
+from shotstream_jax.generate.check import check_story
 from shotstream_jax.generate.progress import (
     DecodedChunk,
     ShotProgress,
@@ -97,8 +98,9 @@ def begin(
       noise: in place of the seed's and the take's.
 
     Raises:
-      InputError: for a caption that is no text, or a length that the model cannot make.
+      InputError: for a story that the model cannot go on with, or a shot that it cannot make.
     """
+    check_story(model, story)
     progress = begin_shot(model, story, shot)
     if noise is None:
         noise = seeded_noise(model, story, progress.shot.take)
@@ -111,11 +113,12 @@ def begin(
 def advance(model: Model, live: LiveShot) -> tuple[LiveShot, DecodedChunk]:
     """Starts the shot's next chunk; its frames are on their way when this returns.
 
-    Raises InputError if the shot is finished.
+    Raises InputError if the shot is finished, or used up.
     """
     progress = live.progress
     if live.is_finished:
         raise InputError(f"shot {progress.number + 1} is finished: begin the next one")
+    _check_unused(live)
     # 1. The transformer makes the chunk.
     params = model.transformer([progress.strengths])
     noise = live.noise(progress.number, progress.chunks_made)
@@ -148,10 +151,11 @@ def retell(model: Model, live: LiveShot, caption: str, *, again: bool = False) -
         costs nearly nothing, and turned the miniature's pictures as well (docs/stories.md).
 
     Raises:
-      InputError: for a caption that is no text, or if the shot is finished.
+      InputError: for a caption that is no text, or if the shot is finished, or used up.
     """
     if live.is_finished:
         raise InputError(f"shot {live.progress.number + 1} is finished: nothing is left to tell")
+    _check_unused(live)
     progress = tell(model, live.progress, caption, again)
     conditions = progress.conditions
     params = model.transformer([progress.strengths])
@@ -213,13 +217,15 @@ def cut(model: Model, live: LiveShot) -> Story:
 def remake(model: Model, story: Story, record: ShotRecord) -> LiveShot:
     """A shot once more from its record, to the bit, finished.
 
-    story: as it was before the shot. Raises InputError if the record is not of its next shot, or if
-    the model lacks an adapter that the shot was made with.
+    story: as it was before the shot. Raises InputError if the record is not of its next shot or of
+    a still picture, or if the model lacks an adapter that the shot was made with.
     """
-    if record.number != story.next_shot:
+    check_story(model, story)
+    story.check_next(record)
+    if record.is_still and model.preset.memory.chunk > 1:
         raise InputError(
-            f"the story's next shot is {story.next_shot + 1}, the record is of shot "
-            f"{record.number + 1}: give the story as it was before it"
+            f"shot {record.number + 1} is a still picture, which no model made: "
+            "story.add(record) goes on after it"
         )
     # The first cue is what the shot began with, the others come at their chunks.
     styles = StylesAgain(model, record.styles)
@@ -238,6 +244,15 @@ def remake(model: Model, story: Story, record: ShotRecord) -> LiveShot:
                 live = restyle(model, live, styles.named_here(cue.strengths))
         live, _ = advance(model, live)
     return live
+
+
+def _check_unused(live: LiveShot) -> None:
+    """Refuses a live shot whose caches went into what another call returned."""
+    if any(leaf.is_deleted() for leaf in jax.tree.leaves(live.caches)):
+        raise InputError(
+            f"this live shot {live.progress.number + 1} is used up: go on with what the last call "
+            "on it returned"
+        )
 
 
 def place_bytes(model: Model, video: VideoFormat | None = None) -> int:

@@ -6,6 +6,7 @@ import numpy as np
 
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.settings import own_settings
+from shotstream_jax.core.values import whole_number
 from shotstream_jax.generate.asked import Picture, Pin, Pixels
 from shotstream_jax.generate.conditions import kept_latent
 from shotstream_jax.generate.progress import encode_picture
@@ -22,6 +23,8 @@ def pin_frame(story: Story, shot: int, frame: int) -> Pin:
     shot, frame: numbers from 0; the frame's is counted in its shot. A frame that is not kept can be
     pinned as a picture. Raises InputError for one that is not kept; it names those that are.
     """
+    shot = whole_number(shot, "a shot's number")
+    frame = whole_number(frame, "a frame's number")
     record = story.record(shot)
     kept = [int(number) - record.first_frame for number in record.frames]
     if frame not in kept:

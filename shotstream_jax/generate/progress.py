@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
+from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.typing import Array, Float, Params
 from shotstream_jax.dit.conditions import Conditions
 from shotstream_jax.generate import shot as steps
@@ -48,6 +49,8 @@ from shotstream_jax.text.encode import embed_prompt, warn_of_notes
 from shotstream_jax.text.notes import Notes, make_notes
 from shotstream_jax.text.prompts import check_caption, shot_prompt
 from shotstream_jax.vae.codec import AnyDecoder, VaeStream, from_uint8
+
+_MOST_CUES = 200  # a shot's changes, whose captions must fit into its record
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -179,6 +182,7 @@ def tell(model: Model, progress: ShotProgress, caption: str, again: bool) -> Sho
     Raises InputError for a caption that is no text.
     """
     caption = check_caption(caption, f"the caption of shot {progress.number + 1}")
+    _check_cues(progress)
     _warn(model, progress.story, caption)
     return dataclasses.replace(
         progress,
@@ -195,11 +199,20 @@ def set_styles(
     strengths: by the adapters' names. Raises InputError for an adapter that the model has not.
     """
     strengths = as_strengths(strengths)
+    _check_cues(progress)
     return dataclasses.replace(
         progress,
         styles=with_uses(model, progress.styles, strengths),
         cues=(*_cues_so_far(progress), StyleCue(progress.chunks_made, strengths)),
     )
+
+
+def _check_cues(progress: ShotProgress) -> None:
+    """Refuses more changes in a shot than its record holds."""
+    if len(progress.cues) > _MOST_CUES:
+        raise InputError(
+            f"shot {progress.number + 1} was changed {_MOST_CUES} times: cut it, and begin the next"
+        )
 
 
 def _cues_so_far(progress: ShotProgress) -> tuple[AnyCue, ...]:

@@ -4,14 +4,18 @@ import dataclasses
 import io
 import json
 import pathlib
+import struct
+import tokenize
 import zipfile
+import zlib
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
+from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.typing import AnyArray
-from shotstream_jax.core.values import whole_number
+from shotstream_jax.core.values import number_between
 from shotstream_jax.generate.asked import (
     AnyCue,
     Pin,
@@ -26,9 +30,23 @@ from shotstream_jax.presets import VideoFormat
 from shotstream_jax.text.prompts import check_caption
 
 # What reading a file that is not a whole record can raise.
-DAMAGE = (OSError, ValueError, TypeError, KeyError, EOFError, MemoryError, zipfile.BadZipFile)
+DAMAGE = (
+    OSError,
+    ValueError,
+    TypeError,
+    LookupError,
+    ArithmeticError,
+    EOFError,
+    MemoryError,
+    RuntimeError,
+    struct.error,
+    tokenize.TokenError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 _FACTS = ("number", "caption", "first_frame", "length", "take", "cues", "pins", "styles")
-_TEXTS = 2**20  # bytes of captions and numbers, at most
+_TEXTS = 2**25  # bytes of captions and numbers, at most
+_LAST = 2**30  # frames and shots are counted in 32 bits
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -63,19 +81,39 @@ class ShotRecord:
         """The number of the first frame after the shot."""
         return self.first_frame + self.length
 
+    @property
+    def is_still(self) -> bool:
+        """Whether it is a single picture (generate/pins.begin_with_picture)."""
+        return self.length == 1
+
+    def check(self, context: int) -> None:
+        """Refuses a record without all of the frames that later shots can ask for.
+
+        context: how many frames a shot sees. Raises InputError.
+        """
+        wanted = candidates(self.number, self.first_frame, self.length, context)
+        if not np.array_equal(self.frames, wanted) or len(self.latents) != len(wanted):
+            raise InputError(f"the record of shot {self.number + 1} lacks context frames")
+
     def is_same(self, other: "ShotRecord") -> bool:
         """Whether two records are of the same shot, to the bit."""
         if _facts(self) != _facts(other):
             return False
         mine = _stacked(self)
         others = _stacked(other)
-        return all(np.array_equal(mine[name], others[name]) for name in mine)
+        # Bits and not numbers: what is no number equals itself too.
+        return all(mine[name].tobytes() == others[name].tobytes() for name in mine)
 
 
 def record_bytes(record: ShotRecord) -> bytes:
     """The record's file. Waits for its latents."""
     data = io.BytesIO()
-    np.savez(data, meta=json.dumps(_facts(record)), frames=record.frames, **_stacked(record))
+    np.savez(
+        data,
+        meta=json.dumps(_facts(record), ensure_ascii=False),
+        frames=record.frames,
+        **_stacked(record),
+    )
     return data.getvalue()
 
 
@@ -93,12 +131,12 @@ def read_record(path: pathlib.Path, context: int, video: VideoFormat) -> ShotRec
     check_caption(facts["caption"], "its caption")
     # Records of version 0.2 and older have neither take, nor cues, pins and styles.
     take = Shot(facts["caption"], facts.get("take", 0)).take
-    latents = tuple(arrays["latents"][:, None])
+    latents = tuple(_frames_of(arrays, "latents")[:, None])
     record = ShotRecord(
-        number=whole_number(facts["number"], "its number"),
+        number=number_between(facts["number"], "its number", 0, _LAST),
         caption=facts["caption"],
-        first_frame=whole_number(facts["first_frame"], "its first frame"),
-        length=whole_number(facts["length"], "its length"),
+        first_frame=number_between(facts["first_frame"], "its first frame", 0, _LAST),
+        length=number_between(facts["length"], "its length", 1, _LAST),
         frames=arrays["frames"],
         latents=latents,
         take=take,
@@ -111,22 +149,26 @@ def read_record(path: pathlib.Path, context: int, video: VideoFormat) -> ShotRec
     for cue in record.cues:
         if isinstance(cue, StyleCue) and set(cue.strengths) - named:
             raise ValueError(f"a cue names other adapters than its own: {sorted(cue.strengths)}")
-    # Without all of its candidates a later shot could not be made.
-    wanted = candidates(record.number, record.first_frame, record.length, context)
-    if not np.array_equal(record.frames, wanted) or len(latents) != len(wanted):
-        raise ValueError("it lacks context frames")
+    record.check(context)
     return record
+
+
+def _frames_of(arrays: Mapping[str, np.ndarray], name: str) -> np.ndarray:
+    """Latents [n, h, w, c] of a file. Raises ValueError for other arrays."""
+    found = arrays[name]
+    if found.ndim != 4 or found.dtype != np.float32:
+        raise ValueError(f"its {name} are {found.dtype} of {found.ndim} dimensions")
+    return found
 
 
 def _read_pins(told: Any, arrays: Mapping[str, np.ndarray]) -> tuple[Pin, ...]:
     """The pinned frames: told is [[shot, caption], …], either may be null."""
     pins = []
     for number, (shot, caption) in enumerate(told):
-        if shot is not None:
-            shot = whole_number(shot, "a pin's shot")
-        if caption is not None:
-            caption = check_caption(caption, "a pin's caption")
-        pins.append(Pin(arrays["pins"][number : number + 1], shot, caption))
+        latent = _frames_of(arrays, "pins")[number : number + 1]
+        if not len(latent):
+            raise ValueError("it lacks pinned frames")
+        pins.append(Pin(latent, shot, caption))
     return tuple(pins)
 
 

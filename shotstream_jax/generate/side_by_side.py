@@ -17,10 +17,11 @@ from shotstream_jax.core.settings import each_under_own_settings
 from shotstream_jax.core.typing import Array
 from shotstream_jax.generate import shot as steps
 from shotstream_jax.generate.asked import Shot, ready_shot
+from shotstream_jax.generate.check import check_story, warn_of_unknown_weights
 from shotstream_jax.generate.live import NoiseSource, empty_caches, fill_caches, seeded_noise
 from shotstream_jax.generate.progress import DecodedChunk, ShotProgress, add_chunk, begin_shot
 from shotstream_jax.generate.story import Story
-from shotstream_jax.generate.stream import Chunk, check_story, hand_out
+from shotstream_jax.generate.stream import Chunk, hand_out
 from shotstream_jax.memory.cache import Caches, FrameIds
 from shotstream_jax.model import Model
 from shotstream_jax.text.prompts import check_shots
@@ -49,6 +50,7 @@ def stream_stories(
     runs = []
     for story, shots in stories:
         check_story(model, story, len(stories))
+        warn_of_unknown_weights(model, story)
         # Each has its own prompts and noise; the transformer's steps they share.
         check = functools.partial(ready_shot, model.preset, story.video)
         asked = check_shots(shots, story.next_shot, check)

@@ -13,15 +13,22 @@ import json
 import pathlib
 import re
 import shutil
+from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
+
 from shotstream_jax.core.errors import InputError
-from shotstream_jax.core.files import check_writable_folder, write_whole
+from shotstream_jax.core.files import check_writable_folder, write_new, write_whole
 from shotstream_jax.core.rng import check_seed
-from shotstream_jax.core.values import as_path, whole_number
+from shotstream_jax.core.typing import AnyArray
+from shotstream_jax.core.values import as_path, number_between, whole_number
 from shotstream_jax.generate.record import DAMAGE, ShotRecord, read_record, record_bytes
 from shotstream_jax.memory.plan import ShotPlan, plan_shot
 from shotstream_jax.presets import Preset, VideoFormat
+from shotstream_jax.text.prompts import check_text
+
+_MOST_CONTEXT = 1000  # frames
 
 _HEAD_TYPES: dict[str, type] = {
     "global_caption": str,
@@ -57,13 +64,15 @@ class Story:
     def __post_init__(self) -> None:
         # numpy's numbers become Python's: the dataclass is frozen, and story.json takes no others.
         object.__setattr__(self, "seed", check_seed(self.seed))
-        object.__setattr__(self, "context", whole_number(self.context, "context"))
+        context = number_between(self.context, "context", 1, _MOST_CONTEXT)
+        object.__setattr__(self, "context", context)
         # Fields may come from a file: a wrong type is an input error, not a crash later on.
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         for name, kind in _HEAD_TYPES.items():
             value = values[name]
             if not isinstance(value, kind):
                 raise InputError(f"a story's {name} must be {kind.__name__}, not {value!r:.40}")
+        check_text(self.global_caption, "the global caption")
 
     @property
     def next_shot(self) -> int:
@@ -75,12 +84,26 @@ class Story:
         """The number of the next shot's first frame in the video."""
         return self.shots[-1].stop_frame if self.shots else 0
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the frames that it holds, kept and pinned; a frame that is both counts once."""
+        sizes = {}
+        for record in self.shots:
+            pinned = [pin.latent for pin in record.pins]
+            for latent in (*record.latents, *pinned):
+                sizes[id(latent)] = latent.size * latent.dtype.itemsize
+        return sum(sizes.values())
+
     def is_begun_like(self, other: "Story") -> bool:
         """Whether two stories have all in common but their shots."""
         return self._head() == other._head()
 
     def add(self, record: ShotRecord) -> "Story":
-        """The story one shot on; shots that no later one can ask for are forgotten."""
+        """The story one shot on; shots that no later one can ask for are forgotten.
+
+        Raises InputError if the record is not of the story's next shot.
+        """
+        self.check_next(record)
         shots = (*self.shots, record)
         return dataclasses.replace(self, shots=shots[-self.context :])
 
@@ -92,12 +115,54 @@ class Story:
         remembered = [record.number + 1 for record in self.shots]
         raise InputError(f"shot {shot + 1} is not remembered: the story knows shots {remembered}")
 
+    def check_next(self, record: ShotRecord) -> None:
+        """Refuses a record that is not of the story's next shot. Raises InputError."""
+        if not isinstance(record, ShotRecord):
+            raise InputError(f"a shot's record must be a ShotRecord, not {record!r:.40}")
+        if record.number != self.next_shot or record.first_frame != self.next_frame:
+            raise InputError(
+                f"the story's next shot is {self.next_shot + 1}, from frame {self.next_frame} on; "
+                f"the record is of shot {record.number + 1}, from frame {record.first_frame} on: "
+                "give the story as it was before it"
+            )
+
     def plan_next(self) -> ShotPlan:
         """What the next shot is conditioned on."""
         # Shots that are forgotten cannot be picked, so the remembered ones are enough.
         intervals = [(record.first_frame, record.stop_frame) for record in self.shots]
         first_shot = self.shots[0].number if self.shots else 0
         return plan_shot(intervals, self.context, first_shot)
+
+    @classmethod
+    def of(cls, records: Iterable[ShotRecord], like: "Story") -> "Story":
+        """A story of these shots, which follow each other, with all else like another story's.
+
+        records: all of the story's, or at least its last C.
+        like: what has its global caption, seed, preset, format and fingerprint; its shots do not
+          count.
+
+        Raises InputError if they do not follow each other, if some are missing, or if one lacks
+        frames that later shots can ask for, or is of another format.
+        """
+        story = dataclasses.replace(like, shots=())
+        for record in records:
+            # Of a longer story the shots that are forgotten may be left out.
+            is_later = isinstance(record, ShotRecord) and record.number > 0
+            if story.shots or not is_later:
+                story.check_next(record)
+            record.check(story.context)
+            shots = (*story.shots, record)
+            story = dataclasses.replace(story, shots=shots[-story.context :])
+        first = story.shots[0].number if story.shots else 0
+        if first > 0 and len(story.shots) < story.context:
+            raise InputError(
+                f"the records begin with shot {first + 1}: at least the story's last "
+                f"{story.context} shots are needed, or all of them"
+            )
+        shapes = {np.shape(latent) for record in story.shots for latent in record.latents}
+        if len(shapes) > 1:
+            raise InputError(f"the records are of stories of different formats: {sorted(shapes)}")
+        return story
 
     def check(self, preset: Preset, fingerprint: str = "") -> None:
         """Refuses a model that the story was not made with.
@@ -149,9 +214,9 @@ class Story:
         folder = as_path(folder, "the story's folder")
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            if not _head_path(folder).exists():
-                self._write_head(folder)
-            elif _read_head(folder) != self._head():
+            # Whoever else saves here at the same time: what is there first stays.
+            is_new = write_new(_head_path(folder), self._head_bytes)
+            if not is_new and _read_head(folder) != self._head():
                 raise InputError(f"{folder} holds another story: save into a new folder")
             # Shots that are there already are checked, the others are added.
             for record in self.shots:
@@ -181,7 +246,7 @@ class Story:
             if before.stop_frame != after.first_frame:
                 path = _record_path(folder, after.number)
                 raise InputError(f"{path} does not follow the shot before it")
-        return dataclasses.replace(story, shots=records)
+        return dataclasses.replace(story, shots=_with_shared_pins(records))
 
     @classmethod
     def fork(
@@ -210,21 +275,34 @@ class Story:
                 record = _record_path(folder, number)
                 if record.exists():
                     shutil.copy(record, into)
-            story._write_head(into)
+            write_whole(_head_path(into), story._head_bytes())
         except OSError as error:
             raise InputError(f"cannot fork {folder} into {into}: {error.strerror}") from None
         return story
 
-    def _write_head(self, folder: pathlib.Path) -> None:
-        """Writes story.json. Raises OSError."""
+    def _head_bytes(self) -> bytes:
+        """What is in story.json."""
         text = json.dumps(self._head(), indent=1, default=dataclasses.asdict)
-        write_whole(_head_path(folder), (text + "\n").encode())
+        return (text + "\n").encode()
 
     def _head(self) -> dict[str, Any]:
         """What story.json holds: everything but the shots."""
         fields = [field.name for field in dataclasses.fields(self)]
         fields.remove("shots")
         return {name: getattr(self, name) for name in fields}
+
+
+def _with_shared_pins(records: Iterable[ShotRecord]) -> tuple[ShotRecord, ...]:
+    """The records, whose pins of one frame are one array, as they were when they were made."""
+    frames: dict[bytes, AnyArray] = {}
+    shared = []
+    for record in records:
+        pins = []
+        for pin in record.pins:
+            latent = frames.setdefault(np.asarray(pin.latent).tobytes(), pin.latent)
+            pins.append(dataclasses.replace(pin, latent=latent))
+        shared.append(dataclasses.replace(record, pins=tuple(pins)))
+    return tuple(shared)
 
 
 def _head_path(folder: pathlib.Path) -> pathlib.Path:
@@ -248,8 +326,7 @@ def _saved_shots(folder: pathlib.Path) -> list[int]:
 def _append(folder: pathlib.Path, record: ShotRecord, story: Story) -> None:
     """Writes a shot's record, or checks that the one that is there is the same."""
     path = _record_path(folder, record.number)
-    if not path.exists():
-        write_whole(path, record_bytes(record))
+    if write_new(path, lambda: record_bytes(record)):
         return
     # A record is never overwritten.
     if not _read_record(folder, record.number, story).is_same(record):

@@ -13,18 +13,17 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
-from absl import logging
-from jax.sharding import Mesh
 
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.settings import each_under_own_settings
 from shotstream_jax.core.typing import Array, Float, UInt8
 from shotstream_jax.generate.asked import Shot, ready_shot
+from shotstream_jax.generate.check import check_model, check_story, warn_of_unknown_weights
 from shotstream_jax.generate.live import NoiseSource, advance, begin
 from shotstream_jax.generate.progress import DecodedChunk
 from shotstream_jax.generate.story import Story
 from shotstream_jax.model import Model
-from shotstream_jax.presets import Preset, VideoFormat
+from shotstream_jax.presets import VideoFormat
 from shotstream_jax.text.prompts import check_shots
 
 _END: Any = object()  # after the last shot
@@ -95,6 +94,7 @@ def stream_generate(
             "a story to be continued brings its own global_caption, seed and video: leave them out"
         )
     check_story(model, story)
+    warn_of_unknown_weights(model, story)
     check = functools.partial(ready_shot, model.preset, story.video)
     asked = check_shots(shots, story.next_shot, check)
     # 2. Its chunks, each handed out when the next one has been started.
@@ -135,7 +135,7 @@ def new_story(
 
     Raises InputError for a value of another kind.
     """
-    _check_model(model)
+    check_model(model)
     return Story(
         global_caption=global_caption,
         seed=seed,
@@ -156,36 +156,6 @@ def warm_up(model: Model, video: VideoFormat | None = None) -> None:
     # A caption without words, so that no vocabulary lacks one.
     for _ in stream_generate(model, [".", "."], video=short):
         pass
-
-
-def check_stream_mesh(preset: Preset, mesh: Mesh, video: VideoFormat, stories: int = 1) -> None:
-    """Refuses a mesh over which heads, a frame's tokens or the stories do not divide."""
-    preset.check_mesh(mesh.shape, preset.latent_grid(video))
-    if stories % mesh.shape["data"]:
-        raise InputError(
-            f"{stories} stories do not divide over mesh.data={mesh.shape['data']}: each device "
-            "along data has a part of the stories; for a single story use sequence or tensor"
-        )
-
-
-def check_story(model: Model, story: Story, stories: int = 1) -> None:
-    """Refuses what the model cannot stream, with so many stories side by side."""
-    _check_model(model)
-    if not isinstance(story, Story):
-        raise InputError(f"story must be a Story, not {story!r:.40}: Story.load reads a kept one")
-    story.check(model.preset, model.fingerprint)
-    if story.shots and model.fingerprint and not story.fingerprint:
-        logging.warning("the story does not say by which weights it was made: they may be others")
-    model.preset.latent_grid(story.video)
-    mesh = model.mesh()
-    if mesh is not None:
-        check_stream_mesh(model.preset, mesh, story.video, stories)
-
-
-def _check_model(model: object) -> None:
-    """Refuses what is no model, like a checkpoint's name."""
-    if not isinstance(model, Model):
-        raise InputError(f"model must be what load() gives, not {model!r:.40}")
 
 
 def hand_out(

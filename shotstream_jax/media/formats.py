@@ -40,6 +40,17 @@ FORMATS = {
 LOSSLESS = FilmFormat("mp4", "libx264rgb", "rgb24", {"crf": "0", "preset": "veryfast"}, _FRAGMENTED)
 
 
+def check_sides(form: FilmFormat, height: int, width: int) -> None:
+    """Refuses pictures that a format cannot hold. Raises InputError."""
+    # Two by two pixels share a colour.
+    is_odd = height % 2 or width % 2
+    if form.pixels == "yuv420p" and is_odd:
+        raise InputError(
+            f"a film of {width}×{height} pixels cannot be written: both sides must be even; "
+            "enlarge it by 2"
+        )
+
+
 def film_facts(
     path: str, codec: str, size: tuple[int, int] | None, scale: int, frames: int, fps: int
 ) -> dict[str, Any]:

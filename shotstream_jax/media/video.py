@@ -19,7 +19,7 @@ from absl import logging
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.media.encoder import FilmEncoder, enlarged
 from shotstream_jax.media.finish import finish_film
-from shotstream_jax.media.formats import FORMATS, LOSSLESS, film_facts
+from shotstream_jax.media.formats import FORMATS, LOSSLESS, check_sides, film_facts
 
 
 def partial_path(path: pathlib.Path) -> pathlib.Path:
@@ -113,6 +113,7 @@ class VideoWriter:
 
     def _create(self, height: int, width: int) -> _OpenVideo:
         """The partial file, and the encoder that writes to it."""
+        check_sides(self._format, height, width)
         # Only now: a run that fails before its first frame leaves nothing behind.
         self.path.parent.mkdir(parents=True, exist_ok=True)
         file = self.partial.open("wb")

@@ -16,6 +16,7 @@ from shotstream_jax.text.tokenizer import clean
 _GLOBAL = "global_caption"
 _SHOT = re.compile(r"shot([1-9][0-9]{0,5})")
 _HALF_CHARACTER = re.compile("[\ud800-\udfff]")
+_MOST_CHARACTERS = 20_000
 _VIDEO = "video_path"  # beside the captions in samples for training; of no use here
 _EXAMPLE = '{"global_caption": "…", "shot1": "…", "shot2": "…"}'
 
@@ -42,18 +43,31 @@ def shot_prompt(
 def check_caption(caption: object, where: str) -> str:
     """The caption as plain text.
 
-    Raises InputError, which names `where` it stands, if it is empty or not text.
+    Raises InputError, which names `where` it stands, if it is empty, too long or not text.
     """
-    if not isinstance(caption, str):
-        kind = type(caption).__name__
-        raise InputError(f"{where} must be text, not {caption!r:.40} ({kind})")
-    # What no text file can hold: halves of characters, and the zeros of UTF-16 read as UTF-8.
-    is_text = "\0" not in caption and not _HALF_CHARACTER.search(caption)
-    if not is_text:
-        raise InputError(f"{where} is not UTF-8 text: {caption[:40]!r}")
-    if not clean(caption):
+    text = check_text(caption, where)
+    if not clean(text):
         raise InputError(f"{where} is empty: write what the shot shows")
-    return str(caption)
+    return text
+
+
+def check_text(text: object, where: str) -> str:
+    """Plain text, perhaps empty, of at most 20,000 characters: a prompt's place ends far before.
+
+    Raises InputError, which names `where` it stands, for anything else.
+    """
+    if not isinstance(text, str):
+        kind = type(text).__name__
+        raise InputError(f"{where} must be text, not {text!r:.40} ({kind})")
+    if len(text) > _MOST_CHARACTERS:
+        raise InputError(
+            f"{where} has {len(text)} characters, at most {_MOST_CHARACTERS} are taken: shorten it"
+        )
+    # What no text file can hold: halves of characters, and the zeros of UTF-16 read as UTF-8.
+    is_text = "\0" not in text and not _HALF_CHARACTER.search(text)
+    if not is_text:
+        raise InputError(f"{where} is not UTF-8 text: {text[:40]!r}")
+    return str(text)
 
 
 def check_shots(

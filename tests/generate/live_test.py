@@ -189,9 +189,69 @@ def test_what_cannot_be_begun_is_named(shot, message):
         begin(MODEL, new_story(MODEL), shot)
 
 
+def test_a_live_shot_is_used_once(two_shots):
+    """What went into another call's result is refused by name, and that result still goes on."""
+    _, story = two_shots
+    first = begin(MODEL, story, "x")
+    second, _ = advance(MODEL, first)
+    third = retell(MODEL, second, "y")
+    for used in (first, second):
+        for misuse in (lambda live: advance(MODEL, live), lambda live: retell(MODEL, live, "z")):
+            with pytest.raises(InputError, match="this live shot 3 is used up: go on with what"):
+                misuse(used)
+    # Its frames are still there to be cut, which uses nothing up.
+    after = cut(MODEL, third)
+    advance(MODEL, third)
+    assert same_memory(cut(MODEL, second), after)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"preset": "wan-1.3b"}, "was made with wan-1.3b"),
+        ({"context": 5}, "context 5; the model is"),
+        ({"fingerprint": "a"}, "was made by other weights"),
+    ],
+)
+def test_a_story_of_another_model_is_not_begun(two_shots, changes, message):
+    model = dataclasses.replace(MODEL, fingerprint="b")
+    story = dataclasses.replace(two_shots[1], **changes)
+    with pytest.raises(InputError, match=message):
+        begin(model, story, "x")
+    with pytest.raises(InputError, match=message):
+        lib.remake(model, dataclasses.replace(story, shots=story.shots[:1]), story.shots[1])
+
+
+def test_what_is_no_model_or_story_is_named(two_shots):
+    for model, story, message in (
+        ("tiny", two_shots[1], "model must be what load"),
+        (MODEL, "out/story", "story must be a Story"),
+        (MODEL, None, "story must be a Story"),
+    ):
+        with pytest.raises(InputError, match=message):
+            begin(model, story, "x")
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"context": 0}, "context 0 must be a whole number from 1"),
+        ({"context": 10**9}, "context 1000000000 must be"),
+        ({"global_caption": "a\0b"}, "global caption is not UTF-8 text"),
+        ({"global_caption": "a\ud800"}, "global caption is not UTF-8 text"),
+        ({"global_caption": "a" * 20_001}, "global caption has 20001 characters"),
+    ],
+)
+def test_a_story_of_wrong_values_is_named(two_shots, fields, message):
+    with pytest.raises(InputError, match=message):
+        dataclasses.replace(two_shots[1], **fields)
+
+
 def test_other_misuse_is_named(two_shots):
     _, story = two_shots
-    for value in (-1, 1.5, "first", True):
+    assert Shot("x", take=np.int64(2**31 - 1)).take == 2**31 - 1
+    begin(MODEL, story, Shot("x", take=2**31 - 1)).noise(2, 0)
+    for value in (-1, 1.5, "first", True, 2**31):
         with pytest.raises(InputError, match="take"):
             Shot("x", take=value)
     live = begin(MODEL, story, "x")
@@ -204,5 +264,5 @@ def test_other_misuse_is_named(two_shots):
     for misuse in (lambda: advance(MODEL, live), lambda: retell(MODEL, live, "y")):
         with pytest.raises(InputError, match="finished"):
             misuse()
-    with pytest.raises(InputError, match="next shot is 3, the record is of shot 2"):
+    with pytest.raises(InputError, match=r"next shot is 3, from .* the record is of shot 2"):
         lib.remake(MODEL, story, story.shots[-1])

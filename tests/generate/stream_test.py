@@ -4,7 +4,6 @@ Its memory is bounded, and it can be saved and continued.
 """
 
 import collections
-import contextlib
 import dataclasses
 import json
 
@@ -27,6 +26,7 @@ from shotstream_jax.presets import VideoFormat
 from shotstream_jax.testing import tiny_model
 from shotstream_jax.text import encode
 from shotstream_jax.vae import codec
+from tests.generate.compiled import compilations
 
 MODEL = tiny_model()
 CAPTIONS = [f"shot number {i}" for i in range(7)]  # more than the context has frames
@@ -144,23 +144,8 @@ def test_the_autoencoder_may_have_a_device_of_its_own(whole):
 def test_after_the_warm_up_nothing_is_compiled():
     jax.clear_caches()
     stream.warm_up(MODEL)
-    with assert_nothing_compiled():
+    with compilations() as compiled:
         run(CAPTIONS[:3])
-
-
-@contextlib.contextmanager
-def assert_nothing_compiled():
-    compiled = []
-
-    def listen(event, _, **about):
-        if event == "/jax/core/compile/backend_compile_duration":
-            compiled.append(about)
-
-    jax.monitoring.register_event_duration_secs_listener(listen)
-    try:
-        yield
-    finally:
-        jax.monitoring.unregister_event_duration_listener(listen)
     assert not compiled
 
 

@@ -191,3 +191,11 @@ def test_a_full_disk_in_a_folder(tmp_path, monkeypatch):
             writer.write(PICTURES[3:])
     assert "\n" not in str(error.value)
     assert len(list((tmp_path / "frames.partial").iterdir())) == 3
+
+
+@pytest.mark.parametrize("name", ["v.mp4", "v.mkv", "v.webm"])
+def test_odd_sides_are_one_line_and_leave_nothing(tmp_path, name):
+    with pytest.raises(InputError, match="25×16 pixels cannot be written: both sides must be even"):
+        with VideoWriter(tmp_path / name, 8) as writer:
+            writer.write(np.zeros((2, 16, 25, 3), np.uint8))
+    assert not list(tmp_path.iterdir())
