@@ -28,6 +28,7 @@ COMMANDS = {
     "generate": Command("shotstream_jax.generate.__main__", "stream a story to an mp4"),
     "serve": Command("shotstream_jax.serve.__main__", "write stories in the browser as they play"),
     "world": Command("shotstream_jax.world.__main__", "draw stories with captions, as clips"),
+    "prepare": Command("shotstream_jax.prepare.__main__", "films into clips with captions"),
     "precompute": Command("shotstream_jax.precompute.__main__", "encode clips for training, once"),
     "train": Command("shotstream_jax.train.__main__", "run a stage of training, or go on with it"),
     "ode-pairs": Command("shotstream_jax.train.ode_pairs", "make the teacher's pairs for stage 2"),

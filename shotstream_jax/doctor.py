@@ -67,6 +67,7 @@ EXTRAS = {
         ("scenedetect", "matplotlib"),
         "scenedetect-headless matplotlib",
     ),
+    "films": Extra("clips of films", ("cv2",), "opencv-python-headless"),
     "gpu": Extra("NVIDIA GPUs, CUDA 13", ("jax_cuda13_plugin",), "jax[cuda13]"),
     "gpu-cuda12": Extra("NVIDIA GPUs, CUDA 12", ("jax_cuda12_plugin",), "jax[cuda12]"),
     "tpu": Extra("TPUs", ("libtpu",), "jax[tpu]"),

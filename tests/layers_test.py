@@ -62,6 +62,7 @@ ALLOWED = {
     "data": MODELS | {"checkpoint", "media"},
     "train": APPLICATION - {"train"},
     # Applications: nobody imports them.
+    "prepare": APPLICATION,
     "precompute": APPLICATION,
     "eval": APPLICATION,
     "bench": APPLICATION,
@@ -76,6 +77,7 @@ ONLY_IN = {  # library → the only layers that may import it
     "safetensors": {"checkpoint", "convert", "eval"},
     "optax": {"train", "eval"},
     "scenedetect": {"eval"},
+    "cv2": {"prepare"},
     "matplotlib": {"eval"},
     "grain": {"data"},
     "array_record": {"data"},

@@ -24,6 +24,7 @@ from shotstream_jax.media.shown import Screen
 if TYPE_CHECKING:  # large: imported when a file is opened
     import av
 
+_USUAL_RATE = 25  # frames a second, of a file that does not say
 # VP8 and VP9 keep transparency in a second picture, which only these decoders read.
 _ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 
@@ -33,6 +34,13 @@ class VideoInfo(NamedTuple):
 
     frames: int
     fps: float
+
+
+class ShownFrame(NamedTuple):
+    """picture: RGB, [y, x, 3]. seconds: when it is shown, from the first frame on."""
+
+    picture: np.ndarray
+    seconds: float
 
 
 def probe(path: str | pathlib.Path) -> VideoInfo:
@@ -65,13 +73,22 @@ def read_frames(
     aspect kept, and its centre cut out. Raises InputError if the video cannot be decoded or is too
     short.
     """
+    pictures = np.empty((len(wanted), height, width, 3), np.uint8)
+    for place, picture in enumerate(some_frames(path, wanted, height, width)):
+        pictures[place] = picture
+    return pictures
+
+
+def some_frames(
+    path: str | pathlib.Path, wanted: np.ndarray, height: int, width: int
+) -> Iterator[np.ndarray]:
+    """The frames of `read_frames` one after the other, in one pass; [y, x, 3] each."""
     if len(wanted) == 0:
         with _opened(path):
-            return np.empty((0, height, width, 3), np.uint8)
+            return
     if wanted[0] < 0 or (np.diff(wanted) <= 0).any():
         raise InputError(f"wanted frames must ascend from 0 on, got {wanted.tolist()}")
     # Frames are counted as they are decoded: seeking is not exact in every file.
-    pictures = np.empty((len(wanted), height, width, 3), np.uint8)
     found = 0
     decoded = 0
     with _opened(path) as (container, stream):
@@ -82,13 +99,65 @@ def read_frames(
             screen.notice(frame)
             if number != wanted[found]:
                 continue
-            pictures[found] = screen.show(frame)
+            yield screen.show(frame)
             found += 1
             if found == len(wanted):
-                return pictures
+                return
     raise InputError(
         f"video {path} has {decoded} frames that can be decoded, frame {wanted[found]} is wanted"
     )
+
+
+def told_frames(path: str | pathlib.Path) -> int:
+    """How many frames a file says it has, without decoding any; 0 if it does not say.
+
+    For progress bars: what can be shown is told by `probe`.
+    """
+    try:
+        with _opened(path) as (container, stream):
+            if stream.frames:
+                return stream.frames
+            seconds = (container.duration or 0) / 1e6
+            return round(seconds * float(stream.average_rate or 0))
+    except InputError:
+        return 0
+
+
+def shown_size(path: str | pathlib.Path) -> tuple[int, int]:
+    """Height and width at which a player shows a video, in square pixels.
+
+    Those of its first frame. Raises InputError if there is none, or the file cannot be read.
+    """
+    with _opened(path) as (container, stream):
+        for frame in _frames(path, container, stream):
+            screen = Screen(str(path), stream, 1, 1)
+            screen.notice(frame)
+            return screen.own_size(frame)
+    raise InputError(f"video {path} has no frame that can be decoded: get another copy")
+
+
+def every_frame(path: str | pathlib.Path, height: int, width: int) -> Iterator[ShownFrame]:
+    """All frames of a video in order, each fitted to a size as by `read_frames`.
+
+    Where the file gives a frame no time, it is shown one frame's time after the one before.
+    Raises InputError if the video cannot be decoded, is damaged or ends too early.
+    """
+    with _opened(path) as (container, stream):
+        if is_cut_off(pathlib.Path(path), stream):
+            raise InputError(f"video {path} is cut off: get another copy")
+        screen = Screen(str(path), stream, height, width)
+        step = 1 / float(stream.average_rate or _USUAL_RATE)
+        start = None
+        seconds = -step
+        for frame in _frames(path, container, stream):
+            screen.notice(frame)
+            # Times are told from the first frame, and never run back.
+            told = seconds + step
+            if frame.time is not None:
+                start = frame.time if start is None else start
+                told = frame.time - start
+            seconds = max(told, seconds)
+            yield ShownFrame(screen.show(frame), max(seconds, 0.0))
 
 
 def _frames(

@@ -132,6 +132,11 @@ class Screen:
         if self._is_own and frame.key_frame:
             self._aspect = self._context.sample_aspect_ratio or fractions.Fraction(1)
 
+    def own_size(self, frame: "av.VideoFrame") -> tuple[int, int]:
+        """Height and width at which a player shows a frame, in square pixels."""
+        kind = self._kind_of(frame)
+        return kind.turn.stored(kind.height, round(kind.width * kind.aspect))
+
     def show(self, frame: "av.VideoFrame") -> UInt8[np.ndarray, "y x 3"]:
         """The picture of a frame. Raises InputError if its colours are of an unknown kind."""
         # Sizes and colours may change within a film.
