@@ -28,10 +28,9 @@ def make_notes(
     The marker that a prompt has between the two captions is not the user's.
     """
     before = clean(global_caption)
-    unknown = tokenizer.unknown(before)
-    for word in tokenizer.unknown(clean(caption)):
-        if word not in unknown:
-            unknown.append(word)
+    # Once each, in the order of the text.
+    unknown = dict.fromkeys(tokenizer.unknown(before))
+    unknown.update(dict.fromkeys(tokenizer.unknown(clean(caption))))
     # The marker follows at once: without a mark at its end the last word runs into it.
     swallowed = ""
     last = re.search(r"\w+$", before)

@@ -3,6 +3,7 @@
 Cleaning as the text encoder was trained with, then its tokeniser.
 """
 
+import bisect
 import html
 import pathlib
 import re
@@ -96,17 +97,20 @@ class FileTokenizer:
         """The words with pieces that stand for bytes, whole and in the text's order."""
         found = self._tokenizer.encode(text, add_special_tokens=False)
         # The text's places that are spelled in bytes; a piece of one byte is a part of a character.
-        spelled = []
+        firsts = []
+        stops = []
         for piece, (first, stop) in zip(found.tokens, found.offsets, strict=True):
             if _BYTE.fullmatch(piece):
-                spelled.append((first, stop))
+                firsts.append(first)
+                stops.append(stop)
         # The words that lie there, as the user wrote them.
-        words: list[str] = []
+        words = {}
         for word in _WORD.finditer(text):
-            is_spelled = any(first < word.end() and word.start() < stop for first, stop in spelled)
-            if is_spelled and word[0] not in words:
-                words.append(word[0])
-        return words
+            # The first place that ends within or behind the word: both are in the text's order.
+            place = bisect.bisect_right(stops, word.start())
+            if place < len(firsts) and firsts[place] < word.end():
+                words[word[0]] = True
+        return list(words)
 
     def words(self) -> list[str]:
         """The pieces that begin a word and are letters all through."""

@@ -1,7 +1,7 @@
 """Acts of a storyteller who does all that can be done with a story, shot by shot."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 
 import numpy as np
 
@@ -25,16 +25,30 @@ class Act:
     cut_at: int | None = None
 
 
+def performed(
+    model: Model, story: Story, acts: Sequence[Act]
+) -> Generator[np.ndarray, None, Story]:
+    """The frames of each chunk of some shots; returns the story after them."""
+    for act in acts:
+        live = begin(model, story, act.shot)
+        while not live.is_finished and live.progress.chunks_made != act.cut_at:
+            for caption, again in act.told.get(live.progress.chunks_made, ()):
+                live = retell(model, live, caption, again=again)
+            live, chunk = advance(model, live)
+            yield np.asarray(chunk.pixels)[0]
+        story = cut(model, live)
+    return story
+
+
 def perform(model: Model, story: Story, act: Act) -> tuple[list[np.ndarray], Story]:
-    """The frames of each chunk, and the story after the shot."""
-    live = begin(model, story, act.shot)
+    """The frames of each chunk of a shot, and the story after it."""
     frames = []
-    while not live.is_finished and live.progress.chunks_made != act.cut_at:
-        for caption, again in act.told.get(live.progress.chunks_made, ()):
-            live = retell(model, live, caption, again=again)
-        live, chunk = advance(model, live)
-        frames.append(np.asarray(chunk.pixels)[0])
-    return frames, cut(model, live)
+    performance = performed(model, story, [act])
+    while True:
+        try:
+            frames.append(next(performance))
+        except StopIteration as end:
+            return frames, end.value
 
 
 def acts(model: Model, story: Story, seed: int) -> list[Act]:
