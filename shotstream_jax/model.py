@@ -27,11 +27,12 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from shotstream_jax.core.errors import InputError
-from shotstream_jax.core.typing import DType, Params, PRNGKey
+from shotstream_jax.core.typing import Array, DType, Params, PRNGKey
 from shotstream_jax.dit.student import Student
 from shotstream_jax.dit.styles import StyleSlots, put_styles, without_styles
 from shotstream_jax.dit.teacher import Teacher
 from shotstream_jax.memory.cache import CACHE_DTYPES, FrameIds
+from shotstream_jax.memory.choose import CAPTION, remembered_shots
 from shotstream_jax.presets import OWN_HISTORY, Preset
 from shotstream_jax.text.narrow import TEXT_DTYPES
 from shotstream_jax.text.recent import RecentEmbeddings
@@ -113,10 +114,16 @@ class Model:
         return UMT5(self.preset.text, self.dtype)
 
     @functools.cached_property
-    def embeddings(self) -> RecentEmbeddings:
+    def embeddings(self) -> RecentEmbeddings[Array]:
         """Of the prompts that were used last: a shot's, the shots' that it remembers, and as many
         of another story."""
         return RecentEmbeddings(2 * self.preset.memory.captions)
+
+    @functools.cached_property
+    def meanings(self) -> RecentEmbeddings[np.ndarray]:
+        """Means of prompts' embeddings (generate/remember), [e] each in the host's memory: of the
+        shots that two stories remember at most, and of their next ones."""
+        return RecentEmbeddings(2 * (remembered_shots(CAPTION, self.preset.memory.context) + 1))
 
     def mesh(self, part: str = "dit") -> Mesh | None:
         """The mesh that a part's parameters are on; None for one device without a mesh, or for the

@@ -111,7 +111,8 @@ def _generate(argv: Sequence[str]) -> None:
     checkpoint.decoder(options.decoder)
     # The captions of a file are all known now; those that are typed are not.
     global_caption, captions = read_request(args)
-    story = open_story(args, checkpoint, recipe.video, global_caption, captions)
+    rule = args.context_rule or recipe.context_rule
+    story = open_story(args, checkpoint, recipe.video, global_caption, captions, rule)
     picture = first_picture(args, story)
     mesh = _stream_mesh(recipe, checkpoint.preset, story)
     files = output_files(args)

@@ -12,6 +12,7 @@ from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.typing import AnyArray, Float, UInt8
 from shotstream_jax.core.values import finite_number, number_between, whole_number
 from shotstream_jax.media.still import check_fit, fit_pixels, read_picture
+from shotstream_jax.memory.choose import check_rule
 from shotstream_jax.presets import Preset, VideoFormat
 from shotstream_jax.text.prompts import check_caption
 
@@ -85,6 +86,7 @@ class Shot:
     styles: strengths of the model's adapters by their names; those that are not named have their
       own (shotstream_jax/styles).
     pictures: files, or Pictures, that it sees like pins.
+    memory: the rule by which it remembers (memory/choose); None for the story's own.
 
     Raises InputError for values of another kind.
     """
@@ -95,6 +97,7 @@ class Shot:
     pins: tuple[Pin, ...] = ()
     styles: Mapping[str, float] = dataclasses.field(default_factory=dict, hash=False)
     pictures: tuple[Picture, ...] = ()
+    memory: str | None = None
 
     def __post_init__(self) -> None:
         # The dataclass is frozen; numpy's numbers become Python's.
@@ -104,6 +107,8 @@ class Shot:
         object.__setattr__(self, "styles", as_strengths(self.styles))
         object.__setattr__(self, "pins", _as_pins(self.pins))
         object.__setattr__(self, "pictures", _as_pictures(self.pictures))
+        if self.memory is not None:
+            check_rule(self.memory)
 
     def video(self, preset: Preset, video: VideoFormat) -> VideoFormat:
         """The story's format with the shot's own length.

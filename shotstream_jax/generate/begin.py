@@ -21,11 +21,13 @@ def open_story(
     video: VideoFormat,
     global_caption: str,
     captions: Sequence[str] | None,
+    memory: str,
 ) -> Story:
     """A new story, or a kept one as it was after some shot.
 
-    captions: all of the command's, None if they are typed. Raises InputError if the options
-    contradict each other or the kept story, or if the checkpoint did not make it.
+    captions: all of the command's, None if they are typed. memory: the rule by which a new story
+    remembers (memory/choose). Raises InputError if the options contradict each other or the kept
+    story, or if the checkpoint did not make it.
     """
     check_story_options(args)
     weights = fingerprint(checkpoint)
@@ -35,7 +37,13 @@ def open_story(
         preset = checkpoint.preset
         seed = args.seed or 0
         story = Story(
-            global_caption, seed, preset.name, video, preset.memory.context, fingerprint=weights
+            global_caption,
+            seed,
+            preset.name,
+            video,
+            preset.memory.context,
+            fingerprint=weights,
+            memory=memory,
         )
         if args.resume and captions is not None:
             story = _resumed(args.save_story, story, captions)
@@ -105,10 +113,12 @@ def is_forked(args: argparse.Namespace) -> bool:
 
 def _open_kept_story(args: argparse.Namespace, global_caption: str) -> Story:
     """A story from its folder, if nothing contradicts what it was made with."""
-    changes_video = any(override.startswith("--config.video") for override in args.overrides)
-    if args.seed is not None or changes_video:
+    own = ("--config.video", "--config.context_rule")
+    changes_recipe = any(override.startswith(own) for override in args.overrides)
+    if args.seed is not None or args.context_rule or changes_recipe:
         raise InputError(
-            "a kept story has its own seed and format: leave --seed and --config.video out"
+            "a kept story has its own seed, format and rule: leave --seed, --config.video and "
+            "--context-rule out"
         )
     story = Story.load(args.continue_story, args.at)
     if global_caption not in ("", story.global_caption):
@@ -123,7 +133,7 @@ def _resumed(folder: str, new: Story, captions: Sequence[str]) -> Story:
     if not (pathlib.Path(folder) / "story.json").exists():
         return new
     kept = Story.load(folder)
-    remedy = "--resume wants the same prompts, seed, format and weights"
+    remedy = "--resume wants the same prompts, seed, format, rule and weights"
     # An older story does not say which weights it was made by.
     if not kept.fingerprint:
         new = dataclasses.replace(new, fingerprint="")

@@ -13,7 +13,7 @@ from shotstream_jax.generate.asked import Pin
 from shotstream_jax.generate.story import Story
 from shotstream_jax.memory.cache import FrameIds
 from shotstream_jax.memory.plan import FIRST_SHOT_PHASE
-from shotstream_jax.memory.select import ContextPick, make_room
+from shotstream_jax.memory.select import ContextPick
 from shotstream_jax.presets import Preset
 
 
@@ -37,16 +37,17 @@ def next_shot_conditions(
     story: Story,
     caption: str,
     pins: Sequence[Pin],
+    remembered: ContextPick,
     embed: Callable[[Told], Array],
 ) -> Conditions:
-    """Conditions of the next shot for one story (batch 1), by the rule of memory/plan.
+    """Conditions of the next shot for one story (batch 1).
 
-    caption: of the shot. pins: frames in the place of remembered ones. embed: the embedding
-    [1, l, e] of a prompt. Raises InputError if there are more pins than context frames, or if one
-    is from no earlier shot.
+    caption: of the shot. pins: frames that it sees whatever it remembers. remembered: the others
+    that it sees (generate/remember). embed: the embedding [1, l, e] of a prompt.
+    Raises InputError if there are more pins than context frames, or if one is from no earlier shot.
     """
     own = Told(story.next_shot, caption)
-    seen = _context_frames(preset, story, own, pins)
+    seen = _context_frames(preset, story, own, pins, remembered)
     # Context latents: [1, C, h, w, c].
     context = jnp.stack([frame.latent for frame in seen], axis=1)
     # A caption has one slot, however many frames read it: those of the context by their shots, the
@@ -67,7 +68,9 @@ def next_shot_conditions(
     return Conditions(context, ids, jnp.stack(texts, axis=1))
 
 
-def _context_frames(preset: Preset, story: Story, own: Told, pins: Sequence[Pin]) -> list[_Seen]:
+def _context_frames(
+    preset: Preset, story: Story, own: Told, pins: Sequence[Pin], remembered: ContextPick
+) -> list[_Seen]:
     """The C frames that the shot sees, by their shots."""
     if len(pins) > story.context:
         raise InputError(f"{len(pins)} frames are pinned; a shot sees {story.context}")
@@ -78,14 +81,12 @@ def _context_frames(preset: Preset, story: Story, own: Told, pins: Sequence[Pin]
         zeros = _Seen(jnp.zeros((1, *grid, preset.dit.channels)), 0, own)
         spread = np.arange(story.context) * len(pinned) // story.context
         return [pinned[place] for place in spread] if pinned else [zeros] * story.context
-    # Any other shot what it remembers, of which some make room.
-    plan = story.plan_next()
-    pick = make_room(ContextPick(plan.frames, plan.shots), len(pinned))
-    remembered = []
-    for shot, frame in zip(pick.shots, pick.frames, strict=True):
+    # Any other shot what it remembers, too.
+    others = []
+    for shot, frame in zip(remembered.shots, remembered.frames, strict=True):
         told = Told(int(shot), story.record(int(shot)).caption)
-        remembered.append(_Seen(kept_latent(story, int(shot), int(frame)), int(shot), told))
-    return sorted([*remembered, *pinned], key=lambda frame: frame.phase)
+        others.append(_Seen(kept_latent(story, int(shot), int(frame)), int(shot), told))
+    return sorted([*others, *pinned], key=lambda frame: frame.phase)
 
 
 def _pinned(story: Story, own: Told, pin: Pin) -> _Seen:

@@ -233,7 +233,7 @@ def remake(model: Model, story: Story, record: ShotRecord) -> LiveShot:
     first = record.cues[0] if record.cues else None
     caption = first.caption if isinstance(first, Cue) else record.caption
     frames = model.preset.vae.latent_frames(record.length)
-    shot = Shot(caption, record.take, frames, record.pins, styles.at_start)
+    shot = Shot(caption, record.take, frames, record.pins, styles.at_start, memory=record.memory)
     live = begin(model, story, shot)
     while not live.is_finished:
         while told and told[0].chunk == live.progress.chunks_made:

@@ -3,6 +3,7 @@
 from shotstream_jax import cli
 from shotstream_jax.generate.recipe import MEMORY_CHOICES
 from shotstream_jax.media.still import FITS
+from shotstream_jax.memory.choose import RULES
 from shotstream_jax.presets import DECODERS
 
 DEFAULT_OUT = "out/story.mp4"
@@ -106,6 +107,12 @@ def add_story_options(p: cli.Parser) -> None:
         type=int,
         metavar="N",
         help="with --continue-story: as it was after its first N shots (default: all)",
+    )
+    p.add_argument(
+        "--context-rule",
+        choices=RULES,
+        help="which earlier shots a new story's shots see: the latest (paper, the default), or the "
+        "last one and those whose captions are most like its own (caption; docs/stories.md)",
     )
     p.add_argument(
         "--other-weights",

@@ -35,6 +35,7 @@ from shotstream_jax.generate.asked import (
 )
 from shotstream_jax.generate.conditions import Told, next_shot_conditions
 from shotstream_jax.generate.record import ShotRecord
+from shotstream_jax.generate.remember import remembered_frames, shot_embedding
 from shotstream_jax.generate.story import Story
 from shotstream_jax.generate.style_uses import (
     strengths_now,
@@ -42,10 +43,10 @@ from shotstream_jax.generate.style_uses import (
     styles_that_count,
     with_uses,
 )
-from shotstream_jax.memory.select import candidates
+from shotstream_jax.memory.select import ContextPick, candidates
 from shotstream_jax.model import Model
 from shotstream_jax.presets import OWN_HISTORY
-from shotstream_jax.text.encode import embed_prompt, warn_of_notes
+from shotstream_jax.text.encode import warn_of_notes
 from shotstream_jax.text.notes import Notes, make_notes
 from shotstream_jax.text.prompts import check_caption, shot_prompt
 from shotstream_jax.vae.codec import AnyDecoder, VaeStream, from_uint8
@@ -62,6 +63,7 @@ class ShotProgress:
     cues: what changed in it, after the caption that it began with; empty if nothing did.
     styles: adapters that it is made with, and the strengths that it began with.
     chunks: how many it will have.
+    remembered: the frames that it sees beside its pins, whatever it is told later.
     conditions: of the shot, with batch 1.
     wanted: the numbers in the video of the frames that later shots can ask for.
     asked: when the prompt came, in seconds of time.perf_counter.
@@ -75,6 +77,7 @@ class ShotProgress:
     story: Story
     shot: Shot
     chunks: int
+    remembered: ContextPick
     conditions: Conditions
     wanted: np.ndarray
     asked: float
@@ -136,11 +139,13 @@ def begin_shot(model: Model, story: Story, asked: str | Shot) -> ShotProgress:
     latent_frames = shot.video(model.preset, story.video).shot_frames
     length = model.preset.vae.pixel_frames(latent_frames)
     _warn(model, story, shot.caption)
+    remembered = remembered_frames(model, story, shot)
     return ShotProgress(
         story=story,
         shot=shot,
         chunks=latent_frames // model.preset.memory.chunk,
-        conditions=conditions_under(model, story, shot.caption, shot.pins),
+        remembered=remembered,
+        conditions=conditions_under(model, story, shot.caption, shot.pins, remembered),
         wanted=candidates(story.next_shot, story.next_frame, length, story.context),
         asked=began,
         styles=styles_at_start(model, shot.styles),
@@ -165,15 +170,16 @@ def encode_picture(model: Model, pixels: Pixels) -> Float[Array, "1 h w c"]:
         return steps.encode_context_frame(model.vae, params, frame)
 
 
-def conditions_under(model: Model, story: Story, caption: str, pins: Sequence[Pin]) -> Conditions:
+def conditions_under(
+    model: Model, story: Story, caption: str, pins: Sequence[Pin], remembered: ContextPick
+) -> Conditions:
     """Conditions of the story's next shot under a caption; the embeddings are the model's."""
 
     def embed(told: Told) -> Array:
         """The embedding [1, l, e] of a shot's prompt."""
-        prompt = shot_prompt(story.global_caption, told.shot, told.caption)
-        return model.embeddings.get(prompt, lambda: _encode(model, prompt))
+        return shot_embedding(model, story, told)
 
-    return next_shot_conditions(model.preset, story, caption, pins, embed)
+    return next_shot_conditions(model.preset, story, caption, pins, remembered, embed)
 
 
 def tell(model: Model, progress: ShotProgress, caption: str, again: bool) -> ShotProgress:
@@ -186,7 +192,9 @@ def tell(model: Model, progress: ShotProgress, caption: str, again: bool) -> Sho
     _warn(model, progress.story, caption)
     return dataclasses.replace(
         progress,
-        conditions=conditions_under(model, progress.story, caption, progress.shot.pins),
+        conditions=conditions_under(
+            model, progress.story, caption, progress.shot.pins, progress.remembered
+        ),
         cues=(*_cues_so_far(progress), Cue(progress.chunks_made, caption, again)),
     )
 
@@ -290,6 +298,7 @@ def finished_story(live: ShotProgress) -> Story:
         take=live.shot.take,
         cues=live.cues,
         pins=live.shot.pins,
+        memory=live.shot.memory,
         styles=styles_that_count(live.styles, live.cues),
     )
     return live.story.add(record)
@@ -305,14 +314,6 @@ def to_device_of(params: Params, x: Any) -> Any:
     if isinstance(sharding, NamedSharding):
         sharding = NamedSharding(sharding.mesh, PartitionSpec())
     return jax.device_put(x, sharding)
-
-
-def _encode(model: Model, prompt: str) -> Array:
-    """As the text encoder embeds it."""
-    length = model.preset.dit.text_len
-    with model.on_mesh("text"):
-        _, text = embed_prompt(model.text, model.params["text"], model.tokenizer, prompt, length)
-    return text
 
 
 def prompt_notes(model: Model, story: Story, caption: str) -> Notes:

@@ -11,6 +11,7 @@ from shotstream_jax.fit.card import GIB, this_card
 from shotstream_jax.fit.choose import cheapest_that_fits
 from shotstream_jax.fit.options import StreamOptions, words
 from shotstream_jax.fit.sizes import stream_need
+from shotstream_jax.memory.choose import PAPER
 from shotstream_jax.presets import OWN_DECODER, OWN_HISTORY, Preset, VideoFormat
 
 # auto: options that make a stream fit are chosen; full: it is tried as it was asked for.
@@ -19,7 +20,10 @@ MEMORY_CHOICES = ("auto", "full")
 
 @dataclasses.dataclass(frozen=True)
 class StreamRecipe:
-    """What a stream is made with; the words are those of checkpoint/load.load."""
+    """What a stream is made with; the words are those of checkpoint/load.load.
+
+    context_rule: the rule by which a new story remembers, of memory/choose.RULES.
+    """
 
     checkpoint: str
     dtype: str
@@ -32,6 +36,7 @@ class StreamRecipe:
     decode_frames: int = 0
     text_memory: str = "device"
     text_dtype: str = "same"
+    context_rule: str = PAPER
 
     def options(self) -> StreamOptions:
         """Those of the fields that `load` takes."""

@@ -44,7 +44,7 @@ DAMAGE = (
     zipfile.BadZipFile,
     zlib.error,
 )
-_FACTS = ("number", "caption", "first_frame", "length", "take", "cues", "pins", "styles")
+_FACTS = ("number", "caption", "first_frame", "length", "take", "cues", "pins", "styles", "memory")
 _TEXTS = 2**25  # bytes of captions and numbers, at most
 _LAST = 2**30  # frames and shots are counted in 32 bits
 
@@ -63,6 +63,7 @@ class ShotRecord:
       caption that it began with; `caption` is the last one, which later shots remember it by.
     pins: frames that it saw in the place of remembered ones.
     styles: adapters that it was made with.
+    memory: the rule by which it was asked to remember (memory/choose); None for the story's own.
     """
 
     number: int
@@ -75,6 +76,7 @@ class ShotRecord:
     cues: tuple[AnyCue, ...] = ()
     pins: tuple[Pin, ...] = ()
     styles: tuple[StyleUse, ...] = ()
+    memory: str | None = None
 
     @property
     def stop_frame(self) -> int:
@@ -129,8 +131,8 @@ def read_record(path: pathlib.Path, context: int, video: VideoFormat) -> ShotRec
     if unknown:
         raise ValueError(f"it says what is not known: {sorted(unknown)[:3]}")
     check_caption(facts["caption"], "its caption")
-    # Records of version 0.2 and older have neither take, nor cues, pins and styles.
-    take = Shot(facts["caption"], facts.get("take", 0)).take
+    # Records of version 0.2 and older have neither take, nor cues, pins, styles and memory.
+    asked = Shot(facts["caption"], facts.get("take", 0), memory=facts.get("memory"))
     latents = tuple(_frames_of(arrays, "latents")[:, None])
     record = ShotRecord(
         number=number_between(facts["number"], "its number", 0, _LAST),
@@ -139,10 +141,11 @@ def read_record(path: pathlib.Path, context: int, video: VideoFormat) -> ShotRec
         length=number_between(facts["length"], "its length", 1, _LAST),
         frames=arrays["frames"],
         latents=latents,
-        take=take,
+        take=asked.take,
         cues=as_cues(facts.get("cues", [])),
         pins=_read_pins(facts.get("pins", []), arrays),
         styles=as_style_uses(facts.get("styles", [])),
+        memory=asked.memory,
     )
     # A cue's adapters are among the shot's.
     named = {use.name for use in record.styles}
@@ -200,6 +203,7 @@ def _facts(record: ShotRecord) -> dict[str, Any]:
         "cues": [list(cue) for cue in record.cues],
         "pins": [[pin.shot, pin.caption] for pin in record.pins],
         "styles": [list(use) for use in record.styles],
+        "memory": record.memory,
     }
 
 

@@ -1,7 +1,8 @@
 """A story's memory between shots: a bounded, immutable value, and the folder that keeps it.
 
-A live story holds its last C shots: captions, and the latents of the frames that later shots can
-ask for. With the seed, the model and the format this is all that the next shot depends on.
+A live story holds its last C shots, or some more where it chooses among them (memory/choose):
+captions, and the latents of the frames that later shots can ask for. With the seed, the model and
+the format this is all that the next shot depends on.
 
 On disk a story only grows: story.json, and one small record for each shot. One can go back to any
 shot (`Story.load(folder, at=n)`), or continue it differently in another folder (`Story.fork`).
@@ -24,6 +25,7 @@ from shotstream_jax.core.rng import check_seed
 from shotstream_jax.core.typing import AnyArray
 from shotstream_jax.core.values import as_path, number_between, whole_number
 from shotstream_jax.generate.record import DAMAGE, ShotRecord, read_record, record_bytes
+from shotstream_jax.memory.choose import PAPER, check_rule, remembered_shots
 from shotstream_jax.memory.plan import ShotPlan, plan_shot
 from shotstream_jax.presets import Preset, VideoFormat
 from shotstream_jax.text.prompts import check_text
@@ -38,6 +40,7 @@ _HEAD_TYPES: dict[str, type] = {
     "context": int,
     "shots": tuple,
     "fingerprint": str,
+    "memory": str,
 }
 
 
@@ -48,9 +51,10 @@ class Story:
     global_caption: what all shots share.
     seed: of all noise (core/rng).
     preset, video: what it was made with; another model or format cannot continue it.
-    context: the number C of context frames, and of shots that are remembered.
-    shots: the last C finished shots, or fewer.
+    context: the number C of context frames.
+    shots: the last finished shots, C of them or fewer; by another rule than the paper's some more.
     fingerprint: of the model that makes it (checkpoint/checksum); "" where that is not known.
+    memory: the rule by which its shots remember, of memory/choose.RULES, unless a shot names one.
     """
 
     global_caption: str
@@ -60,6 +64,7 @@ class Story:
     context: int
     shots: tuple[ShotRecord, ...] = ()
     fingerprint: str = ""
+    memory: str = PAPER
 
     def __post_init__(self) -> None:
         # numpy's numbers become Python's: the dataclass is frozen, and story.json takes no others.
@@ -73,6 +78,7 @@ class Story:
             if not isinstance(value, kind):
                 raise InputError(f"a story's {name} must be {kind.__name__}, not {value!r:.40}")
         check_text(self.global_caption, "the global caption")
+        check_rule(self.memory)
 
     @property
     def next_shot(self) -> int:
@@ -94,6 +100,11 @@ class Story:
                 sizes[id(latent)] = latent.size * latent.dtype.itemsize
         return sum(sizes.values())
 
+    @property
+    def most_shots(self) -> int:
+        """How many of its last shots it remembers."""
+        return remembered_shots(self.memory, self.context)
+
     def is_begun_like(self, other: "Story") -> bool:
         """Whether two stories have all in common but their shots."""
         return self._head() == other._head()
@@ -105,7 +116,7 @@ class Story:
         """
         self.check_next(record)
         shots = (*self.shots, record)
-        return dataclasses.replace(self, shots=shots[-self.context :])
+        return dataclasses.replace(self, shots=shots[-self.most_shots :])
 
     def record(self, shot: int) -> ShotRecord:
         """That of a remembered shot. Raises InputError if the shot is forgotten, or not made."""
@@ -127,10 +138,11 @@ class Story:
             )
 
     def plan_next(self) -> ShotPlan:
-        """What the next shot is conditioned on."""
-        # Shots that are forgotten cannot be picked, so the remembered ones are enough.
-        intervals = [(record.first_frame, record.stop_frame) for record in self.shots]
-        first_shot = self.shots[0].number if self.shots else 0
+        """What the next shot is conditioned on by the paper's rule."""
+        # Only the last C shots can be picked.
+        shots = self.shots[-self.context :]
+        intervals = [(record.first_frame, record.stop_frame) for record in shots]
+        first_shot = shots[0].number if shots else 0
         return plan_shot(intervals, self.context, first_shot)
 
     @classmethod
@@ -138,8 +150,8 @@ class Story:
         """A story of these shots, which follow each other, with all else like another story's.
 
         records: all of the story's, or at least its last C.
-        like: what has its global caption, seed, preset, format and fingerprint; its shots do not
-          count.
+        like: what has its global caption, seed, preset, format, rule and fingerprint; its shots do
+          not count.
 
         Raises InputError if they do not follow each other, if some are missing, or if one lacks
         frames that later shots can ask for, or is of another format.
@@ -152,7 +164,7 @@ class Story:
                 story.check_next(record)
             record.check(story.context)
             shots = (*story.shots, record)
-            story = dataclasses.replace(story, shots=shots[-story.context :])
+            story = dataclasses.replace(story, shots=shots[-story.most_shots :])
         first = story.shots[0].number if story.shots else 0
         if first > 0 and len(story.shots) < story.context:
             raise InputError(
@@ -239,8 +251,7 @@ class Story:
                 f"cannot go to shot {at} of {folder}: it has {last} shots, "
                 f"so at must be from 0 to {last}"
             )
-        # Only the last C shots are read: nothing else is asked for any more.
-        oldest = max(0, at - story.context)
+        oldest = _oldest_remembered(folder, at, story)
         records = tuple(_read_record(folder, n, story) for n in range(oldest, at))
         for before, after in itertools.pairwise(records):
             if before.stop_frame != after.first_frame:
@@ -323,6 +334,17 @@ def _saved_shots(folder: pathlib.Path) -> list[int]:
     return numbers
 
 
+def _oldest_remembered(folder: pathlib.Path, at: int, story: Story) -> int:
+    """The first of the shots that a story remembers after its first `at` ones."""
+    # The last C are always needed. Of the further ones those are read that the folder has: a story
+    # may have been saved first when it had forgotten some, by another rule.
+    saved = set(_saved_shots(folder))
+    oldest = max(0, at - story.context)
+    while oldest > max(0, at - story.most_shots) and oldest - 1 in saved:
+        oldest -= 1
+    return oldest
+
+
 def _append(folder: pathlib.Path, record: ShotRecord, story: Story) -> None:
     """Writes a shot's record, or checks that the one that is there is the same."""
     path = _record_path(folder, record.number)
@@ -343,6 +365,8 @@ def _read_head(folder: pathlib.Path) -> dict[str, Any]:
         head["video"] = VideoFormat(**head["video"])
         # Older stories do not say by which weights they were made.
         head.setdefault("fingerprint", "")
+        # … and remember by the only rule that there was.
+        head.setdefault("memory", PAPER)
         Story(**head)
     except FileNotFoundError:
         raise InputError(f"{folder} holds no story: there is no story.json") from None

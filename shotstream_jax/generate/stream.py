@@ -22,6 +22,7 @@ from shotstream_jax.generate.check import check_model, check_story, warn_of_unkn
 from shotstream_jax.generate.live import NoiseSource, advance, begin
 from shotstream_jax.generate.progress import DecodedChunk
 from shotstream_jax.generate.story import Story
+from shotstream_jax.memory.choose import PAPER
 from shotstream_jax.model import Model
 from shotstream_jax.presets import VideoFormat
 from shotstream_jax.text.prompts import check_shots
@@ -129,9 +130,20 @@ def _make_chunks(
 
 
 def new_story(
-    model: Model, global_caption: str = "", seed: int = 0, video: VideoFormat | None = None
+    model: Model,
+    global_caption: str = "",
+    seed: int = 0,
+    video: VideoFormat | None = None,
+    memory: str = PAPER,
 ) -> Story:
-    """A story without shots. video: pixels and latent frames a shot (default: the model's own).
+    """A story without shots.
+
+    Args:
+      model: the weights and sizes.
+      global_caption: what all shots share. A full stop should end it.
+      seed: of all noise, −2⁶³ to 2⁶³ − 1.
+      video: pixels and latent frames a shot (default: the model's own).
+      memory: the rule by which shots remember earlier ones, of memory/choose.RULES.
 
     Raises InputError for a value of another kind.
     """
@@ -143,6 +155,7 @@ def new_story(
         video=video or model.preset.video,
         context=model.preset.memory.context,
         fingerprint=model.fingerprint,
+        memory=memory,
     )
 
 

@@ -2,11 +2,12 @@
 
 import collections
 from collections.abc import Callable
+from typing import Generic, TypeVar
 
-from shotstream_jax.core.typing import Array
+Kept = TypeVar("Kept")  # an embedding, or what is made of it
 
 
-class RecentEmbeddings:
+class RecentEmbeddings(Generic[Kept]):
     """At most so many prompts' embeddings; those that were not used for the longest time go first.
 
     A prompt's embedding is a function of the prompt and the text encoder, so what is kept changes
@@ -15,12 +16,12 @@ class RecentEmbeddings:
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._kept: collections.OrderedDict[str, Array] = collections.OrderedDict()
+        self._kept: collections.OrderedDict[str, Kept] = collections.OrderedDict()
 
     def __len__(self) -> int:
         return len(self._kept)
 
-    def get(self, prompt: str, encode: Callable[[], Array]) -> Array:
+    def get(self, prompt: str, encode: Callable[[], Kept]) -> Kept:
         """The prompt's embedding; encode: makes it if it is not kept."""
         if prompt not in self._kept:
             self._kept[prompt] = encode()

@@ -25,6 +25,7 @@ from shotstream_jax.presets import find_preset
 from tests.generate.conftest import STORY
 
 SMALL = ["--config.video.height=32", "--config.video.width=48", "--config.video.shot_frames=6"]
+KEPT = ["--save-story", "kept", "--context-rule", "caption"]
 TIME, SHOT = find_preset("tiny").vae.time, find_preset("tiny").vae.pixel_frames(6)  # pixel frames
 
 
@@ -41,11 +42,11 @@ def test_a_story_from_file_to_video(run, tmp_path, caplog):
         "o/x.mp4",
         "--report",
         "o/r.json",
-        "--save-story",
-        "kept",
+        *KEPT,
         *SMALL,
     )
     assert code == 0
+    assert Story.load(tmp_path / "kept").memory == "caption"
     assert sorted(p.name for p in (tmp_path / "o").iterdir()) == ["r.json", "x.mp4"]
     video = read_video(tmp_path / "o/x.mp4")
     assert video.shape == (2 * SHOT, 256, 384, 3)
@@ -76,7 +77,7 @@ def test_a_story_from_file_to_video(run, tmp_path, caplog):
     assert "shot 1 has words that the vocabulary lacks: It, wakes" in caplog.text
     assert "shot 2: the prompt is too long, its last" in caplog.text
     # What would end in a conflict after a shot's work is refused before it.
-    code, err = run("--story", "story.json", "--out", "o/y.mp4", "--save-story", "kept", *SMALL)
+    code, err = run("--story", "story.json", "--out", "o/y.mp4", *KEPT, *SMALL)
     assert code == 2 and "kept already goes on after shot 0" in err
     # So is what would replace the film.
     film = (tmp_path / "o/x.mp4").read_bytes()
@@ -86,7 +87,10 @@ def test_a_story_from_file_to_video(run, tmp_path, caplog):
     code, err = run(
         "--continue-story", "kept", "--at", "1", "--story", "story.json", "--config.video.height=64"
     )
-    assert code == 2 and "its own seed and format" in err
+    assert code == 2 and "its own seed, format and rule" in err
+    for rule in ("--context-rule=paper", "--config.context_rule=paper"):
+        code, err = run("--continue-story", "kept", "--story", "story.json", rule)
+        assert code == 2 and "its own seed, format and rule" in err
     # The kept story goes on from any shot, typed or from a file.
     (tmp_path / "more.txt").write_text(STORY["shot2"] + "\n")
     code, _ = run(
@@ -139,6 +143,11 @@ def test_a_story_starts_from_a_picture(run, tmp_path):
             "4 latent frames is not a multiple of the chunk, 3; try 3",
         ),
         (["--story", "story.json", "--config.dtype=int4"], "int4"),
+        (["--story", "story.json", "--context-rule", "latest"], "invalid choice: 'latest'"),
+        (
+            ["--story", "story.json", "--config.context_rule=latest"],
+            "memory 'latest' is no rule: choose one of paper, caption",
+        ),
         (
             ["--story", "story.json", "--decoder", "taehv"],
             "tiny has no decoder taehv: shotstream convert add-decoder tiny FILE --out NEW",

@@ -9,7 +9,7 @@ from shotstream_jax.core.errors import InputError
 from shotstream_jax.generate.asked import Picture, Pin, Shot
 from shotstream_jax.generate.live import advance, begin, remake
 from shotstream_jax.generate.pins import begin_with_picture, pin_frame, pin_picture
-from shotstream_jax.generate.progress import conditions_under
+from shotstream_jax.generate.progress import begin_shot
 from shotstream_jax.generate.side_by_side import stream_stories
 from shotstream_jax.generate.story import Story
 from shotstream_jax.generate.stream import new_story, stream_generate
@@ -56,15 +56,15 @@ def test_a_pinned_frame_is_seen_with_its_phase_and_caption(stories):
     pin = pin_frame(stories[1], 0, 0)
     story = stories[-1]
     assert story.shots[0].number > 0  # shot 0 is forgotten
-    plain = conditions_under(MODEL, story, "the end", ())
-    with_pin = conditions_under(MODEL, story, "the end", (pin,))
+    plain = begin_shot(MODEL, story, "the end").conditions
+    with_pin = begin_shot(MODEL, story, Shot("the end", pins=[pin])).conditions
     assert np.array_equal(with_pin.context[:, 0], pin.latent)
     assert np.array_equal(with_pin.context[:, 1:], plain.context[:, 1:])
     phases = with_pin.ids.phase[0].tolist()
     assert phases == [0, *plain.ids.phase[0, 1:].tolist()]
     # Its caption stands in the slot that the dropped shot's had.
     slot = int(with_pin.ids.caption[0, 0])
-    first = conditions_under(MODEL, stories[0], CAPTIONS[0], ())
+    first = begin_shot(MODEL, stories[0], CAPTIONS[0]).conditions
     assert np.array_equal(with_pin.text[0, slot], first.text[0, 0])
     assert np.array_equal(with_pin.text[0, -1], plain.text[0, -1])
 
@@ -85,7 +85,7 @@ def test_a_shot_with_pins_is_remade_from_its_record(stories, picture, tmp_path):
 def test_a_story_begins_with_a_picture(picture):
     story = new_story(MODEL, "A fox.", 3)
     begun = begin_with_picture(MODEL, story, picture, "a fox in the snow")
-    given = conditions_under(MODEL, begun, "it runs", ())
+    given = begin_shot(MODEL, begun, "it runs").conditions
     latent = pin_picture(MODEL, VIDEO, picture).latent
     assert np.array_equal(given.context, jnp.stack([latent] * BUDGET, axis=1))
     assert given.ids.phase[0].tolist() == [0] * BUDGET + [1]
@@ -98,7 +98,7 @@ def test_a_story_begins_with_a_picture(picture):
 def test_a_first_shot_may_see_pictures_too(picture):
     story = new_story(MODEL, "A fox.", 3)
     pins = [pin_picture(MODEL, VIDEO, p) for p in (picture, 255 - picture)]
-    given = conditions_under(MODEL, story, "it runs", pins)
+    given = begin_shot(MODEL, story, Shot("it runs", pins=pins)).conditions
     halves = jnp.split(given.context, 2, axis=1)
     for half, pin in zip(halves, pins, strict=True):
         assert np.array_equal(half, jnp.stack([pin.latent] * (BUDGET // 2), axis=1))

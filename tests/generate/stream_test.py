@@ -17,7 +17,7 @@ from shotstream_jax.core.errors import InputError
 from shotstream_jax.flow.schedule import Schedule
 from shotstream_jax.generate import shot as steps
 from shotstream_jax.generate import side_by_side, stream
-from shotstream_jax.generate.progress import conditions_under
+from shotstream_jax.generate.progress import begin_shot
 from shotstream_jax.generate.sampler import SamplerConfig
 from shotstream_jax.generate.story import Story
 from shotstream_jax.generate.stream import stream_generate
@@ -76,7 +76,7 @@ def test_live_stream_is_the_scan(whole):
     stories = [c.story for c in whole if c.story]
     for shot in (0, 5):
         before = stories[shot - 1] if shot else new_story()
-        given = conditions_under(MODEL, before, stories[shot].shots[-1].caption, ())
+        given = begin_shot(MODEL, before, stories[shot].shots[-1].caption).conditions
         shape = (len(preset.steps.nominal), 1, preset.memory.chunk, 4, 6, preset.dit.channels)
         noise = jnp.stack(
             [rng.chunk_noise(jax.random.key(3), 0, shot, c, shape) for c in range(CHUNKS)]

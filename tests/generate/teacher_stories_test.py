@@ -8,7 +8,7 @@ import pytest
 from shotstream_jax.core import rng
 from shotstream_jax.dit.teacher import Teacher
 from shotstream_jax.flow.schedule import Schedule
-from shotstream_jax.generate.progress import conditions_under
+from shotstream_jax.generate.progress import begin_shot
 from shotstream_jax.generate.sampler import Guidance, SamplerConfig, sample_trajectory
 from shotstream_jax.generate.stream import Chunk, new_story
 from shotstream_jax.generate.teacher_stories import teacher_stories
@@ -59,7 +59,7 @@ def test_every_story_has_its_shots_in_order(model, together):
 def test_a_later_shot_is_the_trajectory_on_its_own_history(model, together):
     made = [c for c in together[0] if c.shot == 2]
     before = next(c.story for c in together[0] if c.shot == 1 and c.story)
-    conditions = conditions_under(model, before, made[-1].story.shots[-1].caption, ())
+    conditions = begin_shot(model, before, made[-1].story.shots[-1].caption).conditions
     latents = jnp.concatenate([c.latents for c in made])[None]
     noise = jax.random.normal(rng.stream(jax.random.key(5), "teacher", 2), latents.shape)
     fixed = Teacher(model.preset.dit), Schedule(STEPS, model.preset.steps.shift), model.preset.steps

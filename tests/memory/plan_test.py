@@ -11,7 +11,7 @@ from shotstream_jax.generate.conditions import next_shot_conditions
 from shotstream_jax.generate.record import ShotRecord
 from shotstream_jax.generate.story import Story
 from shotstream_jax.memory.plan import EMPTY, plan_shot
-from shotstream_jax.memory.select import candidates, shot_intervals
+from shotstream_jax.memory.select import ContextPick, candidates, shot_intervals
 from shotstream_jax.testing import tiny_preset
 from shotstream_jax.train.stages.dmd_inter import plan_story, story_conditions
 
@@ -71,11 +71,14 @@ def test_the_last_shots_are_enough(budget):
 def test_streaming_data_and_self_made_history_agree(number):
     """One story in all three ways: the same ids, captions in the slots, and context."""
     record = _clip()
+    story = _story(record, number)
+    plan = story.plan_next()
     streamed = next_shot_conditions(
         PRESET,
-        _story(record, number),
+        story,
         record.captions[number],
         pins=(),
+        remembered=ContextPick(plan.frames, plan.shots),
         embed=lambda told: _caption(record, told.shot),
     )
     row = condition_row(record, number, BUDGET, lambda record, shot: record.text[shot])

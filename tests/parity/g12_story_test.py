@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from shotstream_jax.generate.progress import conditions_under
+from shotstream_jax.generate.progress import begin_shot
 from shotstream_jax.generate.stream import Chunk, stream_generate
 from shotstream_jax.memory.window import MemoryConfig
 from shotstream_jax.model import Model
@@ -121,7 +121,7 @@ def test_shot(variant, shot, close):
         if shot
         else stories[0].__class__(GLOBAL, 0, "fixture", model.preset.video, CONFIG["cond"])
     )
-    conditions = conditions_under(model, before, caption, ())
+    conditions = begin_shot(model, before, caption).conditions
     close(conditions.context, video_last(DATA[f"{key}/condition_latents"]), "context")
     assert conditions.context_ids().phase[0].tolist() == DATA[f"{key}/context_flags"].tolist()
     close(shot_latents(variant, shot), video_last(DATA[f"{key}/latents"]), "latents")

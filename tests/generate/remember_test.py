@@ -1,0 +1,184 @@
+"""Stories that choose what they remember: rules, records, folders, bounds."""
+
+import dataclasses
+import json
+
+import jax
+import numpy as np
+import pytest
+
+from shotstream_jax.core.errors import InputError
+from shotstream_jax.generate import shot as steps
+from shotstream_jax.generate.asked import Shot
+from shotstream_jax.generate.live import advance, begin, remake, retell
+from shotstream_jax.generate.pins import pin_frame
+from shotstream_jax.generate.progress import begin_shot
+from shotstream_jax.generate.record import ShotRecord
+from shotstream_jax.generate.story import Story
+from shotstream_jax.generate.stream import new_story, stream_generate
+from shotstream_jax.testing import tiny_model
+
+MODEL = tiny_model()
+BUDGET = MODEL.preset.memory.context
+FROG = "zzzzzzzz"
+HEN = "a hen"  # as bytes as unlike the frog as can be
+CAPTIONS = [FROG, *[HEN] * (BUDGET + 1)]
+
+
+def after(story, captions):
+    """The story after each of these shots."""
+    return [chunk.story for chunk in stream_generate(MODEL, captions, story=story) if chunk.story]
+
+
+def finished(live):
+    while not live.is_finished:
+        live, _ = advance(MODEL, live)
+    return live.story
+
+
+def seen(story, shot):
+    """The shots whose frames the story's next shot sees."""
+    return begin_shot(MODEL, story, shot).conditions.ids.phase[0, :-1].tolist()
+
+
+def is_same(one, other):
+    """Whether two stories hold the same records, to the bit."""
+    pairs = zip(one.shots, other.shots, strict=True)
+    return all(mine.is_same(its) for mine, its in pairs)
+
+
+@pytest.fixture(scope="module")
+def stories():
+    return after(new_story(MODEL, "A frog.", 3, memory="caption"), CAPTIONS)
+
+
+def test_the_shot_that_was_told_alike_comes_back(stories):
+    story = stories[-1]
+    last = story.next_shot - 1
+    latest = list(range(last - BUDGET + 1, last + 1))
+    of_hen, of_frog = seen(story, HEN), seen(story, FROG)
+    for shots in (of_hen, of_frog):
+        assert shots == sorted(set(shots)) and len(shots) == BUDGET and shots[-1] == last
+    assert of_hen[0] > 0 and of_frog[0] == 0
+    # Its frame and its caption, too.
+    alike = begin_shot(MODEL, story, FROG).conditions
+    assert np.array_equal(alike.context[:, 0], story.shots[0].latents[0])
+    first = begin_shot(MODEL, new_story(MODEL, "A frog."), FROG).conditions
+    assert np.array_equal(alike.text[0, int(alike.ids.caption[0, 0])], first.text[0, 0])
+    # A shot may name another rule than its story.
+    assert seen(story, Shot(FROG, memory="paper")) == latest
+
+
+def test_both_rules_are_one_while_there_is_nothing_to_choose(stories):
+    paper = after(new_story(MODEL, "A frog.", 3), CAPTIONS[: BUDGET + 1])
+    assert is_same(paper[BUDGET - 1], stories[BUDGET - 1])
+    # The paper's rule remembers no more than it did.
+    assert [record.number for record in paper[-1].shots] == list(range(1, BUDGET + 1))
+    chooses_among_those = Shot(FROG, memory="caption")
+    assert seen(paper[-1], chooses_among_those) == list(range(1, BUDGET + 1))
+
+
+@pytest.mark.parametrize("memory", [None, "paper", "caption"])
+def test_a_shot_is_remade_from_its_record(stories, tmp_path, memory):
+    told = finished(begin(MODEL, stories[-1], Shot(FROG, memory=memory)))
+    told.save(tmp_path)
+    kept = Story.load(tmp_path)
+    assert kept.shots[-1].memory == memory and is_same(kept, told)
+    before = Story.load(tmp_path, at=stories[-1].next_shot)
+    again = remake(MODEL, before, kept.shots[-1]).story
+    assert is_same(again, told)
+    others = finished(begin(MODEL, stories[-1], Shot(FROG, memory="paper")))
+    assert is_same(others, told) == (memory == "paper") or memory is None
+
+
+def test_told_another_caption_a_shot_remembers_what_it_remembered(stories):
+    live, _ = advance(MODEL, begin(MODEL, stories[-1], FROG))
+    before = live.progress.conditions
+    for again in (False, True):
+        live = retell(MODEL, live, HEN, again=again)
+        told = live.progress.conditions
+        assert np.array_equal(told.context, before.context)
+        assert jax.tree.all(jax.tree.map(np.array_equal, told.ids, before.ids))
+    story = finished(live)
+    assert is_same(remake(MODEL, stories[-1], story.shots[-1]).story, story)
+
+
+def test_pins_take_places_of_chosen_frames(stories):
+    """The least alike make room, and the paper's rule has forgotten the shot that is pinned."""
+    story = stories[-1]
+    last = story.next_shot - 1
+    pin = pin_frame(story, 0, 0)
+    for pins in range(1, BUDGET + 1):
+        shots = seen(story, Shot(FROG, pins=[pin] * pins))
+        # The frame that is pinned is of the shot that is most alike, too.
+        chosen = shots[pins:]
+        assert shots[:pins] == [0] * pins and len(chosen) == BUDGET - pins
+        assert chosen[-1:] == [last][: BUDGET - pins]
+        assert (0 in chosen) == (pins < BUDGET - 1)
+
+
+def test_further_shots_are_saved_loaded_and_forked(stories, tmp_path):
+    stories[-1].save(tmp_path / "kept")
+    loaded = Story.load(tmp_path / "kept")
+    forked = Story.fork(tmp_path / "kept", stories[-1].next_shot, tmp_path / "fork")
+    for story in (loaded, forked, Story.load(tmp_path / "fork")):
+        assert story.memory == "caption" and is_same(story, stories[-1])
+    # Another rule is another story.
+    with pytest.raises(InputError, match="holds another story"):
+        dataclasses.replace(stories[-1], memory="paper").save(tmp_path / "kept")
+
+
+def test_a_kept_story_of_before_remembers_by_the_paper_s_rule(stories, tmp_path):
+    paper = after(new_story(MODEL, "A frog.", 3), CAPTIONS[: BUDGET + 1])
+    for story in paper:
+        story.save(tmp_path)
+    path = tmp_path / "story.json"
+    head = json.loads(path.read_text())
+    del head["memory"]
+    path.write_text(json.dumps(head))
+    kept = Story.load(tmp_path)
+    assert kept.memory == "paper" and is_same(kept, paper[-1])
+    # All records are there: with the rule written down it would have remembered more.
+    path.write_text(json.dumps(head | {"memory": "caption"}))
+    assert [record.number for record in Story.load(tmp_path).shots] == list(range(BUDGET + 1))
+    path.write_text(json.dumps(head | {"memory": "latest"}))
+    with pytest.raises(InputError, match=r"story\.json is damaged .*choose one of paper, caption"):
+        Story.load(tmp_path)
+
+
+def test_of_further_shots_those_are_read_that_the_folder_has(stories, tmp_path):
+    stories[-1].save(tmp_path)
+    (tmp_path / "shot_000000.npz").unlink()
+    numbers = [record.number for record in Story.load(tmp_path).shots]
+    assert numbers == list(range(1, len(CAPTIONS)))
+    # The last ones are needed.
+    (tmp_path / f"shot_{BUDGET:06d}.npz").unlink()
+    with pytest.raises(InputError, match=rf"shot_{BUDGET:06d}\.npz is missing"):
+        Story.load(tmp_path)
+
+
+@pytest.mark.parametrize(("memory", "most"), [("paper", BUDGET), ("caption", 4 * BUDGET)])
+def test_memory_is_bounded(stories, memory, most):
+    story = new_story(MODEL, memory=memory)
+    latent = stories[0].shots[0].latents[0]
+    for number in range(1000):
+        frames = np.array([10 * number])
+        story = story.add(ShotRecord(number, f"shot {number}", 10 * number, 10, frames, (latent,)))
+        assert len(story.shots) == min(number + 1, most)
+    begin_shot(MODEL, story, "the end")
+    assert len(MODEL.meanings) <= 2 * (4 * BUDGET + 1)
+
+
+def test_nothing_is_compiled_for_another_choice(stories):
+    programs = (steps.prefill, steps.chunk_step, steps.commit)
+    finished(begin(MODEL, stories[-1], "one"))
+    before = [program._cache_size() for program in programs]
+    for memory in ("paper", "caption"):
+        finished(begin(MODEL, stories[-1], Shot(FROG, memory=memory)))
+    assert [program._cache_size() for program in programs] == before
+
+
+def test_an_unknown_rule_is_named():
+    for misuse in (lambda: Shot("x", memory="latest"), lambda: new_story(MODEL, memory="latest")):
+        with pytest.raises(InputError, match="memory 'latest' is no rule: choose one of paper, c"):
+            misuse()
