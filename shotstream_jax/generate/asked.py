@@ -10,7 +10,7 @@ import numpy as np
 
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.typing import AnyArray, Float, UInt8
-from shotstream_jax.core.values import finite_number, number_between, whole_number
+from shotstream_jax.core.values import as_path, finite_number, number_between, whole_number
 from shotstream_jax.media.still import check_fit, fit_pixels, read_picture
 from shotstream_jax.memory.choose import check_rule
 from shotstream_jax.presets import Preset, VideoFormat
@@ -71,7 +71,7 @@ class Picture:
         size = (video.height, video.width)
         if isinstance(self.source, np.ndarray):
             return fit_pixels(self.source, *size, self.fit)
-        return read_picture(self.source, *size, self.fit)
+        return read_picture(as_path(self.source, "a picture's file"), *size, self.fit)
 
 
 @dataclasses.dataclass(frozen=True)

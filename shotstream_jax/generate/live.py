@@ -220,19 +220,12 @@ def remake(model: Model, story: Story, record: ShotRecord) -> LiveShot:
     story: as it was before the shot. Raises InputError if the record is not of its next shot or of
     a still picture, or if the model lacks an adapter that the shot was made with.
     """
-    check_story(model, story)
-    story.check_next(record)
-    if record.is_still and model.preset.memory.chunk > 1:
-        raise InputError(
-            f"shot {record.number + 1} is a still picture, which no model made: "
-            "story.add(record) goes on after it"
-        )
+    frames = _frames_to_remake(model, story, record)
     # The first cue is what the shot began with, the others come at their chunks.
     styles = StylesAgain(model, record.styles)
     told = list(record.cues[1:])
     first = record.cues[0] if record.cues else None
     caption = first.caption if isinstance(first, Cue) else record.caption
-    frames = model.preset.vae.latent_frames(record.length)
     shot = Shot(caption, record.take, frames, record.pins, styles.at_start, memory=record.memory)
     live = begin(model, story, shot)
     while not live.is_finished:
@@ -244,6 +237,24 @@ def remake(model: Model, story: Story, record: ShotRecord) -> LiveShot:
                 live = restyle(model, live, styles.named_here(cue.strengths))
         live, _ = advance(model, live)
     return live
+
+
+def _frames_to_remake(model: Model, story: Story, record: ShotRecord) -> int:
+    """The latent frames of a record's shot. Raises InputError if it cannot be made again here."""
+    check_story(model, story)
+    story.check_next(record)
+    if record.is_still and model.preset.memory.chunk > 1:
+        raise InputError(
+            f"shot {record.number + 1} is a still picture, which no model made: "
+            "story.add(record) goes on after it"
+        )
+    frames = model.preset.vae.latent_frames(record.length)
+    if model.preset.vae.pixel_frames(frames) != record.length:
+        raise InputError(
+            f"the record of shot {record.number + 1} has {record.length} frames, which are no "
+            "whole number of latent ones: another model made it"
+        )
+    return frames
 
 
 def _check_unused(live: LiveShot) -> None:

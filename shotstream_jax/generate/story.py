@@ -149,7 +149,7 @@ class Story:
     def of(cls, records: Iterable[ShotRecord], like: "Story") -> "Story":
         """A story of these shots, which follow each other, with all else like another story's.
 
-        records: all of the story's, or at least its last C.
+        records: all of the story's, or at least the last that it remembers.
         like: what has its global caption, seed, preset, format, rule and fingerprint; its shots do
           not count.
 
@@ -166,10 +166,10 @@ class Story:
             shots = (*story.shots, record)
             story = dataclasses.replace(story, shots=shots[-story.most_shots :])
         first = story.shots[0].number if story.shots else 0
-        if first > 0 and len(story.shots) < story.context:
+        if first > 0 and len(story.shots) < story.most_shots:
             raise InputError(
                 f"the records begin with shot {first + 1}: at least the story's last "
-                f"{story.context} shots are needed, or all of them"
+                f"{story.most_shots} shots are needed, or all of them"
             )
         shapes = {np.shape(latent) for record in story.shots for latent in record.latents}
         if len(shapes) > 1:

@@ -12,14 +12,15 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+import jax
 import numpy as np
 
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.settings import each_under_own_settings
 from shotstream_jax.core.typing import Array, Float, UInt8
-from shotstream_jax.generate.asked import Shot, ready_shot
+from shotstream_jax.generate.asked import Picture, Shot, ready_shot
 from shotstream_jax.generate.check import check_model, check_story, warn_of_unknown_weights
-from shotstream_jax.generate.live import NoiseSource, advance, begin
+from shotstream_jax.generate.live import NoiseSource, advance, begin, retell
 from shotstream_jax.generate.progress import DecodedChunk
 from shotstream_jax.generate.story import Story
 from shotstream_jax.memory.choose import PAPER
@@ -162,13 +163,18 @@ def new_story(
 def warm_up(model: Model, video: VideoFormat | None = None) -> None:
     """Compiles (or fetches) every program of the stream, so that the first prompt need not wait.
 
-    Two shots of two chunks run all programs; the length of a shot changes none of them.
+    Two shots of two chunks run all programs of a stream; the length of a shot changes none of them.
     """
     video = video or model.preset.video
     short = dataclasses.replace(video, shot_frames=2 * model.preset.memory.chunk)
+    story = new_story(model, video=short)
     # A caption without words, so that no vocabulary lacks one.
-    for _ in stream_generate(model, [".", "."], video=short):
-        pass
+    for chunk in stream_generate(model, [".", "."], story=story):
+        story = chunk.story or story
+    # What a storyteller does beside: a picture is given, and another caption in mid-shot.
+    black = np.zeros((video.height, video.width, 3), np.uint8)
+    live = retell(model, begin(model, story, Shot(".", pictures=(Picture(black),))), ".")
+    jax.block_until_ready(live.caches)
 
 
 def hand_out(

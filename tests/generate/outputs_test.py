@@ -17,7 +17,9 @@ def planned(monkeypatch):
     """The outputs of the runs that were begun; none of them makes anything."""
     found = []
     monkeypatch.setattr(
-        app, "_stream", lambda args, story, captions, load, files, scale: found.append(files)
+        app,
+        "_stream",
+        lambda args, story, captions, picture, load, files, scale: found.append(files),
     )
     return found
 

@@ -135,6 +135,9 @@ def test_what_cannot_be_remade_is_named(told):
         remake(MODEL, new, kept_record(told, 2))
     with pytest.raises(InputError, match=r"next shot is 1, .* the record is of shot 3"):
         new.add(kept_record(told, 2))
+    odd = changed(kept_record(told, 1), length=4)
+    with pytest.raises(InputError, match="shot 2 has 4 frames, which are no whole number"):
+        remake(MODEL, told.after[0], odd)
     with pytest.raises(InputError, match="must be a ShotRecord"):
         remake(MODEL, new, None)
 

@@ -26,6 +26,7 @@ from shotstream_jax.presets import VideoFormat
 from shotstream_jax.testing import tiny_model
 from shotstream_jax.text import encode
 from shotstream_jax.vae import codec
+from tests.generate.acts import acts, perform
 from tests.generate.compiled import compilations
 
 MODEL = tiny_model()
@@ -145,7 +146,9 @@ def test_after_the_warm_up_nothing_is_compiled():
     jax.clear_caches()
     stream.warm_up(MODEL)
     with compilations() as compiled:
-        run(CAPTIONS[:3])
+        story = run(CAPTIONS[:3])[-1].story
+        for act in acts(MODEL, story, 1):
+            _, story = perform(MODEL, story, act)
     assert not compiled
 
 
