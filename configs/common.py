@@ -76,7 +76,7 @@ def wan_run(steps: int, batch: int) -> ConfigDict:
     config.accumulate = 1
     config.seed = 0
     config.dtype = "bfloat16"
-    config.remat = "full"
+    config.remat = "attention"
     config.log_every = 10
     config.save_every = 500
     config.keep_last = 2

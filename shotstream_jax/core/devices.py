@@ -58,6 +58,8 @@ PEAKS = {
     "v5": Peak(459e12, 2765e9, 600e9),  # v5p
     "v6 lite": Peak(918e12, 1638e9, 400e9),
     "v6e": Peak(918e12, 1638e9, 400e9),
+    # A device is half a chip of 2307 TFLOP/s in bfloat16, 4614 in 8 bits, 7380 GB/s.
+    "TPU7x": Peak(1153.5e12, 3690e9, 300e9, 2307e12),
     "A100": Peak(312e12, 2039e9, 300e9, 624e12),
     "H100": Peak(989e12, 3350e9, 450e9, 1979e12),
     "H200": Peak(989e12, 4800e9, 450e9, 1979e12),

@@ -24,6 +24,7 @@ from shotstream_jax.core.typing import Array, DType, Float, Int, typechecked
 from shotstream_jax.dit.block import Block, modulate
 from shotstream_jax.dit.config import DiTConfig
 from shotstream_jax.memory.cache import FrameIds
+from shotstream_jax.nn.kernels import is_attended
 from shotstream_jax.nn.layers import TEXT_AND_TIME_INIT, LayerNorm, Linear, time_sinusoid
 from shotstream_jax.nn.rope import rotations
 
@@ -31,9 +32,10 @@ _policies = jax.checkpoint_policies
 # What a layer keeps for its backward pass, by the name of Trunk.remat (besides "none": everything).
 REMAT = {
     "full": None,
+    "attention": is_attended,
     "dots": _policies.save_from_both_policies(
         _policies.dots_with_no_batch_dims_saveable,
-        _policies.save_only_these_names("attended"),
+        is_attended,
     ),
 }
 
@@ -48,7 +50,8 @@ class Trunk(nn.Module):
         cfg: sizes.
         dtype: type of the matmuls.
         remat: what of a layer is kept for the backward pass. "none" keeps everything, "full"
-            computes all of it again, "dots" keeps the outputs of its Linears and of its attentions.
+            computes all of it again, "attention" all but its attentions, "dots" all but those and
+            its Linears.
     """
 
     cfg: DiTConfig

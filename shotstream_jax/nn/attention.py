@@ -13,7 +13,6 @@ from collections.abc import Callable, Sequence
 import jax
 import jax.numpy as jnp
 from absl import logging
-from jax.ad_checkpoint import checkpoint_name
 
 from shotstream_jax.core.devices import target_platform
 from shotstream_jax.core.errors import InputError
@@ -51,9 +50,7 @@ def attend(
     if length is not None:
         arrays = (*arrays, length)
         dims = (*dims, "b")
-    attended = on_own_part(_attend, *arrays, dims=dims)
-    # Named, so that a layer computed again for its gradient (Trunk.remat) need not attend again.
-    return checkpoint_name(attended, "attended")
+    return on_own_part(_attend, *arrays, dims=dims)
 
 
 def _attend(

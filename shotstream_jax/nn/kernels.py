@@ -10,21 +10,36 @@ All are exact, softmax(q·keysᵀ/√k)·values; they differ in what they keep i
 
 All take q [b, n, f, t, k], keys and values [b, n, s, k] and length [b] or None, and return [b, n,
 f, t, k]. With a length only the first `length` keys of a story count.
+
+A form names what its backward pass starts from, the output and the sums of its softmax, by
+ATTENDED; so a layer that is computed again for its gradient need not attend again (is_attended).
 """
 
 import functools
 import importlib.util
 import math
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.ad_checkpoint import checkpoint_name
 
 from shotstream_jax.core.devices import AMPERE, target_capability
 from shotstream_jax.core.typing import Array
 
+ATTENDED = "attended"
+# jax gives cuDNN's output and sums no name of their own: they are known by their primitive.
+_CUDNN_PRIMITIVE = "dot_product_attention_fwd_wrapper"
+_has_name = jax.checkpoint_policies.save_only_these_names(ATTENDED)
+
 # Above so many scores a story (2²⁷ are 512 MB), `exact` takes the queries frame by frame.
 _MOST_SCORES = 2**27
+
+
+def is_attended(primitive: Any, *shapes: Any, **parameters: Any) -> bool:
+    """A policy of jax.checkpoint: what attention leaves for its backward pass is kept."""
+    return primitive.name == _CUDNN_PRIMITIVE or _has_name(primitive, *shapes, **parameters)
 
 
 def exact(
@@ -36,7 +51,7 @@ def exact(
     """Plain attention: scores of all queries at once, or frame by frame if they are too many."""
     scores = math.prod(q.shape[1:4]) * keys.shape[2]
     if scores <= _MOST_SCORES or q.shape[2] == 1:
-        return _exact(q, keys, values, length)
+        return checkpoint_name(_exact(q, keys, values, length), ATTENDED)
 
     # Checkpointed: the backward pass makes a frame's scores again and never keeps those of all
     # frames.
@@ -51,7 +66,7 @@ def exact(
         )[:, :, 0]
 
     by_frame = jax.lax.map(one_frame, jnp.moveaxis(q, 2, 0))
-    return jnp.moveaxis(by_frame, 0, 2)
+    return checkpoint_name(jnp.moveaxis(by_frame, 0, 2), ATTENDED)
 
 
 def _exact(
@@ -119,7 +134,8 @@ def mosaic(
     import tokamax  # takes seconds, and only this form uses it
 
     form = functools.partial(tokamax.dot_product_attention, implementation="mosaic")
-    return _heads_last(form, q, keys, values, length)
+    # Its sums have no name: the backward pass attends again.
+    return checkpoint_name(_heads_last(form, q, keys, values, length), ATTENDED)
 
 
 def _heads_last(

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from shotstream_jax.core.typing import Array
+from shotstream_jax.nn.kernels import ATTENDED
 
 if TYPE_CHECKING:
     from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_mask_info
@@ -130,6 +131,7 @@ def _attend_story(
         see_all,
         block_sizes=sizes,
         head_shards=1,
+        residual_checkpoint_name=ATTENDED,
         q_seq_shards=1,
         interpret=interpret,
     )

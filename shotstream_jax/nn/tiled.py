@@ -20,6 +20,7 @@ from jax.ad_checkpoint import checkpoint_name
 
 from shotstream_jax.core.devices import target_platform
 from shotstream_jax.core.typing import Array
+from shotstream_jax.nn.kernels import ATTENDED
 
 # Scores of a tile. 2²² are 16 MB; smaller tiles cost more in calls than they save in a processor's
 # caches.
@@ -161,8 +162,8 @@ def _tiles_forward(
     out, log_total = _one_by_one(attend_group, (q, keys, values, length))
     # Named, so that a layer computed again for its gradient (Trunk.remat) keeps both and attends
     # only once.
-    out = checkpoint_name(out, "attended")
-    log_total = checkpoint_name(log_total, "attended")
+    out = checkpoint_name(out, ATTENDED)
+    log_total = checkpoint_name(log_total, ATTENDED)
     return out, (q, keys, values, length, out, log_total)
 
 

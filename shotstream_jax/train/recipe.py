@@ -57,8 +57,8 @@ class RunConfig:
     batch: stories a step, over all devices. accumulate: the number of micro-batches that it is made
       in.
     dtype: of the matmuls; what is trained is kept in float32.
-    remat: what the backward pass computes again: "none", "full" (all of a layer), "dots" (all but
-      its Linears and attention).
+    remat: what the backward pass computes again: "none", "full" (all of a layer), "attention" (all
+      but its attentions), "dots" (all but those and its Linears).
     keep_last, keep_every: the newest N snapshots are kept, and those of every M-th step.
     """
 

@@ -17,6 +17,7 @@ from shotstream_jax.core.devices import peak_rss_mb
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.files import write_whole
 from shotstream_jax.core.progress import progress_bar, waiting
+from shotstream_jax.train.run.speed import Machine
 from shotstream_jax.train.step import Metrics
 
 
@@ -55,12 +56,12 @@ class Log:
         self._steps += 1
         self._flops += flops
 
-    def flush(self, tokens: int, peak: float | None) -> None:
+    def flush(self, tokens: int, machine: Machine) -> None:
         """Fetches and writes all that waits.
 
         Args:
           tokens: of a step.
-          peak: FLOP/s that all devices could reach, if it is known.
+          machine: what the speed is taken against.
 
         Raises:
           InputError: at the first metric that is not finite, after everything up to it is written.
@@ -81,12 +82,13 @@ class Log:
         last["seconds"] = seconds
         last["tokens_per_s"] = tokens / seconds
         last["tflops"] = rate / 1e12
-        if peak is not None:
-            last["mfu"] = rate / peak
+        share = machine.mfu(rate)
+        if share is not None:
+            last["mfu"] = share
         last.update(peak_memory())
         # 3. Everything is on disk before a bad value stops the run.
         self.write(rows)
-        self._show(rows)
+        self._show(rows, machine.shown(rate) if rate else {})
         self._waiting = []
         self.restart_clock()
         for row in rows:
@@ -116,15 +118,15 @@ class Log:
         if self._is_main:
             self._board.close()
 
-    def _show(self, rows: list[dict[str, Any]]) -> None:
-        """The bar, with the newest value of each loss."""
-        losses = {}
+    def _show(self, rows: list[dict[str, Any]], speed: dict[str, str]) -> None:
+        """The bar, with the newest value of each loss and the speed."""
+        shown = {}
         for row in rows:
             for name, value in row.items():
                 if name.endswith("loss"):
-                    losses[name] = f"{value:.4g}"
+                    shown[name] = f"{value:.4g}"
         self._bar.update(rows[-1]["step"] + 1 - self._bar.n)
-        self._bar.set_postfix(losses, refresh=False)
+        self._bar.set_postfix(shown | speed, refresh=False)
 
 
 def cut_back(path: pathlib.Path, first: int) -> None:

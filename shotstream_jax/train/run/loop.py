@@ -14,7 +14,6 @@ from jax.experimental import multihost_utils
 
 from shotstream_jax.checkpoint.save import save_parts
 from shotstream_jax.checkpoint.trained_for import STUDENT, TEACHER, TrainedFor
-from shotstream_jax.core.devices import device_peak
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.sharding import batch_sharding
 from shotstream_jax.core.typing import Array, Params
@@ -26,12 +25,14 @@ from shotstream_jax.train.run import stopping
 from shotstream_jax.train.run import workdir as folder
 from shotstream_jax.train.run.log import Log
 from shotstream_jax.train.run.snapshots import Snapshots
+from shotstream_jax.train.run.speed import this_machine
 from shotstream_jax.train.run.start import new_run, resumed_run
 from shotstream_jax.train.setup import to_devices
 from shotstream_jax.train.stages.stage import Pictures, Stage, StageFixed, StageState, TrainingData
 from shotstream_jax.vae import codec
 
 _SHOWN = 4  # stories of a sample video
+_EXPLAINED = 100  # steps whose operations the first line tells
 
 
 class Run:
@@ -126,6 +127,10 @@ class Run:
     ) -> None:
         run = self.recipe.run
         stage = self.stage
+        machine = this_machine()
+        if first < run.steps:
+            flops = [stage.flops(i) for i in range(first, min(first + _EXPLAINED, run.steps))]
+            logging.info("%s", machine.explain(flops))
         if run.held_out_every and first == 0:
             # What the stage starts from, as step −1.
             log.write([{"step": -1} | self._held_out_losses(state, fixed)])
@@ -147,7 +152,7 @@ class Run:
             must_stop = stopping.must_stop(signals, done)
             saves = must_stop or self._is_due(run.save_every, done)
             if saves or self._is_due(run.log_every, done):
-                log.flush(self._tokens_per_step(), _peak_flops())
+                log.flush(self._tokens_per_step(), machine)
             if self._is_due(run.held_out_every, done):
                 log.write([{"step": i} | self._held_out_losses(state, fixed)])
                 log.restart_clock()
@@ -251,11 +256,3 @@ class Run:
         """Tokens of the target shots of a batch."""
         setup = self.stage.setup
         return setup.run.batch * setup.frames * setup.frame_tokens
-
-
-def _peak_flops() -> float | None:
-    """FLOP/s that all devices together could reach, where the data sheet is known."""
-    peak = device_peak(jax.devices()[0])
-    if peak is None:
-        return None
-    return peak.flops * len(jax.devices())
