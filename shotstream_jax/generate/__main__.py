@@ -77,6 +77,7 @@ from shotstream_jax.model import Model
 from shotstream_jax.presets import Preset
 from shotstream_jax.text.prompts import ask_lines, read_captions, read_lines, read_script
 
+_FRAMES_AT_ONCE = 128  # of an earlier film, while they are copied
 REMEDY = (
     "see what fits by `shotstream plan --config …` and add the options that it names, or take a "
     "smaller --config.video.height and width"
@@ -270,9 +271,10 @@ def write_earlier_shots(
     try:
         # The last frame first: all of them, or none.
         read_frames(unfinished, np.array([story.next_frame - 1]), *size)
-        length = story.shots[-1].length
-        for first in range(0, story.next_frame, length):
-            writer.write(read_frames(unfinished, np.arange(first, first + length), *size))
+        # Shots may have any length: some frames at a time, up to the last one.
+        for first in range(0, story.next_frame, _FRAMES_AT_ONCE):
+            stop = min(first + _FRAMES_AT_ONCE, story.next_frame)
+            writer.write(read_frames(unfinished, np.arange(first, stop), *size))
     except InputError as error:
         logging.warning("this film begins after the earlier shots: %s", error)
         return

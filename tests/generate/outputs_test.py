@@ -8,7 +8,11 @@ import pytest
 
 from shotstream_jax.generate import __main__ as app
 from shotstream_jax.generate import outputs
+from shotstream_jax.generate.outputs import OutputFiles, remember_film
+from shotstream_jax.generate.record import ShotRecord
 from shotstream_jax.generate.story import Story
+from shotstream_jax.media.video import VideoWriter, partial_path
+from shotstream_jax.presets import VideoFormat
 from tests.generate.cli_test import SHOT, SMALL, read_video
 
 
@@ -112,6 +116,25 @@ def test_an_interrupted_run_is_gone_on_with(run, tmp_path, monkeypatch, caplog):
     assert (tmp_path / "x.partial-2.mp4").read_bytes() == partial
     code, err = run(*resumed, "--overwrite")
     assert code == 2 and "all 2 shots are in kept already" in err
+
+
+@pytest.mark.parametrize("lengths", [(9, 5), (5, 9, 1), (16,)])
+def test_earlier_shots_of_any_lengths_are_copied(tmp_path, monkeypatch, lengths):
+    """All of their frames, and none of the shot that was interrupted."""
+    monkeypatch.setattr(app, "_FRAMES_AT_ONCE", 4)
+    pictures = np.random.default_rng(0).integers(0, 256, (20, 32, 48, 3), np.uint8)
+    with VideoWriter(tmp_path / "old.mp4", 8, lossless=True) as writer:
+        writer.write(pictures)
+    story = Story("", 0, "tiny", VideoFormat(32, 48, 6), 6)
+    for number, length in enumerate(lengths):
+        nothing = np.zeros(0, np.int64)
+        story = story.add(ShotRecord(number, "x", story.next_frame, length, nothing, ()))
+    unfinished = (tmp_path / "old.mp4").rename(partial_path(tmp_path / "old.mp4"))
+    remember_film(tmp_path, tmp_path / "old.mp4")
+    files = OutputFiles(tmp_path / "new.mp4", None, tmp_path)
+    with VideoWriter(files.video, 8, lossless=True) as writer:
+        app.write_earlier_shots(writer, unfinished, story, files)
+    np.testing.assert_array_equal(read_video(files.video), pictures[: sum(lengths)])
 
 
 def test_a_film_of_another_story_is_not_gone_on_with(run, tmp_path, monkeypatch, caplog):
