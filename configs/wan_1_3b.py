@@ -25,7 +25,7 @@ def get_config() -> ConfigDict:
     config.decode_frames = 0  # latent frames decoded at a time, 0: a whole chunk
     config.text_memory = "device"  # host: the text encoder's weights are sent for each prompt
     config.text_dtype = "same"  # int8: its matrices in 8 bits
-    # Which earlier shots a shot sees: paper, the latest; caption, those told most alike
+    # Which earlier shots a shot sees: paper, the latest; caption or keys, those most like it
     # (docs/stories.md)
     config.context_rule = "paper"
     config.video = ConfigDict()

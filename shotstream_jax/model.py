@@ -18,6 +18,7 @@ import contextlib
 import dataclasses
 import functools
 import math
+import weakref
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -28,6 +29,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.typing import Array, DType, Params, PRNGKey
+from shotstream_jax.dit.describe import Describer
 from shotstream_jax.dit.student import Student
 from shotstream_jax.dit.styles import StyleSlots, put_styles, without_styles
 from shotstream_jax.dit.teacher import Teacher
@@ -124,6 +126,17 @@ class Model:
         """Means of prompts' embeddings (generate/remember), [e] each in the host's memory: of the
         shots that two stories remember at most, and of their next ones."""
         return RecentEmbeddings(2 * (remembered_shots(CAPTION, self.preset.memory.context) + 1))
+
+    @functools.cached_property
+    def describer(self) -> Describer:
+        """The pass of the transformer that says what a frame is like."""
+        return Describer(self.preset.dit, self.dtype)
+
+    @functools.cached_property
+    def frame_keys(self) -> weakref.WeakKeyDictionary[Any, tuple[str, np.ndarray]]:
+        """Of shots' records, as long as those live: the prompt, and mean keys [d] of the shot's
+        first frame under it (generate/likeness)."""
+        return weakref.WeakKeyDictionary()
 
     def mesh(self, part: str = "dit") -> Mesh | None:
         """The mesh that a part's parameters are on; None for one device without a mesh, or for the

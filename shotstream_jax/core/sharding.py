@@ -266,3 +266,15 @@ def match_rule(rules: Rules, name: str) -> tuple[str | None, ...]:
     if len(found) != 1:
         raise ValueError(f"parameter {name} matches {len(found)} sharding rules, it must match one")
     return found[0]
+
+
+def to_device_of(params: Any, x: Any) -> Any:
+    """Arrays where these parameters are: the autoencoder may have a device of its own.
+
+    On a mesh every device gets the whole array. Nothing is sent if the arrays are there already.
+    """
+    # All parameters of a part lie on the same devices, so any of them tells.
+    sharding = jax.tree.leaves(params)[0].sharding
+    if isinstance(sharding, NamedSharding):
+        sharding = NamedSharding(sharding.mesh, PartitionSpec())
+    return jax.device_put(x, sharding)

@@ -21,6 +21,7 @@ import jax.numpy as jnp
 from shotstream_jax.core import rng
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.settings import own_settings
+from shotstream_jax.core.sharding import to_device_of
 from shotstream_jax.core.typing import Array, Params
 from shotstream_jax.generate import shot as steps
 from shotstream_jax.generate.asked import Cue, Shot
@@ -34,7 +35,6 @@ from shotstream_jax.generate.progress import (
     set_styles,
     shortened,
     tell,
-    to_device_of,
 )
 from shotstream_jax.generate.record import ShotRecord
 from shotstream_jax.generate.story import Story

@@ -112,7 +112,8 @@ def add_story_options(p: cli.Parser) -> None:
         "--context-rule",
         choices=RULES,
         help="which earlier shots a new story's shots see: the latest (paper, the default), or the "
-        "last one and those whose captions are most like its own (caption; docs/stories.md)",
+        "last one and those that are most like it by their captions or the model's keys "
+        "(docs/stories.md)",
     )
     p.add_argument(
         "--other-weights",

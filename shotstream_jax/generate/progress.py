@@ -11,15 +11,14 @@ ask for. Nothing here waits for a device, but for a text encoder that is in the 
 import dataclasses
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import NamedSharding, PartitionSpec
 
 from shotstream_jax.core.errors import InputError
-from shotstream_jax.core.typing import Array, Float, Params
+from shotstream_jax.core.sharding import to_device_of
+from shotstream_jax.core.typing import Array, Float
 from shotstream_jax.dit.conditions import Conditions
 from shotstream_jax.generate import shot as steps
 from shotstream_jax.generate.asked import (
@@ -34,8 +33,9 @@ from shotstream_jax.generate.asked import (
     ready_shot,
 )
 from shotstream_jax.generate.conditions import Told, next_shot_conditions
+from shotstream_jax.generate.likeness import shot_embedding
 from shotstream_jax.generate.record import ShotRecord
-from shotstream_jax.generate.remember import remembered_frames, shot_embedding
+from shotstream_jax.generate.remember import remembered_frames
 from shotstream_jax.generate.story import Story
 from shotstream_jax.generate.style_uses import (
     strengths_now,
@@ -302,18 +302,6 @@ def finished_story(live: ShotProgress) -> Story:
         styles=styles_that_count(live.styles, live.cues),
     )
     return live.story.add(record)
-
-
-def to_device_of(params: Params, x: Any) -> Any:
-    """Arrays where these parameters are: the autoencoder may have a device of its own.
-
-    On a mesh every device gets the whole array. Nothing is sent if the arrays are there already.
-    """
-    # All parameters of a part lie on the same devices, so any of them tells.
-    sharding = jax.tree.leaves(params)[0].sharding
-    if isinstance(sharding, NamedSharding):
-        sharding = NamedSharding(sharding.mesh, PartitionSpec())
-    return jax.device_put(x, sharding)
 
 
 def prompt_notes(model: Model, story: Story, caption: str) -> Notes:

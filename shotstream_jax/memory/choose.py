@@ -5,6 +5,7 @@ phases of their shots, whichever those are.
 
     paper      the last C shots contribute (memory/select)
     caption    C shots contribute: the last one, and those whose captions are most like the next's
+    keys       the same, by the transformer's own keys (generate/likeness)
 
 Inside the chosen shots the paper's rule picks the frames, as if there were no others: with more
 than C shots behind, one frame each, which is kept of every shot anyway. With fewer both rules are
@@ -23,7 +24,8 @@ from shotstream_jax.memory.select import ContextPick, Interval, select_context
 
 PAPER = "paper"
 CAPTION = "caption"
-RULES = (PAPER, CAPTION)
+KEYS = "keys"
+RULES = (PAPER, CAPTION, KEYS)
 # How many shots are remembered to choose from, for each context frame.
 _SHOTS_A_FRAME = 4
 

@@ -1,6 +1,7 @@
 """Stories that choose what they remember: rules, records, folders, bounds."""
 
 import dataclasses
+import gc
 import json
 
 import jax
@@ -15,6 +16,7 @@ from shotstream_jax.generate.progress import begin_shot
 from shotstream_jax.generate.record import ShotRecord
 from shotstream_jax.generate.story import Story
 from shotstream_jax.generate.stream import new_story, stream_generate
+from shotstream_jax.memory.choose import RULES
 from shotstream_jax.testing import tiny_model
 from tests.generate.compiled import compilations
 
@@ -78,7 +80,7 @@ def test_both_rules_are_one_while_there_is_nothing_to_choose(stories):
     assert seen(paper[-1], Shot(FROG, memory="caption")) == latest
 
 
-@pytest.mark.parametrize("memory", [None, "paper", "caption"])
+@pytest.mark.parametrize("memory", [None, "paper", "caption", "keys"])
 def test_a_shot_is_remade_from_its_record(stories, tmp_path, memory):
     told = finished(begin(MODEL, stories[-1], Shot(FROG, memory=memory)))
     told.save(tmp_path)
@@ -159,8 +161,9 @@ def test_of_further_shots_those_are_read_that_the_folder_has(stories, tmp_path):
         Story.load(tmp_path)
 
 
-@pytest.mark.parametrize(("memory", "most"), [("paper", BUDGET), ("caption", 4 * BUDGET)])
-def test_memory_is_bounded(stories, memory, most):
+@pytest.mark.parametrize("memory", RULES)
+def test_memory_is_bounded(stories, memory):
+    most = BUDGET if memory == "paper" else 4 * BUDGET
     story = new_story(MODEL, memory=memory)
     latent = stories[0].shots[0].latents[0]
     for number in range(1000):
@@ -169,12 +172,17 @@ def test_memory_is_bounded(stories, memory, most):
         assert len(story.shots) == min(number + 1, most)
     begin_shot(MODEL, story, "the end")
     assert len(MODEL.meanings) <= 2 * (4 * BUDGET + 1)
+    # What frames are like is forgotten with their shots.
+    del story
+    gc.collect()
+    assert set(MODEL.frame_keys) <= {record for kept in stories for record in kept.shots}
 
 
 def test_nothing_is_compiled_for_another_choice(stories):
-    finished(begin(MODEL, stories[-1], "one"))
+    for memory in RULES:
+        finished(begin(MODEL, stories[-1], Shot("one", memory=memory)))
     with compilations() as compiled:
-        for memory in ("paper", "caption"):
+        for memory in RULES:
             finished(begin(MODEL, stories[-1], Shot(FROG, memory=memory)))
     assert not compiled
 
