@@ -4,7 +4,9 @@ from absl import logging
 from jax.sharding import Mesh
 
 from shotstream_jax.core.errors import InputError
+from shotstream_jax.generate.asked import Shot, ready_shot
 from shotstream_jax.generate.story import Story
+from shotstream_jax.generate.style_uses import styles_at_start
 from shotstream_jax.model import Model
 from shotstream_jax.presets import Preset, VideoFormat
 
@@ -25,6 +27,17 @@ def check_story(model: Model, story: Story, stories: int = 1) -> None:
     mesh = model.mesh()
     if mesh is not None:
         check_stream_mesh(model.preset, mesh, story.video, stories)
+
+
+def check_shot(model: Model, video: VideoFormat, asked: object, where: str) -> Shot:
+    """A shot of a list to come, which the model can make in a story of this format.
+
+    Its pictures are read and fitted. Raises InputError, as begin would once the shot's turn comes.
+    """
+    shot = ready_shot(model.preset, video, asked, where)
+    # An adapter that the model has not is refused now too.
+    styles_at_start(model, shot.styles)
+    return shot
 
 
 def warn_of_unknown_weights(model: Model, story: Story) -> None:

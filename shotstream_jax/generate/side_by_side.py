@@ -16,8 +16,8 @@ from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.settings import each_under_own_settings
 from shotstream_jax.core.typing import Array
 from shotstream_jax.generate import shot as steps
-from shotstream_jax.generate.asked import Shot, ready_shot
-from shotstream_jax.generate.check import check_story, warn_of_unknown_weights
+from shotstream_jax.generate.asked import Shot
+from shotstream_jax.generate.check import check_shot, check_story, warn_of_unknown_weights
 from shotstream_jax.generate.live import NoiseSource, empty_caches, fill_caches, seeded_noise
 from shotstream_jax.generate.progress import DecodedChunk, ShotProgress, add_chunk, begin_shot
 from shotstream_jax.generate.story import Story
@@ -52,7 +52,7 @@ def stream_stories(
         check_story(model, story, len(stories))
         warn_of_unknown_weights(model, story)
         # Each has its own prompts and noise; the transformer's steps they share.
-        check = functools.partial(ready_shot, model.preset, story.video)
+        check = functools.partial(check_shot, model, story.video)
         asked = check_shots(shots, story.next_shot, check)
         runs.append(_StoryRun(story, iter(asked), not isinstance(asked, list)))
     grids = {model.preset.latent_grid(story.video) for story, _ in stories}

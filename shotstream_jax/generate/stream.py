@@ -18,8 +18,13 @@ import numpy as np
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.settings import each_under_own_settings
 from shotstream_jax.core.typing import Array, Float, UInt8
-from shotstream_jax.generate.asked import Picture, Shot, ready_shot
-from shotstream_jax.generate.check import check_model, check_story, warn_of_unknown_weights
+from shotstream_jax.generate.asked import Picture, Shot
+from shotstream_jax.generate.check import (
+    check_model,
+    check_shot,
+    check_story,
+    warn_of_unknown_weights,
+)
 from shotstream_jax.generate.live import NoiseSource, advance, begin, retell
 from shotstream_jax.generate.progress import DecodedChunk
 from shotstream_jax.generate.story import Story
@@ -97,7 +102,7 @@ def stream_generate(
         )
     check_story(model, story)
     warn_of_unknown_weights(model, story)
-    check = functools.partial(ready_shot, model.preset, story.video)
+    check = functools.partial(check_shot, model, story.video)
     asked = check_shots(shots, story.next_shot, check)
     # 2. Its chunks, each handed out when the next one has been started.
     made = _make_chunks(model, story, asked, noise)

@@ -183,6 +183,7 @@ def test_all_shots_of_a_list_are_checked_before_the_first_one(picture, tmp_path)
         (Shot("x", pictures=[tmp_path / "absent.png"]), "absent.png is not there"),
         (Shot("x", frames=1), "not a multiple of the chunk"),
         (Shot("x", pins=pins), "frames are pinned"),
+        (Shot("x", styles={"film": 1.0}), "film"),
     ):
         with pytest.raises(InputError, match=message):
             stream_generate(MODEL, ["a", last])
