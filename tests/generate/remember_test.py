@@ -17,6 +17,8 @@ from shotstream_jax.generate.record import ShotRecord
 from shotstream_jax.generate.story import Story
 from shotstream_jax.generate.stream import new_story, stream_generate
 from shotstream_jax.memory.choose import RULES
+from shotstream_jax.memory.select import candidates
+from shotstream_jax.presets import find_preset
 from shotstream_jax.testing import tiny_model
 from tests.generate.compiled import compilations
 
@@ -93,6 +95,17 @@ def test_a_shot_is_remade_from_its_record(stories, tmp_path, memory):
     paper = finished(begin(MODEL, stories[-1], Shot(FROG, memory="paper")))
     mine, its = (np.concatenate(story.shots[-1].latents) for story in (told, paper))
     assert np.array_equal(mine, its) == (memory == "paper")
+
+
+@pytest.mark.parametrize("memory", ["caption", "keys"])
+def test_a_whole_story_is_remade_from_its_saved_records(tmp_path, memory):
+    begun = new_story(MODEL, "A frog.", 4, memory=memory)
+    told = after(begun, [FROG, HEN, "an owl", HEN, "a fox", FROG, HEN, FROG])[-1]
+    told.save(tmp_path)
+    again = begun
+    for record in Story.load(tmp_path).shots:
+        again = remake(MODEL, again, record).story
+    assert is_same(again, told)
 
 
 def test_told_another_caption_a_shot_remembers_what_it_remembered(stories):
@@ -176,6 +189,27 @@ def test_memory_is_bounded(stories, memory):
     del story
     gc.collect()
     assert set(MODEL.frame_keys) <= {record for kept in stories for record in kept.shots}
+
+
+@pytest.mark.parametrize(
+    ("memory", "most", "at_last"),
+    [("paper", 6.8e6, 2.4e6), ("caption", 14.0e6, 9.6e6), ("keys", 14.0e6, 9.6e6)],
+)
+def test_what_a_story_of_real_size_holds(memory, most, at_last):
+    """By shapes, after each of its shots: what docs/stories.md says."""
+    preset = find_preset("wan-1.3b")
+    size = (1, *preset.latent_grid(preset.video), preset.dit.channels)
+    context = preset.memory.context
+    length = preset.vae.pixel_frames(preset.video.shot_frames)
+    story = Story("", 0, preset.name, preset.video, context, memory=memory)
+    held = []
+    for number in range(6 * context):
+        frames = candidates(number, number * length, length, context)
+        latents = tuple(jax.ShapeDtypeStruct(size, np.float32) for _ in frames)
+        story = story.add(ShotRecord(number, "x", number * length, length, frames, latents))
+        held.append(story.nbytes)
+    assert 0.98 * most < max(held) <= most
+    assert 0.98 * at_last < held[-1] <= at_last < 10e6
 
 
 def test_nothing_is_compiled_for_another_choice(stories):
