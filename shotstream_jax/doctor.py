@@ -84,6 +84,7 @@ EXTRAS = {
         ("fastapi", "uvicorn", "websockets", "prometheus_client"),
         "fastapi uvicorn websockets prometheus-client",
     ),
+    "terminal": Extra("frames in the terminal", ("textual_image",), "textual-image"),
     "convert": Extra("comparing weight files with PyTorch", ("torch",), "torch"),
     "dev": Extra("tests, linter, types", ("pytest", "xdist", "ruff", "mypy"), ""),
 }

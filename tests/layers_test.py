@@ -96,6 +96,9 @@ ONLY_IN = {  # library → the only layers that may import it
     "pydantic": {"serve"},
     "uvicorn": {"serve"},
     "prometheus_client": {"serve"},
+    "readline": {"generate"},
+    "textual_image": {"media"},
+    "rich": {"media"},
 }
 
 

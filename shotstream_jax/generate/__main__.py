@@ -12,13 +12,17 @@
   go on after an interruption, by the same command
                      … --story story.json --out out/long.mp4 --save-story out/long --resume
 
+As you type, /help lists what else can be done: other takes, cuts, another caption in mid-shot,
+frames that stay, going back (docs/stories.md, In the terminal). A script's lines can do the same.
+
 The tiny model knows the words of the drawn world only (docs/world.md); others are named before its
 shot begins. The mp4 grows while it is generated, under NAME.partial.mp4, and can be played at any
 moment; an interrupted run leaves it there, and the next run moves it to NAME.partial-2.mp4. When
 it is complete it becomes an ordinary mp4 with its index at the front. --out also takes other ends.
 
 Ctrl-C ends after the chunk that is being computed, a second one at once; both keep the film and the
-story so far (exit code 130). --resume encodes the pictures of the finished shots once more.
+story so far (exit code 130). As you type, the first one ends the running shot, and the second one
+the telling. --resume encodes the pictures of the finished shots once more.
 """
 
 import argparse
@@ -45,7 +49,7 @@ from shotstream_jax.core.sharding import part_mesh
 from shotstream_jax.generate.asked import Picture
 from shotstream_jax.generate.begin import first_picture, is_forked, open_story, with_picture
 from shotstream_jax.generate.check import check_stream_mesh
-from shotstream_jax.generate.interrupt import watched_interrupts
+from shotstream_jax.generate.interrupt import Interrupts, watched_interrupts
 from shotstream_jax.generate.options import (
     add_output_options,
     add_prompt_options,
@@ -64,6 +68,7 @@ from shotstream_jax.generate.outputs import (
 from shotstream_jax.generate.recipe import StreamRecipe, options_for_this_gpu
 from shotstream_jax.generate.report import Report
 from shotstream_jax.generate.story import Story
+from shotstream_jax.generate.storyteller.session import KIND, Request, tell_story
 from shotstream_jax.generate.stream import (
     Chunk,
     stream_generate,
@@ -119,13 +124,47 @@ def _generate(argv: Sequence[str]) -> None:
     files = output_files(args)
     scale = enlargement(args.scale, story.video.height, story.video.width)
     inputs = input_files(args, checkpoint.vocabulary.parent)
-    with outputs_held(files, inputs, args.overwrite), watched_interrupts():
+    with outputs_held(files, inputs, args.overwrite), watched_interrupts() as interrupts:
         if mesh is None:
             options = options_for_this_gpu(checkpoint.preset, story.video, options, args.memory)
         for line in doubts(checkpoint, story.video):
             logging.warning(line)
         load_model = functools.partial(load, checkpoint, mesh=mesh, **dataclasses.asdict(options))
-        _stream(args, story, captions, picture, load_model, files, scale)
+        if captions is None and files.video.suffix == KIND:
+            _tell(args, story, picture, load_model, files, scale, interrupts)
+        else:
+            _stream(args, story, captions, picture, load_model, files, scale)
+
+
+def _tell(
+    args: argparse.Namespace,
+    story: Story,
+    picture: Picture | None,
+    load_model: Callable[[], Model],
+    files: OutputFiles,
+    scale: int,
+    interrupts: Interrupts,
+) -> None:
+    """Tells the story as a person, or a script, writes its lines.
+
+    picture: of the first shot. scale: the film's (media/video).
+    """
+    kept_in = args.save_story if is_forked(args) else args.continue_story
+
+    def begin() -> Model:
+        """The model, once there is something to do: only now anything on the disk changes."""
+        model = load_model()
+        if is_forked(args):
+            fork_kept_story(args, story)
+        if not args.overwrite:
+            keep_unfinished(files.video)
+        return model
+
+    begins_in = pathlib.Path(kept_in) if kept_in else None
+    request = Request(story, begins_in, picture, files, scale, is_typed())
+    report = tell_story(request, begin, interrupts)
+    if report.chunks and files.report:
+        report.write(files.report)
 
 
 def _stream(
@@ -155,8 +194,7 @@ def _stream(
 
     # 2. What is there already: a kept story to be copied, an unfinished film.
     if is_forked(args):
-        weights = story.fingerprint if args.other_weights else None
-        Story.fork(args.continue_story, story.next_shot, args.save_story, weights)
+        fork_kept_story(args, story)
     unfinished = None
     if args.resume or not args.overwrite:
         unfinished = keep_unfinished(files.video)
@@ -184,6 +222,12 @@ def _stream(
         result["frames"],
         result["fps"],
     )
+
+
+def fork_kept_story(args: argparse.Namespace, story: Story) -> None:
+    """Copies the kept story that is continued into the folder where it goes on."""
+    weights = story.fingerprint if args.other_weights else None
+    Story.fork(args.continue_story, story.next_shot, args.save_story, weights)
 
 
 def _stream_mesh(recipe: StreamRecipe, preset: Preset, story: Story) -> Mesh | None:
@@ -240,10 +284,20 @@ def read_prompts(shot: int) -> Iterator[str]:
         lines = ask_lines(sys.stdin, sys.stderr, shot)
     else:
         lines = read_lines(iter(sys.stdin.buffer.readline, b""), "standard input")
-    first = next(lines, None)
+    captions = _refuse_commands(lines)
+    first = next(captions, None)
     if first is None:
         raise InputError("no prompt came in: write one shot's caption a line")
-    return itertools.chain([first], lines)
+    return itertools.chain([first], captions)
+
+
+def _refuse_commands(lines: Iterable[str]) -> Iterator[str]:
+    """The captions. Raises InputError at one that was meant as a command."""
+    for line in lines:
+        if line.startswith("/"):
+            command = line.split()[0]
+            raise InputError(f"{command} needs another film: give --out FILE{KIND}")
+        yield line
 
 
 def is_typed() -> bool:

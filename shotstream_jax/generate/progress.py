@@ -138,7 +138,6 @@ def begin_shot(model: Model, story: Story, asked: str | Shot) -> ShotProgress:
     shot = _pictures_pinned(model, ready_shot(model.preset, story.video, asked, where))
     latent_frames = shot.video(model.preset, story.video).shot_frames
     length = model.preset.vae.pixel_frames(latent_frames)
-    _warn(model, story, shot.caption)
     remembered = remembered_frames(model, story, shot)
     return ShotProgress(
         story=story,
@@ -189,7 +188,6 @@ def tell(model: Model, progress: ShotProgress, caption: str, again: bool) -> Sho
     """
     caption = check_caption(caption, f"the caption of shot {progress.number + 1}")
     _check_cues(progress)
-    _warn(model, progress.story, caption)
     return dataclasses.replace(
         progress,
         conditions=conditions_under(
@@ -315,8 +313,8 @@ def prompt_notes(model: Model, story: Story, caption: str) -> Notes:
     return make_notes(model.tokenizer, story.global_caption, caption, prompt, length)
 
 
-def _warn(model: Model, story: Story, caption: str) -> None:
-    """Says what there is to say about a new caption."""
+def warn_of_prompt(model: Model, story: Story, caption: str) -> None:
+    """Says what there is to say about a caption of the story's next shot (`prompt_notes`)."""
     warn_of_notes(prompt_notes(model, story, caption), f"shot {story.next_shot + 1}")
 
 

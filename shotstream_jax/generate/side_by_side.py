@@ -19,7 +19,13 @@ from shotstream_jax.generate import shot as steps
 from shotstream_jax.generate.asked import Shot
 from shotstream_jax.generate.check import check_shot, check_story, warn_of_unknown_weights
 from shotstream_jax.generate.live import NoiseSource, empty_caches, fill_caches, seeded_noise
-from shotstream_jax.generate.progress import DecodedChunk, ShotProgress, add_chunk, begin_shot
+from shotstream_jax.generate.progress import (
+    DecodedChunk,
+    ShotProgress,
+    add_chunk,
+    begin_shot,
+    warn_of_prompt,
+)
 from shotstream_jax.generate.story import Story
 from shotstream_jax.generate.stream import Chunk, hand_out
 from shotstream_jax.memory.cache import Caches, FrameIds
@@ -148,6 +154,7 @@ def _begin_next_shot(model: Model, run: _StoryRun) -> None:
         run.has_ended = True
         return
     run.live = begin_shot(model, run.story, asked)
+    warn_of_prompt(model, run.story, run.live.caption)
     run.noise = seeded_noise(model, run.story, run.live.shot.take)
 
 

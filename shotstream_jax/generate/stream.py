@@ -26,7 +26,7 @@ from shotstream_jax.generate.check import (
     warn_of_unknown_weights,
 )
 from shotstream_jax.generate.live import NoiseSource, advance, begin, retell
-from shotstream_jax.generate.progress import DecodedChunk
+from shotstream_jax.generate.progress import DecodedChunk, warn_of_prompt
 from shotstream_jax.generate.story import Story
 from shotstream_jax.memory.choose import PAPER
 from shotstream_jax.model import Model
@@ -125,6 +125,7 @@ def _make_chunks(
             return
         # The caches go from shot to shot.
         live = begin(model, story, shot, caches=caches, noise=noise)
+        warn_of_prompt(model, story, live.progress.caption)
         while not live.is_finished:
             live, chunk = advance(model, live)
             yield 0, chunk

@@ -17,7 +17,7 @@ from shotstream_jax.core.typing import Array, Params
 from shotstream_jax.dit.conditions import Conditions
 from shotstream_jax.dit.teacher import Teacher
 from shotstream_jax.flow.schedule import Schedule
-from shotstream_jax.generate.progress import add_chunk, begin_shot
+from shotstream_jax.generate.progress import add_chunk, begin_shot, warn_of_prompt
 from shotstream_jax.generate.sampler import Guidance, SamplerConfig, sample_shot
 from shotstream_jax.generate.story import Story
 from shotstream_jax.generate.stream import Chunk
@@ -53,6 +53,7 @@ def teacher_stories(
         for row, (_, captions) in enumerate(stories):
             if number < len(captions):
                 live[row] = begin_shot(model, current[row], captions[number])
+                warn_of_prompt(model, current[row], captions[number])
         # 2. All of their latents at once: [stories, f, h, w, c].
         conditions = jax.tree.map(
             lambda *arrays: jnp.concatenate(arrays),

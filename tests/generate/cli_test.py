@@ -4,7 +4,6 @@ Every mistake is reported in one line with exit code 2, and no file is left behi
 """
 
 import errno
-import io
 import json
 import sys
 
@@ -263,11 +262,42 @@ def test_the_decoder_is_the_options_or_else_the_recipes(run, monkeypatch, argume
 
 
 def test_a_line_that_is_no_text_ends_a_run_but_keeps_what_was_made(run, tmp_path, monkeypatch):
-    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"a fox wakes\n\n\xff\n")))
-    code, err = run("--prompts", "-", "--out", "x.mp4", *SMALL)
+    (tmp_path / "lines").write_bytes(b"a fox wakes\n\n\xff\n")
+    with open("lines") as lines:
+        monkeypatch.setattr(sys, "stdin", lines)
+        code, err = run("--prompts", "-", "--out", "x.mp4", *SMALL)
     assert code == 2 and "standard input line 3 is not UTF-8 text" in err
     assert not (tmp_path / "x.mp4").exists()
     assert len(read_video(tmp_path / "x.partial.mp4")) == SHOT
+
+
+def test_a_script_tells_a_story_that_goes_back(run, tmp_path, monkeypatch, caplog):
+    caplog.set_level("INFO", logger="absl")
+    (tmp_path / "lines").write_text("a fox wakes\n/take\nit runs\n/back 1\nit sleeps\n")
+    with open("lines") as lines:
+        monkeypatch.setattr(sys, "stdin", lines)
+        code, _ = run("--prompts", "-", "--out", "o/x.mp4", "--report", "o/r.json", *SMALL)
+    assert code == 0 and "shot 1 has words that the vocabulary lacks: wakes" in caplog.text
+    assert caplog.text.count("lacks: wakes") == 1
+    # The film has the story as it stands; all that was made is beside it, in its order.
+    assert sorted(path.name for path in (tmp_path / "o").iterdir()) == [
+        "r.json",
+        "x.all.mp4",
+        "x.mp4",
+    ]
+    made = read_video(tmp_path / "o/x.all.mp4")
+    takes = [made[SHOT * number : SHOT * (number + 1)] for number in range(4)]
+    assert np.array_equal(read_video(tmp_path / "o/x.mp4"), np.concatenate([takes[1], takes[3]]))
+    report = json.loads((tmp_path / "o/r.json").read_text())
+    assert report["film"]["frames"] == 2 * SHOT and report["frames"] == 4 * SHOT
+
+
+def test_a_command_for_a_film_that_cannot_be_gone_back_in_is_refused(run, tmp_path, monkeypatch):
+    (tmp_path / "lines").write_text("/take\n")
+    with open("lines") as lines:
+        monkeypatch.setattr(sys, "stdin", lines)
+        code, err = run("--prompts", "-", "--out", "x.gif", *SMALL)
+    assert code == 2 and "/take needs another film: give --out FILE.mp4" in err
 
 
 def test_help_teaches(capsys, monkeypatch):

@@ -1,7 +1,7 @@
 """Running `shotstream generate` in a folder of its own."""
 
-import io
 import json
+import os
 import pathlib
 import sys
 
@@ -20,7 +20,8 @@ def run(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "story.json").write_text(json.dumps(STORY))
 
-    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO()))
+    nothing = open(os.devnull)
+    monkeypatch.setattr(sys, "stdin", nothing)
 
     def call(*arguments: str) -> tuple[int, str]:
         monkeypatch.setattr(sys, "argv", ["generate", "--config", config, *arguments])
@@ -28,4 +29,5 @@ def run(tmp_path, monkeypatch, capsys):
             cli.run(app.main)
         return stop.value.code, capsys.readouterr().err
 
-    return call
+    yield call
+    nothing.close()
