@@ -55,7 +55,7 @@ ALLOWED = {
         "generate",
     },
     "fit": MODELS | {"checkpoint"},
-    "generate": MODELS | {"cli", "checkpoint", "fit", "media"},
+    "generate": MODELS | {"cli", "checkpoint", "fit", "media", "styles"},
     # Reads an adapter's public file for a model that streams: all that streaming takes of convert.
     "styles": {"core", "dit", "presets", "model", "convert"},
     "world": {"core", "cli", "data", "media", "text"},

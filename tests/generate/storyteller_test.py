@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from shotstream_jax.core.errors import InputError
-from shotstream_jax.generate.asked import Shot
+from shotstream_jax.generate.asked import Shot, StyleCue
+from shotstream_jax.generate.live import advance, begin
 from shotstream_jax.generate.pins import pin_picture
 from shotstream_jax.generate.report import Report
 from shotstream_jax.generate.story import Story
@@ -37,7 +38,10 @@ from shotstream_jax.generate.storyteller.telling import (
 )
 from shotstream_jax.generate.stream import new_story, stream_generate
 from shotstream_jax.media.rushes import FrameSpan, Rushes
+from shotstream_jax.styles import read_style, with_styles
 from shotstream_jax.testing import tiny_model
+from tests.generate.styles_test import adapter_state
+from tests.generate.styles_test import written as written_adapter
 
 MODEL = tiny_model()
 CHUNK = MODEL.preset.memory.chunk
@@ -57,6 +61,10 @@ FOLDER = pathlib.Path("kept")
         ("/fork out/mara", StoryLine("fork", "out/mara")),
         ("/picture my mara.png", StoryLine("picture", "my mara.png")),
         ("/words", StoryLine("words")),
+        (
+            "/style my film.safetensors -0.5",
+            StoryLine("style", "my film.safetensors", strength=-0.5),
+        ),
         ("/words fr", StoryLine("words", "fr")),
     ],
 )
@@ -80,6 +88,8 @@ def test_a_line_is_a_caption_or_a_command(line, command):
         ("/back -1", "like /back 2, not '-1'"),
         ("/back ٣", "like /back 2"),
         ("/back 9999999999", "like /back 2"),
+        ("/style film.safetensors", "like /style film.safetensors 0.6"),
+        ("/style film.safetensors nan", "like /style film.safetensors 0.6"),
         ("/retell \ud800", "is not UTF-8 text"),
     ],
 )
@@ -331,9 +341,28 @@ def test_frames_and_pictures_stay_in_the_context(tmp_path):
     assert [pin.shot for pin in again[0].pins] == [None] * 3 and again[1].pins == ()
 
 
+def test_a_style_has_its_strength_from_the_next_chunk_on(tmp_path):
+    tmp_path.joinpath("styles").mkdir()
+    film = written_adapter(tmp_path / "styles", "film", adapter_state(1))
+    scene = Scene(tmp_path).tell("a", f"/style {film} 0.5", "b", f"/style {film} 0", "c")
+    first, second, third = Story.load(tmp_path / "kept").shots
+    assert first.cues[1] == StyleCue(1, {"film": 0.5}) and second.cues[1].strengths == {"film": 0.0}
+    assert second.styles[0].strength == 0.5 and not any(use.strength for use in third.styles)
+    # The first chunk is the bare model's; the second shot's the styled one's.
+    chunk = MODEL.preset.vae.pixel_frames(CHUNK)
+    bare = streamed("a")
+    assert np.array_equal(scene.stands()[:chunk], bare[:chunk])
+    assert not np.array_equal(scene.stands()[: len(bare)], bare)
+    styled = with_styles(MODEL, [read_style(film, MODEL.preset)], slots=4, rank=32)
+    live = begin(styled, Story.load(tmp_path / "kept", at=1), Shot("b", styles={"film": 0.5}))
+    _, made = advance(styled, live)
+    assert np.array_equal(scene.stands()[len(bare) :][:chunk], made.pixels[0])
+
+
 @pytest.mark.parametrize(
     "lines, message",
     [
+        (["/style nothing.safetensors 1"], "nothing.safetensors"),
         (["/take"], "there is no shot yet"),
         (["/cut"], "no shot is running: there is nothing to cut"),
         (["a", "/retell b", "/retell c", "/retell d"], "no shot is running: write the caption"),

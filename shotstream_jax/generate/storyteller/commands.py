@@ -2,6 +2,7 @@
 
 import bisect
 import difflib
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -20,12 +21,16 @@ FORMS = {
     "pin": ("SHOT:FRAME", "a frame stays in the context of all that follows; both from 1"),
     "picture": ("FILE", "the same with a picture of your own: PNG, JPEG, WebP"),
     "unpin": ("", "no frame or picture stays any more"),
+    "style": (
+        "FILE STRENGTH",
+        "a LoRA file at this strength from the next chunk on; 0 for none",
+    ),
     "fork": ("NAME", "go on in a kept story of this name; the one so far stays as it is"),
     "words": ("[BEGINNING]", "the words that the model knows"),
     "help": ("", "this list"),
     "quit": ("", "end the running shot after its chunk, and finish the film"),
 }
-_FILES = ("/picture ",)  # what follows these is a file's name
+_FILES = ("/picture ", "/style ")  # what follows these is a file's name
 
 
 class StoryLine(NamedTuple):
@@ -34,12 +39,14 @@ class StoryLine(NamedTuple):
     name: one of FORMS, CAPTION or MISTAKE.
     text: the caption, file or name that follows it.
     shot, frame: the numbers that follow it, from 1.
+    strength: that follows a style's file.
     """
 
     name: str
     text: str = ""
     shot: int = 0
     frame: int = 0
+    strength: float = 0.0
 
 
 def written(command: StoryLine) -> str:
@@ -48,6 +55,8 @@ def written(command: StoryLine) -> str:
         return command.text
     if command.name == "pin":
         return f"/pin {command.shot}:{command.frame}"
+    if command.name == "style":
+        return f"/style {command.text} {command.strength:g}"
     return f"/{command.name} {command.text}".rstrip()
 
 
@@ -80,7 +89,21 @@ def parse(line: str) -> StoryLine:
     if name == "pin":
         shot, _, frame = rest.partition(":")
         return StoryLine(name, shot=_number(name, shot, 1), frame=_number(name, frame, 1))
+    if name == "style":
+        file, _, strength = rest.rpartition(" ")
+        return StoryLine(name, file.strip(), strength=_strength(file, strength))
     return StoryLine(name, rest)
+
+
+def _strength(file: str, text: str) -> float:
+    """A style's strength, or InputError."""
+    try:
+        strength = float(text)
+    except ValueError:
+        strength = math.nan
+    if not file or not math.isfinite(strength):
+        raise InputError("write it as /style FILE STRENGTH, like /style film.safetensors 0.6")
+    return strength
 
 
 def _number(name: str, text: str, least: int = 0) -> int:

@@ -11,7 +11,7 @@ from absl import logging
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.settings import own_settings
 from shotstream_jax.generate.asked import Picture, Pin, Shot
-from shotstream_jax.generate.live import LiveShot, advance, begin, cut, retell
+from shotstream_jax.generate.live import LiveShot, advance, begin, cut, restyle, retell
 from shotstream_jax.generate.pins import pin_frame, pin_picture
 from shotstream_jax.generate.progress import DecodedChunk, warn_of_prompt
 from shotstream_jax.generate.report import Report
@@ -37,6 +37,8 @@ from shotstream_jax.media.rushes import FrameSpan, Rushes
 from shotstream_jax.memory.cache import Caches
 from shotstream_jax.model import Model
 
+_SLOTS = 4  # adapters that a model has room for, and the rank that they may have …
+_RANK = 32  # … before its programs are compiled anew
 _PATIENCE = 5.0  # seconds between two lines about a shot that takes long
 
 
@@ -92,6 +94,7 @@ class Storyteller:
         self._show = show
         self._running: _Running | None = None
         self._caches: Caches | None = None  # of the last shot, for the next one
+        self._adapters: dict[str, str] = {}  # names by their files
         self._interrupts = 0  # since the last line
         self._arrived = 0.0  # when the last frames did
         self._said = 0.0  # when the last line about the running shot was said
@@ -154,10 +157,7 @@ class Storyteller:
         """Carries a command out. Raises InputError if that cannot be."""
         match command.name:
             case "caption":
-                pins = self.telling.pins
-                shot = Shot(command.text, pins=pins, pictures=tuple(self._pictures))
-                self._begin(shot, self.telling.head)
-                self._pictures.clear()
+                self._begin_next(command.text)
             case "take":
                 self._take()
             case "retell":
@@ -172,6 +172,8 @@ class Storyteller:
                 self._pin(self._frame(command.shot, command.frame))
             case "picture":
                 self._pin(pin_picture(self.model, self.story.video, command.text))
+            case "style":
+                self._style(command.text, command.strength)
             case "unpin":
                 self.telling = dataclasses.replace(self.telling, pins=())
             case "fork":
@@ -183,6 +185,14 @@ class Storyteller:
                 raise InputError(command.text)
             case "help":
                 logging.info("%s", help_page())
+
+    def _begin_next(self, caption: str) -> None:
+        """Begins the story's next shot."""
+        told = self.telling
+        pictures = tuple(self._pictures)
+        shot = Shot(caption, pins=told.pins, styles=told.styles, pictures=pictures)
+        self._begin(shot, told.head)
+        self._pictures.clear()
 
     def _begin(self, shot: Shot, before: Made) -> None:
         """Begins the shot that follows `before`."""
@@ -206,7 +216,8 @@ class Storyteller:
             raise InputError("there is no shot yet: write what the first one shows")
         record = self.story.record(head.number - 1)
         telling, take = another_take(self.telling, record.take)
-        self._begin(Shot(record.caption, take, pins=record.pins), ancestor(head, head.number - 1))
+        shot = Shot(record.caption, take, pins=record.pins, styles=telling.styles)
+        self._begin(shot, ancestor(head, head.number - 1))
         self.telling = telling
 
     def _retell(self, caption: str) -> None:
@@ -220,6 +231,32 @@ class Storyteller:
         chunks = live.progress.chunks_made
         self._running = running._replace(live=live, told_at=chunks)
         logging.info("shot %d from chunk %d on: %s", running.before.number + 1, chunks + 1, caption)
+
+    def _style(self, file: str, strength: float) -> None:
+        """Gives an adapter a strength, in the running shot and in all further ones."""
+        name = self._adapter(file)
+        strengths = {name: strength}
+        running = self._running
+        if running is not None:
+            self._running = running._replace(live=restyle(self.model, running.live, strengths))
+        styles = {**self.telling.styles, **strengths}
+        self.telling = dataclasses.replace(self.telling, styles=styles)
+        logging.info("the style %s has strength %g", name, strength)
+
+    def _adapter(self, file: str) -> str:
+        """The name of an adapter's file, which is put beside the model once."""
+        from shotstream_jax.styles import read_style, with_styles
+
+        if file not in self._adapters:
+            style = read_style(file, self.model.preset)
+            had = self.model.styles
+            styles = [*had.styles, style] if had else [style]
+            # Another number of slots, or another rank, is another program.
+            slots = max(_SLOTS, len(styles))
+            rank = max(style.rank, had.rank if had else _RANK)
+            self.model = with_styles(self.model, styles, slots=slots, rank=rank)
+            self._adapters[file] = style.name
+        return self._adapters[file]
 
     def _advance(self, running: _Running) -> None:
         """Starts the running shot's next chunk, and hands out the frames of the one before."""

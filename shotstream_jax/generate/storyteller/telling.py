@@ -14,7 +14,7 @@ from shotstream_jax.generate.storyteller.commands import StoryLine, count
 from shotstream_jax.media.rushes import FrameSpan
 
 END = StoryLine("end")  # as /cut, but says nothing where no shot is running
-_AT_ONCE = ("cut", "retell", END.name)  # what is about the running shot
+_AT_ONCE = ("cut", "retell", "style", END.name)  # what is about the running shot
 _AWAY = ("back", "undo", "quit")  # what leaves the running shot, and what waits for its end
 _REMEMBERED = 100  # steps that can be undone
 
@@ -42,6 +42,7 @@ class Telling:
     head: the last shot of the story as it stands.
     waiting: commands in the order in which they will be carried out.
     pins: frames that all further shots see.
+    styles: strengths of adapters in all further shots, by their names.
     heads: earlier heads, the last one last.
     takes: the highest take of each shot, by its number.
     """
@@ -49,6 +50,7 @@ class Telling:
     head: Made
     waiting: tuple[StoryLine, ...] = ()
     pins: tuple[Pin, ...] = ()
+    styles: Mapping[str, float] = dataclasses.field(default_factory=dict)
     heads: tuple[Made, ...] = ()
     takes: Mapping[int, int] = dataclasses.field(default_factory=dict)
 
