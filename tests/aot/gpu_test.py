@@ -133,4 +133,4 @@ def test_the_table_and_the_forecast(capsys):
     bench.main(["--aot", "rtx4090", "--dtype", "bfloat16", "--parts", "chunk"])
     out = capsys.readouterr().out
     assert GPUS["rtx4090"].kind in out and "chunk_step" in out
-    assert re.search(r"assumed: attention 116, matmuls 103 \(8 bits 183\)", out)
+    assert re.search(r"assumed: attention 85 \(Mosaic 95\), matmuls 103 \(8 bits 102\)", out)
