@@ -47,7 +47,7 @@ def strip_codes() -> Callable[[np.ndarray], str] | None:
     def codes(frames: np.ndarray) -> str:
         """Frames side by side, as many as the terminal is wide."""
         picture = Image.fromarray(strip(frames, shutil.get_terminal_size().columns))
-        return _codes(renderable.Image(picture, height=ROWS))
+        return _codes(renderable.Image(picture, width="auto", height=ROWS))
 
     return codes
 

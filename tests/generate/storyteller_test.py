@@ -1,5 +1,6 @@
 """The storyteller: what lines mean, the state of a telling, and stories that are told."""
 
+import io
 import pathlib
 
 import numpy as np
@@ -22,6 +23,7 @@ from shotstream_jax.generate.storyteller.commands import (
 from shotstream_jax.generate.storyteller.inbox import END as LAST
 from shotstream_jax.generate.storyteller.inbox import Inbox
 from shotstream_jax.generate.storyteller.keeping import Keeper
+from shotstream_jax.generate.storyteller.screen import Terminal
 from shotstream_jax.generate.storyteller.teller import Storyteller
 from shotstream_jax.generate.storyteller.telling import (
     END,
@@ -385,3 +387,41 @@ def test_what_cannot_be_done_ends_a_script_but_not_a_person(tmp_path, caplog, li
         scene.tell(line)
     assert message.replace("/pin ", "") in caplog.text.replace("/pin ", "")
     assert Story.load(tmp_path / "person/kept").shots[-1].caption == "then"
+
+
+# --- messages while a line is typed
+
+
+class Stream(io.StringIO):
+    """Something that is written to, a terminal or not."""
+
+    def __init__(self, is_terminal: bool):
+        super().__init__()
+        self.isatty = lambda: is_terminal
+
+
+def test_messages_come_above_a_line_that_is_typed(monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "21")
+    stream = Stream(is_terminal=True)
+    terminal = Terminal(stream)
+    terminal.write("nobody ")
+    terminal.write("types\n")
+    assert stream.getvalue() == "nobody types\n"
+    stream.truncate(0)
+    stream.seek(0)
+    terminal.is_asking = True
+    terminal.say("the frog is dancing in the meadow")
+    # Two rows: room for them below, the typed line goes there, the cursor with it.
+    rows = "the frog is dancing \r\nin the meadow"
+    assert stream.getvalue() == f"\x1bD\x1bD\x1b[2A\x1b7\r\x1b[2L{rows}\x1b8\x1b[2B"
+
+
+@pytest.mark.parametrize("is_terminal, kind", [(False, "xterm"), (True, "dumb")])
+def test_where_there_are_no_codes_none_are_written(monkeypatch, is_terminal, kind):
+    monkeypatch.setenv("TERM", kind)
+    stream = Stream(is_terminal)
+    terminal = Terminal(stream)
+    terminal.is_asking = True
+    terminal.say("a line")
+    assert stream.getvalue() == "a line\n"
