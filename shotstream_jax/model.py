@@ -25,7 +25,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh, NamedSharding
 
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.typing import Array, DType, Params, PRNGKey
@@ -160,14 +160,8 @@ class Model:
         params = self.params["dit"]
         if self.styles is None:
             return without_styles(params, stories)
-        table = self.styles.strength_table(stories)
-        # Every layer has the same, on all devices.
-        strength = np.broadcast_to(table, (self.preset.dit.layers, *table.shape))
-        mesh = self.mesh()
-        place = jax.tree.leaves(params)[0].sharding
-        if mesh is not None:
-            place = NamedSharding(mesh, PartitionSpec())
-        return put_styles(params, self.styles.factors, jax.device_put(strength, place))
+        strengths = self.styles.strength_table(stories)
+        return put_styles(params, self.styles.factors, strengths)
 
     def on_mesh(self, part: str = "dit") -> contextlib.AbstractContextManager[Any]:
         """The context that a part's passes run in.

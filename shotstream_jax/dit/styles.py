@@ -9,11 +9,12 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
 
 from shotstream_jax.core.errors import InputError
-from shotstream_jax.core.typing import Array, Params
+from shotstream_jax.core.typing import Array, Float, Params
 from shotstream_jax.dit.lora import abstract_lora, adapted_kernels
 from shotstream_jax.nn.adapted import AdaptedKernel
 
@@ -112,15 +113,29 @@ def stack_styles(params: Params, styles: Sequence[Style], slots: int, rank: int)
     return traverse_util.unflatten_dict(stacked)
 
 
-def put_styles(params: Params, factors: Params, strength: Array) -> Params:
+def put_styles(params: Params, factors: Params, strengths: np.ndarray) -> Params:
     """The transformer's parameters with adapters beside the kernels of its blocks.
 
-    factors: of all slots, on the devices. strength: [layers, b, slots].
+    factors: of all slots, on the devices. strengths: [b, slots], of each slot in every story.
     """
     blocks = traverse_util.flatten_dict(params["blocks"])
     beside = traverse_util.flatten_dict(factors["blocks"])
-    for path, kernel in adapted_kernels(params).items():
-        blocks[(*path, "kernel")] = AdaptedKernel(
-            kernel, beside[(*path, "a")], beside[(*path, "b")], strength
-        )
+    kernels = adapted_kernels(params)
+    ups = _strengthened({path: beside[(*path, "b")] for path in kernels}, strengths)
+    for path, kernel in kernels.items():
+        blocks[(*path, "kernel")] = AdaptedKernel(kernel, beside[(*path, "a")], ups[path])
     return params | {"blocks": traverse_util.unflatten_dict(blocks)}
+
+
+@jax.jit
+def _strengthened(
+    ups: dict[tuple[str, ...], Array], strengths: Float[Array, "b slots"]
+) -> dict[tuple[str, ...], Array]:
+    """s·B of every story [layers, b, slots·rank, out], from B [layers, slots·rank, out]."""
+
+    def strengthened(up: Array) -> Array:
+        """Those of one Linear."""
+        rows = jnp.repeat(strengths, up.shape[1] // strengths.shape[1], axis=1)  # [b, slots·rank]
+        return (up[:, None] * rows[None, :, :, None]).astype(up.dtype)
+
+    return {path: strengthened(up) for path, up in ups.items()}

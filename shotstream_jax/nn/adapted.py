@@ -1,32 +1,34 @@
-"""Low-rank adapters beside a kernel, whose strengths are arguments of the program.
+"""Low-rank adapters beside a kernel, as arguments of the program.
 
-    y = x·W + b + ((x·A) · s)·B                                     (1)
+    y = x·W + b + (x·A)·(s·B)                                       (1)
 
-A and B hold the factors of several adapters side by side, one slot each; s has every story's
-strength of each. At strength 0 a slot adds zero, whatever is in it. Dressing a kernel so puts an
-AdaptedKernel where the array was, and the Linear that finds one computes eq. (1): no module has a
-switch, and the product A·B is never made.
+A and B hold the factors of several adapters side by side, one slot each; s is the strength of each
+in the story that x is of, and is multiplied in before the program. At strength 0 a slot adds zero,
+whatever its A. Putting adapters beside a kernel puts an AdaptedKernel where the array was, and the
+Linear that finds one computes eq. (1): no module has a switch, and the product A·B is never made.
 """
 
 import flax
-import jax
-import jax.numpy as jnp
 
 from shotstream_jax.core.typing import Array
-from shotstream_jax.nn.quantize import QuantizedKernel, last_with_first, quantized_dot_general
+from shotstream_jax.nn.quantize import (
+    QuantizedKernel,
+    dot_general,
+    last_with_first,
+    quantized_dot_general,
+)
 
 
 class AdaptedKernel(flax.struct.PyTreeNode):
     """A kernel and its adapters.
 
-    kernel: W, [layers, in, out] or in 8 bits. down: A, [layers, in, slots·rank]. up: B, [layers,
-    slots·rank, out]. strength: s, float32 [layers, b, slots].
+    kernel: W, [layers, in, out] or in 8 bits. down: A, [layers, in, slots·rank]. up: s·B of every
+    story, [layers, b, slots·rank, out].
     """
 
     kernel: Array | QuantizedKernel
     down: Array
     up: Array
-    strength: Array
 
 
 def kernel_product(x: Array, kernel: Array | QuantizedKernel) -> Array:
@@ -37,19 +39,13 @@ def kernel_product(x: Array, kernel: Array | QuantizedKernel) -> Array:
 
 
 def adapters_product(x: Array, adapted: AdaptedKernel) -> Array:
-    """The adapters' part of eq. (1) in x's type: x [b, ..., in] and one layer → [b, ..., out]."""
-    # How strong each column of A is in each story: [b, slots] → [b, 1, …, slots·rank].
-    slots = adapted.strength.shape[-1]
-    rank = adapted.down.shape[-1] // slots
-    strength = jnp.repeat(adapted.strength, rank, axis=-1)
-    ones = (1,) * (x.ndim - 2)
-    strength = strength.reshape(strength.shape[0], *ones, slots * rank)
-    # Few numbers for each token: their sums and strengths are in float32.
-    hidden = jax.lax.dot_general(
-        x,
-        adapted.down.astype(x.dtype),
-        (((x.ndim - 1,), (0,)), ((), ())),
-        preferred_element_type=jnp.float32,
-    )
-    hidden = (hidden * strength).astype(x.dtype)
-    return last_with_first(hidden, adapted.up.astype(x.dtype))
+    """(x·A)·(s·B) in x's type: x [b, ..., in] and adapters of one layer → [b, ..., out]."""
+    hidden = last_with_first(x, adapted.down.astype(x.dtype))  # [b, ..., slots·rank]
+    up = adapted.up.astype(x.dtype)
+    stories = up.shape[0]
+    if stories == 1:
+        return last_with_first(hidden, up[0])
+    # Every story's tokens with its own strengths.
+    tokens = hidden.reshape(stories, -1, hidden.shape[-1])
+    product = dot_general(tokens, up, (((2,), (1,)), ((0,), (0,))), None)  # [b, tokens, out]
+    return product.reshape(*x.shape[:-1], -1)

@@ -219,7 +219,8 @@ def test_weights_in_8_bits_take_adapters_too(styled):
     same, _ = streamed(model, ["the fox runs"])
     other, _ = streamed(model, [Shot("the fox runs", styles={"film": 1})])
     exact, _ = streamed(styled, [Shot("the fox runs", styles={"film": 1})])
-    assert np.array_equal(plain, same)
+    # The tests' compiler rounds a product and a sum together in one of the two programs.
+    np.testing.assert_allclose(same, plain, atol=1e-4)
     assert np.abs(other - exact).mean() < 0.2 * np.abs(other - plain).mean()
 
 
