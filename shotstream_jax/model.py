@@ -88,6 +88,14 @@ class Model:
         # Without the weights, which are megabytes of text.
         return f"Model({self.origin!r}, preset {self.preset.name!r}, parts {sorted(self.params)})"
 
+    @property
+    def described(self) -> str:
+        """Where the weights come from and which adapters stand beside them, for people."""
+        if self.styles is None:
+            return self.origin
+        words = [f"style {style.name} at {style.strength:g}" for style in self.styles.styles]
+        return "; ".join([self.origin, *words])
+
     @functools.cached_property
     def student(self) -> Student:
         """The causal transformer."""

@@ -16,11 +16,13 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
+from absl import logging
 from flax import traverse_util
 
 from shotstream_jax.convert.fetch import local_adapter
 from shotstream_jax.convert.lora.adapter import Adapter, read_adapter
 from shotstream_jax.convert.lora.changes import AdapterChange, LowRank
+from shotstream_jax.convert.lora.options import parse_source
 from shotstream_jax.convert.names import Entry
 from shotstream_jax.convert.tables import dit_table
 from shotstream_jax.core.errors import InputError
@@ -65,6 +67,24 @@ def read_style(
     entries = {entry.public: entry for entry in table.entries}
     factors = _factors(adapter, entries, abstract_params(preset, "dit"))
     return Style(name or path.stem, _checksum(factors), factors, strength)
+
+
+def read_styles(texts: Sequence[str], preset: Preset) -> list[Style]:
+    """Adapters as a command names them, FILE or FILE:STRENGTH; raises InputError as `read_style`.
+
+    Says of each one its rank and its strength.
+    """
+    styles = []
+    for text in texts:
+        source = parse_source(text)
+        style = read_style(source.path, preset, strength=source.strength)
+        logging.info(
+            "%s: style %s, rank %d, %g", source.path, style.name, style.rank, style.strength
+        )
+        styles.append(style)
+    if styles:
+        _check_styles(styles, len(styles), max(style.rank for style in styles))
+    return styles
 
 
 @own_settings()
@@ -119,7 +139,7 @@ def _check_styles(styles: Sequence[Style], slots: int, rank: int) -> None:
                 f"the adapter {style.name} has rank {style.rank}, a slot has {rank}: give more rank"
             )
         if style.name in names:
-            raise InputError(f"two adapters are called {style.name}: name one otherwise (name=…)")
+            raise InputError(f"two adapters are called {style.name}: give one another name")
         if style.checksum in checksums:
             raise InputError(f"the adapter {style.name} is there twice: leave one out")
         names.add(style.name)

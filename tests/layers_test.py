@@ -56,7 +56,7 @@ ALLOWED = {
     },
     "fit": MODELS | {"checkpoint"},
     "generate": MODELS | {"cli", "checkpoint", "fit", "media", "styles"},
-    # Reads an adapter's public file for a model that streams: all that streaming takes of convert.
+    # Reads an adapter's public file for a model that streams: all that a stream needs of convert.
     "styles": {"core", "dit", "presets", "model", "convert"},
     "world": {"core", "cli", "data", "media", "text"},
     "data": MODELS | {"checkpoint", "media"},

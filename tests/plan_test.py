@@ -153,7 +153,7 @@ def test_generate_follows_it(monkeypatch, tmp_path):
             "RESOURCE_EXHAUSTED: Out of memory while trying to allocate 4143079192 bytes."
         )
 
-    monkeypatch.setattr(generate, "load", load)
+    monkeypatch.setattr("shotstream_jax.generate.recipe.load", load)
     call = ["--story", str(story), "--out", str(tmp_path / "a.mp4")]
     # A device without memory left is one line that says what to do.
     with pytest.raises(InputError, match=r"no memory left for 4143079192 bytes: .*shotstream plan"):

@@ -6,6 +6,7 @@
   a faster decoder   … --decoder taehv
   on a small GPU     … --memory auto, the default, says what it chose (shotstream plan explains)
   on four devices    … --config.mesh.sequence=2 --config.mesh.tensor=2
+  in a style         … --style film.safetensors:0.6 (LoRA; docs/stories.md)
   keep the story     … --save-story out/frog
   go back to after shot 2 and continue it differently
                      … --continue-story out/frog --at 2 --save-story out/frog2 --prompts -
@@ -40,7 +41,6 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from shotstream_jax import cli
 from shotstream_jax.checkpoint.checkpoint import open_checkpoint
-from shotstream_jax.checkpoint.load import load
 from shotstream_jax.checkpoint.trained_for import doubts
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.gpu_memory import memory_errors
@@ -65,7 +65,7 @@ from shotstream_jax.generate.outputs import (
     outputs_held,
     remember_film,
 )
-from shotstream_jax.generate.recipe import StreamRecipe, options_for_this_gpu
+from shotstream_jax.generate.recipe import StreamRecipe, load_styled, options_for_this_gpu
 from shotstream_jax.generate.report import Report
 from shotstream_jax.generate.story import Story
 from shotstream_jax.generate.storyteller.session import KIND, Request, tell_story
@@ -80,6 +80,7 @@ from shotstream_jax.media.reader import read_frames
 from shotstream_jax.media.video import VideoWriter
 from shotstream_jax.model import Model
 from shotstream_jax.presets import Preset
+from shotstream_jax.styles import read_styles
 from shotstream_jax.text.prompts import ask_lines, read_captions, read_lines, read_script
 
 _FRAMES_AT_ONCE = 128  # of an earlier film, while they are copied
@@ -118,7 +119,8 @@ def _generate(argv: Sequence[str]) -> None:
     # The captions of a file are all known now; those that are typed are not.
     global_caption, captions = read_request(args)
     rule = args.context_rule or recipe.context_rule
-    story = open_story(args, checkpoint, recipe.video, global_caption, captions, rule)
+    styles = read_styles(args.style, checkpoint.preset)
+    story = open_story(args, checkpoint, recipe.video, global_caption, captions, rule, styles)
     picture = first_picture(args, story)
     mesh = _stream_mesh(recipe, checkpoint.preset, story)
     files = output_files(args)
@@ -129,7 +131,7 @@ def _generate(argv: Sequence[str]) -> None:
             options = options_for_this_gpu(checkpoint.preset, story.video, options, args.memory)
         for line in doubts(checkpoint, story.video):
             logging.warning(line)
-        load_model = functools.partial(load, checkpoint, mesh=mesh, **dataclasses.asdict(options))
+        load_model = functools.partial(load_styled, checkpoint, mesh, options, styles)
         if captions is None and files.video.suffix == KIND:
             _tell(args, story, picture, load_model, files, scale, interrupts)
         else:
@@ -200,7 +202,7 @@ def _stream(
         unfinished = keep_unfinished(files.video)
 
     # 3. The story, shot by shot.
-    report = Report(model.preset.name, story.seed, model.origin)
+    report = Report(model.preset.name, story.seed, model.described)
     film = film_writer(files.video, story.video.fps, scale)
     with logging_redirect_tqdm(), film as writer:
         if args.resume and story.shots:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from shotstream_jax.checkpoint.checkpoint import Checkpoint
 from shotstream_jax.checkpoint.checksum import fingerprint
 from shotstream_jax.core.errors import InputError
+from shotstream_jax.dit.styles import Style
 from shotstream_jax.generate.asked import Picture, Shot
 from shotstream_jax.generate.story import Story
 from shotstream_jax.presets import VideoFormat
@@ -22,12 +23,13 @@ def open_story(
     global_caption: str,
     captions: Sequence[str] | None,
     memory: str,
+    styles: Sequence[Style] = (),
 ) -> Story:
     """A new story, or a kept one as it was after some shot.
 
     captions: all of the command's, None if they are typed. memory: the rule by which a new story
-    remembers (memory/choose). Raises InputError if the options contradict each other or the kept
-    story, or if the checkpoint did not make it.
+    remembers (memory/choose). styles: adapters that all of its shots have. Raises InputError if the
+    options contradict each other or the kept story, or if the checkpoint did not make it.
     """
     check_story_options(args)
     weights = fingerprint(checkpoint)
@@ -46,7 +48,7 @@ def open_story(
             memory=memory,
         )
         if args.resume and captions is not None:
-            story = _resumed(args.save_story, story, captions)
+            story = _resumed(args.save_story, story, captions, styles)
     if args.other_weights:
         story = dataclasses.replace(story, fingerprint=weights)
     # The model must be able to go on with it, and the folder to keep what comes.
@@ -128,12 +130,13 @@ def _open_kept_story(args: argparse.Namespace, global_caption: str) -> Story:
     return story
 
 
-def _resumed(folder: str, new: Story, captions: Sequence[str]) -> Story:
+def _resumed(folder: str, new: Story, captions: Sequence[str], styles: Sequence[Style]) -> Story:
     """The story that an interrupted run of this command has kept; the new one if there is none."""
     if not (pathlib.Path(folder) / "story.json").exists():
         return new
     kept = Story.load(folder)
-    remedy = "--resume wants the same prompts, seed, format, rule and weights"
+    remedy = "--resume wants the same prompts, seed, format, rule, weights and styles"
+    strengths = {style.checksum: style.strength for style in styles if style.strength}
     # An older story does not say which weights it was made by.
     if not kept.fingerprint:
         new = dataclasses.replace(new, fingerprint="")
@@ -142,6 +145,8 @@ def _resumed(folder: str, new: Story, captions: Sequence[str]) -> Story:
     for record in kept.shots:
         if record.number >= len(captions) or captions[record.number] != record.caption:
             raise InputError(f"shot {record.number + 1} in {folder} has another caption: {remedy}")
+        if {use.checksum: use.strength for use in record.styles} != strengths:
+            raise InputError(f"shot {record.number + 1} in {folder} has other styles: {remedy}")
     if kept.next_shot == len(captions):
         raise InputError(f"all {len(captions)} shots are in {folder} already: nothing is to resume")
     return kept

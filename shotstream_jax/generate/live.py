@@ -188,10 +188,11 @@ def restyle(model: Model, live: LiveShot, strengths: Mapping[str, float]) -> Liv
 
     Raises:
       InputError: for an adapter that the model has not, a strength that is no number, or if the
-        shot is finished.
+        shot is finished, or used up.
     """
     if live.is_finished:
         raise InputError(f"shot {live.progress.number + 1} is finished: nothing is left to style")
+    _check_unused(live)
     return dataclasses.replace(live, progress=set_styles(model, live.progress, strengths))
 
 

@@ -81,6 +81,14 @@ def add_weights_options(p: cli.Parser) -> None:
         help="on a GPU that is too small for the recipe as it is: choose the cheapest options that "
         "fit (auto, the default), or try it all the same (full)",
     )
+    p.add_argument(
+        "--style",
+        action="append",
+        default=[],
+        metavar="FILE[:STRENGTH]",
+        help="an adapter (LoRA) beside the weights for the whole story: a file, PEFT's folder or "
+        "hf:owner/name; again for another one (strength: default 1, also 0 or negative)",
+    )
     p.add_argument("--seed", type=int, help="same seed, same prompts: the same frames (default: 0)")
 
 

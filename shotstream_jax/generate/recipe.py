@@ -1,18 +1,24 @@
 """The fields of a streaming recipe (configs/tiny.py, configs/wan_1_3b.py), and what fits a GPU."""
 
 import dataclasses
+from collections.abc import Sequence
 
 from absl import logging
+from jax.sharding import Mesh
 
-from shotstream_jax.checkpoint.load import dtype_name
+from shotstream_jax.checkpoint.checkpoint import Checkpoint
+from shotstream_jax.checkpoint.load import dtype_name, load
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.sharding import MeshConfig
+from shotstream_jax.dit.styles import Style
 from shotstream_jax.fit.card import GIB, this_card
 from shotstream_jax.fit.choose import cheapest_that_fits
 from shotstream_jax.fit.options import StreamOptions, words
 from shotstream_jax.fit.sizes import stream_need
 from shotstream_jax.memory.choose import PAPER
+from shotstream_jax.model import Model
 from shotstream_jax.presets import OWN_DECODER, OWN_HISTORY, Preset, VideoFormat
+from shotstream_jax.styles import with_styles
 
 # auto: options that make a stream fit are chosen; full: it is tried as it was asked for.
 MEMORY_CHOICES = ("auto", "full")
@@ -50,6 +56,14 @@ class StreamRecipe:
             text_memory=self.text_memory,
             text_dtype=self.text_dtype,
         )
+
+
+def load_styled(
+    checkpoint: Checkpoint, mesh: Mesh | None, options: StreamOptions, styles: Sequence[Style]
+) -> Model:
+    """The model of a recipe, with adapters beside it if there are any."""
+    model = load(checkpoint, mesh=mesh, **dataclasses.asdict(options))
+    return with_styles(model, styles) if styles else model
 
 
 def options_for_this_gpu(

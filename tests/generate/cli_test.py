@@ -255,7 +255,7 @@ def test_the_decoder_is_the_options_or_else_the_recipes(run, monkeypatch, argume
     def load(checkpoint, *_, **options):
         raise InputError(f"loaded with {options}")
 
-    monkeypatch.setattr(app, "load", load)
+    monkeypatch.setattr("shotstream_jax.generate.recipe.load", load)
     monkeypatch.setattr(Checkpoint, "decoder", lambda checkpoint, kind: None)
     code, err = run("--story", "story.json", *arguments)
     assert code == 2 and f"'decoder': '{decoder}'" in err

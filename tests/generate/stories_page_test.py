@@ -10,7 +10,8 @@ ROOT = pathlib.Path(__file__).parents[2]
 
 def test_the_examples_run(monkeypatch, tmp_path):
     page = (ROOT / "docs/stories.md").read_text("utf-8")
-    page = page.replace('"out/pieces.mp4"', repr(str(tmp_path / "pieces.mp4")))
+    for name in ("pieces.mp4", "film.safetensors"):
+        page = page.replace(f'"out/{name}"', repr(str(tmp_path / name)))
     code = "\n".join(re.findall(r"```python\n(.*?)```", page, re.DOTALL))
     names = {}
     monkeypatch.chdir(ROOT)
@@ -22,6 +23,9 @@ def test_the_examples_run(monkeypatch, tmp_path):
     remade = names["same"].story.shots[-1]
     assert np.array_equal(np.concatenate(remade.latents), np.concatenate(record.latents))
     assert names["opened"].next_shot == 1
+    styled = names["in_style"].shots[-1]
+    assert [use.strength for use in styled.styles] == [0.3]
+    assert styled.cues[-1].strengths == {"film": 0.6}
     assert names["notes"].unknown == ("cooking",)
     assert "meadow" in names["known"]
     assert (tmp_path / "pieces.mp4").exists()

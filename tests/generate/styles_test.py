@@ -12,13 +12,15 @@ from shotstream_jax.convert.lora.adapter import read_adapter
 from shotstream_jax.convert.lora.merge import Weighted, merge_adapters
 from shotstream_jax.convert.tables import dit_table
 from shotstream_jax.core.errors import InputError
+from shotstream_jax.core.sharding import param_shardings, part_mesh
 from shotstream_jax.generate import shot as steps
-from shotstream_jax.generate.asked import Cue, Shot, StyleCue
+from shotstream_jax.generate.asked import Cue, Shot, StyleCue, StyleUse
 from shotstream_jax.generate.live import advance, begin, cut, remake, restyle, retell
 from shotstream_jax.generate.side_by_side import stream_stories
 from shotstream_jax.generate.story import Story
 from shotstream_jax.generate.stream import new_story, stream_generate
 from shotstream_jax.nn.quantize import quantize_blocks
+from shotstream_jax.presets import find_preset
 from shotstream_jax.styles import read_style, with_styles
 from shotstream_jax.testing import tiny_model
 from tests.convert.containers import write_safetensors_file
@@ -31,12 +33,12 @@ ALL = [f"{attn}_attn.{linear}" for attn in ("self", "cross") for linear in "qkvo
 ALL += ["ffn.0", "ffn.2"]
 
 
-def adapter_state(seed, layers=ALL, rank=3, alpha=None, size=0.3):
-    """An adapter's factors for these layers of both blocks, in the names of ComfyUI."""
+def adapter_state(seed, layers=ALL, rank=3, alpha=None, size=0.3, preset=BARE.preset):
+    """An adapter's factors for these layers of all blocks, in the names of ComfyUI."""
     rng = np.random.default_rng(seed)
-    shapes = TABLE.shapes()
+    shapes = dit_table(preset.dit).shapes()
     state = {}
-    for block in range(BARE.preset.dit.layers):
+    for block in range(preset.dit.layers):
         for layer in layers:
             name = f"blocks.{block}.{layer}"
             outputs, inputs = shapes[f"{name}.weight"]
@@ -222,6 +224,40 @@ def test_weights_in_8_bits_take_adapters_too(styled):
     # The tests' compiler rounds a product and a sum together in one of the two programs.
     np.testing.assert_allclose(same, plain, atol=1e-4)
     assert np.abs(other - exact).mean() < 0.2 * np.abs(other - plain).mean()
+
+
+def test_a_mesh_has_the_adapters_too(styled):
+    shots = [Shot("it runs", frames=BARE.preset.memory.chunk, styles={"film": 0.7})]
+    alone, _ = streamed(styled, shots)
+    mesh = part_mesh({"sequence": 2, "tensor": 2})
+    params = {}
+    for part, tree in BARE.params.items():
+        params[part] = jax.device_put(tree, param_shardings(mesh, part, tree))
+    bare = dataclasses.replace(BARE, params=params)
+    model = with_styles(bare, styled.styles.styles, slots=3, rank=4)
+    split, _ = streamed(model, shots)
+    np.testing.assert_allclose(split, alone, atol=1e-4)
+
+
+def test_the_command_has_a_style_for_the_whole_story(run, tmp_path, caplog):
+    caplog.set_level("INFO", logger="absl")
+    preset = find_preset("tiny")
+    written(tmp_path, "film", adapter_state(0, preset=preset))
+    words = ["--story", "story.json", "--out", "x.mp4", "--save-story", "kept", "--resume"]
+    assert run(*words, "--style", "film.safetensors:0.25", "--report", "r.json")[0] == 0
+    film = read_style(tmp_path / "film.safetensors", preset)
+    for record in Story.load(tmp_path / "kept").shots:
+        assert record.styles == (StyleUse("film", film.checksum, 0.25),)
+    assert "style film at 0.25" in json.loads((tmp_path / "r.json").read_text())["weights"]
+    # What is not the same, or none, is refused before anything is written.
+    for styles in ([], ["--style", "film.safetensors"]):
+        code, err = run(*words, *styles)
+        assert code == 2 and "shot 1 in kept has other styles" in err
+    code, err = run(*words[:2], "--out", "y.mp4", "--style", "none.safetensors")
+    assert code == 2 and "none.safetensors" in err
+    code, err = run(*words[:2], "--out", "y.mp4", *["--style", "film.safetensors:0.5"] * 2)
+    assert code == 2 and "two adapters are called film" in err
+    assert not (tmp_path / "y.mp4").exists()
 
 
 @pytest.mark.parametrize(

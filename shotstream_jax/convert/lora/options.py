@@ -109,7 +109,7 @@ def parse_source(text: str) -> AdapterSource:
     if not colon or strength is None:
         return AdapterSource(pathlib.Path(text), 1.0)
     if not math.isfinite(strength):
-        raise InputError(f"--lora {text}: the strength {number} is not finite")
+        raise InputError(f"{text}: the strength {number} is not finite")
     return AdapterSource(pathlib.Path(file), strength)
 
 

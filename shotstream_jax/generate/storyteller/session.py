@@ -105,7 +105,7 @@ def _tell(
 ) -> Report:
     """Tells what comes into the inbox."""
     story = request.story
-    report = Report(model.preset.name, story.seed, model.origin)
+    report = Report(model.preset.name, story.seed, model.described)
     with contextlib.ExitStack() as open_things:
         folder = request.files.story
         if folder is None:
