@@ -88,6 +88,7 @@ def test_a_person_tells_a_story(tmp_path):
     # Typed while the shot is being made; an unknown word is named before its shot begins.
     person.types("The fox is kooking\x7f\x7f\x7f\x7f\x7f\x7f\x7fcooking.\n")
     seen = person.sees("this caption has words that the vocabulary lacks: cooking")
+    seen += person.sees("> ")  # the line is in
     assert "shot 2:" not in seen
     # Ctrl-C ends the running shot, keeps it, and leaves out what waits.
     person.types("\x03")

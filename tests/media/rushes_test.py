@@ -71,6 +71,8 @@ def test_a_cut_has_the_same_frames(rushes, apart, tmp_path, chosen):
         frames = sum(span.stop - span.start for span in spans)
         assert track.frames == frames and track.average_rate == 8
         assert float(track.duration * track.time_base) == pytest.approx(frames / 8)
+        times = [frame.time * 8 for frame in container.decode(video=0)]
+    assert times == list(range(frames))
 
 
 def test_a_disk_that_fills_up_leaves_what_was_made(rushes, monkeypatch, tmp_path):

@@ -66,6 +66,7 @@ def read_typed(
         while command is None or command.name != "quit":
             line = _ask(screen)
             if line is None:
+                screen.say("")  # below the prompt
                 inbox.put(END)
                 return
             try:

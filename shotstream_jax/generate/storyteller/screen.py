@@ -46,6 +46,12 @@ class Terminal:
         """Writes a line."""
         self.write(f"{line}\n")
 
+    def leave_line(self) -> None:
+        """Leaves a line that is still being typed as it is; what is written next is below it."""
+        if self.is_asking:
+            self.is_asking = False
+            self.say("")
+
     def draw(self, picture: str, rows: int) -> None:
         """Shows a picture, as codes that paint it from the cursor on over so many rows."""
         with self._lock:

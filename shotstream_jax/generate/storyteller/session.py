@@ -97,7 +97,10 @@ def _typed_lines(
         )
         with interrupts.answered_by(inbox.interrupt, put_back, screen.say):
             read_typed(inbox, screen, lambda beginning: words_text(model, beginning), note)
-            yield show
+            try:
+                yield show
+            finally:
+                screen.leave_line()
 
 
 def _tell(
@@ -147,6 +150,7 @@ def _tell(
 def _finish(rushes: Rushes, chosen: list[FrameSpan], path: pathlib.Path) -> int:
     """Makes the film of the rushes; returns how many frames it has."""
     if rushes.frames == 0:
+        logging.info("no shot was made: there is no film")
         return 0
     frames = sum(span.stop - span.start for span in chosen)
     if frames == rushes.frames:
