@@ -16,6 +16,7 @@ from starlette.responses import Response
 
 import shotstream_jax
 from shotstream_jax.serve.bodies import Health, Problem
+from shotstream_jax.serve.file_routes import file_routes
 from shotstream_jax.serve.guard import Guard
 from shotstream_jax.serve.live import Viewers
 from shotstream_jax.serve.refusal import Refusal
@@ -48,8 +49,9 @@ def make_app(service: Service) -> FastAPI:
         redirect_slashes=False,
     )
     _answer_problems(app, service)
-    for router in (story_routes(service), shot_routes(service), model_routes(service)):
-        app.include_router(router, prefix="/api")
+    routers = (file_routes, story_routes, shot_routes, model_routes)
+    for routes in routers:
+        app.include_router(routes(service), prefix="/api")
     _add_health(app, service)
     _add_page(app)
     viewers = Viewers(service)

@@ -2,14 +2,14 @@
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from shotstream_jax.serve.board import BoardShot
 from shotstream_jax.serve.ids import OWNER
 from shotstream_jax.serve.story_desk import StoryDesk
 
-_PROMPT = 2000
-Prompt = Annotated[str, Field(max_length=_PROMPT, examples=["The frog is dancing."])]
+LONGEST_PROMPT = 2000
+Prompt = Annotated[str, Field(max_length=LONGEST_PROMPT, examples=["The frog is dancing."])]
 ShotId = Annotated[str, Field(pattern="^[a-z2-7]{26}$")]
 
 
@@ -35,10 +35,26 @@ class StoryChange(Body):
 
 
 class PinBody(Body):
-    """A frame that a shot sees: of which shot, and its number there, from 0."""
+    """What a shot sees: a frame of a done shot, by its number there from 0, or a picture."""
 
-    shot: ShotId
-    frame: Annotated[int, Field(ge=0, lt=2**31)]
+    shot: ShotId | None = None
+    frame: Annotated[int, Field(ge=0, lt=2**31)] | None = None
+    picture: ShotId | None = None
+
+    @model_validator(mode="after")
+    def _is_one(self) -> "PinBody":
+        """Either of the two."""
+        is_frame = self.shot is not None and self.frame is not None and self.picture is None
+        is_picture = self.picture is not None and self.shot is None and self.frame is None
+        if not is_frame and not is_picture:
+            raise ValueError("a pin has either shot and frame, or picture")
+        return self
+
+
+class PictureMade(BaseModel):
+    """A picture that is kept."""
+
+    picture: str
 
 
 class ShotBody(Body):

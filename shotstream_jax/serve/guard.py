@@ -31,7 +31,9 @@ _HEADERS = {
     "cross-origin-opener-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
 }
-ARCHIVES = "/api/stories/import"  # the path that story files are sent to
+# The paths that large files are sent to.
+_ARCHIVES = "/api/stories/import"
+_PICTURES = "/pictures"
 _SAFE = ("GET", "HEAD", "OPTIONS")
 _ADDRESSES = 10_000  # whose requests are counted at the same time
 
@@ -105,7 +107,11 @@ class Guard:
         if scope["type"] != "http":
             return receive
         limits = self._settings.limits
-        left = limits.archive if scope["path"] == ARCHIVES else limits.body
+        left = limits.body
+        if scope["path"] == _ARCHIVES:
+            left = limits.archive
+        elif scope["path"].endswith(_PICTURES):
+            left = limits.picture
 
         async def bounded() -> Message:
             """The next piece of the body."""

@@ -17,10 +17,13 @@ from shotstream_jax.serve.story_desk import StoryDesk
 def pin_of(model: Model, desk: StoryDesk, shot: BoardShot, wanted: Mapping[str, Any]) -> Pin:
     """A frame of the story that a shot is to see.
 
-    shot: that sees it. wanted: {"shot", "frame"}; the frame is counted in its shot. One that the
-    story remembers is taken as it is kept, any other one from the chunk's file.
+    shot: that sees it. wanted: {"shot", "frame"}, the frame counted in its shot, or {"picture"}. A
+    frame that the story remembers is taken as it is kept, any other one from the chunk's file.
     Raises InputError if it cannot be read.
     """
+    if "picture" in wanted:
+        path = desk.folder.picture(wanted["picture"])
+        return pin_picture(model, desk.folder.head.video, path)
     source = desk.board.shots[wanted["shot"]]
     frame = wanted["frame"]
     memory = desk.memory(shot.parent)

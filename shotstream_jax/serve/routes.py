@@ -31,7 +31,7 @@ Key = Annotated[
         description="random, of the client's; the same request with it has the same answer",
     ),
 ]
-_FOR_EVER = {"cache-control": "private, max-age=31536000, immutable"}
+FOR_EVER = {"cache-control": "private, max-age=31536000, immutable"}
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -122,7 +122,7 @@ def shot_routes(service: Service) -> APIRouter:
         """Asks for a shot: the next one, another take (same parent and caption), or a fork (another
         parent). It then is the head."""
         parent = body.parent if "parent" in body.model_fields_set else HEAD
-        pins = [pin.model_dump() for pin in body.pins]
+        pins = [pin.model_dump(exclude_none=True) for pin in body.pins]
         shot = studio.ask(desk, body.caption, parent, body.take, body.frames, pins, key)
         return bodies.shot_answer(desk, shot)
 
@@ -161,7 +161,7 @@ def shot_routes(service: Service) -> APIRouter:
         path = desk.folder.chunk(shot, chunk)
         if not path.exists():
             raise Refusal(404, "no_chunk", f"the shot has no chunk {chunk}", "wait for it")
-        return FileResponse(path, media_type="video/mp4", headers=_FOR_EVER)
+        return FileResponse(path, media_type="video/mp4", headers=FOR_EVER)
 
     @router.get(
         "/{shot}/poster",
@@ -176,7 +176,7 @@ def shot_routes(service: Service) -> APIRouter:
         path = desk.folder.poster(shot)
         if not path.exists():
             raise Refusal(404, "no_poster", "the shot has no picture yet", "wait for it")
-        return FileResponse(path, media_type="image/webp", headers=_FOR_EVER)
+        return FileResponse(path, media_type="image/webp", headers=FOR_EVER)
 
     return router
 
@@ -200,7 +200,7 @@ def model_routes(service: Service) -> APIRouter:
             words=words,
             examples=example_captions(words),
             limits={
-                "prompt": limits.prompt,
+                "prompt": bodies.LONGEST_PROMPT,
                 "queue": limits.queue,
                 "shots": limits.shots,
                 "shot_frames": limits.shot_chunks * model.preset.memory.chunk,

@@ -90,6 +90,10 @@ class AskRules:
                 f"ask for {self._limits.shot_chunks} chunks at most, and go on in the next shot",
             )
         for pin in pins:
+            if "picture" in pin:
+                if not desk.folder.picture(pin["picture"]).exists():
+                    raise Refusal(404, "no_picture", "the story has no such picture", "send it")
+                continue
             source = self.shot(desk, pin["shot"])
             if source.state != DONE or source.length is None:
                 raise conflict("not_done", "the shot of a pin is not done", "wait for it")

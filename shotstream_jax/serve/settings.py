@@ -8,16 +8,17 @@ import pathlib
 class Limits:
     """How much of everything is taken; whatever is more is refused with a 4xx.
 
-    body, picture, archive: bytes of a request. prompt: characters. shots, events: of a story.
+    body, picture, archive: bytes of a request. pictures: of a story. shots, events: of a story.
     queue: shots of a story that are to be made. shot_chunks: of a shot. viewers, sockets: of a
-    story, and in all. stories: in memory. pins: of a shot. requests: a second of an address, on
+    story, and in all. stories: in memory. requests: a second of an address, on
     average; burst: at once. hello, send: seconds that a socket's peer has.
     idle: seconds after which a story that nobody watches leaves the memory.
     """
 
     body: int = 64 * 1024
+    picture: int = 16 * 2**20
     archive: int = 64 * 2**20
-    prompt: int = 2000
+    pictures: int = 200
     shots: int = 1000
     events: int = 20_000
     queue: int = 16
@@ -25,7 +26,6 @@ class Limits:
     viewers: int = 8
     sockets: int = 256
     stories: int = 1000
-    pins: int = 4
     requests: float = 30.0
     burst: int = 120
     hello: float = 5.0

@@ -10,12 +10,13 @@ A shot is there when its line "done" is, which is written after its files. Files
 are written again, with the same bits.
 """
 
+import contextlib
 import dataclasses
 import json
 import os
 import pathlib
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from shotstream_jax.core.errors import InputError
@@ -44,11 +45,23 @@ class StoryFolder:
 
     def chunk(self, shot: str, number: int) -> pathlib.Path:
         """The path of a chunk's file."""
-        return self.path / "shots" / shot / f"{number:03d}.mp4"
+        return self.shot(shot) / f"{number:03d}.mp4"
 
     def poster(self, shot: str) -> pathlib.Path:
         """The path of a shot's first picture."""
-        return self.path / "shots" / shot / "poster.webp"
+        return self.shot(shot) / "poster.webp"
+
+    def shot(self, shot: str) -> pathlib.Path:
+        """The folder of a shot's files."""
+        return self.path / "shots" / shot
+
+    def picture(self, picture: str) -> pathlib.Path:
+        """The path of a picture that was given."""
+        return self.path / "pictures" / f"{picture}.png"
+
+    def pictures(self) -> int:
+        """How many pictures there are."""
+        return len(list((self.path / "pictures").glob("*.png")))
 
     def write(self, path: pathlib.Path, data: bytes) -> None:
         """Writes one of a shot's files, whole or not at all. Raises OSError."""
@@ -69,7 +82,7 @@ class StoryFolder:
 
     def sweep(self, shot: str) -> None:
         """Removes the files of a shot that will not be made."""
-        shutil.rmtree(self.path / "shots" / shot, ignore_errors=True)
+        shutil.rmtree(self.shot(shot), ignore_errors=True)
 
     def append(self, events: Sequence[dict[str, Any]]) -> None:
         """Adds lines to the log; they are on the disk when this returns.
@@ -105,7 +118,7 @@ class StoryFolder:
             raise InputError(f"{path} is damaged: {error}") from None
 
     def _record(self, shot: str) -> pathlib.Path:
-        return self.path / "shots" / shot / "record.npz"
+        return self.shot(shot) / "record.npz"
 
 
 class Store:
@@ -123,11 +136,31 @@ class Store:
         if story is not None and (path / _HEAD).exists():
             return self.open(story)
         path.mkdir(parents=True, exist_ok=True)
-        fields = dataclasses.asdict(head)
-        del fields["shots"]
-        write_json(path / _HEAD, fields)
+        _write_head(path, head)
         _keep_entry(self.folder)
         return StoryFolder(path, head)
+
+    @contextlib.contextmanager
+    def new_folder(self) -> Iterator[pathlib.Path]:
+        """A folder to unpack a story into; it is removed if `adopt` has not taken it."""
+        folder = self.folder / f"{_GONE}{new_id()}"
+        folder.mkdir(parents=True)
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def adopt(
+        self, story: str, unpacked: StoryFolder, events: Sequence[dict[str, Any]]
+    ) -> StoryFolder:
+        """Makes an unpacked folder a story, unless it is there already. Raises OSError."""
+        path = self.folder / story
+        if not path.exists():
+            unpacked.append(events)
+            _write_head(unpacked.path, unpacked.head)
+            unpacked.path.rename(path)
+            _keep_entry(self.folder)
+        return self.open(story)
 
     def open(self, story: str) -> StoryFolder:
         """A story's folder.
@@ -161,6 +194,13 @@ class Store:
         """Removes what an interrupted removal has left."""
         for path in self.folder.glob(f"{_GONE}*"):
             shutil.rmtree(path, ignore_errors=True)
+
+
+def _write_head(path: pathlib.Path, head: Story) -> None:
+    """What all shots of a story share. Raises OSError."""
+    fields = dataclasses.asdict(head)
+    del fields["shots"]
+    write_json(path / _HEAD, fields)
 
 
 def _keep_entry(folder: pathlib.Path) -> None:

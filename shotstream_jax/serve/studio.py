@@ -17,7 +17,7 @@ from shotstream_jax.serve.board import DONE, QUEUED, BoardShot, without
 from shotstream_jax.serve.refusal import Refusal, conflict, invalid, no_story
 from shotstream_jax.serve.rules import AskRules
 from shotstream_jax.serve.settings import ServeSettings
-from shotstream_jax.serve.store import Store
+from shotstream_jax.serve.store import Store, StoryFolder
 from shotstream_jax.serve.story_desk import StoryDesk
 from shotstream_jax.serve.turns import Turns
 
@@ -52,7 +52,7 @@ class Studio:
 
         Raises Refusal.
         """
-        self._check_open()
+        self.check_open()
         try:
             head = new_story(self.model, global_caption, seed, self.video)
         except InputError as error:
@@ -138,12 +138,12 @@ class Studio:
         the first one that is not there. key: of the client, with which the same request can be
         repeated. Raises Refusal.
         """
-        self._check_open()
+        self.check_open()
         shot = ids.derived_id(self.secret, "shot", desk.id, key) if key else ids.new_id()
         with desk.lock:
             if shot in desk.board.shots:
                 return _same(desk.board.shots[shot], caption)
-            reason = self.why_not(desk)
+            reason = self.why_not(desk.folder)
             if reason is not None:
                 raise conflict("other_model", reason, "open it where it was made")
             self._rules.check_queue(desk)
@@ -252,7 +252,7 @@ class Studio:
                 desk = self.desk(story)
             except Refusal:
                 continue
-            if desk.board.queue() and self.why_not(desk) is None:
+            if desk.board.queue() and self.why_not(desk.folder) is None:
                 desk.offer()
                 count += 1
             else:
@@ -278,9 +278,20 @@ class Studio:
             desk.close()
             self._awake.pop(desk.id, None)
 
-    def why_not(self, desk: StoryDesk) -> str | None:
+    def adopt(
+        self, story: str, unpacked: StoryFolder, events: Sequence[dict[str, Any]]
+    ) -> StoryDesk:
+        """Opens a story that has been unpacked and checked. Raises Refusal."""
+        with self._lock:
+            try:
+                self.store.adopt(story, unpacked, events)
+            except OSError as error:
+                raise _no_disk(story, error) from None
+        return self.desk(story)
+
+    def why_not(self, folder: StoryFolder) -> str | None:
         """Why this server's model cannot go on with a story; None if it can."""
-        head = desk.folder.head
+        head = folder.head
         try:
             head.check(self.model.preset, self.model.fingerprint)
         except InputError as error:
@@ -335,7 +346,8 @@ class Studio:
         except OSError as error:
             raise _no_disk(desk.id, error) from None
 
-    def _check_open(self) -> None:
+    def check_open(self) -> None:
+        """Raises Refusal if the server is stopping."""
         if self.is_stopping:
             raise Refusal(503, "stopping", "the server is stopping", "try again in a moment", 5)
 

@@ -1,0 +1,241 @@
+"""A story as one file: a zip that holds what is done, and is opened again as another story.
+
+    story.json                              what all shots share, and the tree
+    shots/<shot>/record.npz, 000.mp4 …      as in the story's folder (store)
+    pictures/<picture>.png
+
+Nothing is compressed, so a file unpacks to its own size. Of a stranger's file only these names are
+read, into these places, each no longer than the directory says, and all of it is checked before
+the story is there.
+"""
+
+import dataclasses
+import json
+import pathlib
+import re
+import zipfile
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from shotstream_jax.core.errors import InputError
+from shotstream_jax.generate.story import Story
+from shotstream_jax.presets import VideoFormat
+from shotstream_jax.serve.board import DONE, Board, BoardShot, apply_event
+from shotstream_jax.serve.bodies import CueAnswer, PinBody, Prompt, ShotId
+from shotstream_jax.serve.store import StoryFolder
+from shotstream_jax.serve.story_desk import StoryDesk
+
+_VERSION = 1
+_TREE = "story.json"
+_NAME = re.compile(
+    r"shots/[a-z2-7]{26}/(record\.npz|[0-9]{3,4}\.mp4|poster\.webp)|pictures/[a-z2-7]{26}\.png"
+)
+_TREE_BYTES = 8 * 2**20
+_FILE_BYTES = 32 * 2**20
+_FILES = 50_000
+
+Count = Annotated[int, Field(ge=0, lt=2**40)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class _Shot(_Strict):
+    """A done shot of the tree."""
+
+    id: ShotId
+    parent: ShotId | None
+    caption: Prompt
+    take: Annotated[int, Field(ge=0, lt=2**31)]
+    frames: Annotated[int, Field(ge=1, le=4096)] | None
+    pins: Annotated[list[PinBody], Field(max_length=8)]
+    cues: Annotated[list[CueAnswer], Field(max_length=1000)]
+    cut: Annotated[int, Field(ge=1, le=4096)] | None
+    chunks: Annotated[int, Field(ge=1, le=4096)]
+    first_frame: Count
+    length: Count
+    hidden: bool
+
+
+class _Video(_Strict):
+    height: Count
+    width: Count
+    shot_frames: Count
+    fps: Count
+
+
+class _Head(_Strict):
+    """generate/story.Story without its shots."""
+
+    global_caption: Annotated[str, Field(max_length=2000)]
+    seed: Annotated[int, Field(ge=-(2**63), lt=2**63)]
+    preset: Annotated[str, Field(max_length=100)]
+    video: _Video
+    context: Count
+    fingerprint: Annotated[str, Field(max_length=200)]
+
+
+class _Tree(_Strict):
+    version: Annotated[int, Field(ge=_VERSION, le=_VERSION)]
+    story: _Head
+    title: Annotated[str, Field(max_length=200)]
+    head: ShotId | None
+    shots: Annotated[list[_Shot], Field(max_length=10_000)]
+
+
+def write_archive(desk: StoryDesk, path: pathlib.Path) -> None:
+    """Writes a story's file. Raises OSError."""
+    board = desk.board
+    head = dataclasses.asdict(desk.folder.head)
+    del head["shots"]
+    done = [shot for shot in board.shots.values() if shot.state == DONE]
+    # Nothing done follows what is not done, so the nearest done shot is in the head's branch.
+    last = None
+    for shot in board.branch(board.head):
+        if shot.state == DONE:
+            last = shot.id
+    tree = {
+        "version": _VERSION,
+        "story": head,
+        "title": board.title,
+        "head": last,
+        "shots": [_as_kept(shot) for shot in done],
+    }
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+        archive.writestr(_TREE, json.dumps(tree, ensure_ascii=False))
+        for shot in done:
+            for file in sorted(desk.folder.shot(shot.id).iterdir()):
+                _add(archive, desk.folder, file)
+            for pin in shot.pins:
+                if "picture" in pin:
+                    _add(archive, desk.folder, desk.folder.picture(pin["picture"]))
+
+
+def _add(archive: zipfile.ZipFile, folder: StoryFolder, file: pathlib.Path) -> None:
+    """A file under its name in the folder, once."""
+    name = file.relative_to(folder.path).as_posix()
+    if _NAME.fullmatch(name) and name not in archive.NameToInfo:
+        archive.write(file, name)
+
+
+def _as_kept(shot: BoardShot) -> dict[str, Any]:
+    """A shot as story.json has it."""
+    kept: dict[str, Any] = {name: vars(shot)[name] for name in _Shot.model_fields}
+    kept["pins"] = [dict(pin) for pin in shot.pins]
+    kept["cues"] = [cue._asdict() for cue in shot.cues]
+    return kept
+
+
+def read_archive(path: pathlib.Path, into: pathlib.Path, most: int) -> tuple[Story, list[Any]]:
+    """Unpacks a story's file into a folder that is not there yet.
+
+    most: bytes in all. Returns the story without shots, and the lines of its log without numbers.
+    Raises InputError for anything else than a whole story, and OSError.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            _check_directory(archive, most)
+            tree = _Tree.model_validate_json(archive.read(_TREE))
+            video = VideoFormat(**tree.story.video.model_dump())
+            head = Story(**{**tree.story.model_dump(), "video": video})
+            lines = _as_log(tree)
+            shots = {shot.id for shot in tree.shots}
+            for member in archive.infolist():
+                kind, _, name = member.filename.partition("/")
+                if kind == "shots" and name.partition("/")[0] not in shots:
+                    raise InputError(f"{member.filename} is of no shot of its tree")
+                if member.filename != _TREE:
+                    target = into / member.filename
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    target.write_bytes(archive.read(member))
+    except (zipfile.BadZipFile, KeyError, NotImplementedError, EOFError, RuntimeError) as error:
+        raise InputError(f"it is no story file, or damaged ({error})") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise InputError(f"its tree is damaged: {place}: {first['msg']}") from None
+    return head, lines
+
+
+def _check_directory(archive: zipfile.ZipFile, most: int) -> None:
+    """Refuses names, kinds and sizes that no story file has, before anything is read."""
+    members = archive.infolist()
+    if len(members) > _FILES:
+        raise InputError(f"it has {len(members)} files, more than a story")
+    names = set()
+    total = 0
+    for member in members:
+        limit = _TREE_BYTES if member.filename == _TREE else _FILE_BYTES
+        is_known = member.filename == _TREE or _NAME.fullmatch(member.filename)
+        if not is_known or member.filename in names:
+            raise InputError(f"it has the file {member.filename!r:.60}, which no story has")
+        if member.compress_type != zipfile.ZIP_STORED or member.flag_bits & 1:
+            raise InputError("its files are compressed or locked: a story's are neither")
+        names.add(member.filename)
+        total += member.file_size
+        if member.file_size > limit or total > most:
+            raise InputError(f"it unpacks to more than {most} bytes, or {limit} of one file")
+
+
+def _as_log(tree: _Tree) -> list[dict[str, Any]]:
+    """The lines of a log that leads to a tree."""
+    lines: list[dict[str, Any]] = []
+    if tree.title:
+        lines.append({"event": "title", "title": tree.title})
+    for shot in tree.shots:
+        asked = {"event": "asked", "shot": shot.id}
+        for name in ("parent", "caption", "take", "frames"):
+            asked[name] = vars(shot)[name]
+        pins = [pin.model_dump(exclude_none=True) for pin in shot.pins]
+        lines.append({**asked, "pins": pins})
+        for cue in shot.cues[1:]:
+            lines.append({"event": "told", "shot": shot.id, **cue.model_dump()})
+        if shot.cut is not None:
+            lines.append({"event": "cut", "shot": shot.id, "chunks": shot.cut})
+        done = {"event": "done", "shot": shot.id}
+        for name in ("chunks", "first_frame", "length"):
+            done[name] = vars(shot)[name]
+        lines.append(done)
+        if shot.hidden:
+            lines.append({"event": "hidden", "shot": shot.id, "hidden": True})
+    lines.append({"event": "head", "shot": tree.head})
+    return lines
+
+
+def check_unpacked(folder: StoryFolder, board: Board) -> None:
+    """Whether an unpacked story's shots have all that they say. Raises InputError."""
+    for shot in board.shots.values():
+        record = folder.read_record(shot.id)
+        parent = board.shots[shot.parent] if shot.parent is not None else None
+        first_frame = 0 if parent is None else (parent.first_frame or 0) + (parent.length or 0)
+        last = shot.cues[-1].caption if shot.cues else shot.caption
+        said = (shot.number, shot.first_frame, shot.length, last)
+        kept = (record.number, record.first_frame, record.length, record.caption)
+        if said != kept or shot.first_frame != first_frame:
+            raise InputError(f"the record of shot {shot.id} is another shot's")
+        for number in range(shot.chunks):
+            path = folder.chunk(shot.id, number)
+            if not path.exists() or path.read_bytes()[4:8] != b"ftyp":
+                raise InputError(f"chunk {number} of shot {shot.id} is missing, or no mp4")
+        for pin in shot.pins:
+            if "picture" in pin and not folder.picture(pin["picture"]).exists():
+                raise InputError(f"shot {shot.id} has a picture that is missing")
+            if "shot" in pin and pin["shot"] not in board.shots:
+                raise InputError(f"shot {shot.id} has a frame of a shot that is missing")
+
+
+def board_of(lines: list[dict[str, Any]]) -> tuple[Board, list[dict[str, Any]]]:
+    """The board that lines lead to, and the lines with their numbers. Raises InputError."""
+    board = Board()
+    numbered = []
+    for line in lines:
+        line = {"seq": board.seq + 1, "at": 0.0, **line}
+        if line["event"] == "asked" and line["shot"] in board.shots:
+            raise InputError(f"shot {line['shot']} is there twice")
+        board = apply_event(board, line)
+        numbered.append(line)
+    if board.head is not None and board.head not in board.shots:
+        raise InputError("its head is no shot of it")
+    return board, numbered
