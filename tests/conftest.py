@@ -61,6 +61,7 @@ SLOW = (
     "parity/g12",
     "parity/g13",
     "parity/g14",
+    "serve/files_test",
     "serve/story_test",
     "serve/restart_test",
     "train/aot_test",

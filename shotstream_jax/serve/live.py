@@ -55,11 +55,11 @@ class Viewers:
         self._service.metrics.viewers.set(self._count)
         try:
             await self._serve(socket, story)
-        except (WebSocketDisconnect, RuntimeError, OSError):
-            return  # the client has gone
-        except TimeoutError:
+        except TimeoutError:  # an OSError too
             self._service.metrics.let_go.inc()
             await _close(socket, LET_GO, "too slow")
+        except (WebSocketDisconnect, RuntimeError, OSError):
+            return  # the client has gone
         finally:
             self._count -= 1
             self._service.metrics.viewers.set(self._count)
