@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.generate.story import Story
+from shotstream_jax.memory.choose import PAPER
 from shotstream_jax.presets import VideoFormat
 from shotstream_jax.serve.board import DONE, Board, BoardShot, apply_event
 from shotstream_jax.serve.bodies import CueAnswer, PinBody, Prompt, ShotId
@@ -35,7 +36,7 @@ _TREE_BYTES = 8 * 2**20
 _FILE_BYTES = 32 * 2**20
 _FILES = 50_000
 
-Count = Annotated[int, Field(ge=0, lt=2**40)]
+_Whole = Annotated[int, Field(ge=0, lt=2**40)]
 
 
 class _Strict(BaseModel):
@@ -54,16 +55,16 @@ class _Shot(_Strict):
     cues: Annotated[list[CueAnswer], Field(max_length=1000)]
     cut: Annotated[int, Field(ge=1, le=4096)] | None
     chunks: Annotated[int, Field(ge=1, le=4096)]
-    first_frame: Count
-    length: Count
+    first_frame: _Whole
+    length: _Whole
     hidden: bool
 
 
 class _Video(_Strict):
-    height: Count
-    width: Count
-    shot_frames: Count
-    fps: Count
+    height: _Whole
+    width: _Whole
+    shot_frames: _Whole
+    fps: _Whole
 
 
 class _Head(_Strict):
@@ -73,8 +74,9 @@ class _Head(_Strict):
     seed: Annotated[int, Field(ge=-(2**63), lt=2**63)]
     preset: Annotated[str, Field(max_length=100)]
     video: _Video
-    context: Count
+    context: _Whole
     fingerprint: Annotated[str, Field(max_length=200)]
+    memory: Annotated[str, Field(max_length=100)] = PAPER
 
 
 class _Tree(_Strict):

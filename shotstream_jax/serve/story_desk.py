@@ -183,7 +183,7 @@ class StoryDesk:
         kept = self._memories.get(parent)
         if kept is not None:
             return kept
-        branch = self.board.branch(parent)[-self.folder.head.context :]
+        branch = self.board.branch(parent)[-self.folder.head.most_shots :]
         records = tuple(self.folder.read_record(shot.id) for shot in branch)
         return dataclasses.replace(self.folder.head, shots=records)
 
