@@ -10,8 +10,8 @@ ROOT = pathlib.Path(__file__).parents[2]
 
 def test_the_examples_run(monkeypatch, tmp_path):
     page = (ROOT / "docs/stories.md").read_text("utf-8")
-    for name in ("pieces.mp4", "film.safetensors"):
-        page = page.replace(f'"out/{name}"', repr(str(tmp_path / name)))
+    for name in ("out/pieces.mp4", "film.safetensors"):
+        page = page.replace(f'"{name}"', repr(str(tmp_path / pathlib.Path(name).name)))
     code = "\n".join(re.findall(r"```python\n(.*?)```", page, re.DOTALL))
     names = {}
     monkeypatch.chdir(ROOT)
