@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 PY     := $(VENV)/bin/python
 
-.PHONY: help env demo film train-tiny check test lint types parity wheel clean delete-outputs
+.PHONY: help env demo storyboard film train-tiny check test lint types parity wheel clean delete-outputs
 
 help:                ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */\1\t/' | expand -t 14
@@ -18,6 +18,9 @@ $(VENV)/.installed: pyproject.toml setup.py
 
 demo: env            ## a story in the miniature's words → out/demo.mp4 and out/demo.json
 	$(VENV)/bin/shotstream generate --story examples/tiny/story.json --out out/demo.mp4 --report out/demo.json --overwrite
+
+storyboard: env      ## the page to write stories on, with the miniature, at http://127.0.0.1:8765/
+	$(VENV)/bin/shotstream serve
 
 film: env            ## trains all four stages at tiny size on examples/film → out/film (under 15 minutes)
 	PY=$(PY) examples/film/train.sh

@@ -156,7 +156,11 @@ class Device:
         self._filming.wait_for_room()
         number = live.progress.chunks_made
         first_frame = live.progress.story.next_frame + live.progress.frames_made
-        live, chunk = advance(self._model, live)
+        try:
+            live, chunk = advance(self._model, live)
+        except BaseException:
+            self._filming.give_room_back()
+            raise
         self._live[desk.id] = (shot, live)
         # 2. The place is free before the last chunk is a file, and the story's next shot begins
         # when it is.

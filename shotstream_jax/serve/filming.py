@@ -57,6 +57,10 @@ class Filming:
         """Waits until another chunk may be started."""
         self._free.acquire()
 
+    def give_room_back(self) -> None:
+        """The chunk that there was room for was not started."""
+        self._free.release()
+
     def put(self, job: FilmJob) -> None:
         """Hands a job over."""
         self._jobs.put(job)

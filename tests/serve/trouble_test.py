@@ -1,0 +1,175 @@
+"""What fails: a shot, the disk, the device; and turns that are fair whatever is asked for."""
+
+import errno
+import itertools
+import random
+import subprocess
+import sys
+
+import pytest
+from starlette.testclient import TestClient
+
+from shotstream_jax.core.errors import InputError
+from shotstream_jax.serve import device
+from shotstream_jax.serve.app import make_app
+from shotstream_jax.serve.board import CANCELLED, DONE, QUEUED, Board, apply_event, without
+from shotstream_jax.serve.service import Service
+from shotstream_jax.serve.settings import ServeSettings
+from shotstream_jax.serve.store import StoryFolder
+from shotstream_jax.serve.turns import Turns
+from tests.serve.conftest import LIMITS, MODEL, new_story
+
+CHUNK = MODEL.preset.memory.chunk
+
+
+def failing(function, errors):
+    """The function, which first raises so many errors."""
+    left = list(errors)
+
+    def called(*args, **named):
+        if left:
+            raise left.pop(0)
+        return function(*args, **named)
+
+    return called
+
+
+@pytest.mark.parametrize(
+    "error", [InputError("no such thing"), MemoryError(), RuntimeError("RESOURCE_EXHAUSTED: x")]
+)
+@pytest.mark.parametrize("step", ["begin", "advance"])
+def test_a_shot_that_cannot_be_made_is_the_only_one(client, story, monkeypatch, step, error):
+    monkeypatch.setattr(device, step, failing(vars(device)[step], [error]))
+    first = story.ask("the fox runs", frames=CHUNK)["id"]
+    second = story.ask("it sleeps", frames=CHUNK)["id"]
+    story.wait(second)
+    shots = story.read().shots
+    assert shots[first]["state"] == "failed" and shots[first]["reason"]
+    assert (shots[second]["state"], shots[second]["parent"]) == ("done", None)
+    # It may be asked for once more, and is the same take.
+    again = story.ask("the fox runs", parent=None, frames=CHUNK)
+    assert again["take"] == 0
+    story.wait(again["id"])
+
+
+@pytest.mark.parametrize("step", ["begin", "advance"])
+def test_an_error_that_nobody_expects_ends_the_server(tmp_path, monkeypatch, step):
+    deaths = []
+    settings = ServeSettings(tmp_path, hosts=("testserver",), limits=LIMITS)
+    service = Service(MODEL, MODEL.preset.video, settings, deaths.append)
+    with TestClient(make_app(service)) as client:
+        monkeypatch.setattr(device, step, failing(vars(device)[step], [ZeroDivisionError()]))
+        new_story(client).ask("the fox runs")
+        service._device._threads[0].join()
+        assert client.get("/health/live").status_code == 503
+        service._device._filming.stop()
+    assert [type(death) for death in deaths] == [ZeroDivisionError]
+
+
+def test_the_process_ends_with_it():
+    code = """
+from shotstream_jax.serve.logs import use_json_logs
+from shotstream_jax.serve.server import end_process
+use_json_logs()
+try:
+    raise ValueError("a prompt")
+except ValueError as error:
+    end_process(error)
+"""
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert ended.returncode == 70
+    assert '"error": "ValueError"' in ended.stderr and "a prompt" not in ended.stderr
+
+
+def test_a_full_disk_changes_nothing_that_was_said(client, story, monkeypatch):
+    shot = story.ask("the fox runs", frames=CHUNK)["id"]
+    story.wait(shot)
+    before = story.read()
+    full = OSError(errno.ENOSPC, "No space left on device")
+    monkeypatch.setattr(StoryFolder, "append", failing(StoryFolder.append, [full]))
+    assert story.ask("it sleeps", status=503)["code"] == "disk"
+    assert story.read() == before
+    story.wait(story.ask("it sleeps", frames=CHUNK)["id"])
+
+
+def test_a_chunk_that_the_disk_refuses_is_made_again(client, story, monkeypatch):
+    full = OSError(errno.ENOSPC, "No space left on device")
+    monkeypatch.setattr(StoryFolder, "write", failing(StoryFolder.write, [full]))
+    with story.watched() as sent:
+        shot = story.ask("the fox runs", frames=CHUNK * 2)["id"]
+        assert [event["event"] for event in sent][-2:] == ["bye", "closed"]
+    # Whoever connects again has the story opened again, and made.
+    desk = client.service.studio.desk(story.id)
+    desk.offer()
+    story.wait(shot)
+    assert len(story.films(shot, 2)) == 2
+
+
+def test_places_go_round_and_chunks_take_turns():
+    turns = Turns(places=2)
+    for story in "abc":
+        turns.offer(story)
+        turns.offer(story)
+    assert turns.counts() == (0, 3) and turns.ahead("c") == 2
+    assert [turns.next() for _ in range(5)] == ["a", "b", "a", "b", "a"]
+    # A story that has more to be made waits behind those that came before.
+    turns.leave("a")
+    turns.offer("a")
+    assert [turns.next() for _ in range(4)] == ["c", "b", "c", "b"]
+    turns.leave("b")
+    assert turns.next() == "a"
+    turns.stop()
+    assert turns.next() is None
+
+
+def numbered(board, events):
+    """A board after events, and their lines."""
+    lines = []
+    for event in events:
+        line = {"seq": board.seq + 1, "at": 0.0, **event}
+        board = apply_event(board, line)
+        lines.append(line)
+    return board, lines
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_any_order_of_commands_keeps_the_tree_sound(seed):
+    """Parents come before their followers, nothing waits for what will not be made, and the log
+    tells the board."""
+    chance = random.Random(seed)
+    names = (f"shot{n}" for n in itertools.count())
+    board = Board()
+    log = []
+    for _ in range(120):
+        there = [None, *(shot.id for shot in board.shots.values() if shot.is_there)]
+        kind = chance.choice(["ask", "ask", "ask", "done", "cancel", "head"])
+        queue = board.queue()
+        events = []
+        if kind == "ask":
+            asked = {"shot": next(names), "parent": chance.choice(there), "caption": "on"}
+            events = [{"event": "asked", **asked, "take": 0, "frames": None, "pins": []}]
+        elif kind == "done" and queue:
+            film = {"chunks": 1, "first_frame": 0, "length": 1}
+            events = [{"event": "done", "shot": queue[0].id, **film}]
+        elif kind == "cancel" and queue:
+            shot = chance.choice(queue)
+            events = [{"event": "cancelled", "shot": shot.id}, *without(board, shot)]
+        elif kind == "head":
+            events = [{"event": "head", "shot": chance.choice(there)}]
+        board, lines = numbered(board, events)
+        log += lines
+        for shot in board.shots.values():
+            parent = board.shots[shot.parent] if shot.parent else None
+            if shot.state == QUEUED:
+                assert parent is None or parent.is_there
+                assert shot.number == (parent.number + 1 if parent else 0)
+            if shot.state == DONE:
+                assert parent is None or parent.state == DONE
+        # The next shot of the queue can be made.
+        if board.queue() and board.queue()[0].parent is not None:
+            assert board.shots[board.queue()[0].parent].state == DONE
+        assert board.head is None or board.shots[board.head].state != CANCELLED
+    again = Board()
+    for line in log:
+        again = apply_event(again, line)
+    assert again == board
