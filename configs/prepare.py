@@ -56,7 +56,9 @@ def cuts() -> ConfigDict:
     config.window = 2
     config.least_change = 15.0
     config.shortest = 8
-    config.gradual = "none"
+    config.spike = 2.5
+    config.least_motion = 2.0
+    config.gradual = "package"
     config.probability = 0.5
     config.black = 20.0
     config.plain = 12.0

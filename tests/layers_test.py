@@ -62,7 +62,8 @@ ALLOWED = {
     "data": MODELS | {"checkpoint", "media"},
     "train": APPLICATION - {"train"},
     # Applications: nobody imports them.
-    "prepare": APPLICATION,
+    # It reads the weights of another network from PyTorch's file.
+    "prepare": APPLICATION | {"convert"},
     "precompute": APPLICATION,
     "eval": APPLICATION,
     "bench": APPLICATION,

@@ -37,6 +37,7 @@ from shotstream_jax.prepare.recipe import PrepareRecipe
 from shotstream_jax.prepare.sidecar import Sidecar, read_sidecar, script_of, sidecar_path
 from shotstream_jax.prepare.steps import PreparedClip, PreparedFilm
 from shotstream_jax.prepare.table import TableRow, write_clip_table
+from shotstream_jax.prepare.transnet import NO_NETWORK, weights_path
 from shotstream_jax.text.prompts import Script
 
 _MOST_WORKERS = 512
@@ -71,6 +72,8 @@ def main(argv: Sequence[str]) -> None:
     args, config = parser().parse(argv)
     recipe = cli.build(PrepareRecipe, config, "config")
     check_opencv()
+    if recipe.cuts.gradual != NO_NETWORK:
+        weights_path(recipe.cuts.gradual)
     films = find_films(args.films)
     workers = number_between(args.workers, "--workers", 0, _MOST_WORKERS)
     workers = min(workers or max(1, (os.cpu_count() or 1) // 2), len(films))

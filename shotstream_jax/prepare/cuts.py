@@ -5,6 +5,14 @@ shot if, c_t its change and w the window,
 
     c_t ≥ least_change  and  c_t ≥ ratio · mean(c_{t−w}, …, c_{t−1}, c_{t+1}, …, c_{t+w})     (1)
 
+A cut between two views of one place changes few colours. Frame t is the first of a shot, too, if,
+m_t its motion,
+
+    m_t ≥ least_motion  and  m_t ≥ spike · max(m_{t−w}, …, m_{t−1}, m_{t+1}, …, m_{t+w})      (2)
+
+Transitions by TransNetV2 (transnet): where it sees the middle of one, all frames around that are a
+part of it. A transition of a few frames is a hard cut, unless (1) or (2) has found that already.
+
 Black runs of frames are no shots, nor are the frames that fade out before them and in after them.
 """
 
@@ -16,13 +24,19 @@ import numpy as np
 from shotstream_jax.core.typing import Bool, Float, typechecked
 from shotstream_jax.prepare.look import FilmLook
 from shotstream_jax.prepare.recipe import CutConfig
+from shotstream_jax.prepare.transnet import Chances
 
 _LEAST_FADE = 3  # frames; what is shorter is a cut to black
 _RISE = 0.5  # how far light must change from frame to frame in a fade, 0 to 255
+_MOST_HARD = 3  # frames that TransNetV2 takes a hard cut for
+_MOST_AROUND_CUT = 8  # the same where (1) or (2) says that it is a hard cut
 
-# What the frames of a gap are.
+# What frames are.
+SHOT = "shot"
 BLACK = "black"
 FADE = "fade"
+DISSOLVE = "dissolve"
+GAPS = (BLACK, FADE, DISSOLVE)
 
 
 class Span(NamedTuple):
@@ -50,23 +64,42 @@ def hard_cuts(change: Float[np.ndarray, "n"], config: CutConfig) -> list[int]:
     return cuts
 
 
-def find_spans(look: FilmLook, config: CutConfig) -> list[Span]:
-    """All frames of a film as shots and gaps, in order."""
-    # 1. What belongs to no shot.
+@typechecked
+def motion_cuts(motion: Float[np.ndarray, "n"], config: CutConfig) -> list[int]:
+    """The first frames of shots by eq. (2)."""
+    window = config.window
+    cuts = []
+    for frame in range(window, len(motion) - window):
+        around = motion[frame - window : frame + window + 1].copy()
+        target = around[window]
+        around[window] = 0
+        if target >= config.least_motion and target >= config.spike * around.max():
+            cuts.append(frame)
+    return cuts
+
+
+def find_spans(look: FilmLook, chances: Chances | None, config: CutConfig) -> list[Span]:
+    """All frames of a film as shots and gaps, in order. chances: TransNetV2's, if it was asked."""
+    by_motion = motion_cuts(look.motion, config)
+    cuts = sorted({*hard_cuts(look.change, config), *by_motion})
+    kinds = np.full(len(look), SHOT, dtype="<U8")
+    # 1. Dissolves, and hard cuts that only TransNetV2 has seen.
+    if chances is not None:
+        cuts = _with_transitions(kinds, cuts, chances, config)
+    # 2. Black frames, and the fades around them.
     black = (look.light <= config.black) & (look.spread <= config.plain)
-    kinds = np.where(black, BLACK, "shot")
     for first, stop in runs(black):
         kinds[_fade_start(look, first, config) : first] = FADE
         kinds[stop : _fade_stop(look, stop, config)] = FADE
-    # 2. The rest falls apart at the cuts.
+    kinds[black] = BLACK
+    # 3. The rest falls apart at the cuts.
     edges = {0, len(look)}
     edges |= set((np.flatnonzero(kinds[1:] != kinds[:-1]) + 1).tolist())
-    for cut in hard_cuts(look.change, config):
-        if kinds[cut] == "shot":
+    for cut in cuts:
+        if kinds[cut] == SHOT:
             edges.add(cut)
-    ordered = sorted(edges)
     spans = []
-    for first, stop in itertools.pairwise(ordered):
+    for first, stop in itertools.pairwise(sorted(edges)):
         spans.append(Span(first, stop, str(kinds[first])))
     return spans
 
@@ -79,6 +112,29 @@ def runs(mask: Bool[np.ndarray, "n"]) -> list[tuple[int, int]]:
     firsts = np.flatnonzero(edges == 1)
     stops = np.flatnonzero(edges == -1)
     return list(zip(firsts.tolist(), stops.tolist(), strict=True))
+
+
+def _with_transitions(
+    kinds: np.ndarray, cuts: list[int], chances: Chances, config: CutConfig
+) -> list[int]:
+    """Marks dissolves in `kinds`; gives the hard cuts of both detectors."""
+    found = list(cuts)
+    in_middle = chances.middle >= config.probability
+    in_part = chances.part >= config.probability
+    for first, stop in runs(in_middle | in_part):
+        if not in_middle[first:stop].any():
+            continue
+        inside = [cut for cut in cuts if first <= cut <= stop]
+        length = stop - first
+        if inside and length <= _MOST_AROUND_CUT:
+            continue
+        if length > _MOST_HARD:
+            kinds[first:stop] = DISSOLVE
+        else:
+            # What it marks of a hard cut is the last frame before it.
+            middle = first + int(np.argmax(chances.middle[first:stop]))
+            found.append(min(middle + 1, len(kinds) - 1))
+    return sorted(found)
 
 
 def _fade_start(look: FilmLook, first: int, config: CutConfig) -> int:

@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from shotstream_jax.prepare.cuts import Span
+from shotstream_jax.prepare.cuts import GAPS, Span
 from shotstream_jax.prepare.look import FilmLook
 from shotstream_jax.prepare.recipe import PrepareRecipe
 
@@ -36,7 +36,7 @@ def judge_shots(look: FilmLook, spans: list[Span], recipe: PrepareRecipe) -> lis
     shots = []
     for span in spans:
         shot = _measured(look, span, recipe)
-        reason = span.kind if span.kind != "shot" else _reason_against(shot, recipe)
+        reason = span.kind if span.kind in GAPS else _reason_against(shot, recipe)
         shots.append(dataclasses.replace(shot, dropped=reason))
     return shots
 

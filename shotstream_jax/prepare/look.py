@@ -6,14 +6,14 @@ Frames are measured at 180 rows in the film's own aspect. Some a second are kept
 
 import dataclasses
 import pathlib
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from shotstream_jax.core.files import whole
 from shotstream_jax.core.typing import Float, Int, UInt8
-from shotstream_jax.media.reader import every_frame, shown_size
+from shotstream_jax.media.reader import ShownFrame, every_frame, shown_size
 from shotstream_jax.prepare.pictures import sharpness, text_share
 
 HEIGHT = 180
@@ -78,21 +78,34 @@ def look_at(path: pathlib.Path, count: Callable[[int], None]) -> FilmLook:
     count: is told how many more frames were done.
     Raises InputError if the film cannot be read or ends too early.
     """
+    size = shown_size(path)
+    frames = _Frames()
+    for frame, small in _measured_frames(path, size, count):
+        frames.add(frame.picture, small, frame.seconds)
+    return frames.look(size)
+
+
+def small_frames(path: pathlib.Path, count: Callable[[int], None]) -> Iterator[np.ndarray]:
+    """Every frame of a film at 27×48, whatever its aspect; [27, 48, 3] uint8 each."""
+    for _, small in _measured_frames(path, shown_size(path), count):
+        yield small
+
+
+def _measured_frames(
+    path: pathlib.Path, size: tuple[int, int], count: Callable[[int], None]
+) -> Iterator[tuple[ShownFrame, np.ndarray]]:
+    """Every frame at 180 rows, and at 27×48. size: height and width as shown."""
     import cv2
 
-    size = shown_size(path)
     width = max(SMALL[1], round(HEIGHT * size[1] / size[0]))
-    frames = _Frames()
     new = 0
     for frame in every_frame(path, HEIGHT, width):
-        small = cv2.resize(frame.picture, SMALL[::-1], interpolation=cv2.INTER_AREA)
-        frames.add(frame.picture, small, frame.seconds)
+        yield frame, cv2.resize(frame.picture, SMALL[::-1], interpolation=cv2.INTER_AREA)
         new += 1
         if new == _FRAMES_A_WORD:
             count(new)
             new = 0
     count(new)
-    return frames.look(size)
 
 
 class _Frames:
@@ -174,16 +187,26 @@ def _dark_ends(brightest: np.ndarray) -> tuple[float, float]:
 
 def write_look(path: pathlib.Path, look: FilmLook, digest: str) -> None:
     """Writes the measurements whole. digest: of what they follow from."""
-    with whole(path) as partial, partial.open("wb") as file:
-        np.savez_compressed(file, digest=np.array(digest), **vars(look))
+    write_arrays(path, digest, vars(look))
 
 
 def read_look(path: pathlib.Path, digest: str) -> FilmLook | None:
     """The measurements of an earlier run; None if there are none, or of anything else."""
+    arrays = read_arrays(path, digest)
+    return None if arrays is None else FilmLook(**arrays)
+
+
+def write_arrays(path: pathlib.Path, digest: str, arrays: Mapping[str, np.ndarray]) -> None:
+    """Writes arrays by their names, whole. digest: of what they follow from."""
+    with whole(path) as partial, partial.open("wb") as file:
+        contents: dict[str, Any] = {"digest": np.array(digest), **arrays}
+        np.savez_compressed(file, **contents)
+
+
+def read_arrays(path: pathlib.Path, digest: str) -> dict[str, np.ndarray] | None:
+    """Arrays of an earlier run; None if there are none, or they follow from anything else."""
     if not path.exists():
         return None
     with np.load(path) as file:
-        if str(file["digest"]) != digest:
-            return None
-        arrays = {field.name: file[field.name] for field in dataclasses.fields(FilmLook)}
-    return FilmLook(**arrays)
+        arrays = dict(file)
+    return arrays if str(arrays.pop("digest")) == digest else None

