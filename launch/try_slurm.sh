@@ -107,8 +107,16 @@ finish() {
   scontrol show job "$1" | grep -o 'JobState=[A-Z]*\|Restarts=[0-9]*\|ExitCode=[0-9:]*' | paste -sd' '
 }
 
-# Waits until a line of a file says so.
-wait_for() { until grep -qs -- "$1" "$2"; do sleep 0.5; done; }
+# Waits until a line of a job's file says so: wait_for JOB TEXT FILE.
+wait_for() {
+  until grep -qs -- "$2" "$3"; do
+    [[ -n $(squeue -h -j "$1" 2>/dev/null) ]] || {
+      echo "error: the job was over before '$2' was in $3; a run that is too short wants more STEPS" >&2
+      exit 1
+    }
+    sleep 0.5
+  done
+}
 
 # 4. The undisturbed run.
 say "undisturbed: $(finish "$(submit undisturbed)")"
@@ -116,11 +124,11 @@ say "undisturbed: $(finish "$(submit undisturbed)")"
 # 5. The run that is stopped. When a third is done, so little time is left to it that SLURM gives it its warning, two
 #    minutes before the end. It has its hour again when it is back in the queue.
 job=$(submit stopped --time=60 --signal=B:TERM@120)
-wait_for "\"step\": $((STEPS / 3))," "$folder/runs/stopped/metrics.jsonl"
+wait_for "$job" "\"step\": $((STEPS / 3))," "$folder/runs/stopped/metrics.jsonl"
 passed=$(squeue -h -j "$job" -o %M | cut -d: -f1) # minutes
 scontrol update "JobId=$job" "TimeLimit=$((10#$passed + 3))"
 say "stopped: a third is done, $(squeue -h -j "$job" -o %L) minutes are left"
-wait_for "back into the queue" "$folder/stopped.log"
+wait_for "$job" "back into the queue" "$folder/stopped.log"
 until scontrol update "JobId=$job" TimeLimit=60 2>/dev/null; do sleep 0.5; done
 say "stopped: $(finish "$job")"
 grep -h "asked to stop\|back into the queue\|going on after" "$folder/stopped.log" | sort -u

@@ -70,6 +70,7 @@ SLOW = (
     "train/rollout_test",
     "train/run_test",
     "train/stages_test",
+    "tpu_pod_test",
     "vae",
 )
 BEGIN, END = "<!-- parity:begin -->", "<!-- parity:end -->"
