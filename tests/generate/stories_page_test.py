@@ -4,13 +4,14 @@ import pathlib
 import re
 
 import numpy as np
+from PIL import Image
 
 ROOT = pathlib.Path(__file__).parents[2]
 
 
 def test_the_examples_run(monkeypatch, tmp_path):
     page = (ROOT / "docs/stories.md").read_text("utf-8")
-    for name in ("out/pieces.mp4", "film.safetensors"):
+    for name in ("out/pieces.mp4", "film.safetensors", "out/stories.png"):
         page = page.replace(f'"{name}"', repr(str(tmp_path / pathlib.Path(name).name)))
     code = "\n".join(re.findall(r"```python\n(.*?)```", page, re.DOTALL))
     names = {}
@@ -29,3 +30,8 @@ def test_the_examples_run(monkeypatch, tmp_path):
     assert names["notes"].unknown == ("cooking",)
     assert "meadow" in names["known"]
     assert (tmp_path / "pieces.mp4").exists()
+    with Image.open(tmp_path / "stories.png") as ours, Image.open("docs/stories.png") as shown:
+        assert ours.size == shown.size
+        # Other processors round otherwise; the pictures stay the same.
+        difference = np.abs(np.asarray(ours, float) - np.asarray(shown, float))
+    assert difference.mean() < 1
