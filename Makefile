@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 PY     := $(VENV)/bin/python
 
-.PHONY: help env demo storyboard film train-tiny check test lint types parity wheel clean delete-outputs
+.PHONY: help env demo storyboard film train-tiny check test lint types page-types parity wheel clean delete-outputs
 
 help:                ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */\1\t/' | expand -t 14
@@ -39,6 +39,9 @@ lint: env            ## ruff, and its formatting
 
 types: env           ## mypy
 	$(PY) -m mypy
+
+page-types:          ## the types of the storyboard's page (needs Node)
+	npx --yes --package typescript@5 tsc -p tests/serve/tsconfig.json
 
 parity: env          ## the reference's recorded numbers; rewrites the table in docs/results.md
 	$(PY) -m pytest -n 2 --dist loadfile tests/parity --parity-table docs/results.md

@@ -16,16 +16,17 @@ export class Refused extends Error {
  * @param {Key | null} key
  * @param {string} method
  * @param {string} path behind /api
- * @param {object} [body]
+ * @param {object | Blob} [body] a Blob is sent as it is
  * @returns {Promise<Response>}
  */
 async function call(key, method, path, body) {
   /** @type {Record<string, string>} */
   const headers = {};
   if (key) headers["Authorization"] = `Bearer ${key.token}`;
-  if (body) headers["Content-Type"] = "application/json";
+  const isFile = body instanceof Blob;
+  if (body) headers["Content-Type"] = isFile ? body.type || "application/zip" : "application/json";
   if (method === "POST") headers["Idempotency-Key"] = randomKey();
-  const options = { method, headers, body: body && JSON.stringify(body) };
+  const options = { method, headers, body: isFile ? body : body && JSON.stringify(body) };
   // The same request again where the line broke: its key makes it one.
   const answer = await fetch(`/api${path}`, options).catch(() => fetch(`/api${path}`, options));
   if (!answer.ok) throw new Refused(answer.status, await answer.json());
@@ -53,7 +54,8 @@ export async function changeStory(key, change) {
   return (await call(key, "PATCH", `/stories/${key.id}`, change)).json();
 }
 
-/** @param {Key} key @param {{caption: string, parent?: string | null, take?: number}} shot */
+/** @param {Key} key @param {{caption: string, parent?: string | null, take?: number,
+ *   pins?: import("./events.js").Pin[]}} shot */
 export async function askForShot(key, shot) {
   return (await call(key, "POST", `/stories/${key.id}/shots`, shot)).json();
 }
@@ -85,4 +87,19 @@ export async function readChunk(key, shot, chunk) {
 
 export async function readModel() {
   return (await call(null, "GET", "/model")).json();
+}
+
+/** @param {Key} key @param {string} path behind the story's, of a file @returns {Promise<Blob>} */
+export async function readFile(key, path) {
+  return (await call(key, "GET", `/stories/${key.id}${path}`)).blob();
+}
+
+/** @param {Blob} file a story file @returns {Promise<Key & {share: string}>} */
+export async function openStoryFile(file) {
+  return (await call(null, "POST", "/stories/import", file)).json();
+}
+
+/** @param {Key} key @param {Blob} picture @returns {Promise<{picture: string}>} */
+export async function keepPicture(key, picture) {
+  return (await call(key, "POST", `/stories/${key.id}/pictures`, picture)).json();
 }

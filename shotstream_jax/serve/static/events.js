@@ -1,7 +1,10 @@
 // A story as the page knows it: the fold of the server's events, as serve/board.py has it.
 
+/** @typedef {{shot?: string, frame?: number, picture?: string}} Pin  what a shot sees besides */
+
 /**
  * @typedef {{id: string, parent: string | null, number: number, caption: string, take: number,
+ *   pins: Pin[],
  *   state: string, cues: {chunk: number, caption: string, again: boolean}[], cut: number | null,
  *   made: number, chunks: number, first_frame: number | null, length: number | null,
  *   hidden: boolean, reason: string}} Shot
@@ -93,6 +96,7 @@ function newShot(board, event) {
     number: numberAfter(board, event.parent),
     caption: event.caption,
     take: event.take,
+    pins: event.pins ?? [],
     state: "queued",
     cues: [],
     cut: null,

@@ -1,0 +1,151 @@
+"""The page: in a browser where Playwright and Chromium are there, and its words in Node."""
+
+import contextlib
+import json
+import pathlib
+import shutil
+import socket
+import subprocess
+import threading
+
+import pytest
+
+pytest.importorskip("uvicorn")
+
+import uvicorn
+
+from shotstream_jax import serve
+from shotstream_jax.serve.app import make_app
+from shotstream_jax.serve.service import Service
+from shotstream_jax.serve.settings import ServeSettings
+from tests.serve.conftest import LIMITS, MODEL
+
+STATIC = pathlib.Path(serve.__file__).parent / "static"
+CHROMIUM = shutil.which("chromium")
+PHONE = {"width": 360, "height": 740}
+
+
+@contextlib.contextmanager
+def page_address(folder):
+    """A server that a browser can reach; the address of its page."""
+    listening = socket.socket()
+    listening.bind(("127.0.0.1", 0))
+    host = f"127.0.0.1:{listening.getsockname()[1]}"
+    deaths = []
+    settings = ServeSettings(folder, places=2, hosts=(host,), limits=LIMITS)
+    service = Service(MODEL, MODEL.preset.video, settings, deaths.append)
+    server = uvicorn.Server(uvicorn.Config(make_app(service), log_level="error"))
+    running = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+    running.start()
+    yield f"http://{host}/"
+    server.should_exit = True
+    running.join()
+    assert not deaths, deaths
+
+
+@pytest.fixture
+def page(tmp_path):
+    """The page in a browser; whatever its console complains of fails the test."""
+    playwright = pytest.importorskip("playwright.sync_api")
+    if CHROMIUM is None:
+        pytest.skip("Chromium is not installed")
+    complaints = []
+    with page_address(tmp_path) as address, playwright.sync_playwright() as engines:
+        browser = engines.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        opened = browser.new_page()
+        opened.on("pageerror", lambda error: complaints.append(str(error)))
+        opened.on("console", lambda line: line.type == "error" and complaints.append(line.text))
+        opened.goto(address)
+        yield opened
+        browser.close()
+    assert not complaints, complaints
+
+
+def ask(page, caption):
+    """Writes a prompt and presses Enter."""
+    page.fill("#prompt", caption)
+    page.press("#prompt", "Enter")
+
+
+def wait_for_branch(page, captions):
+    """Waits until the strip has these shots, and all of them are made."""
+    page.wait_for_function(
+        """captions => {
+          const cards = [...document.querySelectorAll(".card.done, .card.cut")];
+          const there = cards.map((card) => card.querySelector(".caption").textContent);
+          return JSON.stringify(there) === JSON.stringify(captions);
+        }""",
+        arg=captions,
+    )
+
+
+def test_a_story_is_written_played_forked_undone_and_there_after_a_reload(page):
+    # 1. Two shots play while they are made: time moves, and the film reaches the second one.
+    ask(page, "A fox.")
+    wait_for_branch(page, ["A fox."])
+    ask(page, "A frog.")
+    wait_for_branch(page, ["A fox.", "A frog."])
+    shot_seconds = MODEL.preset.vae.pixel_frames(MODEL.preset.video.shot_frames)
+    shot_seconds /= MODEL.preset.video.fps
+    page.wait_for_function("start => film.currentTime > start", arg=shot_seconds)
+    # 2. A fork after the first shot, and another take of it, by keys.
+    page.locator(".face").first.click()
+    page.keyboard.press("f")
+    ask(page, "A bear.")
+    wait_for_branch(page, ["A fox.", "A bear."])
+    page.locator(".face").last.click()
+    page.keyboard.press("d")
+    page.wait_for_function("() => document.querySelectorAll('.takes button').length === 2")
+    wait_for_branch(page, ["A fox.", "A bear."])
+    # 3. All of it undone, however fast, and done again.
+    page.locator(".face").last.focus()
+    for _ in range(3):
+        page.keyboard.press("Control+z")
+    wait_for_branch(page, ["A fox."])
+    page.keyboard.press("Control+Shift+z")
+    wait_for_branch(page, ["A fox.", "A frog."])
+    page.keyboard.press("Control+Shift+z")
+    wait_for_branch(page, ["A fox.", "A bear."])
+    # 4. A reload loses nothing, and a phone shows it without scrolling sideways.
+    page.set_viewport_size(PHONE)
+    page.reload()
+    wait_for_branch(page, ["A fox.", "A bear."])
+    assert page.locator(".tree g").count() == 4
+    assert page.evaluate("document.documentElement.scrollWidth") == PHONE["width"]
+
+
+@pytest.mark.parametrize(
+    ("text", "rest", "unknown"),
+    [
+        ("The fr", "og", []),
+        ("The Frog", "", []),
+        ("The dragon ", "", ["dragon"]),
+        ("a frog, a griffin: a griffin", "", ["griffin"]),
+        ("", "", []),
+    ],
+)
+def test_words_are_completed_and_unknown_ones_are_found(text, rest, unknown):
+    node = shutil.which("node")
+    if node is None:
+        pytest.skip("Node is not installed")
+    code = (
+        f'import {{ completion, unknownWords }} from "{(STATIC / "words.js").as_uri()}";'
+        'const words = ["a", "frog", "the"];'
+        f"const text = {json.dumps(text)};"
+        "const found = [completion(text, words), unknownWords(text, new Set(words))];"
+        "process.stdout.write(JSON.stringify(found));"
+    )
+    ran = subprocess.run(
+        [node, "--input-type=module", "-e", code], capture_output=True, text=True, check=True
+    )
+    assert json.loads(ran.stdout) == [rest, unknown]
+
+
+def test_the_page_needs_nothing_from_elsewhere():
+    for path in STATIC.rglob("*"):
+        if path.suffix in (".js", ".css", ".html") and path.parent == STATIC:
+            text = path.read_text()
+            assert "https://" not in text, path
+            assert "url(http" not in text, path
+            # The page's own policy forbids styles that are not in its style sheet.
+            assert " style=" not in text, path
