@@ -24,9 +24,11 @@ from shotstream_jax.core.compilation import use_persistent_cache
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.gpu_memory import memory_errors
 from shotstream_jax.core.lock import locked
+from shotstream_jax.fit.card import this_card
 from shotstream_jax.generate.recipe import MEMORY_CHOICES, StreamRecipe, options_for_this_gpu
 from shotstream_jax.model import Model
 from shotstream_jax.presets import VideoFormat
+from shotstream_jax.serve.places import MOST_PLACES, fitting_places
 from shotstream_jax.serve.settings import ServeSettings
 
 _REMEDY = "see what fits by `shotstream plan --config …`"
@@ -56,8 +58,8 @@ def parser() -> cli.Parser:
     p.add_argument(
         "--places",
         type=int,
-        default=4,
-        help="shots in the making at once; each takes memory of the device (default: %(default)s)",
+        metavar="N",
+        help=f"shots in the making at once (default: as many as fit, at most {MOST_PLACES})",
     )
     return p
 
@@ -74,6 +76,9 @@ def main(argv: Sequence[str]) -> None:
     remedy = "end it, or name another folder by --stories"
     with locked(settings.folder / "lock", "the stories' folder", remedy), memory_errors(_REMEDY):
         model = load(checkpoint, **dataclasses.asdict(options))
+        if args.places is None:
+            places = fitting_places(model, recipe.video, options, this_card())
+            settings = dataclasses.replace(settings, places=places)
         use_persistent_cache()
         _serve(args, model, recipe.video, settings)
 
@@ -103,7 +108,7 @@ def settings_of(args: argparse.Namespace) -> ServeSettings:
     """The server's settings by the command line. Raises InputError."""
     if not 1 <= args.port <= 65535:
         raise InputError(f"--port {args.port} must be from 1 to 65535")
-    if args.places < 1:
+    if args.places is not None and args.places < 1:
         raise InputError(f"--places {args.places} must be at least 1")
     hosts = {f"{name}:{args.port}" for name in ("localhost", "127.0.0.1", "[::1]")}
     hosts.add(f"{_in_url(args.host)}:{args.port}")
@@ -120,7 +125,7 @@ def settings_of(args: argparse.Namespace) -> ServeSettings:
         )
     return ServeSettings(
         folder=pathlib.Path(args.stories),
-        places=args.places,
+        places=args.places or MOST_PLACES,
         hosts=tuple(sorted(hosts)),
         origins=tuple(origins),
     )
