@@ -13,11 +13,17 @@ video_path, or a .txt with a path a line). What is made, in DIR:
 
   shotstream precompute --csv data/prepared/clips.csv --out data/clips --config precompute:wan-1.3b
 
-A film's own captions are read from FILM.captions.json beside it. The same command goes on where it
-was interrupted, takes in films that are new, and does again what a changed recipe changes. A film
-that cannot be used is named, and stops nothing. docs/films.md has the whole way to a trained model.
+A film's own captions are read from FILM.captions.json beside it; those of other clips are asked of
+a vision-language model, if --captions names an endpoint with OpenAI's chat completions:
+
+  … --captions http://localhost:8000/v1 --captions-model Qwen/Qwen3-VL-8B-Instruct
+
+The key, where one is needed, is in the environment's OPENAI_API_KEY. The same command goes on where
+it was interrupted, takes in films that are new, and does again what a changed recipe changes. A
+film that cannot be used is named, and stops nothing. docs/films.md has the way to a trained model.
 """
 
+import argparse
 import os
 import pathlib
 from collections.abc import Sequence
@@ -30,6 +36,7 @@ from shotstream_jax.core.files import check_writable_folder
 from shotstream_jax.core.lock import locked
 from shotstream_jax.core.values import number_between
 from shotstream_jax.prepare import by_hand, report, steps, table
+from shotstream_jax.prepare.endpoint import Endpoint, ask_captions
 from shotstream_jax.prepare.films import find_films
 from shotstream_jax.prepare.pictures import check_opencv
 from shotstream_jax.prepare.pool import prepare_films
@@ -58,6 +65,15 @@ def parser() -> cli.Parser:
         metavar="N",
         help="films at a time, each in a process of its own (default: one for two cores)",
     )
+    p.add_argument("--captions", metavar="URL", help="endpoint of a model that writes captions")
+    p.add_argument("--captions-model", metavar="NAME", help="its name there")
+    p.add_argument(
+        "--captions-at-once",
+        type=int,
+        default=4,
+        metavar="N",
+        help="requests at a time (default: %(default)s)",
+    )
     p.add_argument(
         "--retry-broken",
         action="store_true",
@@ -74,6 +90,7 @@ def main(argv: Sequence[str]) -> None:
     check_opencv()
     if recipe.cuts.gradual != NO_NETWORK:
         weights_path(recipe.cuts.gradual)
+    endpoint = _endpoint(args)
     films = find_films(args.films)
     workers = number_between(args.workers, "--workers", 0, _MOST_WORKERS)
     workers = min(workers or max(1, (os.cpu_count() or 1) // 2), len(films))
@@ -89,7 +106,22 @@ def main(argv: Sequence[str]) -> None:
             for film in films:
                 steps.forget_broken(out, film)
         prepared = prepare_films(films, out, recipe, workers)
-        finish_films(out, prepared, find_scripts(prepared, rows, sidecars), rows)
+        scripts = find_scripts(prepared, rows, sidecars)
+        if endpoint is not None:
+            clips = [clip for film in prepared for clip in film.clips if clip.name not in scripts]
+            scripts |= ask_captions(endpoint, out, clips)
+        finish_films(out, prepared, scripts, rows)
+
+
+def _endpoint(args: argparse.Namespace) -> Endpoint | None:
+    """Where captions are asked for, if anywhere. Raises InputError."""
+    if args.captions is None:
+        if args.captions_model:
+            raise InputError("--captions-model is for --captions URL")
+        return None
+    at_once = number_between(args.captions_at_once, "--captions-at-once", 1, _MOST_WORKERS)
+    key = os.environ.get("OPENAI_API_KEY", "")
+    return Endpoint(args.captions, args.captions_model or "", key, at_once)
 
 
 def find_scripts(

@@ -12,6 +12,7 @@ from shotstream_jax.data.clips import read_clips
 from shotstream_jax.media.reader import count_frames, read_frames
 from shotstream_jax.prepare import __main__ as app
 from shotstream_jax.prepare import pool, steps
+from tests.prepare.caption_server import GOOD, Server
 from tests.prepare.material import Scene, black, draw, faded, film
 
 pytest.importorskip("cv2")
@@ -62,6 +63,20 @@ def test_the_table_is_what_precompute_reads(prepared):
     assert clips[0].shots == ((0, 16), (16, 28))
     assert clips[1].shots == ((0, 12), (12, 24), (24, 36))
     assert [count_frames(clip.video) for clip in clips] == [28, 36]
+
+
+def test_what_has_no_captions_is_asked_of_an_endpoint(films, prepared, tmp_path):
+    out = tmp_path / "out"
+    shutil.copytree(prepared, out)
+    server = Server()
+    try:
+        run(films, out, "--captions", server.url, "--captions-model", "a-model")
+    finally:
+        server.stop()
+    # Those of the film's own captions are not asked for.
+    assert len(server.asked) == 1
+    clips = read_clips(out / "clips.csv")
+    assert [clip.captions for clip in clips][2] == tuple(GOOD["shots"]) and len(clips) == 3
 
 
 def test_what_has_no_captions_is_to_be_filled_in_by_hand(films, prepared, tmp_path):
