@@ -67,6 +67,14 @@ def ask(page, caption):
     page.press("#prompt", "Enter")
 
 
+def answer_all(page, status, answer):
+    """Whatever the page asks the server has this answer."""
+    page.evaluate(
+        "([status, answer]) => { window.fetch = async () => Response.json(answer, { status }); }",
+        [status, answer],
+    )
+
+
 def wait_for_branch(page, captions):
     """Waits until the strip has these shots, and all of them are made."""
     page.wait_for_function(
@@ -114,6 +122,72 @@ def test_a_story_is_written_played_forked_undone_and_there_after_a_reload(page):
     assert page.evaluate("document.documentElement.scrollWidth") == PHONE["width"]
 
 
+def test_what_is_before_and_beside_the_film_can_be_reached(page):
+    for caption in ("A fox.", "A frog."):
+        ask(page, caption)
+    wait_for_branch(page, ["A fox.", "A frog."])
+    # Back to the first shot: the second one is out of the strip, and in the tree.
+    page.locator(".face").first.click()
+    page.keyboard.press("b")
+    wait_for_branch(page, ["A fox."])
+    page.locator(".tree g").last.click()
+    wait_for_branch(page, ["A fox.", "A frog."])
+    # All shots put away: undo brings them back.
+    page.locator(".face").last.click()
+    page.keyboard.press("Delete")
+    wait_for_branch(page, ["A fox."])
+    page.locator(".face").first.focus()
+    page.keyboard.press("Control+z")
+    wait_for_branch(page, ["A fox.", "A frog."])
+
+
+def test_what_the_model_will_not_see_is_marked_before_enter(page):
+    answer_all(page, 200, {"unknown": ["griffin"], "swallowed": "bear", "cut": 12})
+    page.fill("#prompt", "A griffin.")
+    page.wait_for_selector("#about.bad")
+    hints = page.inner_text("#words")
+    for hint in ("griffin", "bear", "12 tokens"):
+        assert hint in hints
+    answer_all(page, 200, {"unknown": [], "swallowed": "", "cut": 0})
+    page.fill("#prompt", "A fox.")
+    page.wait_for_selector("#about:not(.bad)")
+    assert page.inner_text("#words") == ""
+
+
+@pytest.mark.parametrize(("code", "reason"), [(1012, "restarts"), (1013, "Too many")])
+def test_why_the_line_broke_is_shown_until_it_holds_again(page, code, reason):
+    tries = []
+    is_up = threading.Event()
+
+    def answer(line):
+        tries.append(line)
+        if is_up.is_set():
+            line.connect_to_server()
+        else:
+            line.close(code=code if len(tries) == 1 else 1011)
+
+    page.route_web_socket("**/live", answer)
+    ask(page, "A fox.")
+    while len(tries) < 3:
+        page.wait_for_timeout(20)
+    assert reason in page.inner_text(".connection")
+    is_up.set()
+    wait_for_branch(page, ["A fox."])
+    assert page.inner_text(".connection") == "Live"
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "remedy"),
+    [(429, "queue_full", "cancel one"), (503, "full", "some minutes"), (503, "stopping", "live")],
+)
+def test_a_full_server_says_what_to_do_and_the_prompt_comes_back(page, status, code, remedy):
+    answer_all(page, status, {"code": code, "message": "no", "remedy": "wait"})
+    ask(page, "A fox.")
+    page.wait_for_selector("#note.bad")
+    assert remedy in page.inner_text("#note")
+    assert page.input_value("#prompt") == "A fox."
+
+
 @pytest.mark.parametrize(
     ("text", "rest", "unknown"),
     [
@@ -125,20 +199,43 @@ def test_a_story_is_written_played_forked_undone_and_there_after_a_reload(page):
     ],
 )
 def test_words_are_completed_and_unknown_ones_are_found(text, rest, unknown):
+    found = in_words_js(
+        f"const text = {json.dumps(text)}; const words = ['a', 'frog', 'the'];"
+        "return [completion(text, words), unknownWords(text, new Set(words))];"
+    )
+    assert found == [rest, unknown]
+
+
+@pytest.mark.parametrize(
+    ("text", "cut", "seen"),
+    [
+        ("A frog, a fox.", 0, "A frog, a fox."),
+        ("A frog, a fox.", 1, "A frog, a fox"),
+        ("A frog, a fox.", 4, "A frog"),
+        ("A frog", 9, ""),
+        ("", 3, ""),
+    ],
+)
+def test_the_end_that_the_model_will_not_see_is_found(text, cut, seen):
+    text = json.dumps(text)
+    assert in_words_js(f"return {text}.slice(0, endOfSeen({text}, {cut}));") == seen
+
+
+def in_words_js(body):
+    """What a function's body gives, with what words.js has, in Node."""
     node = shutil.which("node")
     if node is None:
         pytest.skip("Node is not installed")
+    names = "completion, endOfSeen, unknownWords"
     code = (
-        f'import {{ completion, unknownWords }} from "{(STATIC / "words.js").as_uri()}";'
-        'const words = ["a", "frog", "the"];'
-        f"const text = {json.dumps(text)};"
-        "const found = [completion(text, words), unknownWords(text, new Set(words))];"
+        f'import {{ {names} }} from "{(STATIC / "words.js").as_uri()}";'
+        f"const found = (() => {{ {body} }})();"
         "process.stdout.write(JSON.stringify(found));"
     )
     ran = subprocess.run(
         [node, "--input-type=module", "-e", code], capture_output=True, text=True, check=True
     )
-    assert json.loads(ran.stdout) == [rest, unknown]
+    return json.loads(ran.stdout)
 
 
 def test_the_page_needs_nothing_from_elsewhere():

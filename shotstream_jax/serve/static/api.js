@@ -2,11 +2,23 @@
 
 /** @typedef {{id: string, token: string}} Key  a story's name and a token that opens it */
 
+/** @type {Record<string, string>} */
+const FULL = {
+  queue_full: "The queue is full. Send this again when a shot is done, or cancel one in the strip.",
+  too_often: "That was too fast for the server. Wait a moment, then send it again.",
+  busy: "The server is writing other files. Try again in a few seconds.",
+  full: "The server is full: too many stories are open. Try again in some minutes.",
+  stopping: "The server restarts. Send this again once the story is live.",
+  not_ready: "The server is getting ready. Try again in a few seconds.",
+  disk: "The server's disk takes nothing at the moment. What is made is safe; try again later.",
+};
+const NO_ANSWER = "The server does not answer. Send this again once the story is live.";
+
 /** A command that the server refused: `code` is for programs, the message for people. */
 export class Refused extends Error {
   /** @param {number} status @param {{code: string, message: string, remedy: string}} problem */
   constructor(status, problem) {
-    super(`${problem.message}: ${problem.remedy}`);
+    super(FULL[problem.code] ?? `${problem.message}: ${problem.remedy}`);
     this.status = status;
     this.code = problem.code;
   }
@@ -28,7 +40,9 @@ async function call(key, method, path, body) {
   if (method === "POST") headers["Idempotency-Key"] = randomKey();
   const options = { method, headers, body: isFile ? body : body && JSON.stringify(body) };
   // The same request again where the line broke: its key makes it one.
-  const answer = await fetch(`/api${path}`, options).catch(() => fetch(`/api${path}`, options));
+  const answer = await fetch(`/api${path}`, options)
+    .catch(() => fetch(`/api${path}`, options))
+    .catch(() => Promise.reject(new Error(NO_ANSWER)));
   if (!answer.ok) throw new Refused(answer.status, await answer.json());
   return answer;
 }
@@ -83,6 +97,12 @@ export async function restoreShot(key, shot) {
 /** @param {Key} key @param {string} shot @param {number} chunk */
 export async function readChunk(key, shot, chunk) {
   return (await call(key, "GET", `/stories/${key.id}/shots/${shot}/chunks/${chunk}`)).arrayBuffer();
+}
+
+/** @param {string} caption @param {string} global_caption
+ *  @returns {Promise<import("./words.js").Notes>} */
+export async function checkPrompt(caption, global_caption) {
+  return (await call(null, "POST", "/prompts/check", { caption, global_caption })).json();
 }
 
 export async function readModel() {

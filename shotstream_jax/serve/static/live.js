@@ -1,10 +1,14 @@
 // The socket of a story: events and chunks as they are made, and again after the line broke.
 
+/** What the server says with the socket's end: it restarts; it has too many viewers.
+ *  @type {Record<number, "restarting" | "full">} */
+const STATES = { 1012: "restarting", 1013: "full" };
+
 /**
  * @param {{id: string, token: string}} key
  * @param {() => {have: number, shot: string | null, chunks: number}} cursor what the page has
  * @param {{event: (event: any) => void, chunk: (facts: any, film: ArrayBuffer) => void,
- *   state: (state: "connecting" | "open" | "lost" | "refused", code?: number) => void}} on
+ *   state: (state: "connecting" | "open" | "lost" | "restarting" | "full" | "refused") => void}} on
  * @returns {() => void} ends it
  */
 export function follow(key, cursor, on) {
@@ -23,8 +27,8 @@ export function follow(key, cursor, on) {
     socket.onclose = ({ code }) => {
       if (isEnded) return;
       // 44…: the server will never let this page in.
-      if (code >= 4400 && code < 4500) return on.state("refused", code);
-      on.state("lost", code);
+      if (code >= 4400 && code < 4500) return on.state("refused");
+      on.state(STATES[code] ?? "lost");
       setTimeout(open, wait * (0.75 + Math.random() / 2));
       wait = Math.min(wait * 2, 8000);
     };

@@ -10,7 +10,10 @@ import { completion } from "./words.js";
 
 /** @typedef {import("./events.js").Shot} Shot */
 
+const NO_NOTES = { unknown: [], swallowed: "", cut: 0 };
+const PAUSE = 300; // milliseconds without a key before a prompt is checked
 const KEPT = "shotstream-story";
+const NO_SUCH_FILE = "Drop a picture (PNG, JPEG, WebP) or a story file (zip)";
 const ABOUT = "A cartoon about a green frog and a tall giraffe, in the meadow and on the beach.";
 /** @param {string} id @returns {any} */
 const element = (id) => document.getElementById(id);
@@ -27,6 +30,10 @@ export class Page {
     this.example = model.examples[0] ?? "What the next shot shows";
     this.text = "";
     this.rest = "";
+    /** @type {import("./words.js").Notes} */
+    this.notes = NO_NOTES;
+    /** @type {ReturnType<typeof setTimeout> | undefined} */
+    this.checking = undefined;
     this.isRefused = false;
     /** @type {string | null} */
     this.playing = null;
@@ -66,9 +73,16 @@ export class Page {
     render(view.stageView(this), element("over"));
     render(view.transportView(this), element("transport"));
     render(studio.isOwner ? view.promptView(this) : "", element("ask"));
+    this.scrollMarks();
     render(view.stripView(this), element("strip"));
     element("note").textContent = studio.note;
     element("note").classList.toggle("bad", studio.isProblem);
+  }
+
+  /** The marks stay under their words in a line that is longer than its field. */
+  scrollMarks() {
+    const field = element("prompt");
+    if (field) field.previousElementSibling.scrollLeft = field.scrollLeft;
   }
 
   /** The shot that was asked for is shown as soon as there is some of it. @param {{name: string, at: number}[]} pieces */
@@ -142,6 +156,29 @@ export class Page {
     this.text = text;
     if (element("prompt")) element("prompt").value = text;
     this.rest = completion(text, this.studio.model.words);
+    this.checkSoon();
+    this.later();
+  }
+
+  /** @param {string} about */
+  writeAbout(about) {
+    this.about = about;
+    this.checkSoon();
+  }
+
+  /** Asks the server what it makes of the prompt, once no key is pressed for a moment. */
+  checkSoon() {
+    clearTimeout(this.checking);
+    if (!this.text) this.notes = NO_NOTES;
+    this.checking = setTimeout(() => this.check(), PAUSE);
+  }
+
+  async check() {
+    const { text } = this;
+    const about = this.studio.key ? this.studio.about : this.about;
+    // A prompt that cannot be checked now is checked when it is sent.
+    const notes = await api.checkPrompt(text || this.example, about).catch(() => NO_NOTES);
+    if (text === this.text) this.notes = text ? notes : { ...NO_NOTES, swallowed: notes.swallowed };
     this.later();
   }
 
@@ -162,8 +199,8 @@ export class Page {
   submit(event) {
     event.preventDefault();
     const caption = this.text.trim();
-    if (!caption) return;
     const { studio } = this;
+    if (!caption || (studio.isFull && studio.mode.kind !== "tell")) return;
     const mode = studio.mode;
     // The line is free for the next prompt at once; a refused one comes back.
     studio.mode = { kind: "next" };
@@ -235,6 +272,7 @@ export class Page {
   /** @param {File} file a picture or a story file */
   openFile(file) {
     return this.act(async () => {
+      if (!/\.(zip|png|jpe?g|webp)$/i.test(file.name)) throw new Error(NO_SUCH_FILE);
       if (file.type.startsWith("image/")) {
         if (!this.studio.key) await this.begin();
         const key = /** @type {any} */ (this.studio.key);
@@ -304,6 +342,8 @@ function storyToOpen() {
 
 async function main() {
   const page = new Page(await api.readModel());
+  const { width, height } = page.studio.model.video;
+  document.documentElement.style.setProperty("--aspect", String(width / height));
   listenForKeys(page);
   for (const id of ["story-file", "picture-file"]) {
     element(id).addEventListener("change", (/** @type {any} */ event) => {
@@ -317,6 +357,8 @@ async function main() {
     const file = event.dataTransfer?.files[0];
     if (file) page.openFile(file);
   });
+  // The caret may have scrolled the line.
+  document.addEventListener("selectionchange", () => page.later());
   addEventListener("hashchange", () => location.reload());
   const key = storyToOpen();
   if (key) {

@@ -39,7 +39,8 @@ export class Studio {
     this.posters = new Map();
     this.rate = 0;
     this.firstFrames = 0;
-    this.chunkSeen = 0;
+    /** Of the shot in the making: when it got its place, and its frames since. */
+    this.pace = { since: 0, frames: 0 };
     /** Commands follow one another, as undo must not overtake what it undoes. @type {Promise<void>} */
     this.last = Promise.resolve();
   }
@@ -51,6 +52,16 @@ export class Studio {
   /** @returns {Shot[]} */
   get branch() {
     return branch(this.board, this.board.head);
+  }
+
+  /** Shots that are to be made, or in the making. */
+  get unmade() {
+    const isOpen = (/** @type {Shot} */ { state }) => state === "queued" || state === "making";
+    return [...this.board.shots.values()].filter(isOpen).length;
+  }
+
+  get isFull() {
+    return this.unmade >= this.model.limits.queue;
   }
 
   /** @returns {Shot | undefined} */
@@ -69,7 +80,10 @@ export class Studio {
       event: (event) => this.take(event),
       chunk: (facts, film) => this.takeChunk(facts, film),
       state: (state) => {
-        this.connection = state;
+        // Why the line broke is shown until it holds again.
+        const isKnown = this.connection === "restarting" || this.connection === "full";
+        const isVague = state === "connecting" || state === "lost";
+        if (!(isKnown && isVague)) this.connection = state;
         this.onChange();
       },
     });
@@ -84,16 +98,19 @@ export class Studio {
   take(event) {
     this.board = applyEvent(this.board, event);
     if (event.event === "failed") this.tell(`A shot could not be made: ${event.reason}`, true);
+    if (event.event === "welcome") this.pace = { since: 0, frames: 0 };
+    if (event.event === "making") this.pace = { since: performance.now(), frames: 0 };
     if (event.event === "bye") this.connection = "restarting";
     this.onChange();
   }
 
   /** @param {any} facts @param {ArrayBuffer} film */
   takeChunk(facts, film) {
-    const now = performance.now();
     if (facts.waited !== undefined) this.firstFrames = facts.waited;
-    else if (this.chunkSeen) this.rate = (facts.frames * 1000) / (now - this.chunkSeen);
-    this.chunkSeen = now;
+    // From the shot's beginning: two chunks that come at once say nothing about their making.
+    this.pace.frames += facts.frames;
+    const seconds = (performance.now() - this.pace.since) / 1000;
+    if (this.pace.since) this.rate = this.pace.frames / seconds;
     this.films.set(`${facts.shot} ${facts.chunk}`, Promise.resolve(film));
     this.board = applyEvent(this.board, { event: "chunk", ...facts });
     this.onChange();

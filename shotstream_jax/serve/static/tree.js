@@ -37,9 +37,10 @@ export function layOut(board) {
 export function treeView(studio, onPick) {
   const spots = layOut(studio.board);
   const lanes = Math.max(0, ...spots.map((spot) => spot.y)) + 1;
-  if (lanes < 2) return nothing;
   const at = new Map(spots.map((spot) => [spot.shot.id, spot]));
   const inBranch = new Set(studio.branch.map((shot) => shot.id));
+  // Nothing but what the film strip shows.
+  if (spots.every(({ shot }) => inBranch.has(shot.id))) return nothing;
   const width = (Math.max(...spots.map((spot) => spot.x)) + 1) * STEP;
   const lines = spots.map(({ shot, x, y }) => {
     const parent = shot.parent ? at.get(shot.parent) : undefined;

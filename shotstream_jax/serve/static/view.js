@@ -2,7 +2,7 @@
 
 import { treeView } from "./tree.js";
 import { html, nothing } from "./vendor/lit-html.js";
-import { pieces, unknownWords } from "./words.js";
+import { endOfSeen, pieces, unknownWords } from "./words.js";
 
 /** @typedef {import("./studio.js").Studio} Studio */
 /** @typedef {import("./events.js").Shot} Shot */
@@ -32,6 +32,7 @@ const CONNECTIONS = {
   open: ["Live", "good"],
   connecting: ["Connecting …", "wait"],
   lost: ["Reconnecting. Nothing is lost …", "wait"],
+  full: ["Too many are watching. Tries again by itself …", "wait"],
   restarting: ["The server restarts. It goes on by itself …", "wait"],
   refused: ["This story cannot be opened here", "bad"],
 };
@@ -97,15 +98,25 @@ export function transportView(page) {
   const queued = [...studio.board.shots.values()].filter((shot) => shot.state === "queued").length;
   return html`<button class="tool" aria-label=${video.paused ? "Play" : "Pause"} @click=${() => page.play()}>
       <span aria-hidden="true">${video.paused ? "▶" : "❚❚"}</span></button>
-    <input type="range" aria-label="Place in the film, in seconds" min="0" max=${Math.max(end, 0.01)} step="0.01"
-      .value=${String(Math.min(video.currentTime, end))} ?disabled=${!end}
-      @input=${(/** @type {any} */ event) => page.seek(Number(event.target.value))} />
+    <div class="scrub">${cutMarks(studio, end)}
+      <input type="range" aria-label="Place in the film, in seconds" min="0" max=${Math.max(end, 0.01)} step="0.01"
+        .value=${String(Math.min(video.currentTime, end))} ?disabled=${!end}
+        @input=${(/** @type {any} */ event) => page.seek(Number(event.target.value))} /></div>
     <span class="time">${clock(video.currentTime)} / ${clock(end)}</span>
     <dl class="figures">
       <div><dt>frames/s</dt><dd>${studio.rate ? studio.rate.toFixed(0) : "–"}</dd></div>
       <div><dt>first frames</dt><dd>${studio.firstFrames ? `${Math.round(studio.firstFrames * 1000)} ms` : "–"}</dd></div>
       <div><dt>queue</dt><dd>${queued}${stats?.ahead ? ` (${stats.ahead} before)` : ""}</dd></div>
     </dl>`;
+}
+
+/** Where one shot ends and the next begins. @param {Studio} studio @param {number} end */
+function cutMarks(studio, end) {
+  const starts = studio.branch.map((shot) => studio.startOf(shot)).filter(Boolean);
+  if (!starts.length) return nothing;
+  const lines = starts.map((start) => `M${start} 0V1`).join("");
+  return html`<svg class="cuts" aria-hidden="true" viewBox="0 0 ${end} 1" preserveAspectRatio="none">
+    <path d=${lines} /></svg>`;
 }
 
 /** @param {number} seconds */
@@ -120,34 +131,55 @@ export function promptView(page) {
   const shot = mode.kind === "next" ? null : studio.board.shots.get(mode.shot);
   const names = { next: "Next shot", fork: "Fork after", remake: "Other words for", tell: "Re-tell" };
   const label = shot ? `${names[mode.kind]} shot ${shot.number + 1}` : names.next;
-  const unknown = unknownWords(text, page.known);
+  const isFull = studio.isFull && mode.kind !== "tell";
+  // Tokens are words and signs only where the model has a list of words.
+  const seen = page.known.size ? endOfSeen(text, page.notes.cut) : text.length;
   return html`${studio.key ? nothing : html`<label class="about">The story is about
-      <input id="about" maxlength="2000" .value=${page.about}
-        @input=${(/** @type {any} */ event) => (page.about = event.target.value)} /></label>`}
+      <input id="about" maxlength="2000" class=${page.notes.swallowed ? "bad" : ""} aria-describedby="words"
+        .value=${page.about} @input=${(/** @type {any} */ event) => page.writeAbout(event.target.value)} /></label>`}
     <form class="line ${mode.kind}" @submit=${(/** @type {Event} */ event) => page.submit(event)}>
       <label for="prompt">${label}</label>
       <div class="field">
-        <div class="mirror" aria-hidden="true">${pieces(text, page.known).map((piece) =>
+        <div class="mirror" aria-hidden="true">${pieces(text.slice(0, seen), page.known).map((piece) =>
           piece.isUnknown ? html`<mark>${piece.text}</mark>` : html`<span>${piece.text}</span>`,
-        )}<span class="rest">${page.rest}</span></div>
+        )}<s>${text.slice(seen)}</s><span class="rest">${page.rest}</span></div>
         <input id="prompt" autocomplete="off" maxlength="2000" aria-describedby="words"
           placeholder=${page.example} .value=${text}
           @input=${(/** @type {any} */ event) => page.write(event.target.value)} />
       </div>
-      <button class="primary" ?disabled=${!text.trim()}>${mode.kind === "tell" ? "Turn it" : "Make it"}</button>
+      <button class="primary" aria-disabled=${!text.trim() || isFull}>${mode.kind === "tell" ? "Turn it" : "Make it"}</button>
       ${mode.kind === "next" ? nothing : html`<button type="button" @click=${() => page.leaveMode()}>Leave</button>`}
       ${studio.making ? html`<button type="button" @click=${() => page.act(() => studio.cut())}>Cut <kbd>Esc</kbd></button>` : nothing}
     </form>
-    <p id="words" class="words" role="status">${unknown.length
-      ? html`The model does not know <b>${unknown.join(", ")}</b> and will guess.`
-      : nothing}</p>
+    <div class="below">
+    <p id="words" class="words" role="status">${hints(page, isFull)}</p>
     <div class="chips">
       ${studio.pins.map((pin, i) => html`<button class="chip pin" aria-label="Remove this pin"
         @click=${() => page.unpin(i)}>📌 ${pinName(studio, pin)} ×</button>`)}
       ${text ? nothing : studio.model.examples.map((/** @type {string} */ example) =>
         html`<button class="chip" @click=${() => page.useExample(example)}>${example}</button>`)}
       <button class="chip" @click=${() => page.chooseFile("picture-file")}>+ Picture</button>
-    </div>`;
+    </div></div>`;
+}
+
+/** What there is to know before Enter. @param {Page} page @param {boolean} isFull */
+function hints(page, isFull) {
+  const { studio, notes } = page;
+  const unknown = page.known.size ? unknownWords(page.text, page.known) : notes.unknown;
+  return [
+    isFull
+      ? html`<span>The queue is full (${studio.unmade} shots). Wait until one is done, or cancel one below.</span>`
+      : nothing,
+    unknown.length
+      ? html`<span>The model does not know <b>${unknown.join(", ")}</b> and will guess.</span>`
+      : nothing,
+    notes.cut
+      ? html`<span>Too long: the model will not see the end (${notes.cut} tokens).</span>`
+      : nothing,
+    notes.swallowed && !studio.key
+      ? html`<span>End what the story is about with a full stop, or <b>${notes.swallowed}</b> is lost.</span>`
+      : nothing,
+  ];
 }
 
 /** @param {Studio} studio @param {import("./events.js").Pin} pin */
@@ -161,11 +193,13 @@ function pinName(studio, pin) {
 export function stripView(page) {
   const { studio } = page;
   const shots = studio.branch;
+  const tree = treeView(studio, (shot) => page.act(() => page.goTo(shot)));
   if (!shots.length) {
-    return html`<div class="empty" aria-hidden="true">${[1, 2, 3, 4, 5].map((n) => html`<span>${n}</span>`)}</div>`;
+    return html`<div class="empty" aria-hidden="true">${[1, 2, 3, 4, 5].map((n) => html`<span>${n}</span>`)}</div>
+      ${tree}`;
   }
-  return html`<ol class="cards" aria-label="Shots of this film">${shots.map((shot) => cardView(page, shot))}</ol>
-    ${inspectorView(page)}${treeView(studio, (shot) => page.act(() => page.goTo(shot)))}`;
+  return html`${inspectorView(page)}
+    <ol class="cards" aria-label="Shots of this film">${shots.map((shot) => cardView(page, shot))}</ol>${tree}`;
 }
 
 /** @param {Page} page @param {Shot} shot */

@@ -1,8 +1,10 @@
 // What of a prompt the model knows, and how a word that is begun may end.
 
 /** @typedef {{text: string, isUnknown: boolean}} Piece */
+/** @typedef {{unknown: string[], swallowed: string, cut: number}} Notes  the server's, of a prompt */
 
 const WORD = /[\p{L}\p{N}']+/gu;
+const TOKEN = /[\p{L}\p{N}']+|[^\s\p{L}\p{N}']/gu;
 
 /**
  * A prompt in pieces, whose texts together are the prompt.
@@ -24,6 +26,15 @@ export function pieces(text, known) {
   }
   if (end < text.length) found.push({ text: text.slice(end), isUnknown: false });
   return found;
+}
+
+/**
+ * Where the part begins that the model will not see.
+ * @param {string} text @param {number} cut how many words and signs at the end do not fit
+ */
+export function endOfSeen(text, cut) {
+  const tokens = [...text.matchAll(TOKEN)];
+  return cut ? (tokens[Math.max(0, tokens.length - cut)]?.index ?? 0) : text.length;
 }
 
 /** The unknown words, each once. @param {string} text @param {Set<string>} known */
