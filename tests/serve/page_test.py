@@ -141,6 +141,27 @@ def test_what_is_before_and_beside_the_film_can_be_reached(page):
     wait_for_branch(page, ["A fox.", "A frog."])
 
 
+def test_undo_of_a_shot_that_was_told_otherwise_and_is_made_makes_it_as_it_was(page):
+    ask(page, "A fox.")
+    wait_for_branch(page, ["A fox."])
+    page.evaluate(
+        """() => {
+          const shot = document.querySelector(".face").dataset.shot;
+          const { id } = JSON.parse(localStorage.getItem("shotstream-story"));
+          const done = [{ kind: "tell", shot, before: "A bear.", after: "A fox." }];
+          const kept = JSON.stringify({ done, undone: [] });
+          sessionStorage.setItem(`shotstream-history-${id}`, kept);
+        }"""
+    )
+    page.reload()
+    wait_for_branch(page, ["A fox."])
+    page.locator(".face").first.focus()
+    page.keyboard.press("Control+z")
+    wait_for_branch(page, ["A bear."])
+    page.keyboard.press("Control+Shift+z")
+    wait_for_branch(page, ["A fox."])
+
+
 def test_what_the_model_will_not_see_is_marked_before_enter(page):
     answer_all(page, 200, {"unknown": ["griffin"], "swallowed": "bear", "cut": 12})
     page.fill("#prompt", "A griffin.")

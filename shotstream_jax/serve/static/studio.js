@@ -204,7 +204,7 @@ export class Studio {
       const before = shot.cues.at(-1)?.caption ?? shot.caption;
       await api.retellShot(key, shot.id, { caption, again: true });
       this.history?.add({ kind: "tell", shot: shot.id, before, after: caption });
-      this.tell("The shot turns at its next chunk");
+      this.tell(shot.state === "making" ? "The shot turns at its next chunk" : "Changed");
     } else if (shot && mode.kind === "fork") await this.ask({ caption, parent: shot.id });
     else if (shot) await this.ask({ caption, parent: shot.parent });
     else await this.ask({ caption });
@@ -285,9 +285,19 @@ export class Studio {
       case "title":
         await api.changeStory(key, { title: isRedo ? step.after : step.before });
         return step;
-      case "tell":
-        await api.retellShot(key, step.shot, { caption: isRedo ? step.after : step.before, again: true });
+      case "tell": {
+        const shot = this.board.shots.get(step.shot);
+        const isOpen = shot?.state === "queued" || shot?.state === "making";
+        const caption = isRedo ? step.after : step.before;
+        if (isOpen) await api.retellShot(key, step.shot, { caption, again: true });
+        // What is made does not change: the shot as it was told before is made beside it.
+        else if (isRedo) await api.changeStory(key, { head: step.shot });
+        else if (shot) {
+          const { parent, take, pins } = shot;
+          await api.askForShot(key, { caption, parent, take, pins });
+        }
         return step;
+      }
       case "hide":
         if (isRedo) await api.takeAway(key, step.shot);
         else {
