@@ -16,11 +16,17 @@ from starlette.responses import Response
 
 import shotstream_jax
 from shotstream_jax.serve.bodies import Health, Problem
-from shotstream_jax.serve.file_routes import file_routes
+from shotstream_jax.serve.exchange import Exchange
+from shotstream_jax.serve.file_routes import file_routes, picture_routes
 from shotstream_jax.serve.guard import Guard
 from shotstream_jax.serve.live import Viewers
 from shotstream_jax.serve.refusal import Refusal
-from shotstream_jax.serve.routes import model_routes, shot_routes, story_routes
+from shotstream_jax.serve.routes import (
+    model_routes,
+    shot_file_routes,
+    shot_routes,
+    story_routes,
+)
 from shotstream_jax.serve.service import Service
 
 _STATIC = pathlib.Path(__file__).parent / "static"
@@ -49,7 +55,10 @@ def make_app(service: Service) -> FastAPI:
         redirect_slashes=False,
     )
     _answer_problems(app, service)
-    routers = (file_routes, story_routes, shot_routes, model_routes)
+    exchange = Exchange(service.studio)
+    app.include_router(file_routes(service, exchange), prefix="/api")
+    app.include_router(picture_routes(service, exchange), prefix="/api")
+    routers = (story_routes, shot_routes, shot_file_routes, model_routes)
     for routes in routers:
         app.include_router(routes(service), prefix="/api")
     _add_health(app, service)

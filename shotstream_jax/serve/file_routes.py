@@ -17,13 +17,10 @@ from shotstream_jax.serve.service import Service
 from shotstream_jax.serve.story_desk import StoryDesk
 
 
-def file_routes(service: Service) -> APIRouter:
-    """What goes in and out as files. The film that is asked for ends with a shot of its branch."""
+def file_routes(service: Service, exchange: Exchange) -> APIRouter:
+    """Films and story files. The film that is asked for ends with a shot of its branch."""
     router = APIRouter(prefix="/stories", tags=["files"])
-    doors = Doors(service)
-    exchange = Exchange(service.studio)
-    Seen = Annotated[tuple[StoryDesk, str], Depends(doors.seen)]
-    Changed = Annotated[StoryDesk, Depends(doors.changed)]
+    Seen = Annotated[tuple[StoryDesk, str], Depends(Doors(service).seen)]
 
     @router.get(
         "/{story}/video",
@@ -63,6 +60,16 @@ def file_routes(service: Service) -> APIRouter:
             desk = await asyncio.to_thread(exchange.open_archive, path, key)
         token, share = service.studio.tokens(desk.id)
         return bodies.StoryMade(id=desk.id, token=token, share=share)
+
+    return router
+
+
+def picture_routes(service: Service, exchange: Exchange) -> APIRouter:
+    """Pictures that a writer gives, to be pinned."""
+    router = APIRouter(prefix="/stories", tags=["files"])
+    doors = Doors(service)
+    Seen = Annotated[tuple[StoryDesk, str], Depends(doors.seen)]
+    Changed = Annotated[StoryDesk, Depends(doors.changed)]
 
     @router.post(
         "/{story}/pictures",

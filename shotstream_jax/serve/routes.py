@@ -110,12 +110,10 @@ def story_routes(service: Service) -> APIRouter:
 
 
 def shot_routes(service: Service) -> APIRouter:
-    """Asking for shots, changing and cancelling them, and their files."""
+    """Asking for shots, changing and cancelling them."""
     router = APIRouter(prefix="/stories/{story}/shots", tags=["shots"])
     studio = service.studio
-    doors = Doors(service)
-    Seen = Annotated[tuple[StoryDesk, str], Depends(doors.seen)]
-    Changed = Annotated[StoryDesk, Depends(doors.changed)]
+    Changed = Annotated[StoryDesk, Depends(Doors(service).changed)]
 
     @router.post("", status_code=202, responses=problems(401, 404, 409, 413, 503))
     def ask_for_shot(desk: Changed, body: bodies.ShotBody, key: Key = None) -> bodies.ShotAnswer:
@@ -145,6 +143,14 @@ def shot_routes(service: Service) -> APIRouter:
     def restore_shot(desk: Changed, shot: ShotName) -> bodies.ShotAnswer:
         """Brings a shot back that was put out of sight."""
         return bodies.shot_answer(desk, studio.restore(desk, shot))
+
+    return router
+
+
+def shot_file_routes(service: Service) -> APIRouter:
+    """Films and pictures of shots."""
+    router = APIRouter(prefix="/stories/{story}/shots", tags=["shots"])
+    Seen = Annotated[tuple[StoryDesk, str], Depends(Doors(service).seen)]
 
     @router.get(
         "/{shot}/chunks/{chunk}",
