@@ -2,8 +2,9 @@
 PYTHON ?= python3
 VENV   := .venv
 PY     := $(VENV)/bin/python
+NPM    := npm install --silent --no-audit --no-fund --prefix $(VENV)/node
 
-.PHONY: help env demo storyboard film train-tiny check test lint types page-types parity wheel clean delete-outputs
+.PHONY: help env browsers demo storyboard film train-tiny check test lint types page-types parity wheel clean delete-outputs
 
 help:                ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */\1\t/' | expand -t 14
@@ -15,6 +16,9 @@ $(VENV)/.installed: pyproject.toml setup.py
 	$(PY) -m pip install --quiet --upgrade pip
 	$(PY) -m pip install --quiet -e '.[dev]'
 	touch $@
+
+browsers: env        ## what the page's tests in real browsers need; without it they are skipped
+	PY=$(PY) .ci/browsers
 
 demo: env            ## a story in the miniature's words → out/demo.mp4 and out/demo.json
 	$(VENV)/bin/shotstream generate --story examples/tiny/story.json --out out/demo.mp4 --report out/demo.json --overwrite
@@ -41,7 +45,8 @@ types: env           ## mypy
 	$(PY) -m mypy
 
 page-types:          ## the types of the storyboard's page (needs Node)
-	npx --yes --package typescript@5 tsc -p tests/serve/tsconfig.json
+	$(NPM) typescript@5
+	$(VENV)/node/node_modules/.bin/tsc -p tests/serve/tsconfig.json
 
 parity: env          ## the reference's recorded numbers; rewrites the table in docs/results.md
 	$(PY) -m pytest -n 2 --dist loadfile tests/parity --parity-table docs/results.md

@@ -1,70 +1,31 @@
 """The page: in a browser where Playwright and Chromium are there, and its words in Node."""
 
-import contextlib
 import json
 import pathlib
 import shutil
-import socket
 import subprocess
 import threading
 
 import pytest
 
-pytest.importorskip("uvicorn")
-
-import uvicorn
-
 from shotstream_jax import serve
-from shotstream_jax.serve.app import make_app
-from shotstream_jax.serve.service import Service
-from shotstream_jax.serve.settings import ServeSettings
-from tests.serve.conftest import LIMITS, MODEL
+from tests.serve.conftest import MODEL
+from tests.serve.pages import ask, chromium, fresh_page, page_server, wait_for_branch
 
 STATIC = pathlib.Path(serve.__file__).parent / "static"
-CHROMIUM = shutil.which("chromium")
 PHONE = {"width": 360, "height": 740}
 
 
-@contextlib.contextmanager
-def page_address(folder):
-    """A server that a browser can reach; the address of its page."""
-    listening = socket.socket()
-    listening.bind(("127.0.0.1", 0))
-    host = f"127.0.0.1:{listening.getsockname()[1]}"
-    deaths = []
-    settings = ServeSettings(folder, places=2, hosts=(host,), limits=LIMITS)
-    service = Service(MODEL, MODEL.preset.video, settings, deaths.append)
-    server = uvicorn.Server(uvicorn.Config(make_app(service), log_level="error"))
-    running = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
-    running.start()
-    yield f"http://{host}/"
-    server.should_exit = True
-    running.join()
-    assert not deaths, deaths
+@pytest.fixture(scope="module")
+def browser():
+    with chromium() as browser:
+        yield browser
 
 
 @pytest.fixture
-def page(tmp_path):
-    """The page in a browser; whatever its console complains of fails the test."""
-    playwright = pytest.importorskip("playwright.sync_api")
-    if CHROMIUM is None:
-        pytest.skip("Chromium is not installed")
-    complaints = []
-    with page_address(tmp_path) as address, playwright.sync_playwright() as engines:
-        browser = engines.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        opened = browser.new_page()
-        opened.on("pageerror", lambda error: complaints.append(str(error)))
-        opened.on("console", lambda line: line.type == "error" and complaints.append(line.text))
-        opened.goto(address)
-        yield opened
-        browser.close()
-    assert not complaints, complaints
-
-
-def ask(page, caption):
-    """Writes a prompt and presses Enter."""
-    page.fill("#prompt", caption)
-    page.press("#prompt", "Enter")
+def page(browser, tmp_path):
+    with page_server(tmp_path) as address, fresh_page(browser, address) as page:
+        yield page
 
 
 def answer_all(page, status, answer):
@@ -72,18 +33,6 @@ def answer_all(page, status, answer):
     page.evaluate(
         "([status, answer]) => { window.fetch = async () => Response.json(answer, { status }); }",
         [status, answer],
-    )
-
-
-def wait_for_branch(page, captions):
-    """Waits until the strip has these shots, and all of them are made."""
-    page.wait_for_function(
-        """captions => {
-          const cards = [...document.querySelectorAll(".card.done, .card.cut")];
-          const there = cards.map((card) => card.querySelector(".caption").textContent);
-          return JSON.stringify(there) === JSON.stringify(captions);
-        }""",
-        arg=captions,
     )
 
 
