@@ -69,7 +69,8 @@ ALLOWED = {
     "bench": APPLICATION,
     "doctor": APPLICATION,
     "plan": APPLICATION,
-    "serve": APPLICATION,
+    # `--style` reads an adapter.
+    "serve": APPLICATION | {"styles"},
     "testing": MODELS | {"checkpoint"},
     "__init__": {"checkpoint", "generate", "presets", "version"},
     "__main__": {"cli", "core"},

@@ -3,6 +3,8 @@
   shotstream serve                                   the shipped miniature, on this machine
   shotstream serve --checkpoint DIR --stories DIR    another model, and where stories are kept
   shotstream serve --config wan_1_3b                 as a recipe says (shotstream generate)
+  shotstream serve --style film.safetensors:0.6      with a style (LoRA), whose strength each shot
+                                                     can choose
   shotstream serve --host 0.0.0.0 --public-url https://stories.example.org
                                                      for others, behind a proxy with TLS
 
@@ -19,17 +21,23 @@ from collections.abc import Sequence
 
 from shotstream_jax import cli
 from shotstream_jax.checkpoint.checkpoint import open_checkpoint
-from shotstream_jax.checkpoint.load import load
 from shotstream_jax.core.compilation import use_persistent_cache
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.gpu_memory import memory_errors
 from shotstream_jax.core.lock import locked
 from shotstream_jax.fit.card import this_card
-from shotstream_jax.generate.recipe import MEMORY_CHOICES, StreamRecipe, options_for_this_gpu
+from shotstream_jax.generate.recipe import (
+    MEMORY_CHOICES,
+    StreamRecipe,
+    load_styled,
+    options_for_this_gpu,
+)
+from shotstream_jax.memory.choose import RULES
 from shotstream_jax.model import Model
 from shotstream_jax.presets import VideoFormat
 from shotstream_jax.serve.places import MOST_PLACES, fitting_places
 from shotstream_jax.serve.settings import ServeSettings
+from shotstream_jax.styles import read_styles
 
 _REMEDY = "see what fits by `shotstream plan --config …`"
 
@@ -45,6 +53,18 @@ def parser() -> cli.Parser:
         default=MEMORY_CHOICES[0],
         help="on a GPU that is too small: choose options that fit, or try as asked "
         "(default: %(default)s)",
+    )
+    p.add_argument(
+        "--style",
+        action="append",
+        default=[],
+        metavar="FILE[:STRENGTH]",
+        help="a LoRA file beside the weights; several times: they add up",
+    )
+    p.add_argument(
+        "--context-rule",
+        choices=RULES,
+        help="how a new story remembers if its writer chooses nothing (default: the recipe's)",
     )
     p.add_argument(
         "--stories",
@@ -69,13 +89,15 @@ def main(argv: Sequence[str]) -> None:
     args, config = parser().parse(argv)
     recipe = cli.build(StreamRecipe, config, "config")
     _check_installed()
-    settings = settings_of(args)
+    rule = args.context_rule or recipe.context_rule
+    settings = dataclasses.replace(settings_of(args), memory=rule)
     checkpoint = open_checkpoint(args.checkpoint or recipe.checkpoint)
     options = options_for_this_gpu(checkpoint.preset, recipe.video, recipe.options(), args.memory)
+    styles = read_styles(args.style, checkpoint.preset)
     settings.folder.mkdir(parents=True, exist_ok=True)
     remedy = "end it, or name another folder by --stories"
     with locked(settings.folder / "lock", "the stories' folder", remedy), memory_errors(_REMEDY):
-        model = load(checkpoint, **dataclasses.asdict(options))
+        model = load_styled(checkpoint, None, options, styles)
         if args.places is None:
             places = fitting_places(model, recipe.video, options, this_card())
             settings = dataclasses.replace(settings, places=places)

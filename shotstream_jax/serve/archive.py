@@ -23,7 +23,7 @@ from shotstream_jax.generate.story import Story
 from shotstream_jax.memory.choose import PAPER
 from shotstream_jax.presets import VideoFormat
 from shotstream_jax.serve.board import DONE, Board, BoardShot, apply_event
-from shotstream_jax.serve.bodies import CueAnswer, PinBody, Prompt, ShotId
+from shotstream_jax.serve.bodies import CueAnswer, PinBody, Prompt, ShotId, Styles
 from shotstream_jax.serve.store import StoryFolder
 from shotstream_jax.serve.story_desk import StoryDesk
 
@@ -58,6 +58,7 @@ class _Shot(_Strict):
     first_frame: _Whole
     length: _Whole
     hidden: bool
+    styles: Styles = {}
 
 
 class _Video(_Strict):
@@ -188,7 +189,7 @@ def _as_log(tree: _Tree) -> list[dict[str, Any]]:
         lines.append({"event": "title", "title": tree.title})
     for shot in tree.shots:
         asked = {"event": "asked", "shot": shot.id}
-        for name in ("parent", "caption", "take", "frames"):
+        for name in ("parent", "caption", "take", "frames", "styles"):
             asked[name] = vars(shot)[name]
         pins = [pin.model_dump(exclude_none=True) for pin in shot.pins]
         lines.append({**asked, "pins": pins})

@@ -27,8 +27,8 @@ class BoardShot:
 
     id, parent: its name, and that of the shot before it; None for a first shot.
     number: from 0, which is its depth in the tree.
-    caption, take, frames, pins: as they were asked for (generate/asked.Shot); a pin is {"shot",
-      "frame"}.
+    caption, take, frames, pins, styles: as they were asked for (generate/asked.Shot); a pin is
+      {"shot", "frame"}, and all adapters that the model then had are named.
     asked_at: seconds since 1970.
     state: of QUEUED, DONE, CANCELLED, FAILED. That it is in the making is not in the log.
     cues: what it was told while it was made.
@@ -54,6 +54,7 @@ class BoardShot:
     length: int | None = None
     hidden: bool = False
     reason: str = ""
+    styles: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
     @property
     def is_there(self) -> bool:
@@ -166,6 +167,8 @@ def _asked(board: Board, event: LogLine) -> Board:
         frames=event["frames"],
         pins=tuple(event["pins"]),
         asked_at=event["at"],
+        # Logs of older versions say nothing of adapters.
+        styles=dict(event.get("styles", {})),
     )
     return dataclasses.replace(board, shots={**board.shots, shot.id: shot}, head=shot.id)
 

@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from shotstream_jax.memory.choose import RULES
 from shotstream_jax.serve.board import BoardShot
 from shotstream_jax.serve.ids import OWNER
 from shotstream_jax.serve.story_desk import StoryDesk
@@ -11,6 +12,14 @@ from shotstream_jax.serve.story_desk import StoryDesk
 LONGEST_PROMPT = 2000
 Prompt = Annotated[str, Field(max_length=LONGEST_PROMPT, examples=["The frog is dancing."])]
 ShotId = Annotated[str, Field(pattern="^[a-z2-7]{26}$")]
+Rule = Annotated[str, Field(pattern=f"^({'|'.join(RULES)})$")]
+Styles = Annotated[
+    dict[
+        Annotated[str, Field(max_length=200)],
+        Annotated[float, Field(ge=-10, le=10, allow_inf_nan=False)],
+    ],
+    Field(max_length=64),
+]
 
 
 class Body(BaseModel):
@@ -20,9 +29,10 @@ class Body(BaseModel):
 
 
 class StoryBody(Body):
-    """A new story."""
+    """A new story. memory: the rule by which its shots remember, by default the server's."""
 
     global_caption: Prompt = ""
+    memory: Rule | None = None
     seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] = 0
     title: Annotated[str, Field(max_length=200)] = ""
 
@@ -59,13 +69,15 @@ class PictureMade(BaseModel):
 
 class ShotBody(Body):
     """A shot. parent: that it follows (null: it is a first one), by default the head. take: by
-    default the first that is not there. frames: latent frames, a multiple of the model's chunk."""
+    default the first that is not there. frames: latent frames, a multiple of the model's chunk.
+    styles: strengths of the model's adapters by their names; the others have their own."""
 
     caption: Prompt
     parent: ShotId | None = None
     take: Annotated[int | None, Field(ge=0, lt=2**31)] = None
     frames: Annotated[int | None, Field(ge=1, le=4096)] = None
     pins: Annotated[list[PinBody], Field(max_length=8)] = []
+    styles: Styles = {}
 
 
 class ShotChange(Body):
@@ -121,6 +133,7 @@ class ShotAnswer(BaseModel):
     take: int
     frames: int | None
     pins: list[PinBody]
+    styles: dict[str, float]
     asked_at: float
     state: str
     cues: list[CueAnswer]
@@ -134,12 +147,14 @@ class ShotAnswer(BaseModel):
 
 
 class StoryAnswer(BaseModel):
-    """A story as it is now; seq: the number of its last event."""
+    """A story as it is now; seq: the number of its last event. memory: the rule by which its shots
+    remember."""
 
     id: str
     title: str
     global_caption: str
     seed: int
+    memory: str
     preset: str
     video: VideoAnswer
     role: str
@@ -166,14 +181,26 @@ class NotesAnswer(BaseModel):
     cut: int
 
 
+class StyleAnswer(BaseModel):
+    """An adapter beside the model, and the strength that a shot has it at if it names no other."""
+
+    name: str
+    strength: float
+
+
 class ModelAnswer(BaseModel):
-    """The model. words: that it knows, none if it knows them all. examples: captions in them."""
+    """The model. words: that it knows, none if it knows them all. examples: captions in them.
+    memories: the rules by which a story can remember, memory: that of a new one. styles: adapters
+    that shots can be made with."""
 
     preset: str
     version: str
     video: VideoAnswer
     chunk: int
     context: int
+    memories: list[str]
+    memory: str
+    styles: list[StyleAnswer]
     words: list[str]
     examples: list[str]
     limits: dict[str, int]
@@ -217,6 +244,7 @@ def story_answer(desk: StoryDesk, video: VideoAnswer, role: str, share: str) -> 
             title=board.title,
             global_caption=head.global_caption,
             seed=head.seed,
+            memory=head.memory,
             preset=head.preset,
             video=video,
             role=role,

@@ -133,7 +133,7 @@ class Device:
         pins: list[Pin] = []
         for wanted in shot.pins:
             pins.append(pin_of(self._model, desk, shot, wanted))
-        return Shot(caption, shot.take, frames, tuple(pins))
+        return Shot(caption, shot.take, frames, tuple(pins), shot.styles)
 
     def _go_on(self, desk: StoryDesk) -> None:
         """The next chunk of the shot in the making, or its end."""

@@ -11,6 +11,7 @@ import shotstream_jax
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.generate.progress import prompt_notes
 from shotstream_jax.media.formats import enlargement
+from shotstream_jax.memory.choose import RULES
 from shotstream_jax.serve import bodies
 from shotstream_jax.serve.examples import example_captions
 from shotstream_jax.serve.ids import OWNER
@@ -86,7 +87,7 @@ def story_routes(service: Service) -> APIRouter:
     @router.post("/stories", status_code=201, responses=problems(409, 413, 503))
     def make_story(body: bodies.StoryBody, key: Key = None) -> bodies.StoryMade:
         """Makes a story. Its token is needed for all that follows, and told only here."""
-        desk = studio.create(body.global_caption, body.seed, body.title, key)
+        desk = studio.create(body.global_caption, body.seed, body.title, key, body.memory)
         token, share = studio.tokens(desk.id)
         return bodies.StoryMade(id=desk.id, token=token, share=share)
 
@@ -121,7 +122,9 @@ def shot_routes(service: Service) -> APIRouter:
         parent). It then is the head."""
         parent = body.parent if "parent" in body.model_fields_set else HEAD
         pins = [pin.model_dump(exclude_none=True) for pin in body.pins]
-        shot = studio.ask(desk, body.caption, parent, body.take, body.frames, pins, key)
+        shot = studio.ask(
+            desk, body.caption, parent, body.take, body.frames, pins, key, body.styles
+        )
         return bodies.shot_answer(desk, shot)
 
     @router.patch("/{shot}", responses=problems(401, 404, 409, 413, 503))
@@ -197,12 +200,18 @@ def model_routes(service: Service) -> APIRouter:
         """The model, its film, its words, and the server's limits."""
         limits = service.settings.limits
         words = model.tokenizer.words()
+        styles = []
+        for style in model.styles.styles if model.styles else ():
+            styles.append(bodies.StyleAnswer(name=style.name, strength=style.strength))
         return bodies.ModelAnswer(
             preset=model.preset.name,
             version=shotstream_jax.__version__,
             video=film_format(service),
             chunk=model.preset.memory.chunk,
             context=model.preset.memory.context,
+            memories=list(RULES),
+            memory=service.settings.memory,
+            styles=styles,
             words=words,
             examples=example_captions(words),
             limits={

@@ -101,3 +101,18 @@ class AskRules:
                 raise invalid(f"the shot has no frame {pin['frame']}, it has {source.length}")
         if len(pins) > self._model.preset.memory.context:
             raise invalid(f"{len(pins)} pins are more frames than a shot sees")
+
+    def strengths(self, styles: Mapping[str, float]) -> dict[str, float]:
+        """Those of all adapters of the model in a shot that names some: the others' are their own.
+
+        They are kept with the shot, so that it is the same one when the server has other ones.
+        """
+        slots = self._model.styles
+        own = {style.name: style.strength for style in slots.styles} if slots else {}
+        unknown = sorted(set(styles) - set(own))
+        if unknown:
+            known = ", ".join(own) or "none"
+            raise invalid(
+                f"the server has no style {unknown[0]!r:.40}", f"name one of those it has: {known}"
+            )
+        return {**own, **styles}

@@ -3,6 +3,8 @@
 import dataclasses
 import pathlib
 
+from shotstream_jax.memory.choose import PAPER
+
 
 @dataclasses.dataclass(frozen=True)
 class Limits:
@@ -39,6 +41,7 @@ class ServeSettings:
 
     folder: of all stories. places: shots in the making at once. hosts: names that a request may
     call the server by, with the port. origins: pages that may use it; none for those of the host.
+    memory: the rule by which new stories remember (memory/choose).
     """
 
     folder: pathlib.Path
@@ -46,3 +49,4 @@ class ServeSettings:
     hosts: tuple[str, ...] = ()
     origins: tuple[str, ...] = ()
     limits: Limits = dataclasses.field(default_factory=Limits)
+    memory: str = PAPER

@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from absl import logging
@@ -47,14 +48,22 @@ class Studio:
 
     # Stories.
 
-    def create(self, global_caption: str, seed: int, title: str, key: str | None) -> StoryDesk:
+    def create(
+        self,
+        global_caption: str,
+        seed: int,
+        title: str,
+        key: str | None,
+        memory: str | None = None,
+    ) -> StoryDesk:
         """A new story; the same one again for the same key of a client.
 
-        Raises Refusal.
+        memory: the rule by which it remembers, by default the server's. Raises Refusal.
         """
         self.check_open()
+        rule = memory or self.settings.memory
         try:
-            head = new_story(self.model, global_caption, seed, self.video)
+            head = new_story(self.model, global_caption, seed, self.video, rule)
         except InputError as error:
             raise invalid(str(error)) from None
         story = ids.derived_id(self.secret, "story", key) if key else ids.new_id()
@@ -131,12 +140,13 @@ class Studio:
         frames: int | None = None,
         pins: Sequence[Mapping[str, Any]] = (),
         key: str | None = None,
+        styles: Mapping[str, float] = MappingProxyType({}),
     ) -> BoardShot:
         """Asks for a shot; it then is the head.
 
         parent: the shot that it follows, None for a first shot, HEAD for the head. take: by default
         the first one that is not there. key: of the client, with which the same request can be
-        repeated. Raises Refusal.
+        repeated. styles: strengths of adapters by their names. Raises Refusal.
         """
         self.check_open()
         shot = ids.derived_id(self.secret, "shot", desk.id, key) if key else ids.new_id()
@@ -162,6 +172,7 @@ class Studio:
                 "take": take,
                 "frames": frames,
                 "pins": [dict(pin) for pin in pins],
+                "styles": self._rules.strengths(styles),
             }
             self._commit(desk, [asked])
             desk.offer()

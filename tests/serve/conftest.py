@@ -92,11 +92,13 @@ def messages(socket):
 
 
 @contextlib.contextmanager
-def served(folder, limits=LIMITS, places=2):
+def served(folder, limits=LIMITS, places=2, model=MODEL, memory="paper"):
     """A running service's client; the service as `client.service`."""
     deaths = []
-    settings = ServeSettings(folder, places=places, hosts=("testserver",), limits=limits)
-    service = Service(MODEL, MODEL.preset.video, settings, deaths.append)
+    settings = ServeSettings(
+        folder, places=places, hosts=("testserver",), limits=limits, memory=memory
+    )
+    service = Service(model, MODEL.preset.video, settings, deaths.append)
     with TestClient(make_app(service)) as client:
         client.service = service
         yield client
