@@ -1,5 +1,7 @@
 """What a request is refused with: a status, a code for programs, a message and a remedy."""
 
+from absl import logging
+
 
 class Refusal(Exception):
     """An answer of 4xx or 503.
@@ -41,3 +43,14 @@ def conflict(code: str, message: str, remedy: str) -> Refusal:
 def invalid(message: str, remedy: str = "correct the value") -> Refusal:
     """A value is wrong."""
     return Refusal(422, "invalid", message, remedy)
+
+
+def no_disk(story: str, error: OSError) -> Refusal:
+    """The disk refuses a story, which is logged."""
+    logging.error("story %s cannot be written: %s", story, error)
+    return Refusal(503, "disk", "the story cannot be written", "try again later", 10)
+
+
+def moved() -> Refusal:
+    """Another server of the same folder has taken the story."""
+    return Refusal(503, "moved", "the story has moved to another server", "try again", 1)

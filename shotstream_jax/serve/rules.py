@@ -28,6 +28,12 @@ class AskRules:
             raise no_shot(shot)
         return desk.board.shots[shot]
 
+    def same(self, shot: BoardShot, caption: str) -> BoardShot:
+        """The shot that a key has made, if it is asked for again as it was."""
+        if shot.caption != caption and not any(cue.caption == caption for cue in shot.cues):
+            raise conflict("key_used", "this Idempotency-Key made another shot", "take a new key")
+        return shot
+
     def queued(self, desk: StoryDesk, shot_id: str) -> BoardShot:
         """A shot that is to be made, or in the making."""
         shot = self.shot(desk, shot_id)

@@ -37,10 +37,14 @@ class Service:
         self._is_started = False
 
     def start(self) -> None:
-        """Starts the device, and offers what was to be made when the server ended."""
+        """Starts the device, and offers what was to be made when the server ended.
+
+        Of a shared folder nothing: it may be in the making elsewhere (unfinished).
+        """
         if not self._is_started:
             self._is_started = True
-            self.studio.resume()
+            if not self.settings.is_shared:
+                self.studio.resume()
             self._device.start()
 
     def stop(self) -> None:

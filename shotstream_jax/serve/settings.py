@@ -42,6 +42,7 @@ class ServeSettings:
     folder: of all stories. places: shots in the making at once. hosts: names that a request may
     call the server by, with the port. origins: pages that may use it; none for those of the host.
     memory: the rule by which new stories remember (memory/choose).
+    is_shared: whether other servers use the folder at the same time.
     """
 
     folder: pathlib.Path
@@ -50,3 +51,4 @@ class ServeSettings:
     origins: tuple[str, ...] = ()
     limits: Limits = dataclasses.field(default_factory=Limits)
     memory: str = PAPER
+    is_shared: bool = False

@@ -1,7 +1,7 @@
 """Stories on disk: a folder each, to which only is added.
 
     <stories>/<story>/story.json                what all its shots share
-                     /log.jsonl                 a line an event, on the disk before it is answered
+                     /log.jsonl                 its events (story_log)
                      /shots/<shot>/record.npz   what later shots remember (generate/record)
                                   /000.mp4 …    its chunks (media/pieces)
                                   /poster.webp  its first picture
@@ -16,27 +16,34 @@ import json
 import os
 import pathlib
 import shutil
+import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from shotstream_jax.core.errors import InputError
-from shotstream_jax.core.files import write_json, write_whole
+from shotstream_jax.core.files import write_json
 from shotstream_jax.generate.record import DAMAGE, ShotRecord, read_record, record_bytes
 from shotstream_jax.generate.story import Story
 from shotstream_jax.presets import VideoFormat
 from shotstream_jax.serve.ids import is_id, new_id
+from shotstream_jax.serve.story_log import StoryLog
 
 _HEAD = "story.json"
-_LOG = "log.jsonl"
 _GONE = ".gone-"  # before the name of a folder that is being removed
+_LONG_GONE = 3600.0  # seconds after which no other server works on such a folder
+_PARTIAL = ".partial"
 
 
 class StoryFolder:
-    """One story's folder; `head` is the story without shots."""
+    """One story's folder.
 
-    def __init__(self, path: pathlib.Path, head: Story) -> None:
+    head: the story without shots. is_shared: whether other servers use it too.
+    """
+
+    def __init__(self, path: pathlib.Path, head: Story, is_shared: bool = False) -> None:
         self.path = path
         self.head = head
+        self.log = StoryLog(path, is_shared)
 
     @property
     def id(self) -> str:
@@ -66,7 +73,23 @@ class StoryFolder:
     def write(self, path: pathlib.Path, data: bytes) -> None:
         """Writes one of a shot's files, whole or not at all. Raises OSError."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, data)
+        # Under a name of its own first: two servers may write the same file.
+        partial = self.path / f"{new_id()}{_PARTIAL}"
+        try:
+            partial.write_bytes(data)
+            partial.replace(path)
+        except BaseException:
+            partial.unlink(missing_ok=True)
+            raise
+
+    def take(self) -> None:
+        """Makes this server the one that writes the story, and removes what a crash has left.
+
+        Raises OSError if the story has gone.
+        """
+        self.log.take()
+        for partial in self.path.glob(f"*{_PARTIAL}"):
+            partial.unlink(missing_ok=True)
 
     def write_record(self, shot: str, record: ShotRecord) -> None:
         """Keeps what later shots remember. Waits for the device. Raises OSError."""
@@ -84,48 +107,16 @@ class StoryFolder:
         """Removes the files of a shot that will not be made."""
         shutil.rmtree(self.shot(shot), ignore_errors=True)
 
-    def append(self, events: Sequence[dict[str, Any]]) -> None:
-        """Adds lines to the log; they are on the disk when this returns.
-
-        Raises OSError; the log then is as it was.
-        """
-        data = "".join(json.dumps(event, ensure_ascii=False) + "\n" for event in events).encode()
-        with (self.path / _LOG).open("ab") as log:
-            before = log.tell()
-            try:
-                log.write(data)
-                log.flush()
-                os.fsync(log.fileno())
-            except OSError:
-                log.truncate(before)
-                raise
-
-    def events(self) -> list[dict[str, Any]]:
-        """The log's lines. One that was cut off by a crash was never answered: it is removed.
-
-        Raises InputError if the log is damaged.
-        """
-        path = self.path / _LOG
-        try:
-            data = path.read_bytes()
-            whole = data.rfind(b"\n") + 1
-            if whole < len(data):
-                os.truncate(path, whole)
-            return [json.loads(line) for line in data[:whole].splitlines()]
-        except FileNotFoundError:
-            return []
-        except (OSError, ValueError, RecursionError) as error:
-            raise InputError(f"{path} is damaged: {error}") from None
-
     def _record(self, shot: str) -> pathlib.Path:
         return self.shot(shot) / "record.npz"
 
 
 class Store:
-    """The folder of all stories."""
+    """The folder of all stories. is_shared: whether other servers use it too."""
 
-    def __init__(self, folder: pathlib.Path) -> None:
+    def __init__(self, folder: pathlib.Path, is_shared: bool = False) -> None:
         self.folder = folder
+        self.is_shared = is_shared
 
     def create(self, head: Story, story: str | None = None) -> StoryFolder:
         """A new story's folder, or the one that is there.
@@ -136,9 +127,11 @@ class Store:
         if story is not None and (path / _HEAD).exists():
             return self.open(story)
         path.mkdir(parents=True, exist_ok=True)
+        made = StoryFolder(path, head, self.is_shared)
+        made.log.make()
         _write_head(path, head)
         _keep_entry(self.folder)
-        return StoryFolder(path, head)
+        return made
 
     @contextlib.contextmanager
     def new_folder(self) -> Iterator[pathlib.Path]:
@@ -156,7 +149,7 @@ class Store:
         """Makes an unpacked folder a story, unless it is there already. Raises OSError."""
         path = self.folder / story
         if not path.exists():
-            unpacked.append(events)
+            unpacked.log.append(events)
             _write_head(unpacked.path, unpacked.head)
             unpacked.path.rename(path)
             _keep_entry(self.folder)
@@ -174,7 +167,7 @@ class Store:
         try:
             fields = json.loads(path.read_text("utf-8"))
             fields["video"] = VideoFormat(**fields["video"])
-            return StoryFolder(path.parent, Story(**fields))
+            return StoryFolder(path.parent, Story(**fields), self.is_shared)
         except (ValueError, TypeError, KeyError, RecursionError) as error:
             raise InputError(f"{path} is damaged: {error}") from None
 
@@ -193,7 +186,8 @@ class Store:
     def sweep(self) -> None:
         """Removes what an interrupted removal has left."""
         for path in self.folder.glob(f"{_GONE}*"):
-            shutil.rmtree(path, ignore_errors=True)
+            if not self.is_shared or time.time() - path.stat().st_mtime > _LONG_GONE:
+                shutil.rmtree(path, ignore_errors=True)
 
 
 def _write_head(path: pathlib.Path, head: Story) -> None:

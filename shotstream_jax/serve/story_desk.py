@@ -66,7 +66,7 @@ class StoryDesk:
         self.making: Making | None = None
         self.is_closed = False
         self.touched = time.monotonic()
-        self.log: list[dict[str, Any]] = folder.events()
+        self.log: list[dict[str, Any]] = folder.log.events()
         self.board = Board()
         for event in self.log:
             self.board = apply_event(self.board, event)
@@ -93,7 +93,7 @@ class StoryDesk:
                 line = {"seq": board.seq + 1, "at": round(time.time(), 3), **event}
                 board = apply_event(board, line)
                 lines.append(line)
-            self.folder.append(lines)
+            self.folder.log.append(lines)
             self.board = board
             self.log.extend(lines)
             self._publish(*lines)
@@ -233,13 +233,15 @@ class StoryDesk:
 
     def _is_wanted(self, shot: str) -> bool:
         with self.lock:
-            return not self.is_closed and self.board.shots[shot].state == QUEUED
+            is_open = not self.is_closed and self.folder.log.is_own()
+            return is_open and self.board.shots[shot].state == QUEUED
 
     def _end_making(self, shot: str) -> None:
         """The place is free; the next shot of the queue may have it."""
         if self.making is not None and self.making.shot == shot:
             self.making = None
-        if self.board.shots[shot].state != DONE:
+        # Of a story that is closed here they may be another server's by now.
+        if not self.is_closed and self.board.shots[shot].state != DONE:
             self.folder.sweep(shot)
         self.offer()
 

@@ -15,11 +15,19 @@ from shotstream_jax.model import Model
 from shotstream_jax.presets import VideoFormat
 from shotstream_jax.serve import ids
 from shotstream_jax.serve.board import DONE, QUEUED, BoardShot, without
-from shotstream_jax.serve.refusal import Refusal, conflict, invalid, no_story
+from shotstream_jax.serve.refusal import (
+    Refusal,
+    conflict,
+    invalid,
+    moved,
+    no_disk,
+    no_story,
+)
 from shotstream_jax.serve.rules import AskRules
 from shotstream_jax.serve.settings import ServeSettings
 from shotstream_jax.serve.store import Store, StoryFolder
 from shotstream_jax.serve.story_desk import StoryDesk
+from shotstream_jax.serve.story_log import TakenError
 from shotstream_jax.serve.turns import Turns
 
 HEAD: Any = object()  # the parent that a request did not name
@@ -38,7 +46,7 @@ class Studio:
         self.video = video
         self.settings = settings
         self.limits = settings.limits
-        self.store = Store(settings.folder)
+        self.store = Store(settings.folder, settings.is_shared)
         self.secret = ids.read_secret(settings.folder)
         self.is_stopping = False
         self._turns = turns
@@ -73,10 +81,9 @@ class Studio:
             if desk is None:
                 self._check_room()
                 try:
-                    desk = StoryDesk(self.store.create(head, story), self._turns.offer)
+                    desk = self._seated(self.store.create(head, story))
                 except OSError as error:
-                    raise _no_disk(story, error) from None
-                self._awake[story] = desk
+                    raise no_disk(story, error) from None
         if not desk.folder.head.is_begun_like(head):
             raise conflict("key_used", "this Idempotency-Key made another story", "take a new key")
         if is_new and title:
@@ -152,7 +159,7 @@ class Studio:
         shot = ids.derived_id(self.secret, "shot", desk.id, key) if key else ids.new_id()
         with desk.lock:
             if shot in desk.board.shots:
-                return _same(desk.board.shots[shot], caption)
+                return self._rules.same(desk.board.shots[shot], caption)
             reason = self.why_not(desk.folder)
             if reason is not None:
                 raise conflict("other_model", reason, "open it where it was made")
@@ -264,7 +271,6 @@ class Studio:
             except Refusal:
                 continue
             if desk.board.queue() and self.why_not(desk.folder) is None:
-                desk.offer()
                 count += 1
             else:
                 self._awake.pop(story, None)
@@ -285,9 +291,14 @@ class Studio:
     def break_off(self, desk: StoryDesk, error: OSError) -> None:
         """The disk refused a story's file: it is read again when it is next asked for."""
         logging.error("story %s is closed: %s", desk.id, error)
-        with self._lock:
-            desk.close()
-            self._awake.pop(desk.id, None)
+        self._put_out(desk)
+
+    def let_go(self) -> None:
+        """Closes what another server has taken and is watched or made here."""
+        for desk in list(self._awake.values()):
+            is_used = desk.viewers() or desk.making is not None
+            if is_used and not desk.folder.log.is_own():
+                self._put_out(desk)
 
     def adopt(
         self, story: str, unpacked: StoryFolder, events: Sequence[dict[str, Any]]
@@ -297,7 +308,7 @@ class Studio:
             try:
                 self.store.adopt(story, unpacked, events)
             except OSError as error:
-                raise _no_disk(story, error) from None
+                raise no_disk(story, error) from None
         return self.desk(story)
 
     def why_not(self, folder: StoryFolder) -> str | None:
@@ -327,9 +338,13 @@ class Studio:
     def _open(self, story: str) -> StoryDesk | None:
         """The story's desk, from the disk if need be; None if there is none."""
         desk = self._awake.get(story)
-        if desk is not None:
+        if desk is not None and desk.folder.log.is_own():
             desk.touched = time.monotonic()
             return desk
+        if desk is not None:
+            # Another server has taken it since.
+            desk.close()
+            del self._awake[story]
         try:
             folder = self.store.open(story)
         except OSError:
@@ -338,11 +353,29 @@ class Studio:
             raise conflict("damaged", "the story is damaged", "see the server's log") from error
         self._check_room()
         try:
-            desk = StoryDesk(folder, self._turns.offer)
+            return self._seated(folder)
+        except FileNotFoundError:
+            return None  # it has been removed in this moment
         except InputError as error:
             raise conflict("damaged", "the story is damaged", "see the server's log") from error
-        self._awake[story] = desk
+
+    def _seated(self, folder: StoryFolder) -> StoryDesk:
+        """A story in memory, where this server writes it. Raises OSError, and InputError."""
+        if self.settings.is_shared:
+            folder.take()
+        desk = StoryDesk(folder, self._turns.offer)
+        self._awake[folder.id] = desk
+        # What was to be made when it was last in memory.
+        if self.why_not(folder) is None:
+            desk.offer()
         return desk
+
+    def _put_out(self, desk: StoryDesk) -> None:
+        """Ends a story here, for its viewers and for the device."""
+        with self._lock:
+            desk.close()
+            if self._awake.get(desk.id) is desk:
+                del self._awake[desk.id]
 
     def _commit(self, desk: StoryDesk, events: Sequence[dict[str, Any]]) -> None:
         """Events on disk. Raises Refusal if the disk or the story is full, or the story is gone."""
@@ -354,8 +387,11 @@ class Studio:
             raise conflict("story_full", "the story has too many changes", "make another story")
         try:
             desk.commit(events)
+        except TakenError:
+            desk.close()
+            raise moved() from None
         except OSError as error:
-            raise _no_disk(desk.id, error) from None
+            raise no_disk(desk.id, error) from None
 
     def check_open(self) -> None:
         """Raises Refusal if the server is stopping."""
@@ -365,16 +401,3 @@ class Studio:
     def _check_room(self) -> None:
         if len(self._awake) >= self.limits.stories:
             raise Refusal(503, "full", "too many stories are open", "try again in some minutes", 60)
-
-
-def _no_disk(story: str, error: OSError) -> Refusal:
-    """The disk refuses a story."""
-    logging.error("story %s cannot be written: %s", story, error)
-    return Refusal(503, "disk", "the story cannot be written", "try again later", 10)
-
-
-def _same(shot: BoardShot, caption: str) -> BoardShot:
-    """The shot that a key has made, if it is asked for again as it was."""
-    if shot.caption != caption and not any(cue.caption == caption for cue in shot.cues):
-        raise conflict("key_used", "this Idempotency-Key made another shot", "take a new key")
-    return shot

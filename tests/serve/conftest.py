@@ -92,12 +92,10 @@ def messages(socket):
 
 
 @contextlib.contextmanager
-def served(folder, limits=LIMITS, places=2, model=MODEL, memory="paper"):
+def served(folder, limits=LIMITS, places=2, model=MODEL, **settings):
     """A running service's client; the service as `client.service`."""
     deaths = []
-    settings = ServeSettings(
-        folder, places=places, hosts=("testserver",), limits=limits, memory=memory
-    )
+    settings = ServeSettings(folder, places, ("testserver",), limits=limits, **settings)
     service = Service(model, MODEL.preset.video, settings, deaths.append)
     with TestClient(make_app(service)) as client:
         client.service = service

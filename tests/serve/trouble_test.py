@@ -16,6 +16,7 @@ from shotstream_jax.serve.board import CANCELLED, DONE, QUEUED, Board, apply_eve
 from shotstream_jax.serve.service import Service
 from shotstream_jax.serve.settings import ServeSettings
 from shotstream_jax.serve.store import StoryFolder
+from shotstream_jax.serve.story_log import StoryLog
 from shotstream_jax.serve.turns import Turns
 from tests.serve.conftest import LIMITS, MODEL, new_story
 
@@ -86,7 +87,7 @@ def test_a_full_disk_changes_nothing_that_was_said(client, story, monkeypatch):
     story.wait(shot)
     before = story.read()
     full = OSError(errno.ENOSPC, "No space left on device")
-    monkeypatch.setattr(StoryFolder, "append", failing(StoryFolder.append, [full]))
+    monkeypatch.setattr(StoryLog, "append", failing(StoryLog.append, [full]))
     assert story.ask("it sleeps", status=503)["code"] == "disk"
     assert story.read() == before
     story.wait(story.ask("it sleeps", frames=CHUNK)["id"])
