@@ -61,11 +61,13 @@ ALLOWED = {
     "world": {"core", "cli", "data", "media", "text"},
     "data": MODELS | {"checkpoint", "media"},
     "train": APPLICATION - {"train"},
-    # Applications: nobody imports them.
+    # Applications: nobody imports them, but for score.
     # It reads the weights of another network from PyTorch's file.
     "prepare": APPLICATION | {"convert"},
     "precompute": APPLICATION,
     "eval": APPLICATION,
+    # It judges films by what eval measures and prepare finds in them.
+    "score": APPLICATION | {"eval", "prepare"},
     "bench": APPLICATION,
     "doctor": APPLICATION,
     "plan": APPLICATION,
@@ -79,7 +81,7 @@ ONLY_IN = {  # library → the only layers that may import it
     "safetensors": {"checkpoint", "convert", "eval"},
     "optax": {"train", "eval"},
     "scenedetect": {"eval"},
-    "cv2": {"prepare"},
+    "cv2": {"prepare", "score"},
     "matplotlib": {"eval"},
     "grain": {"data"},
     "array_record": {"data"},

@@ -80,18 +80,18 @@ def look_at(path: pathlib.Path, count: Callable[[int], None]) -> FilmLook:
     """
     size = shown_size(path)
     frames = _Frames()
-    for frame, small in _measured_frames(path, size, count):
+    for frame, small in measured_frames(path, size, count):
         frames.add(frame.picture, small, frame.seconds)
     return frames.look(size)
 
 
 def small_frames(path: pathlib.Path, count: Callable[[int], None]) -> Iterator[np.ndarray]:
     """Every frame of a film at 27×48, whatever its aspect; [27, 48, 3] uint8 each."""
-    for _, small in _measured_frames(path, shown_size(path), count):
+    for _, small in measured_frames(path, shown_size(path), count):
         yield small
 
 
-def _measured_frames(
+def measured_frames(
     path: pathlib.Path, size: tuple[int, int], count: Callable[[int], None]
 ) -> Iterator[tuple[ShownFrame, np.ndarray]]:
     """Every frame at 180 rows, and at 27×48. size: height and width as shown."""
@@ -108,6 +108,29 @@ def _measured_frames(
     count(new)
 
 
+class Changes:
+    """How each frame differs from the one before."""
+
+    def __init__(self) -> None:
+        self._hsv_before: np.ndarray | None = None
+        self._grey_before: np.ndarray | None = None
+
+    def measure(self, picture: np.ndarray, small: np.ndarray) -> tuple[float, float]:
+        """FilmLook's change and motion of the next frame, [180, x, 3] and [27, 48, 3]."""
+        import cv2
+
+        hsv = cv2.cvtColor(picture, cv2.COLOR_RGB2HSV)
+        small_grey = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
+        change = 0.0
+        motion = 0.0
+        if self._hsv_before is not None and self._grey_before is not None:
+            change = float(cv2.absdiff(hsv, self._hsv_before).mean())
+            motion = float(cv2.absdiff(small_grey, self._grey_before).mean())
+        self._hsv_before = hsv
+        self._grey_before = small_grey
+        return change, motion
+
+
 class _Frames:
     """Measurements in the making."""
 
@@ -118,24 +141,15 @@ class _Frames:
         self._sharp: list[float] = []
         self._text: list[float] = []
         self._brightest: list[tuple[np.ndarray, np.ndarray]] = []  # of rows, of columns
-        self._hsv_before: np.ndarray | None = None
-        self._grey_before: np.ndarray | None = None
+        self._changes = Changes()
         self._next_picture = 0.0  # seconds
 
     def add(self, picture: np.ndarray, small: np.ndarray, seconds: float) -> None:
         """Measures the next frame, [180, x, 3] and [27, 48, 3]."""
         import cv2
 
-        hsv = cv2.cvtColor(picture, cv2.COLOR_RGB2HSV)
         grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
-        small_grey = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
-        change = 0.0
-        motion = 0.0
-        if self._hsv_before is not None and self._grey_before is not None:
-            change = float(cv2.absdiff(hsv, self._hsv_before).mean())
-            motion = float(cv2.absdiff(small_grey, self._grey_before).mean())
-        self._hsv_before = hsv
-        self._grey_before = small_grey
+        change, motion = self._changes.measure(picture, small)
         light, spread = cv2.meanStdDev(grey)
         self._rows.append((seconds, change, motion, float(light[0, 0]), float(spread[0, 0])))
         if seconds >= self._next_picture:
