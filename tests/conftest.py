@@ -61,6 +61,7 @@ SLOW = (
     "parity/g12",
     "parity/g13",
     "parity/g14",
+    "serve/client_test",
     "serve/files_test",
     "serve/process_test",
     "serve/story_test",

@@ -73,6 +73,8 @@ ALLOWED = {
     "plan": APPLICATION,
     # `--style` reads an adapter.
     "serve": APPLICATION | {"styles"},
+    # For programs without a device: nothing that imports jax.
+    "client": {"core", "media"},
     "testing": MODELS | {"checkpoint"},
     "__init__": {"checkpoint", "generate", "presets", "version"},
     "__main__": {"cli", "core"},
@@ -100,6 +102,7 @@ ONLY_IN = {  # library → the only layers that may import it
     "pydantic": {"serve"},
     "uvicorn": {"serve"},
     "prometheus_client": {"serve"},
+    "websockets": {"client", "serve"},
     "readline": {"generate"},
     "textual_image": {"media"},
     "rich": {"media"},
