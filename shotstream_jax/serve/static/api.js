@@ -1,6 +1,9 @@
 // The server's commands (docs/serving.md). The token goes into a header, never into an address.
 
 /** @typedef {{id: string, token: string}} Key  a story's name and a token that opens it */
+/** @typedef {{caption: string, parent?: string | null, take?: number, frames?: number | null,
+ *   pins?: import("./events.js").Pin[], styles?: Record<string, number>}} Wish  a shot to be made */
+/** @typedef {Required<Wish>} Asked  as it was asked for in the end */
 
 /** @type {Record<string, string>} */
 const FULL = {
@@ -53,7 +56,7 @@ function randomKey() {
   return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
-/** @param {{global_caption?: string, seed?: number, title?: string}} story */
+/** @param {{global_caption?: string, seed?: number, title?: string, memory?: string}} story */
 export async function makeStory(story) {
   return (await call(null, "POST", "/stories", story)).json();
 }
@@ -68,8 +71,12 @@ export async function changeStory(key, change) {
   return (await call(key, "PATCH", `/stories/${key.id}`, change)).json();
 }
 
-/** @param {Key} key @param {{caption: string, parent?: string | null, take?: number,
- *   pins?: import("./events.js").Pin[]}} shot */
+/** @param {Key} key */
+export async function removeStory(key) {
+  await call(key, "DELETE", `/stories/${key.id}`);
+}
+
+/** @param {Key} key @param {Wish} shot @returns {Promise<import("./events.js").Shot>} */
 export async function askForShot(key, shot) {
   return (await call(key, "POST", `/stories/${key.id}/shots`, shot)).json();
 }

@@ -4,7 +4,7 @@
 
 /**
  * @typedef {{id: string, parent: string | null, number: number, caption: string, take: number,
- *   pins: Pin[],
+ *   pins: Pin[], frames: number | null, styles: Record<string, number>,
  *   state: string, cues: {chunk: number, caption: string, again: boolean}[], cut: number | null,
  *   made: number, chunks: number, first_frame: number | null, length: number | null,
  *   hidden: boolean, reason: string}} Shot
@@ -97,6 +97,8 @@ function newShot(board, event) {
     caption: event.caption,
     take: event.take,
     pins: event.pins ?? [],
+    frames: event.frames ?? null,
+    styles: event.styles ?? {},
     state: "queued",
     cues: [],
     cut: null,
@@ -125,8 +127,25 @@ export function branch(board, last) {
   const shots = [];
   let shot = last && board.shots.get(last);
   while (shot) {
-    shots.unshift(shot);
+    shots.push(shot);
     shot = shot.parent && board.shots.get(shot.parent);
   }
-  return shots;
+  return shots.reverse();
+}
+
+/** Shots of one parent and caption that are there, by `takesName`. @param {Board} board */
+export function allTakes(board) {
+  /** @type {Map<string, Shot[]>} */
+  const takes = new Map();
+  for (const shot of board.shots.values()) {
+    if (shot.hidden || shot.state === "cancelled" || shot.state === "failed") continue;
+    const name = takesName(shot);
+    takes.set(name, [...(takes.get(name) ?? []), shot]);
+  }
+  return takes;
+}
+
+/** @param {Shot} shot */
+export function takesName({ parent, caption }) {
+  return `${parent} ${caption}`;
 }

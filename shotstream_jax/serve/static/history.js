@@ -1,8 +1,8 @@
 // Undo and redo. What was done is kept as plain values, so that it outlives a reload of the page.
 
 /**
- * @typedef {{kind: "ask", shot: string, caption: string, parent: string | null, take: number,
- *     pins: import("./events.js").Pin[], before: string | null}
+ * @typedef {{kind: "ask", shot: string, before: string | null} & import("./api.js").Asked} Ask
+ * @typedef {Ask
  *   | {kind: "head", before: string | null, after: string | null}
  *   | {kind: "hide", shot: string, before: string | null}
  *   | {kind: "title", before: string, after: string}

@@ -3,40 +3,40 @@
 
 import * as api from "./api.js";
 import { applyEvent, branch, emptyBoard } from "./events.js";
+import { Film } from "./film.js";
 import { History } from "./history.js";
 import { follow } from "./live.js";
+import { NAMES, turn, wishOf } from "./undo.js";
 
 /** @typedef {import("./events.js").Shot} Shot */
 /** @typedef {import("./events.js").Pin} Pin */
 /** @typedef {{kind: "next"} | {kind: "fork" | "remake" | "tell", shot: string}} Mode */
+/** @typedef {{frames: number | null, styles: Record<string, number>}} Choices  beside a caption */
 
 export class Studio {
   /** @param {any} model the server's answer @param {() => void} onChange */
   constructor(model, onChange) {
     this.model = model;
     this.onChange = onChange;
-    /** @type {{id: string, token: string} | null} */
+    /** @type {api.Key | null} */
     this.key = null;
-    this.share = "";
-    this.about = "";
+    /** The server's answer about the story. @type {any} */
+    this.story = null;
     this.board = emptyBoard();
+    this.film = new Film(model.video, onChange);
     this.connection = "none";
     /** @type {string | null} */
     this.selected = null;
-    /** @type {Mode} */
-    this.mode = { kind: "next" };
     /** @type {Pin[]} */
     this.pins = [];
     this.note = "";
     this.isProblem = false;
+    /** What a screen reader is told of the shots. */
+    this.spoken = "";
     /** @type {ReturnType<typeof setTimeout> | undefined} */
     this.fading = undefined;
     /** @type {History | null} */
     this.history = null;
-    /** @type {Map<string, Promise<ArrayBuffer>>} */
-    this.films = new Map();
-    /** @type {Map<string, string>} */
-    this.posters = new Map();
     this.rate = 0;
     this.firstFrames = 0;
     /** Of the shot in the making: when it got its place, and its frames since. */
@@ -56,7 +56,6 @@ export class Studio {
 
   /** Shots that are to be made, or in the making. */
   get unmade() {
-    const isOpen = (/** @type {Shot} */ { state }) => state === "queued" || state === "making";
     return [...this.board.shots.values()].filter(isOpen).length;
   }
 
@@ -69,12 +68,11 @@ export class Studio {
     return [...this.board.shots.values()].find((shot) => shot.state === "making");
   }
 
-  /** @param {{id: string, token: string}} key */
+  /** @param {api.Key} key */
   async open(key) {
-    const story = await api.readStory(key);
+    this.story = await api.readStory(key);
     this.key = key;
-    this.share = story.share ?? "";
-    this.about = story.global_caption;
+    this.film.key = key;
     this.history = new History(key.id, sessionStorage);
     follow(key, () => this.cursor(), {
       event: (event) => this.take(event),
@@ -101,6 +99,9 @@ export class Studio {
     if (event.event === "welcome") this.pace = { since: 0, frames: 0 };
     if (event.event === "making") this.pace = { since: performance.now(), frames: 0 };
     if (event.event === "bye") this.connection = "restarting";
+    const shot = this.board.shots.get(event.shot);
+    if (event.event === "making" && shot) this.spoken = `Shot ${shot.number + 1} is being made`;
+    if (event.event === "done" && shot) this.spoken = `Shot ${shot.number + 1} is done`;
     this.onChange();
   }
 
@@ -111,59 +112,14 @@ export class Studio {
     this.pace.frames += facts.frames;
     const seconds = (performance.now() - this.pace.since) / 1000;
     if (this.pace.since) this.rate = this.pace.frames / seconds;
-    this.films.set(`${facts.shot} ${facts.chunk}`, Promise.resolve(film));
+    this.film.keep(facts.shot, facts.chunk, film);
     this.board = applyEvent(this.board, { event: "chunk", ...facts });
     this.onChange();
   }
 
-  /** The film of the branch, chunk by chunk. @returns {import("./player.js").Piece[]} */
-  timeline() {
-    const { fps, first_chunk, later_chunk } = this.model.video;
-    const pieces = [];
-    let frame = 0;
-    for (const shot of this.branch) {
-      for (let chunk = 0; chunk < shot.made; chunk++) {
-        const end = frame + (chunk ? later_chunk : first_chunk);
-        const name = `${shot.id} ${chunk}`;
-        const film = () => this.film(shot.id, chunk);
-        pieces.push({ name, at: frame / fps, end: end / fps, film });
-        frame = end;
-      }
-    }
-    return pieces;
-  }
-
-  /** @param {string} shot @param {number} chunk */
-  film(shot, chunk) {
-    const name = `${shot} ${chunk}`;
-    const kept = this.films.get(name);
-    if (kept || !this.key) return kept ?? Promise.reject(new Error("no story"));
-    const film = api.readChunk(this.key, shot, chunk);
-    this.films.set(name, film);
-    film.catch(() => this.films.delete(name));
-    // The least recent ones are read again when they are needed.
-    if (this.films.size > 400) this.films.delete([...this.films.keys()][0]);
-    return film;
-  }
-
   /** A shot's place in seconds. @param {Shot} shot */
   startOf(shot) {
-    return this.timeline().find((piece) => piece.name === `${shot.id} 0`)?.at ?? null;
-  }
-
-  /** The address of a shot's poster, "" until it is there. @param {Shot} shot */
-  poster(shot) {
-    const kept = this.posters.get(shot.id);
-    if (kept !== undefined || shot.state !== "done" || !this.key) return kept ?? "";
-    this.posters.set(shot.id, "");
-    api.readFile(this.key, `/shots/${shot.id}/poster`).then(
-      (blob) => {
-        this.posters.set(shot.id, URL.createObjectURL(blob));
-        this.onChange();
-      },
-      () => {},
-    );
-    return "";
+    return this.film.startOf(this.board, shot);
   }
 
   /** @param {string} note @param {boolean} [isProblem] */
@@ -194,37 +150,35 @@ export class Studio {
 
   // Commands.
 
-  /** What Enter does. @param {string} caption @param {Mode} mode */
-  async submit(caption, mode) {
+  /** What Enter does. @param {string} caption @param {Mode} mode @param {Choices} choices */
+  async submit(caption, mode, choices) {
     const key = this.key;
     if (!key) return;
     const shot = mode.kind === "next" ? null : (this.board.shots.get(mode.shot) ?? null);
-    const isOpen = shot?.state === "queued" || shot?.state === "making";
-    if (shot && mode.kind === "tell" && isOpen) {
+    if (shot && mode.kind === "tell" && isOpen(shot)) {
       const before = shot.cues.at(-1)?.caption ?? shot.caption;
       await api.retellShot(key, shot.id, { caption, again: true });
       this.history?.add({ kind: "tell", shot: shot.id, before, after: caption });
       this.tell(shot.state === "making" ? "The shot turns at its next chunk" : "Changed");
-    } else if (shot && mode.kind === "fork") await this.ask({ caption, parent: shot.id });
-    else if (shot) await this.ask({ caption, parent: shot.parent });
-    else await this.ask({ caption });
+    } else if (shot && mode.kind === "fork") await this.ask({ caption, ...choices, parent: shot.id });
+    else if (shot) await this.ask({ caption, ...choices, parent: shot.parent });
+    else await this.ask({ caption, ...choices });
   }
 
-  /** @param {{caption: string, parent?: string | null, take?: number, pins?: Pin[]}} wish */
+  /** @param {api.Wish} wish */
   async ask(wish) {
     if (!this.key) return null;
     const before = this.board.head;
-    const pins = wish.pins ?? this.pins;
-    const shot = await api.askForShot(this.key, { ...wish, pins });
+    const shot = await api.askForShot(this.key, { pins: this.pins, ...wish });
     this.pins = [];
-    const { id, caption, parent, take } = shot;
-    this.history?.add({ kind: "ask", shot: id, caption, parent, take, pins, before });
-    return id;
+    this.history?.add({ kind: "ask", shot: shot.id, ...wishOf(shot), before });
+    return shot.id;
   }
 
   /** @param {Shot} shot */
   anotherTake(shot) {
-    return this.ask({ caption: shot.caption, parent: shot.parent, pins: shot.pins });
+    const { caption, parent, pins, frames, styles } = shot;
+    return this.ask({ caption, parent, pins, frames, styles });
   }
 
   /** Where the next shot goes on. @param {string | null} head */
@@ -248,10 +202,9 @@ export class Studio {
     if (!this.key) return;
     const before = this.board.head;
     await api.takeAway(this.key, shot.id);
-    const { id, caption, parent, take, pins } = shot;
-    if (shot.state === "done") this.history?.add({ kind: "hide", shot: id, before });
-    else this.tell(`Cancelled: ${caption}`);
-    if (this.selected === id) this.selected = null;
+    if (shot.state === "done") this.history?.add({ kind: "hide", shot: shot.id, before });
+    else this.tell(`Cancelled: ${shot.caption}`);
+    if (this.selected === shot.id) this.selected = null;
   }
 
   /** @param {string} title */
@@ -263,90 +216,17 @@ export class Studio {
   }
 
   async undo() {
-    const step = await this.history?.undo((done) => this.turn(done, false));
+    const step = await this.history?.undo((done) => turn(this, done, false));
     this.tell(step ? `Undone: ${NAMES[step.kind]}` : "Nothing to undo");
   }
 
   async redo() {
-    const step = await this.history?.redo((done) => this.turn(done, true));
+    const step = await this.history?.redo((done) => turn(this, done, true));
     this.tell(step ? `Done again: ${NAMES[step.kind]}` : "Nothing to redo");
-  }
-
-  /** One step back or forth. @param {import("./history.js").Step} step @param {boolean} isRedo */
-  async turn(step, isRedo) {
-    const key = this.key;
-    if (!key) return step;
-    switch (step.kind) {
-      case "ask":
-        return isRedo ? this.askAgain(step) : this.takeBack(step);
-      case "head":
-        await api.changeStory(key, { head: isRedo ? step.after : step.before });
-        return step;
-      case "title":
-        await api.changeStory(key, { title: isRedo ? step.after : step.before });
-        return step;
-      case "tell": {
-        const shot = this.board.shots.get(step.shot);
-        const isOpen = shot?.state === "queued" || shot?.state === "making";
-        const caption = isRedo ? step.after : step.before;
-        if (isOpen) await api.retellShot(key, step.shot, { caption, again: true });
-        // What is made does not change: the shot as it was told before is made beside it.
-        else if (isRedo) await api.changeStory(key, { head: step.shot });
-        else if (shot) {
-          const { parent, take, pins } = shot;
-          await api.askForShot(key, { caption, parent, take, pins });
-        }
-        return step;
-      }
-      case "hide":
-        if (isRedo) await api.takeAway(key, step.shot);
-        else {
-          await api.restoreShot(key, step.shot);
-          await api.changeStory(key, { head: step.before });
-        }
-        return step;
-      case "cut": {
-        // The whole shot, with the same noise; the cut one stays in the tree.
-        const shot = this.board.shots.get(step.shot);
-        if (isRedo) await api.changeStory(key, { head: step.shot });
-        else if (shot) {
-          const { caption, parent, take, pins } = shot;
-          await api.askForShot(key, { caption, parent, take, pins });
-        }
-        return step;
-      }
-    }
-  }
-
-  /** A shot that is made stays in the tree. @param {any} step */
-  async takeBack(step) {
-    const key = /** @type {{id: string, token: string}} */ (this.key);
-    const state = this.board.shots.get(step.shot)?.state;
-    if (state === "queued" || state === "making") await api.takeAway(key, step.shot);
-    await api.changeStory(key, { head: step.before });
-    return step;
-  }
-
-  /** @param {any} step */
-  async askAgain(step) {
-    const key = /** @type {{id: string, token: string}} */ (this.key);
-    const shot = this.board.shots.get(step.shot);
-    if (shot?.state === "done") {
-      await api.changeStory(key, { head: shot.id });
-      return step;
-    }
-    const { caption, parent, take, pins } = step;
-    const again = await api.askForShot(key, { caption, parent, take, pins });
-    return { ...step, shot: again.id };
   }
 }
 
-/** @type {Record<string, string>} */
-const NAMES = {
-  ask: "the shot",
-  head: "the change of place",
-  title: "the title",
-  tell: "the other words",
-  hide: "putting a shot away",
-  cut: "the cut",
-};
+/** Whether a shot is still to be made, all or some of it. @param {Shot} shot */
+export function isOpen(shot) {
+  return shot.state === "queued" || shot.state === "making";
+}

@@ -1,15 +1,24 @@
-// All branches of a story, drawn as a tree: a column for each place in the film, a lane for each branch.
+// All branches of a story, drawn as a tree under the film strip: a column for each place in the film,
+// as the strip has them, and a lane for each branch.
 
 import { html, nothing, svg } from "./vendor/lit-html.js";
 
-const STEP = 44;
-const LANE = 30;
+export const COLUMN = 144; // pixels, also of a card with its gap (storyboard.css)
+const CLIP = 132;
+const LANE = 28;
+const HIGH = 22;
+const LETTERS = 17; // of a caption, that fit a clip
 
-/** @typedef {{shot: import("./events.js").Shot, x: number, y: number}} Spot */
+/** @typedef {import("./events.js").Shot} Shot */
+/** @typedef {import("./page.js").Page} Page */
+/** @typedef {{shot: Shot, x: number, y: number}} Spot */
+
+/** What was laid out last. @type {{board: import("./events.js").Board | null, spots: Spot[]}} */
+let laid = { board: null, spots: [] };
 
 /** Places for the shots that are there. @param {import("./events.js").Board} board @returns {Spot[]} */
 export function layOut(board) {
-  /** @type {Map<string | null, import("./events.js").Shot[]>} */
+  /** @type {Map<string | null, Shot[]>} */
   const followers = new Map();
   for (const shot of board.shots.values()) {
     if (shot.state === "cancelled" || shot.hidden) continue;
@@ -21,7 +30,7 @@ export function layOut(board) {
   // Depth first without recursion: a story may have a thousand shots in a row.
   const open = (followers.get(null) ?? []).map((shot) => ({ shot, lane: -1 })).reverse();
   while (open.length) {
-    const next = /** @type {{shot: import("./events.js").Shot, lane: number}} */ (open.pop());
+    const next = /** @type {{shot: Shot, lane: number}} */ (open.pop());
     // The first follower stays in its parent's lane, the others each open one.
     const lane = next.lane >= 0 ? next.lane : lanes++;
     spots.push({ shot: next.shot, x: next.shot.number, y: lane });
@@ -31,44 +40,76 @@ export function layOut(board) {
   return spots;
 }
 
-/**
- * @param {import("./studio.js").Studio} studio @param {(shot: import("./events.js").Shot) => void} onPick
- */
-export function treeView(studio, onPick) {
-  const spots = layOut(studio.board);
-  const lanes = Math.max(0, ...spots.map((spot) => spot.y)) + 1;
-  const at = new Map(spots.map((spot) => [spot.shot.id, spot]));
+/** @param {Page} page */
+export function treeView(page) {
+  const { studio } = page;
+  if (laid.board !== studio.board) laid = { board: studio.board, spots: layOut(studio.board) };
+  const { spots } = laid;
   const inBranch = new Set(studio.branch.map((shot) => shot.id));
   // Nothing but what the film strip shows.
   if (spots.every(({ shot }) => inBranch.has(shot.id))) return nothing;
-  const width = (Math.max(...spots.map((spot) => spot.x)) + 1) * STEP;
-  const lines = spots.map(({ shot, x, y }) => {
-    const parent = shot.parent ? at.get(shot.parent) : undefined;
-    if (!parent) return nothing;
-    const [x0, y0, x1, y1] = [parent.x, parent.y, x, y].map((value, i) => middle(value, i % 2));
-    const path = `M${x0} ${y0} C${x0 + STEP / 2} ${y0} ${x1 - STEP / 2} ${y1} ${x1} ${y1}`;
-    return svg`<path class=${inBranch.has(shot.id) ? "now" : ""} d=${path} />`;
-  });
-  const dots = spots.map(({ shot, x, y }) => {
-    const isNow = inBranch.has(shot.id);
-    const name = `Go to shot ${shot.number + 1}, take ${shot.take + 1}: ${shot.caption}`;
-    const label = isNow ? `${name} (in this film)` : name;
-    return svg`<g class=${isNow ? "now" : ""} role="button" tabindex="0" aria-label=${label}
-      transform=${`translate(${middle(x, 0)} ${middle(y, 1)})`}
-      @click=${() => onPick(shot)}
-      @keydown=${(/** @type {KeyboardEvent} */ event) => event.key === "Enter" && onPick(shot)}>
-      <title>${shot.caption}</title><circle class="reach" r="14" /><circle r="9" />
-      <text y="3.5">${shot.number + 1}</text></g>`;
-  });
+  const at = new Map(spots.map((spot) => [spot.shot.id, spot]));
+  const width = (Math.max(...spots.map((spot) => spot.x)) + 1) * COLUMN;
+  const height = (Math.max(...spots.map((spot) => spot.y)) + 1) * LANE;
+  const tabbed = at.has(page.tabShot ?? "") ? page.tabShot : spots[0].shot.id;
+  // Those of the film are drawn last, over the others.
+  const ordered = spots.toSorted((a, b) => Number(inBranch.has(a.shot.id)) - Number(inBranch.has(b.shot.id)));
   return html`<section class="tree" aria-labelledby="tree-title">
     <h2 id="tree-title">Branches</h2>
-    <div class="scroll" tabindex="0" role="group" aria-label="Tree of branches">
-      <svg width=${width} height=${lanes * LANE}>${lines}${dots}</svg>
-    </div>
+    <svg width=${width} height=${height} role="group" aria-label="Tree of branches"
+      @keydown=${(/** @type {KeyboardEvent} */ event) => walk(event, spots)}>
+      ${ordered.map((spot) => lineView(spot, at, inBranch))}
+      ${spots.map((spot) => clipView(page, spot, inBranch.has(spot.shot.id), spot.shot.id === tabbed))}
+    </svg>
   </section>`;
 }
 
-/** @param {number} value @param {number} isY */
-function middle(value, isY) {
-  return isY ? value * LANE + LANE / 2 : value * STEP + STEP / 2;
+/** From a shot's parent to the shot. @param {Spot} spot @param {Map<string, Spot>} at @param {Set<string>} inBranch */
+function lineView({ shot, x, y }, at, inBranch) {
+  const parent = shot.parent ? at.get(shot.parent) : undefined;
+  if (!parent) return nothing;
+  const [from, to] = [parent.y, y].map((lane) => lane * LANE + HIGH / 2);
+  const start = parent.x * COLUMN + CLIP;
+  const bend = Math.sign(to - from) * 5;
+  const down = `Q${start + 6} ${from} ${start + 6} ${from + bend} V${to - bend} Q${start + 6} ${to} ${x * COLUMN} ${to}`;
+  const path = `M${start} ${from}${bend ? down : `H${x * COLUMN}`}`;
+  return svg`<path class=${inBranch.has(shot.id) ? "now" : ""} d=${path} />`;
+}
+
+/** @param {Page} page @param {Spot} spot @param {boolean} isNow @param {boolean} isTabbed */
+function clipView(page, { shot, x, y }, isNow, isTabbed) {
+  const caption = shot.cues.at(-1)?.caption ?? shot.caption;
+  const short = caption.length > LETTERS ? `${caption.slice(0, LETTERS - 1).trimEnd()}…` : caption;
+  const name = `Go to shot ${shot.number + 1}, take ${shot.take + 1}: ${caption}`;
+  const go = () => page.studio.isOwner && page.act(() => page.goTo(shot));
+  return svg`<g class="${isNow ? "now" : ""} ${shot.state}" role="button" tabindex=${isTabbed ? 0 : -1}
+    aria-label=${isNow ? `${name} (in this film)` : name} data-spot=${shot.id}
+    transform=${`translate(${x * COLUMN} ${y * LANE})`} @click=${go}
+    @keydown=${(/** @type {KeyboardEvent} */ event) => event.key === "Enter" && go()}>
+    <title>${caption}</title><rect class="reach" y="-3" width=${CLIP} height=${LANE} />
+    <rect width=${CLIP} height=${HIGH} rx="6" />
+    <text class="place" x="8" y="15">${shot.number + 1}</text><text x="24" y="15">${short}</text></g>`;
+}
+
+/** The arrow keys go about in the tree. @param {KeyboardEvent} event @param {Spot[]} spots */
+function walk(event, spots) {
+  const here = /** @type {Element} */ (event.target).getAttribute("data-spot");
+  const spot = spots.find(({ shot }) => shot.id === here);
+  if (!spot || !event.key.startsWith("Arrow")) return;
+  const { shot, x, y } = spot;
+  /** @type {Record<string, (other: Spot) => boolean>} */
+  const ways = {
+    ArrowLeft: (other) => other.shot.id === shot.parent,
+    ArrowRight: (other) => other.shot.parent === shot.id,
+    ArrowUp: (other) => other.x === x && other.y < y,
+    ArrowDown: (other) => other.x === x && other.y > y,
+  };
+  // Of those above the nearest is the lowest.
+  const found = spots.filter(ways[event.key]).sort((a, b) => a.y - b.y);
+  const next = event.key === "ArrowUp" ? found.at(-1) : found[0];
+  const svgElement = /** @type {Element} */ (event.currentTarget);
+  const target = next && svgElement.querySelector(`[data-spot="${next.shot.id}"]`);
+  if (target) /** @type {any} */ (target).focus();
+  event.preventDefault();
+  event.stopPropagation();
 }
