@@ -13,7 +13,16 @@ from shotstream_jax import cli
 from shotstream_jax.core.errors import InputError
 
 ROOT = pathlib.Path(__file__).parents[1]
-PRESETS = ("teacher", "ode_init", "dmd_intra", "dmd_inter", "precompute")
+PRESETS = (
+    "teacher",
+    "causal_teacher",
+    "ode_init",
+    "consistency",
+    "dmd_intra",
+    "dmd_short",
+    "dmd_inter",
+)
+PRESETS += ("precompute",)
 OWN = """
 from ml_collections import ConfigDict
 from shotstream_jax.configs import teacher

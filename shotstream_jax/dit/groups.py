@@ -27,6 +27,24 @@ def causal_groups(
     return groups
 
 
+def forcing_groups(
+    memory: MemoryConfig,
+    frames: int,
+    tokens: int,
+) -> list[Group]:
+    """Who sees whom in [context, clean chunks but for the last, noisy chunks] (dit/forcing)."""
+    context = memory.context
+    chunks = replay_groups(memory, frames, tokens)
+    groups = [Group(slice(0, context), own=slice(0, context * tokens), past=())]
+    # Clean chunks follow the context, as past ranges count them; the noisy ones come behind those.
+    clean = context + frames - memory.chunk
+    for first, some in ((context, chunks[:-1]), (clean, chunks)):
+        for chunk in some:
+            queries = _moved(chunk.queries, first)
+            groups.append(Group(queries, own=_moved(chunk.own, first * tokens), past=chunk.past))
+    return groups
+
+
 def replay_groups(
     memory: MemoryConfig,
     frames: int,

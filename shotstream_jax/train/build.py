@@ -21,6 +21,7 @@ from shotstream_jax.train.network import Checkpoints
 from shotstream_jax.train.recipe import (
     RECIPES,
     AutoencoderRecipe,
+    ConsistencyRecipe,
     DmdRecipe,
     OdeRecipe,
     ShotRecipe,
@@ -29,6 +30,7 @@ from shotstream_jax.train.recipe import (
 )
 from shotstream_jax.train.setup import Setup, check_train_mesh
 from shotstream_jax.train.stages.autoencoder import AutoencoderStage
+from shotstream_jax.train.stages.consistency import ConsistencyStage
 from shotstream_jax.train.stages.dmd_inter import InterStage
 from shotstream_jax.train.stages.dmd_intra import IntraStage
 from shotstream_jax.train.stages.ode_init import OdeInitStage
@@ -124,6 +126,8 @@ def make_stage(
             return TeacherStage(recipe, setup)
         case OdeRecipe():
             return OdeInitStage(recipe, setup)
+        case ConsistencyRecipe():
+            return ConsistencyStage(recipe, setup)
         case DmdRecipe(stage="dmd_intra"):
             return IntraStage(recipe, setup)
         case DmdRecipe():

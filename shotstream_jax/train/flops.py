@@ -78,6 +78,20 @@ def prefill_flops(cfg: DiTConfig, memory: MemoryConfig, tokens: int) -> float:
     return forward_flops(cfg, context, context, memory.captions)
 
 
+def forcing_flops(
+    cfg: DiTConfig, memory: MemoryConfig, frames: int, tokens: int, slots: int
+) -> float:
+    """One pass under teacher forcing (dit/forcing). slots: captions whose keys are made in it."""
+    context = memory.context * tokens
+    total = forward_flops(cfg, context, context, slots)
+    # The noisy chunks, and the clean ones but for the last.
+    total += chunks_flops(cfg, memory, frames, tokens)
+    history = frames - memory.chunk
+    if history:
+        total += chunks_flops(cfg, memory, history, tokens)
+    return total
+
+
 def rollout_flops(
     cfg: DiTConfig, memory: MemoryConfig, frames: int, tokens: int, steps: int
 ) -> float:

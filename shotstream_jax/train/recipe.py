@@ -15,6 +15,7 @@ from shotstream_jax.data.samples import DataConfig
 from shotstream_jax.dit.conditions import Dropout
 from shotstream_jax.dit.trunk import REMAT
 from shotstream_jax.generate.sampler import SamplerConfig
+from shotstream_jax.train.losses.consistency import ConsistencyConfig
 from shotstream_jax.train.losses.dmd import DmdConfig
 from shotstream_jax.train.losses.reconstruction import ReconstructionConfig
 from shotstream_jax.train.optim import OptimConfig
@@ -165,12 +166,15 @@ class TeacherRecipe(ShotRecipe):
       (train/losses/flow_matching); 0: masks are not needed.
     time_weight: whether noise levels weigh as in the paper, where pure noise has weight 0. False:
       all weigh the same, so that what memory alone can tell, at high noise, is learned too.
+    causal: whether it sees no further than its own chunk, behind the true ones: teacher forcing,
+      which makes the autoregressive teacher of stage `consistency`.
     """
 
     sampler: SamplerConfig
     text_lr: float = 0.0
     mask_weight: float = 0.0
     time_weight: bool = True
+    causal: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -216,6 +220,17 @@ class OdeRecipe(ShotRecipe):
 
 
 @dataclasses.dataclass(frozen=True)
+class ConsistencyRecipe(ShotRecipe):
+    """Stage 2 without pairs: consistency distillation.
+
+    Start: the autoregressive teacher, whom the student starts from. trained.ema: of the weights
+    that say what the student should predict; 0: its own.
+    """
+
+    consistency: ConsistencyConfig
+
+
+@dataclasses.dataclass(frozen=True)
 class DmdRecipe(ShotRecipe):
     """Stages 3 and 4: distribution matching. start: the student.
 
@@ -250,6 +265,7 @@ RECIPES: dict[str, type[TrainRecipe]] = {
     "autoencoder": AutoencoderRecipe,
     "teacher": TeacherRecipe,
     "ode_init": OdeRecipe,
+    "consistency": ConsistencyRecipe,
     "dmd_intra": DmdRecipe,
     "dmd_inter": DmdRecipe,
 }

@@ -15,6 +15,7 @@ from shotstream_jax.core.sharding import batch_sharding, batch_ways
 from shotstream_jax.core.typing import AnyArray, Array, DType, Leaf, PRNGKey
 from shotstream_jax.dit.conditions import Conditions
 from shotstream_jax.dit.config import DiTConfig
+from shotstream_jax.dit.forcing import Forced
 from shotstream_jax.dit.student import Student
 from shotstream_jax.dit.teacher import Teacher
 from shotstream_jax.flow.schedule import FewSteps, Schedule
@@ -59,6 +60,12 @@ class Setup:
     def student(self) -> Student:
         """The causal network."""
         return Student(self.preset.dit, self.dtype, self.run.remat, memory=self.preset.memory)
+
+    @property
+    def forced(self) -> Forced:
+        """The causal network behind true history."""
+        dit = self.preset.dit
+        return Forced(dit, self.dtype, self.run.remat, memory=self.preset.memory)
 
     @property
     def vae(self) -> VAE:

@@ -18,11 +18,13 @@ def test_programs_need_no_files(monkeypatch):
     monkeypatch.setattr(aot, "aot_devices", lambda name: jax.devices()[:4])
     seen = []
     monkeypatch.setattr(aot, "compile_program", functools.partial(_trace, seen))
-    for name in ("teacher", "ode_init", "dmd_intra", "dmd_inter"):
+    recipes = ("teacher", "causal_teacher", "ode_init", "consistency", "dmd_intra", "dmd_short")
+    recipes += ("dmd_inter",)
+    for name in recipes:
         fields = ["--config.run.batch=4", "--config.data.frames=3"]
         train.main(["--config", name, *fields, "--aot", "here"])
     step, generator, critic = (seen.count(name) for name in ("step", "generator", "critic"))
-    assert (step, generator, critic, seen.count("extend_history")) == (2, 2, 2, 1)
+    assert (step, generator, critic, seen.count("extend_history")) == (4, 3, 3, 1)
 
 
 def _trace(seen: list[str], program: Program, remedy: str) -> Compiled:

@@ -27,11 +27,13 @@ from shotstream_jax.memory.cache import FrameIds
 from shotstream_jax.model import random_params
 from shotstream_jax.testing import tiny_preset
 from shotstream_jax.train.build import make_stage
+from shotstream_jax.train.losses.consistency import ConsistencyConfig
 from shotstream_jax.train.losses.dmd import DmdConfig
 from shotstream_jax.train.losses.flow_matching import FlowDraws, flow_loss, velocity_error
 from shotstream_jax.train.losses.ode_regression import PairBatch
 from shotstream_jax.train.optim import OptimConfig
 from shotstream_jax.train.recipe import (
+    ConsistencyRecipe,
     DmdRecipe,
     MeshConfig,
     OdeRecipe,
@@ -41,7 +43,7 @@ from shotstream_jax.train.recipe import (
     TeacherRecipe,
 )
 from shotstream_jax.train.setup import check_train_mesh, shardings_of, to_devices
-from shotstream_jax.train.stages import dmd_inter, dmd_intra, ode_init, teacher
+from shotstream_jax.train.stages import consistency, dmd_inter, dmd_intra, ode_init, teacher
 from shotstream_jax.train.stages.stage import abstract_start, compiled_step
 from shotstream_jax.train.state import Trained
 
@@ -80,6 +82,13 @@ def recipe(stage: str, **run: Any) -> Any:
             return TeacherRecipe(
                 **common | {"stage": "teacher", "trained": Trained(ema=0.9)}, **both
             )
+        case "causal_teacher":
+            causal = {"mask_weight": 3.0, "sampler": sampler, "causal": True}
+            return TeacherRecipe(**common | {"stage": "teacher"}, **causal)
+        case "consistency":
+            return ConsistencyRecipe(
+                **common | {"trained": Trained(ema=0.9)}, consistency=ConsistencyConfig(pieces=2)
+            )
         case "ode_init":
             return OdeRecipe(
                 **common, pairs=PairsConfig("unused", count=1, batch=1, sampler=sampler)
@@ -89,7 +98,8 @@ def recipe(stage: str, **run: Any) -> Any:
     return DmdRecipe(**common | {"trained": LORA}, **dmd | {"fake": LORA}, shots=3)
 
 
-STAGES = ("teacher", "teacher_and_text", "ode_init", "dmd_intra", "dmd_inter")
+STAGES = ("teacher", "teacher_and_text", "causal_teacher", "ode_init", "consistency")
+STAGES += ("dmd_intra", "dmd_inter")
 
 
 def make(stage: str, mesh_name: str, **run: Any) -> Any:
@@ -110,8 +120,12 @@ def rows(stage: str) -> Any:
         return normal(3, *text)
     ids = np.tile(np.int32([0, 0, 1, 1, 2]), (BATCH, 1))
     conditions = Conditions(normal(4, *latent), FrameIds(ids, ids), normal(5, *text))
-    if stage == "teacher":
+    if stage in ("teacher", "consistency"):
         return ShotBatch(normal(FRAMES, *latent), conditions)
+    if stage == "causal_teacher":
+        target = normal(FRAMES, *latent)
+        mask = generator.uniform(size=target.shape[:-1]).astype(np.float32)
+        return ShotBatch(target, conditions, mask)
     if stage == "teacher_and_text":  # three captions, of 4, 6 and 8 tokens, in five slots
         target = normal(FRAMES, *latent)
         tokens = np.zeros((BATCH, 5, PRESET.dit.text_len), np.int32)
@@ -229,6 +243,8 @@ def test_compiled_once(name):
     steps = {
         "teacher": (teacher.teacher_step,),
         "teacher_and_text": (teacher.teacher_step,),
+        "causal_teacher": (teacher.teacher_step,),
+        "consistency": (consistency.consistency_step,),
         "ode_init": (ode_init.regression_step,),
         "dmd_intra": (dmd_intra.intra_generator_step, dmd_intra.intra_critic_step),
         "dmd_inter": (dmd_inter.inter_generator_step, dmd_inter.inter_critic_step),

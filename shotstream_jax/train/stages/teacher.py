@@ -1,6 +1,6 @@
-"""Stage 1: the next-shot teacher, alone or with its text encoder.
+"""Stage 1: the next-shot teacher, alone or with its text encoder; bidirectional or causal.
 
-The loss is in train/losses/flow_matching.
+The losses are in train/losses/flow_matching and train/losses/teacher_forcing.
 """
 
 import dataclasses
@@ -31,11 +31,13 @@ from shotstream_jax.nn.apply import apply
 from shotstream_jax.presets import Preset
 from shotstream_jax.text.tokenizer import PAD
 from shotstream_jax.text.umt5 import UMT5
-from shotstream_jax.train.flops import backward_flops, teacher_flops
+from shotstream_jax.train.flops import backward_flops, forcing_flops, teacher_flops
 from shotstream_jax.train.losses.flow_matching import FlowDraws, draw_flow, flow_loss
+from shotstream_jax.train.losses.teacher_forcing import ForcingDraws, draw_forcing, forcing_loss
 from shotstream_jax.train.network import Network, Origin, Weights
 from shotstream_jax.train.recipe import TeacherRecipe
 from shotstream_jax.train.setup import Setup, abstract_batch, abstract_conditions
+from shotstream_jax.train.stages.samples import sample_autoregressive
 from shotstream_jax.train.stages.stage import (
     Pictures,
     Source,
@@ -221,8 +223,13 @@ class TeacherStage:
         setup = self.setup
         cfg = setup.preset.dit
         tokens = setup.frame_tokens
-        forward = teacher_flops(cfg, setup.preset.memory, setup.frames, tokens, self.caption_slots)
-        total = (setup.preset.memory.context + setup.frames) * tokens
+        memory = setup.preset.memory
+        count = forcing_flops if self.recipe.causal else teacher_flops
+        forward = count(cfg, memory, setup.frames, tokens, self.caption_slots)
+        total = (memory.context + setup.frames) * tokens
+        if self.recipe.causal:
+            # The true history goes through the pass too.
+            total += (setup.frames - memory.chunk) * tokens
         backward = backward_flops(cfg, total, forward, self.recipe.trained.what)
         return setup.run.batch * (forward + backward)
 
@@ -300,19 +307,18 @@ def sample_teacher(
     negative = fixed.negative
     if params.text is not None:
         negative = embed_tokens(setup.text, params.text, negative[None])[0]
+    noise = normal_rows(setup.key("sample"), batch.target.shape)
+    if stage.recipe.causal:
+        return sample_autoregressive(setup, params.teacher, conditions, negative, sampler, noise)
+    schedule = Schedule(sampler.steps, setup.schedule.shift)
+    guidance = sampler.guidance
     return sample_shot(
-        setup.teacher,
-        Schedule(sampler.steps, setup.schedule.shift),
-        params.teacher,
-        conditions,
-        negative,
-        normal_rows(setup.key("sample"), batch.target.shape),
-        sampler.guidance,
+        setup.teacher, schedule, params.teacher, conditions, negative, noise, guidance
     )
 
 
 def teacher_loss(
-    stage: TeacherStage, params: TeacherParams, batch: ShotBatch, draws: FlowDraws
+    stage: TeacherStage, params: TeacherParams, batch: ShotBatch, draws: FlowDraws | ForcingDraws
 ) -> Float[Array, ""]:
     """The flow-matching loss of a batch."""
     # What a mask shows weighs more: hats are small, and all that memory alone can tell.
@@ -320,16 +326,11 @@ def teacher_loss(
     weights = None
     if batch.mask is not None:
         weights = 1 + stage.recipe.mask_weight * batch.mask
-    return flow_loss(
-        setup.teacher,
-        setup.schedule,
-        params.teacher,
-        batch.target,
-        embed_captions(setup.text, params.text, batch.conditions),
-        draws,
-        weights,
-        stage.recipe.time_weight,
-    )
+    shot = (batch.target, embed_captions(setup.text, params.text, batch.conditions))
+    weighing = (weights, stage.recipe.time_weight)
+    if isinstance(draws, ForcingDraws):
+        return forcing_loss(setup.forced, setup.schedule, params.teacher, *shot, draws, *weighing)
+    return flow_loss(setup.teacher, setup.schedule, params.teacher, *shot, draws, *weighing)
 
 
 def embed_captions(encoder: UMT5, params: Params | None, conditions: Conditions) -> Conditions:
@@ -354,10 +355,17 @@ def embed_tokens(
     return embeddings.reshape(*ids.shape, -1)
 
 
-def _draw(stage: TeacherStage, batch: ShotBatch, name: str, number: Array) -> FlowDraws:
+def _draw(
+    stage: TeacherStage, batch: ShotBatch, name: str, number: Array
+) -> FlowDraws | ForcingDraws:
     setup = stage.setup
     key = setup.key(name, number)
-    return draw_flow(key, batch.target.shape, setup.schedule, stage.recipe.dropout)
+    shape = batch.target.shape
+    dropout = stage.recipe.dropout
+    if stage.recipe.causal:
+        chunk = setup.preset.memory.chunk
+        return draw_forcing(key, shape, chunk, setup.schedule.steps, dropout)
+    return draw_flow(key, shape, setup.schedule, dropout)
 
 
 def _current_params(stage: TeacherStage, state: TeacherState, fixed: TeacherFixed) -> TeacherParams:
