@@ -103,6 +103,7 @@ ONLY_IN = {  # library → the only layers that may import it
     "uvicorn": {"serve"},
     "prometheus_client": {"serve"},
     "websockets": {"client", "serve"},
+    "ray": {"prepare", "serve"},
     "readline": {"generate"},
     "textual_image": {"media"},
     "rich": {"media"},

@@ -1,8 +1,9 @@
-"""launch/gke_jobset.yaml and launch/skypilot.yaml: fields that their schemas know, parts that fit.
+"""The files in launch/ that other programs read: fields that their schemas know, parts that fit.
 
 JobSet's fields are those of its published definition (kubernetes-sigs/jobset,
-config/components/crd/bases); a job's are looked up in the Kubernetes client, SkyPilot's in its own
-schema, where those packages are installed.
+config/components/crd/bases), RayService's of its own (ray-project/kuberay, docs/reference);
+a job's and a pod's are looked up in the Kubernetes client, SkyPilot's and Ray Serve's in their own
+schemas, where those packages are installed.
 """
 
 import math
@@ -14,6 +15,8 @@ from typing import Any
 
 import pytest
 import yaml
+
+from shotstream_jax.serve.options import serve_parser, settings_of
 
 LAUNCH = pathlib.Path(__file__).parents[1] / "launch"
 # Of v1alpha2. A job's template is left to Kubernetes' own types.
@@ -104,6 +107,97 @@ def test_skypilot_reads_its_file():
     jsonschema.validate(task, schemas.get_task_schema())
     (resources,) = [task["resources"]]
     jsonschema.validate(resources, schemas.get_resources_schema())
+
+
+RAY_SERVICE = {
+    "excludeHeadPodFromServeSvc",
+    "rayClusterConfig",
+    "serveConfigV2",
+    "serveService",
+    "upgradeStrategy",
+}
+RAY_CLUSTER = {
+    "authOptions",
+    "autoscalerOptions",
+    "enableInTreeAutoscaling",
+    "gcsFaultToleranceOptions",
+    "headGroupSpec",
+    "rayVersion",
+    "workerGroupSpecs",
+}
+RAY_GROUP = {
+    "groupName",
+    "maxReplicas",
+    "minReplicas",
+    "rayStartParams",
+    "replicas",
+    "template",
+}
+
+
+def ray_serve() -> dict[str, Any]:
+    return yaml.safe_load((LAUNCH / "ray_serve.yaml").read_text())
+
+
+def ray_service() -> list[dict[str, Any]]:
+    return list(yaml.safe_load_all((LAUNCH / "ray_service.yaml").read_text()))
+
+
+def ray_groups() -> list[dict[str, Any]]:
+    cluster = ray_service()[0]["spec"]["rayClusterConfig"]
+    return [cluster["headGroupSpec"], *cluster["workerGroupSpecs"]]
+
+
+def test_ray_service_has_known_fields():
+    service, policy = ray_service()
+    assert (service["apiVersion"], service["kind"]) == ("ray.io/v1", "RayService")
+    cluster = service["spec"]["rayClusterConfig"]
+    assert set(service["spec"]) <= RAY_SERVICE and set(cluster) <= RAY_CLUSTER
+    assert cluster["authOptions"] == {"mode": "token"}
+    for group in ray_groups():
+        assert set(group) <= RAY_GROUP
+        # What the policy protects is all of it.
+        labels = group["template"]["metadata"]["labels"]
+        assert policy["spec"]["podSelector"]["matchLabels"] == labels
+
+
+def test_ray_service_is_the_serve_config_and_fits_its_machines():
+    service, policy = ray_service()
+    config = yaml.safe_load(service["spec"]["serveConfigV2"])
+    assert config == ray_serve()
+    (application,) = config["applications"]
+    tellers, gates = application["deployments"]
+    workers = ray_groups()[1]
+    (container,) = workers["template"]["spec"]["containers"]
+    assert tellers["num_replicas"] == workers["replicas"]
+    has = container["resources"]["limits"]
+    assert int(has["nvidia.com/gpu"]) == tellers["ray_actor_options"]["num_gpus"]
+    needed = tellers["ray_actor_options"]["num_cpus"] + gates["ray_actor_options"]["num_cpus"]
+    assert int(has["cpu"]) >= needed
+    assert policy["spec"]["ingress"][0] == {"ports": [{"port": config["http_options"]["port"]}]}
+
+
+def test_ray_services_pods_are_what_kubernetes_knows():
+    models = pytest.importorskip("kubernetes.client.models", reason="pip install kubernetes")
+    for group in ray_groups():
+        check_fields(models, "V1PodTemplateSpec", group["template"], group.get("groupName", "head"))
+    check_fields(models, "V1NetworkPolicy", ray_service()[1], "policy")
+
+
+def test_the_words_of_the_serve_config_are_the_commands_own():
+    (application,) = ray_serve()["applications"]
+    args, _ = serve_parser(None).parse(application["args"]["words"])
+    assert settings_of(args).origins == ("https://stories.example.org",)
+
+
+def test_ray_serve_reads_its_config():
+    schema = pytest.importorskip("ray.serve.schema", reason="pip install 'shotstream-jax[ray]'")
+    ray_app = pytest.importorskip("shotstream_jax.serve.ray_app")
+    (application,) = schema.ServeDeploySchema.model_validate(ray_serve()).applications
+    assert application.import_path == f"{ray_app.__name__}:{ray_app.build_app.__name__}"
+    ray_app.AppArgs.model_validate(application.args)
+    names = {deployment.name for deployment in application.deployments}
+    assert names == {ray_app.TELLER, ray_app.GATE}
 
 
 POD = LAUNCH / "gke_pod.sh"

@@ -34,7 +34,14 @@ _SWEEP = 30.0  # seconds between two looks for stories that nobody uses
 
 
 def make_app(service: Service) -> FastAPI:
-    """The application of a service, which it starts and stops."""
+    """The application of a service, behind its guard; it starts and stops the service."""
+    app = make_open_app(service)
+    app.add_middleware(Guard, settings=service.settings, metrics=service.metrics)
+    return app
+
+
+def make_open_app(service: Service) -> FastAPI:
+    """The application without its guard, for requests that have passed one (gate)."""
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -62,7 +69,7 @@ def make_app(service: Service) -> FastAPI:
     for routes in routers:
         app.include_router(routes(service), prefix="/api")
     _add_health(app, service)
-    _add_page(app)
+    add_page(app)
     viewers = Viewers(service)
 
     @app.websocket("/api/stories/{story}/live")
@@ -70,7 +77,6 @@ def make_app(service: Service) -> FastAPI:
         """Events and chunks of a story."""
         await viewers.welcome(socket, story)
 
-    app.add_middleware(Guard, settings=service.settings, metrics=service.metrics)
     return app
 
 
@@ -148,7 +154,7 @@ def _add_health(app: FastAPI, service: Service) -> None:
         return Response(data, media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
-def _add_page(app: FastAPI) -> None:
+def add_page(app: FastAPI) -> None:
     """The page and its files."""
 
     @app.get("/", include_in_schema=False)

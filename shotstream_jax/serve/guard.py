@@ -90,7 +90,7 @@ class Guard:
             self._check(scope)
         except Refusal as refusal:
             self._metrics.refused.labels(refusal.code).inc()
-            await _refuse(scope, receive, answer, refusal)
+            await refuse(scope, receive, answer, refusal)
         else:
             await self._app(scope, self._bounded(scope, receive), answer)
         if scope["type"] == "http":
@@ -154,7 +154,7 @@ class Guard:
             raise Refusal(429, "too_often", "too many requests", "wait a moment", wait)
 
 
-async def _refuse(scope: Scope, receive: Receive, send: Send, refusal: Refusal) -> None:
+async def refuse(scope: Scope, receive: Receive, send: Send, refusal: Refusal) -> None:
     """The answer to a request that is not handed on; 403 to a WebSocket's handshake."""
     if scope["type"] == "websocket":
         await receive()

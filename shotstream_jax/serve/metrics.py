@@ -1,6 +1,11 @@
 """What /metrics tells: counts and times, with labels of which there are few, and no prompts."""
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from collections.abc import Mapping
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.metrics_core import Metric
+from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.registry import Collector
 
 _SECONDS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
 
@@ -39,3 +44,32 @@ class ServiceMetrics:
 
     def _gauge(self, name: str, about: str) -> Gauge:
         return Gauge(f"shotstream_{name}", about, registry=self.registry)
+
+
+def joined_figures(texts: Mapping[str, str]) -> str:
+    """The figures of several processes as one text, each with its process's name as a label.
+
+    texts: what generate_latest has given, by the process's name.
+    """
+    families: dict[str, Metric] = {}
+    for name, text in texts.items():
+        for family in text_string_to_metric_families(text):
+            if family.name not in families:
+                families[family.name] = Metric(family.name, family.documentation, family.type)
+            for sample in family.samples:
+                labels = {**sample.labels, "teller": name}
+                families[family.name].add_sample(sample.name, labels, sample.value)
+    registry = CollectorRegistry()
+    registry.register(_Kept(list(families.values())))
+    return generate_latest(registry).decode()
+
+
+class _Kept(Collector):
+    """Figures that are there already."""
+
+    def __init__(self, families: list[Metric]) -> None:
+        self._families = families
+
+    def collect(self) -> list[Metric]:
+        """All of them."""
+        return self._families

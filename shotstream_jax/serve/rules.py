@@ -10,6 +10,7 @@ from shotstream_jax.presets import VideoFormat
 from shotstream_jax.serve.board import DONE, QUEUED, BoardShot
 from shotstream_jax.serve.refusal import Refusal, conflict, invalid, no_shot
 from shotstream_jax.serve.settings import Limits
+from shotstream_jax.serve.store import StoryFolder
 from shotstream_jax.serve.story_desk import StoryDesk
 from shotstream_jax.text.prompts import check_caption
 
@@ -27,6 +28,17 @@ class AskRules:
         if shot not in desk.board.shots:
             raise no_shot(shot)
         return desk.board.shots[shot]
+
+    def why_not(self, folder: StoryFolder) -> str | None:
+        """Why the model cannot go on with a story; None if it can."""
+        head = folder.head
+        try:
+            head.check(self._model.preset, self._model.fingerprint)
+        except InputError as error:
+            return str(error)
+        if head.video != self._video:
+            return "the story has another picture size, length of shots or rate"
+        return None
 
     def same(self, shot: BoardShot, caption: str) -> BoardShot:
         """The shot that a key has made, if it is asked for again as it was."""

@@ -72,6 +72,8 @@ def make_server(app: FastAPI, service: Service, host: str, port: int, address: s
         timeout_graceful_shutdown=_GRACE,
         timeout_keep_alive=30,
         limit_concurrency=1024,
+        # Whatever else is installed: its limits are known.
+        http="h11",
         h11_max_incomplete_event_size=32 * 1024,
     )
     return Server(config, service, address)

@@ -47,6 +47,10 @@ class Service:
                 self.studio.resume()
             self._device.start()
 
+    def wait_until_warm(self) -> None:
+        """Waits until the model's programs are compiled."""
+        self._device.is_warm.wait()
+
     def stop(self) -> None:
         """Takes nothing new, finishes the chunk in hand, and ends all stories for their viewers."""
         self.studio.stop()

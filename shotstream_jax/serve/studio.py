@@ -313,14 +313,7 @@ class Studio:
 
     def why_not(self, folder: StoryFolder) -> str | None:
         """Why this server's model cannot go on with a story; None if it can."""
-        head = folder.head
-        try:
-            head.check(self.model.preset, self.model.fingerprint)
-        except InputError as error:
-            return str(error)
-        if head.video != self.video:
-            return "the story has another picture size, length of shots or rate"
-        return None
+        return self._rules.why_not(folder)
 
     def awake(self) -> int:
         """How many stories are in memory."""

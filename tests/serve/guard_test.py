@@ -11,9 +11,10 @@ from starlette.testclient import WebSocketDenialResponse
 from starlette.websockets import WebSocketDisconnect
 
 from shotstream_jax.core.errors import InputError
-from shotstream_jax.serve.__main__ import parser, settings_of
+from shotstream_jax.serve.__main__ import parser
 from shotstream_jax.serve.guard import Buckets
 from shotstream_jax.serve.live import Viewers
+from shotstream_jax.serve.options import settings_of
 from shotstream_jax.serve.settings import Limits
 from tests.serve.conftest import MODEL, messages, new_story, served
 
