@@ -51,7 +51,6 @@ class Filming:
         self._metrics = metrics
         self._on_trouble = on_trouble
         self._free = threading.Semaphore(ON_THEIR_WAY)
-        self._last = time.perf_counter()
 
     def wait_for_room(self) -> None:
         """Waits until another chunk may be started."""
@@ -86,28 +85,33 @@ class Filming:
             assert job.facts is not None
             frames = np.asarray(job.chunk.pixels)[0]  # waits for the device
             self._free.release()
-            self._film(job.desk, job.shot, frames, job.facts)
+            self._film(job.desk, job.shot, frames, job.facts, job.chunk.asked)
         if job.story is not None:
             job.desk.finish(job.shot, job.story.shots[-1], job.story, job.chunks)
             self._metrics.shots.labels("done").inc()
         elif job.chunk is None:
             job.desk.put_away(job.shot)
 
-    def _film(self, desk: StoryDesk, shot: str, frames: np.ndarray, facts: dict[str, Any]) -> None:
-        """A chunk's file, and with the first one the poster."""
-        began = time.perf_counter()
+    def _film(
+        self, desk: StoryDesk, shot: str, frames: np.ndarray, facts: dict[str, Any], began: float
+    ) -> None:
+        """A chunk's file, and after the first one the poster, which nobody waits for.
+
+        began: when the device began the shot, in seconds of time.perf_counter.
+        """
+        made = time.perf_counter()
         video = desk.folder.head.video
         scale = enlargement("auto", video.height, video.width)
-        if facts["chunk"] == 0:
-            poster = webp_bytes(enlarged(frames[:1], scale)[0])
-            desk.folder.write(desk.folder.poster(shot), poster)
         film = chunk_file(frames, video.fps, scale)
-        now = time.perf_counter()
-        self._metrics.encoding.observe(now - began)
+        encoding = time.perf_counter() - made
+        self._metrics.encoding.observe(encoding)
         self._metrics.frames.inc(len(frames))
         told = {**facts, "frames": len(frames)}
-        if facts["chunk"] == 0:
+        is_first = facts["chunk"] == 0
+        if is_first:
             waited = time.time() - desk.board.shots[shot].asked_at
-            told["waited"] = round(waited, 3)
-            self._metrics.first_frames.observe(waited)
+            told["waited"] = round(waited, 4)
+            self._metrics.observe_first_frames(waited, made - began, encoding)
         desk.add_chunk(shot, facts["chunk"], film, told)
+        if is_first:
+            desk.add_poster(shot, webp_bytes(enlarged(frames[:1], scale)[0]))

@@ -21,6 +21,13 @@ class ServiceMetrics:
         self.frames = Counter("shotstream_frames", "frames made", registry=self.registry)
         self.chunks = self._seconds("chunk", "of the device's thread for a chunk")
         self.first_frames = self._seconds("first_frames", "from the prompt to the first frames")
+        self._first_frames_parts = Histogram(
+            "shotstream_first_frames_part_seconds",
+            "seconds of the first frames that went into a part",
+            ["part"],
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
         self.encoding = self._seconds("encoding", "of making a chunk's file")
         self.sent = Counter("shotstream_sent_bytes", "film sent to viewers", registry=self.registry)
         self.let_go = Counter(
@@ -33,6 +40,17 @@ class ServiceMetrics:
         self.waiting = self._gauge("waiting", "stories that wait for a place")
         self.stories = self._gauge("stories_awake", "stories in memory")
         self.viewers = self._gauge("viewers", "sockets that watch")
+
+    def observe_first_frames(self, waited: float, making: float, encoding: float) -> None:
+        """Counts a shot's first frames.
+
+        Seconds from the prompt to their file, and of them those that the device and the encoder
+        took; the shot waited for the rest.
+        """
+        self.first_frames.observe(waited)
+        parts = {"waiting": waited - making - encoding, "making": making, "encoding": encoding}
+        for part, seconds in parts.items():
+            self._first_frames_parts.labels(part).observe(seconds)
 
     def _seconds(self, name: str, about: str) -> Histogram:
         return Histogram(

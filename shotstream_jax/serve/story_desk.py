@@ -199,6 +199,11 @@ class StoryDesk:
                 self.making.made = number + 1
                 self._publish(ChunkMade(shot, number, facts))
 
+    def add_poster(self, shot: str, picture: bytes) -> None:
+        """Keeps a shot's first picture. Raises OSError."""
+        if self._is_wanted(shot):
+            self.folder.write(self.folder.poster(shot), picture)
+
     def finish(self, shot: str, record: ShotRecord, story: Story, chunks: int) -> None:
         """Keeps a finished shot. Raises OSError."""
         if self._is_wanted(shot):
