@@ -48,7 +48,8 @@ window.WebSocket = class extends Plain {
       }
       const length = new DataView(data).getUint32(0);
       const facts = JSON.parse(new TextDecoder().decode(data.slice(4, 4 + length)));
-      if (facts.chunk === 0) Object.assign(seen, { came: now(), start: facts.first_frame, waited: facts.waited });
+      const { chunk, first_frame: start, waited } = facts;
+      if (chunk === 0) Object.assign(seen, { came: now(), start, waited });
     });
   }
 };

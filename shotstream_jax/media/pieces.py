@@ -17,13 +17,14 @@ from shotstream_jax.core.files import whole
 from shotstream_jax.core.typing import UInt8, typechecked
 from shotstream_jax.core.values import as_path, number_between
 from shotstream_jax.media.encoder import FilmEncoder, enlarged
-from shotstream_jax.media.formats import FORMATS, check_sides
+from shotstream_jax.media.formats import FORMATS, FilmFormat, check_sides
 
 if TYPE_CHECKING:
     import av
 
 _FASTEST = 1000  # frames a second
 _LARGEST_SCALE = 1000
+_PIXELS_A_THREAD = 1 << 17
 
 
 @typechecked
@@ -37,13 +38,25 @@ def chunk_file(frames: UInt8[np.ndarray, "p y x 3"], fps: int, scale: int = 1) -
         raise InputError("a piece of film needs at least one frame")
     fps = number_between(fps, "fps", 1, _FASTEST)
     large = enlarged(frames, number_between(scale, "scale", 1, _LARGEST_SCALE))
-    check_sides(FORMATS[".mp4"], *large.shape[1:3])
+    height, width = large.shape[1:3]
+    form = _piece_format(height, width)
+    check_sides(form, height, width)
     file = io.BytesIO()
-    encoder = FilmEncoder(file, FORMATS[".mp4"], large.shape[1], large.shape[2], fps)
+    encoder = FilmEncoder(file, form, height, width, fps)
     for image in large:
         encoder.add(image)
     encoder.close()
     return file.getvalue()
+
+
+def _piece_format(height: int, width: int) -> FilmFormat:
+    """The format of pieces of a size, whose bits are the same on every machine.
+
+    Each thread encodes a part of its own of a picture, so their number must not be the cores'.
+    """
+    threads = max(1, height * width // _PIXELS_A_THREAD)
+    mp4 = FORMATS[".mp4"]
+    return mp4._replace(codec_options={**mp4.codec_options, "threads": str(threads)})
 
 
 def join(pieces: Iterable[bytes], path: str | pathlib.Path) -> None:

@@ -46,6 +46,14 @@ def units(piece: bytes) -> list[list[int]]:
     return found[:-1]  # the last packet only marks the end
 
 
+def test_a_piece_has_the_same_bits_on_a_machine_with_more_cores():
+    """Each thread of the encoder makes a slice of its own, of kind 1 or 5."""
+    large = RNG.integers(0, 256, (2, 512, 1024, 3), np.uint8)
+    for frames, scale, threads in ((CHUNKS[0], 8, 1), (large, 1, 4)):
+        for kinds in units(chunk_file(frames, 8, scale)):
+            assert len([kind for kind in kinds if kind in (1, 5)]) == threads
+
+
 def test_every_piece_begins_with_a_picture_that_needs_no_other():
     """An IDR slice is of kind 5; one sound-less track; a fragment a frame."""
     for frames in CHUNKS:

@@ -23,7 +23,7 @@ export class Page {
   constructor(model) {
     /** @type {HTMLVideoElement} */
     this.video = element("film");
-    this.studio = new Studio(model, () => this.later());
+    this.studio = new Studio(model, () => this.later(), () => this.lengthen());
     this.player = new Player(this.video, (problem) => this.studio.tell(problem, true));
     this.writer = new Writer(this);
     this.files = new Files(this);
@@ -59,10 +59,16 @@ export class Page {
     });
   }
 
+  /** Gives the player the film as it is now. */
+  lengthen() {
+    const pieces = this.studio.film.timeline(this.studio.board);
+    this.player.setTimeline(pieces);
+    return pieces;
+  }
+
   draw() {
     const { studio } = this;
-    const pieces = studio.film.timeline(studio.board);
-    this.player.setTimeline(pieces);
+    const pieces = this.lengthen();
     const now = this.video.currentTime;
     const piece = pieces.find(({ end }) => end > now) ?? pieces.at(-1);
     this.playing = piece ? piece.name.split(" ")[0] : null;

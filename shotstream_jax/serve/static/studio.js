@@ -14,10 +14,12 @@ import { NAMES, turn, wishOf } from "./undo.js";
 /** @typedef {{frames: number | null, styles: Record<string, number>}} Choices  beside a caption */
 
 export class Studio {
-  /** @param {any} model the server's answer @param {() => void} onChange */
-  constructor(model, onChange) {
+  /** @param {any} model the server's answer @param {() => void} onChange
+   *  @param {() => void} onFilm the film has grown, which the player need not see drawn first */
+  constructor(model, onChange, onFilm) {
     this.model = model;
     this.onChange = onChange;
+    this.onFilm = onFilm;
     /** @type {api.Key | null} */
     this.key = null;
     /** The server's answer about the story. @type {any} */
@@ -114,6 +116,7 @@ export class Studio {
     if (this.pace.since) this.rate = this.pace.frames / seconds;
     this.film.keep(facts.shot, facts.chunk, film);
     this.board = applyEvent(this.board, { event: "chunk", ...facts });
+    this.onFilm();
     this.onChange();
   }
 
