@@ -61,6 +61,8 @@ SLOW = (
     "parity/g12",
     "parity/g13",
     "parity/g14",
+    "score/make_test",
+    "score/nets_test",
     "serve/client_test",
     "serve/files_test",
     "serve/process_test",

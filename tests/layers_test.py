@@ -80,10 +80,13 @@ ALLOWED = {
     "__main__": {"cli", "core"},
 }
 ONLY_IN = {  # library → the only layers that may import it
-    "safetensors": {"checkpoint", "convert", "eval"},
+    "safetensors": {"checkpoint", "convert", "eval", "score"},
     "optax": {"train", "eval"},
     "scenedetect": {"eval"},
     "cv2": {"prepare", "score"},
+    "torch": {"score"},
+    "torchvision": {"score"},
+    "transformers": {"score"},
     "matplotlib": {"eval"},
     "grain": {"data"},
     "array_record": {"data"},

@@ -65,11 +65,11 @@ def plain_metrics(detector: str) -> Judges:
     return Judges(detector, [plain, dynamic], [Likeness()])
 
 
-def score_film(film: SuiteFilm, metrics: Judges) -> ScoredFilm:
+def score_film(film: SuiteFilm, judges: Judges) -> ScoredFilm:
     """All figures of a film. Raises InputError if a file of it cannot be read."""
     opened = open_film(film)
     # 1. Cuts, against those that the script asks for.
-    found_cuts = find_film_cuts(opened, metrics.detector)
+    found_cuts = find_film_cuts(opened, judges.detector)
     cuts = asked_cuts(opened)
     figures: FilmFigures = {}
     if film.script is not None:
@@ -79,7 +79,7 @@ def score_film(film: SuiteFilm, metrics: Judges) -> ScoredFilm:
     figures["cuts_found"] = np.array([len(found_cuts)], np.float64)
     # 2. All frames, once.
     found = shots_between(found_cuts, opened.frames)
-    frame_metrics = [make(opened) for make in metrics.frames]
+    frame_metrics = [make(opened) for make in judges.frames]
     kept: list[list[np.ndarray]] = [[] for _ in frame_metrics]
     for pictures in opened.batches(_AT_ONCE):
         for place, metric in enumerate(frame_metrics):
@@ -88,6 +88,6 @@ def score_film(film: SuiteFilm, metrics: Judges) -> ScoredFilm:
         figures |= metric.judge(np.concatenate(of_metric), found)
     # 3. Some frames of each shot.
     asked = asked_shots(opened)
-    for shot_metric in metrics.shots:
+    for shot_metric in judges.shots:
         figures |= shot_metric.judge_film(opened, found, asked)
     return ScoredFilm(film, figures, found_cuts, cuts, opened.frames)

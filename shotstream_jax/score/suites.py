@@ -144,7 +144,9 @@ def _vbench_films(videos: pathlib.Path, scripts: pathlib.Path | None) -> list[Su
         for line in _read_text(scripts).splitlines():
             if line.strip():
                 prompt = check_caption(line.strip(), str(scripts))
-                films.append(_prompt_film(videos / f"{prompt[:_LONGEST_NAME]}-0.mp4", prompt))
+                # No file's name has a slash.
+                name = prompt.replace("/", "_")[:_LONGEST_NAME]
+                films.append(_prompt_film(videos / f"{name}-0.mp4", prompt))
         return films
     films = []
     for path in sorted(videos.glob("*.mp4")):
