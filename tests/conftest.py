@@ -65,6 +65,7 @@ SLOW = (
     "score/nets_test",
     "serve/client_test",
     "serve/files_test",
+    "serve/film_test",
     "serve/process_test",
     "serve/story_test",
     "serve/restart_test",

@@ -11,6 +11,7 @@ pytest.importorskip("uvicorn")
 
 import uvicorn
 
+from shotstream_jax.serve import device
 from shotstream_jax.serve.app import make_app
 from shotstream_jax.serve.service import Service
 from shotstream_jax.serve.settings import ServeSettings
@@ -32,13 +33,52 @@ def page_server(folder, model=MODEL, port=0, other_hosts=()):
     deaths = []
     settings = ServeSettings(folder, places=2, hosts=(host, *other_hosts), limits=LIMITS)
     service = Service(model, model.preset.video, settings, deaths.append)
-    server = uvicorn.Server(uvicorn.Config(make_app(service), log_level="error"))
+    config = uvicorn.Config(make_app(service), log_level="error", timeout_graceful_shutdown=5)
+    server = uvicorn.Server(config)
     running = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
     running.start()
     yield f"http://{host}/"
+    # As serve/server.py ends: what was begun is on disk, and every viewer knows, before it closes.
+    service.stop()
     server.should_exit = True
     running.join()
     assert not deaths, deaths
+
+
+class Pace:
+    """Makes the device wait before a chunk, so that a test can act in mid-shot."""
+
+    def __init__(self):
+        self._permits = None
+        self._advance = device.advance
+
+    def hold(self, chunks=0):
+        """Lets so many chunks be begun, and none after them."""
+        self._permits = threading.Semaphore(chunks)
+
+    def free(self):
+        """Goes on."""
+        permits = self._permits
+        self._permits = None
+        if permits is not None:
+            permits.release()
+
+    def advance(self, *args):
+        """In place of the device's."""
+        permits = self._permits
+        if permits is not None:
+            permits.acquire()
+        return self._advance(*args)
+
+
+@contextlib.contextmanager
+def paced():
+    """The pace of all devices of this process."""
+    pace = Pace()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(device, "advance", pace.advance)
+        yield pace
+        pace.free()
 
 
 @contextlib.contextmanager

@@ -9,6 +9,7 @@
 
 const KIND = 'video/mp4; codecs="avc1.640028"';
 const STALLED = 250; // milliseconds without progress
+const FRAME = 0.2; // seconds that one picture lasts at most
 const BEHIND = 120; // seconds that are held
 const AHEAD = 60;
 
@@ -119,11 +120,16 @@ export class Player {
       this.seen = { time: video.currentTime, since: now };
       return;
     }
+    if (now - seen.since < STALLED) return;
+    // From a piece's last frame to the next piece; where it stands inside of one, on from there.
+    const time = video.currentTime;
+    const next = this.wanted.find(({ at }) => at > time);
+    const isAtEnd = next !== undefined && next.at - time < FRAME;
+    const needed = isAtEnd ? next.at : time + FRAME;
     for (let i = 0; i < video.buffered.length; i++) {
-      const start = video.buffered.start(i);
-      const isAhead = video.buffered.end(i) > video.currentTime + 0.05;
-      if (isAhead && now - seen.since >= STALLED) {
-        video.currentTime = Math.max(start, video.currentTime) + 0.001;
+      if (video.buffered.end(i) > needed) {
+        const start = isAtEnd ? next.at : time;
+        video.currentTime = Math.max(video.buffered.start(i), start) + 0.001;
         return;
       }
     }
