@@ -1,6 +1,6 @@
 """Where the cuts of a film are, as a detector sees them.
 
-`transnet`, the paper's: TransNetV2 (prepare/transnet). A run of frames with p ≥ 0.5 of being the
+`transnet`, the paper's: TransNetV2 (prepare/transnet). A run of frames with p > 0.5 of being the
 middle of a transition is one, and the next shot begins with the frame after it, as the package's
 own predictions_to_scenes has it.
 
@@ -58,8 +58,8 @@ def find_film_cuts(opened: OpenFilm, detector: str) -> list[int]:
 
 @typechecked
 def transition_cuts(middle: Float[np.ndarray, "frames"]) -> list[int]:
-    """The frames after all runs of p ≥ 0.5; a run that reaches the end begins no shot."""
-    stops = [stop for _, stop in runs(middle >= _PROBABILITY)]
+    """The frames after all runs of p > 0.5; a run that reaches the end begins no shot."""
+    stops = [stop for _, stop in runs(middle > _PROBABILITY)]
     return [stop for stop in stops if stop < len(middle)]
 
 

@@ -119,12 +119,13 @@ def sam_cutter(folder: pathlib.Path) -> Cutter:
         # 1. The longer side is scaled, zeros fill the square.
         height, width = picture.shape[:2]
         scale = side / max(height, width)
-        size = (round(height * scale), round(width * scale))
+        size = (int(height * scale + 0.5), int(width * scale + 0.5))
+        stretch = np.array([size[1] / width, size[0] / height] * 2)  # of left, top, right, bottom
         x = torch.from_numpy(picture).to(device()).permute(2, 0, 1)[None].float()
         x = torch.nn.functional.interpolate(x, size, mode="bilinear", antialias=True)
-        x = (x / 255 - mean) / deviation
+        x = (x.round().clamp(0, 255) / 255 - mean) / deviation
         x = torch.nn.functional.pad(x, (0, side - size[1], 0, side - size[0]))
-        boxes = torch.tensor(box * scale, dtype=torch.float32, device=device())[None, None]
+        boxes = torch.tensor(box * stretch, dtype=torch.float32, device=device())[None, None]
         # 2. One mask, [1, 1, 1, m, m], back at the picture's size.
         with torch.no_grad():
             mask = model(pixel_values=x, input_boxes=boxes, multimask_output=False).pred_masks[0]

@@ -99,7 +99,8 @@ def test_the_report(folder, tmp_path, capsys):
 
 def test_transnets_transitions():
     chances = np.zeros(12)
-    chances[[3, 6, 7, 11]] = 0.5
+    chances[[3, 6, 7, 11]] = 0.6
+    chances[9] = 0.5
     # After each run; the last one reaches the end.
     assert transition_cuts(chances) == [4, 8]
 

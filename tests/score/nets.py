@@ -8,24 +8,24 @@ import numpy as np
 WORDS = ("a", "b", "c", "patches")
 
 
-def tiny_dino(folder: pathlib.Path) -> pathlib.Path:
-    """A ViTModel with patches of 4, of pictures of 32."""
+def tiny_dino(folder: pathlib.Path, side: int = 32, patch: int = 4) -> pathlib.Path:
+    """A ViTModel of pictures of this side."""
     import transformers
 
     config = transformers.ViTConfig(
         hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64,
-        image_size=32, patch_size=4, initializer_range=0.3,
+        image_size=side, patch_size=patch, initializer_range=0.3,
     )  # fmt: skip
     transformers.ViTModel(config, add_pooling_layer=False).save_pretrained(folder)
     return folder
 
 
-def tiny_clip(folder: pathlib.Path) -> pathlib.Path:
+def tiny_clip(folder: pathlib.Path, side: int = 32, patch: int = 8) -> pathlib.Path:
     """A whole CLIPModel, and its tokeniser's files."""
     import transformers
 
     vision = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2,
-              "intermediate_size": 64, "image_size": 32, "patch_size": 8}  # fmt: skip
+              "intermediate_size": 64, "image_size": side, "patch_size": patch}  # fmt: skip
     text = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2,
             "intermediate_size": 64, "vocab_size": 600}  # fmt: skip
     config = transformers.CLIPConfig(
