@@ -30,7 +30,7 @@ from shotstream_jax.serve.routes import (
 from shotstream_jax.serve.service import Service
 
 _STATIC = pathlib.Path(__file__).parent / "static"
-_SWEEP = 30.0  # seconds between two looks for stories that nobody uses
+_SWEEP = 10.0  # seconds between two looks for stories that nobody uses, and broken ones
 
 
 def make_app(service: Service) -> FastAPI:
@@ -81,10 +81,11 @@ def make_open_app(service: Service) -> FastAPI:
 
 
 async def _sweep(service: Service) -> None:
-    """Lets idle stories go, for ever."""
+    """Lets idle stories go, and opens those again that were broken off, for ever."""
     while True:
         await asyncio.sleep(_SWEEP)
         await asyncio.to_thread(service.studio.sleep)
+        await asyncio.to_thread(service.broken_off.reopen)
 
 
 def _answer_problems(app: FastAPI, service: Service) -> None:

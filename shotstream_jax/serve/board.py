@@ -36,6 +36,7 @@ class BoardShot:
     chunks, first_frame, length: once it is done: its chunks, and its pixel frames in the film.
     hidden: whether its owner has put it away.
     reason: why it failed.
+    deaths: how often the device has died of it.
     """
 
     id: str
@@ -54,6 +55,7 @@ class BoardShot:
     length: int | None = None
     hidden: bool = False
     reason: str = ""
+    deaths: int = 0
     styles: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
     @property
@@ -148,6 +150,8 @@ def _apply(board: Board, event: LogLine) -> Board:
         changed = dataclasses.replace(shot, state=CANCELLED)
     elif kind == "failed":
         changed = dataclasses.replace(shot, state=FAILED, reason=event["reason"])
+    elif kind == "died":
+        changed = dataclasses.replace(shot, deaths=shot.deaths + 1)
     elif kind == "hidden":
         changed = dataclasses.replace(shot, hidden=event["hidden"])
     else:

@@ -16,13 +16,11 @@ from shotstream_jax.generate.stream import warm_up
 from shotstream_jax.model import Model
 from shotstream_jax.presets import VideoFormat
 from shotstream_jax.serve.board import BoardShot
-from shotstream_jax.serve.filming import Filming, FilmJob
+from shotstream_jax.serve.filming import MEMORY_REMEDY, Filming, FilmJob, blamed
 from shotstream_jax.serve.metrics import ServiceMetrics
 from shotstream_jax.serve.pinned import pin_of
 from shotstream_jax.serve.story_desk import StoryDesk
 from shotstream_jax.serve.turns import Turns
-
-_REMEDY = "ask for the shot again when fewer are in the making"
 
 
 class Device:
@@ -93,16 +91,15 @@ class Device:
         if desk is None:
             self._give_up(story)
             return
+        if story not in self._live and not self._begin(desk):
+            self._turns.leave(story)
+            return
+        shot, _ = self._live[story]
         try:
-            with memory_errors(_REMEDY):
-                if story not in self._live and not self._begin(desk):
-                    self._turns.leave(story)
-                    return
+            with blamed(desk, shot), memory_errors(MEMORY_REMEDY):
                 self._go_on(desk)
         except InputError as error:
-            shot = self._give_up(story)
-            assert shot is not None
-            self._metrics.shots.labels("failed").inc()
+            self._give_up(story)
             self._filming.put(FilmJob(desk, shot, failed=str(error)))
 
     def _begin(self, desk: StoryDesk) -> bool:
@@ -111,13 +108,15 @@ class Device:
         if shot is None:
             return False
         try:
-            with memory_errors(_REMEDY):
+            with blamed(desk, shot.id), memory_errors(MEMORY_REMEDY):
                 story = desk.memory(shot.parent)
                 asked = self._as_asked(desk, shot)
                 live = begin(self._model, story, asked)
         except InputError as error:
-            self._metrics.shots.labels("failed").inc()
             self._filming.put(FilmJob(desk, shot.id, failed=str(error)))
+            return False
+        except OSError as error:
+            self._filming.put(FilmJob(desk, shot.id, trouble=error))
             return False
         if not desk.begin(shot, live.progress.chunks, story.next_frame):
             return False
@@ -176,8 +175,7 @@ class Device:
         self._filming.put(job)
         self._metrics.chunks.observe(time.perf_counter() - began)
 
-    def _give_up(self, story: str) -> str | None:
-        """Frees a story's place; returns the shot that had it."""
-        shot, _ = self._live.pop(story, (None, None))
+    def _give_up(self, story: str) -> None:
+        """Frees a story's place."""
+        self._live.pop(story, None)
         self._turns.leave(story)
-        return shot

@@ -4,14 +4,17 @@ It takes what the device has started in the same order. At most two chunks are o
 that what people say at a chunk's boundary holds from the next chunk on.
 """
 
+import contextlib
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from shotstream_jax.core.errors import InputError
+from shotstream_jax.core.gpu_memory import memory_errors
 from shotstream_jax.generate.progress import DecodedChunk
 from shotstream_jax.generate.story import Story
 from shotstream_jax.media.encoder import enlarged
@@ -22,6 +25,20 @@ from shotstream_jax.serve.metrics import ServiceMetrics
 from shotstream_jax.serve.story_desk import StoryDesk
 
 ON_THEIR_WAY = 2
+MEMORY_REMEDY = "ask for the shot again when fewer are in the making"
+
+
+@contextlib.contextmanager
+def blamed(desk: StoryDesk, shot: str) -> Iterator[None]:
+    """Notes on disk whose shot it was if an error that nobody expects ends the server."""
+    try:
+        yield
+    except (InputError, OSError):
+        raise
+    except Exception as error:
+        with contextlib.suppress(OSError):
+            desk.blame(shot, error)
+        raise
 
 
 class FilmJob(NamedTuple):
@@ -29,7 +46,7 @@ class FilmJob(NamedTuple):
 
     desk, shot: whose. chunk: its next chunk, with what viewers are told of it; None if there is
     none. story: after its last chunk, the story with the shot. chunks: how many it then has.
-    failed: why it could not be made.
+    failed: why it could not be made. trouble: why the disk did not give what it is made of.
     """
 
     desk: StoryDesk
@@ -39,6 +56,7 @@ class FilmJob(NamedTuple):
     story: Story | None = None
     chunks: int = 0
     failed: str = ""
+    trouble: OSError | None = None
 
 
 class Filming:
@@ -72,19 +90,32 @@ class Filming:
         """Does the jobs until it is stopped."""
         while (job := self._jobs.get()) is not None:
             try:
-                self._do(job)
+                self._keep(job)
             except OSError as error:
                 self._on_trouble(job.desk, error)
+
+    def _keep(self, job: FilmJob) -> None:
+        """Does a job, or notes why the shot could not be made. Raises OSError."""
+        try:
+            with blamed(job.desk, job.shot):
+                self._do(job)
+        except InputError as error:
+            self._metrics.shots.labels("failed").inc()
+            job.desk.fail(job.shot, str(error))
 
     def _do(self, job: FilmJob) -> None:
         """One job."""
         if job.failed:
-            job.desk.fail(job.shot, job.failed)
-            return
+            raise InputError(job.failed)
+        if job.trouble is not None:
+            raise job.trouble
         if job.chunk is not None:
             assert job.facts is not None
-            frames = np.asarray(job.chunk.pixels)[0]  # waits for the device
-            self._free.release()
+            try:
+                with memory_errors(MEMORY_REMEDY):
+                    frames = np.asarray(job.chunk.pixels)[0]  # waits for the device
+            finally:
+                self._free.release()
             self._film(job.desk, job.shot, frames, job.facts, job.chunk.asked)
         if job.story is not None:
             job.desk.finish(job.shot, job.story.shots[-1], job.story, job.chunks)

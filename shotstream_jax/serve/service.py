@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from shotstream_jax.model import Model
 from shotstream_jax.presets import VideoFormat
+from shotstream_jax.serve.broken_off import BrokenOff
 from shotstream_jax.serve.device import Device
 from shotstream_jax.serve.filming import Filming
 from shotstream_jax.serve.metrics import ServiceMetrics
@@ -30,7 +31,8 @@ class Service:
         self.metrics = ServiceMetrics()
         self.turns = Turns(settings.places)
         self.studio = Studio(model, video, settings, self.turns)
-        filming = Filming(self.metrics, self.studio.break_off)
+        self.broken_off = BrokenOff(self.studio)
+        filming = Filming(self.metrics, self.broken_off.add)
         self._device = Device(
             model, video, self.turns, filming, self.studio.find, self.metrics, on_death
         )

@@ -230,6 +230,22 @@ class StoryDesk:
                 self.commit([failed, *without(self.board, self.board.shots[shot])])
             self._end_making(shot)
 
+    def blame(self, shot: str, error: Exception) -> None:
+        """The device has died of a shot.
+
+        After the restart it is made once more: the device may have had a trouble of its own. If it
+        dies of it again the shot has failed, so that it does not end every server. Raises OSError.
+        """
+        with self.lock:
+            asked = self.board.shots[shot]
+            if self.is_closed or asked.state != QUEUED:
+                return
+            self.commit([{"event": "died", "shot": shot}])
+            if asked.deaths:
+                reason = f"the device has died of it twice ({type(error).__name__})"
+                failed = {"event": "failed", "shot": shot, "reason": reason}
+                self.commit([failed, *without(self.board, asked)])
+
     def put_away(self, shot: str) -> None:
         """Nothing of a shot is on its way any more: what there is of a cancelled one is removed."""
         with self.lock:

@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
-from absl import logging
-
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.generate.story import Story
 from shotstream_jax.generate.stream import new_story
@@ -288,17 +286,12 @@ class Studio:
                         desk.close()
                         del self._awake[desk.id]
 
-    def break_off(self, desk: StoryDesk, error: OSError) -> None:
-        """The disk refused a story's file: it is read again when it is next asked for."""
-        logging.error("story %s is closed: %s", desk.id, error)
-        self._put_out(desk)
-
     def let_go(self) -> None:
         """Closes what another server has taken and is watched or made here."""
         for desk in list(self._awake.values()):
             is_used = desk.viewers() or desk.making is not None
             if is_used and not desk.folder.log.is_own():
-                self._put_out(desk)
+                self.put_out(desk)
 
     def adopt(
         self, story: str, unpacked: StoryFolder, events: Sequence[dict[str, Any]]
@@ -340,8 +333,10 @@ class Studio:
             del self._awake[story]
         try:
             folder = self.store.open(story)
-        except OSError:
+        except FileNotFoundError:
             return None
+        except OSError as error:
+            raise no_disk(story, error) from None
         except InputError as error:
             raise conflict("damaged", "the story is damaged", "see the server's log") from error
         self._check_room()
@@ -363,8 +358,8 @@ class Studio:
             desk.offer()
         return desk
 
-    def _put_out(self, desk: StoryDesk) -> None:
-        """Ends a story here, for its viewers and for the device."""
+    def put_out(self, desk: StoryDesk) -> None:
+        """Ends a story here, for its viewers and for the device, until it is opened again."""
         with self._lock:
             desk.close()
             if self._awake.get(desk.id) is desk:

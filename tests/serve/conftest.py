@@ -110,6 +110,12 @@ def new_story(client, **fields):
     return Story(client, answer.json())
 
 
+def opened(client, story):
+    """The same story at another server."""
+    made = {"id": story.id, "token": story.token, "share": story.share}
+    return Story(client, made)
+
+
 @pytest.fixture(scope="module")
 def client(tmp_path_factory):
     with served(tmp_path_factory.mktemp("stories")) as client:

@@ -1,14 +1,8 @@
 """A server that was started again: what was not done is made, bit for bit."""
 
-from tests.serve.conftest import MODEL, Story, new_story, served
+from tests.serve.conftest import MODEL, new_story, opened, served
 
 CHUNK = MODEL.preset.memory.chunk
-
-
-def opened(client, story):
-    """The same story at another server."""
-    made = {"id": story.id, "token": story.token, "share": story.share}
-    return Story(client, made)
 
 
 def test_a_stopped_server_goes_on_where_it_was(tmp_path):

@@ -5,12 +5,13 @@ import itertools
 import random
 import subprocess
 import sys
+import threading
 
 import pytest
 from starlette.testclient import TestClient
 
 from shotstream_jax.core.errors import InputError
-from shotstream_jax.serve import device
+from shotstream_jax.serve import device, filming
 from shotstream_jax.serve.app import make_app
 from shotstream_jax.serve.board import CANCELLED, DONE, QUEUED, Board, apply_event, without
 from shotstream_jax.serve.service import Service
@@ -18,18 +19,19 @@ from shotstream_jax.serve.settings import ServeSettings
 from shotstream_jax.serve.store import StoryFolder
 from shotstream_jax.serve.story_log import StoryLog
 from shotstream_jax.serve.turns import Turns
-from tests.serve.conftest import LIMITS, MODEL, new_story
+from tests.serve.conftest import LIMITS, MODEL, new_story, opened, served
 
 CHUNK = MODEL.preset.memory.chunk
 
 
 def failing(function, errors):
-    """The function, which first raises so many errors."""
+    """The function, whose first calls raise these errors; None for a call without one."""
     left = list(errors)
 
     def called(*args, **named):
-        if left:
-            raise left.pop(0)
+        error = left.pop(0) if left else None
+        if error is not None:
+            raise error
         return function(*args, **named)
 
     return called
@@ -93,17 +95,92 @@ def test_a_full_disk_changes_nothing_that_was_said(client, story, monkeypatch):
     story.wait(story.ask("it sleeps", frames=CHUNK)["id"])
 
 
-def test_a_chunk_that_the_disk_refuses_is_made_again(client, story, monkeypatch):
+# A chunk, the record, the line that says that a shot is done; what the shot is made of.
+@pytest.mark.parametrize(
+    "where, name, calls",
+    [
+        (StoryFolder, "write", 0),
+        (StoryFolder, "write", 3),
+        (StoryLog, "append", 1),
+        (device, "pin_of", 0),
+    ],
+)
+def test_what_the_disk_refuses_for_a_while_is_made_by_itself_later(
+    client, story, monkeypatch, where, name, calls
+):
+    pinned = story.ask("the fox sits", frames=CHUNK)["id"]
+    story.wait(pinned)
     full = OSError(errno.ENOSPC, "No space left on device")
-    monkeypatch.setattr(StoryFolder, "write", failing(StoryFolder.write, [full]))
+    refused = failing(vars(where)[name], [None] * calls + [full, full])
+    monkeypatch.setattr(where, name, refused)
     with story.watched() as sent:
-        shot = story.ask("the fox runs", frames=CHUNK * 2)["id"]
+        pins = [{"shot": pinned, "frame": 0}]
+        shot = story.ask("the fox runs", frames=CHUNK * 2, pins=pins)["id"]
         assert [event["event"] for event in sent][-2:] == ["bye", "closed"]
-    # Whoever connects again has the story opened again, and made.
-    desk = client.service.studio.desk(story.id)
-    desk.offer()
-    story.wait(shot)
+    # It is tried again without anybody who asks for the story, as often as it takes.
+    studio = client.service.studio
+    for _ in range(2):
+        client.service.broken_off.reopen()
+        desk = studio.find(story.id)
+        closed = threading.Event()
+        desk.watch(closed.set)
+        while not desk.is_closed and desk.board.shots[shot].state == QUEUED:
+            closed.wait()
+            closed.clear()
     assert len(story.films(shot, 2)) == 2
+    assert story.read().shots[shot]["state"] == "done"
+
+
+class Refused:
+    """Pixels that the device has not got."""
+
+    def __array__(self, *_, **__):
+        raise RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 8 bytes")
+
+
+def test_memory_that_lacks_after_the_chunk_was_started_is_the_shots_failure(
+    client, story, monkeypatch
+):
+    whole = device.advance
+
+    def advance(model, live):
+        live, chunk = whole(model, live)
+        is_refused = live.progress.caption == "the fox runs"
+        return live, chunk._replace(pixels=Refused()) if is_refused else chunk
+
+    monkeypatch.setattr(device, "advance", advance)
+    first = story.ask("the fox runs", frames=CHUNK * 3)["id"]
+    second = story.ask("it sleeps", frames=CHUNK)["id"]
+    story.wait(second)
+    shots = story.read().shots
+    assert shots[first]["state"] == "failed" and "memory" in shots[first]["reason"]
+    assert shots[second]["parent"] is None
+
+
+@pytest.mark.parametrize(
+    "where, name", [(device, "begin"), (device, "advance"), (filming, "chunk_file")]
+)
+def test_a_shot_that_kills_the_device_twice_has_failed(tmp_path, monkeypatch, where, name):
+    """Else whoever watches over the server would start it again for ever."""
+    plain = vars(where)[name]
+    settings = ServeSettings(tmp_path, hosts=("testserver",), limits=LIMITS)
+    asked = []
+    for _ in range(2):
+        monkeypatch.setattr(where, name, failing(plain, [RuntimeError("INTERNAL: x")]))
+        died = threading.Event()
+        service = Service(MODEL, MODEL.preset.video, settings, lambda _, died=died: died.set())
+        with TestClient(make_app(service)) as client:
+            if not asked:
+                story = new_story(client)
+                asked = [story.ask(text, frames=CHUNK)["id"] for text in ("it runs", "it sits")]
+            died.wait()
+            service._device._filming.stop()
+    with served(tmp_path) as client:
+        story = opened(client, story)
+        story.wait(asked[1])
+        shots = story.read().shots
+    assert shots[asked[0]]["state"] == "failed" and "twice" in shots[asked[0]]["reason"]
+    assert (shots[asked[1]]["state"], shots[asked[1]]["parent"]) == ("done", None)
 
 
 def test_places_go_round_and_chunks_take_turns():
