@@ -146,7 +146,8 @@ class RemoteStory:
         """Every event after number `have`, and every chunk from now on, for ever.
 
         It begins with the events of the past and the chunks of the shot in the making; chunks: how
-        many of these the caller has, of which shot. A broken line is opened again where it was.
+        many of these the caller has, of which shot. A broken line is opened again where it was;
+        chunks of a shot that was done meanwhile are read by `chunks` or `read_chunk`.
         """
         cursor = Cursor(have, None if shot is None else _name(shot), chunks)
         url = self._wire.url + self._path

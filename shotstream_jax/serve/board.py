@@ -63,6 +63,11 @@ class BoardShot:
         """Whether others may follow it."""
         return self.state in (QUEUED, DONE)
 
+    def is_told(self, caption: str, again: bool) -> bool:
+        """Whether it was last told just this: a request may come twice."""
+        last = self.cues[-1] if self.cues else Cue(0, self.caption)
+        return caption == last.caption and (last.again or not again)
+
 
 @dataclasses.dataclass(frozen=True)
 class Board:

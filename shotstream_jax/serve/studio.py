@@ -186,11 +186,13 @@ class Studio:
     def retell(self, desk: StoryDesk, shot_id: str, caption: str, again: bool) -> BoardShot:
         """Another caption: of a shot in the queue, or of one in the making from its next chunk on.
 
-        Raises Refusal.
+        What it has been told already changes nothing. Raises Refusal.
         """
         with desk.lock:
             shot = self._rules.queued(desk, shot_id)
             self._rules.check_caption(caption)
+            if shot.is_told(caption, again):
+                return shot
             making = desk.making
             if making is None or making.shot != shot_id:
                 take = desk.board.next_take(shot.parent, caption)

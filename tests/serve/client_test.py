@@ -2,8 +2,10 @@
 
 import http.server
 import itertools
+import json
 import pathlib
 import re
+import struct
 import subprocess
 import sys
 import threading
@@ -24,6 +26,7 @@ from shotstream_jax.media.pieces import chunk_file
 from tests.serve.conftest import LIMITS, MODEL
 from tests.serve.online import Line, Online
 
+socket_server = pytest.importorskip("websockets.sync.server")
 ROOT = pathlib.Path(__file__).parents[2]
 CHUNK = MODEL.preset.memory.chunk
 NOWHERE = "http://127.0.0.1:1"  # where nothing listens
@@ -373,6 +376,35 @@ def test_a_file_is_whole_or_not_there(scripted, tmp_path):
     with pytest.raises(client.NotThereError):
         story.save(tmp_path / "other.zip")
     assert [path.name for path in tmp_path.iterdir()] == ["story.zip"]
+
+
+def test_who_follows_is_told_nothing_twice(monkeypatch):
+    """A server that was started again makes a shot again, and tells its chunks from the first."""
+    monkeypatch.setattr("shotstream_jax.client.patience.time", Clock())
+    hellos = []
+
+    def serve_once(socket):
+        """Two chunks at first, then all three."""
+        hellos.append(json.loads(socket.recv()))
+        asked = {"event": "asked", "seq": 1, "shot": "a"}
+        socket.send(json.dumps({"event": "welcome", "seq": 1}))
+        socket.send(json.dumps({"event": "replay", "events": [asked]}))
+        for number in range(1 + len(hellos)):
+            facts = {"shot": "a", "chunk": number, "chunks": 3, "first_frame": number, "frames": 1}
+            told = json.dumps(facts).encode()
+            socket.send(struct.pack(">I", len(told)) + told + b"film")
+        socket.close(1012)
+
+    with socket_server.serve(serve_once, "127.0.0.1", 0) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        host, port = server.socket.getsockname()
+        told = list(
+            itertools.islice(Storyboard(f"http://{host}:{port}").open("s", "t").follow(), 6)
+        )
+        server.shutdown()
+    kinds = [item.number if isinstance(item, RemoteChunk) else item.kind for item in told]
+    assert kinds == ["welcome", "asked", 0, 1, "welcome", 2]
+    assert hellos[1] == {"hello": 1, "token": "t", "have": 1, "shot": "a", "chunks": 2}
 
 
 def test_it_loads_neither_jax_nor_the_service(tmp_path):

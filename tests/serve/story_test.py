@@ -106,10 +106,14 @@ def test_told_otherwise_in_the_queue_and_in_mid_shot(story):
         queued = story.ask("it sleeps")
         edited = story.call("PATCH", f"/shots/{queued['id']}", caption="it wakes")
         assert edited["caption"] == "it wakes"
+        # Said twice it is the same, and no other take.
+        assert story.call("PATCH", f"/shots/{queued['id']}", caption="it wakes") == edited
         for event in sent:
             if event["event"] == "chunk":
                 break
         told = story.call("PATCH", f"/shots/{shot['id']}", caption="a red hen", again=True)
+        again = story.call("PATCH", f"/shots/{shot['id']}", caption="a red hen", again=True)
+        assert again["cues"] == told["cues"]
         cue = told["cues"][1]
         assert cue["caption"] == "a red hen" and 0 < cue["chunk"] < 16
         story.call("POST", f"/shots/{shot['id']}/cut", status=200)
