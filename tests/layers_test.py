@@ -63,7 +63,8 @@ ALLOWED = {
     "train": APPLICATION - {"train"},
     # Applications: nobody imports them, but for score.
     # It reads the weights of another network from PyTorch's file.
-    "prepare": APPLICATION | {"convert"},
+    # Its clips are encoded by the command that is there for it.
+    "prepare": APPLICATION | {"convert", "precompute"},
     "precompute": APPLICATION,
     "eval": APPLICATION,
     # It judges films by what eval measures and prepare finds in them.
@@ -106,7 +107,7 @@ ONLY_IN = {  # library → the only layers that may import it
     "uvicorn": {"serve"},
     "prometheus_client": {"serve"},
     "websockets": {"client", "serve"},
-    "ray": {"prepare", "serve"},
+    "ray": {"core", "precompute", "prepare", "serve"},
     "readline": {"generate"},
     "textual_image": {"media"},
     "rich": {"media"},

@@ -23,11 +23,10 @@ import os
 import pathlib
 import re
 from argparse import Namespace
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 from absl import logging
-from tqdm.contrib.logging import logging_redirect_tqdm
 
 from shotstream_jax import cli
 from shotstream_jax.checkpoint.checkpoint import Checkpoint, open_checkpoint
@@ -35,7 +34,7 @@ from shotstream_jax.checkpoint.checksum import part_checksum
 from shotstream_jax.checkpoint.load import DTYPES
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.lock import locked
-from shotstream_jax.core.progress import progress_bar
+from shotstream_jax.core.ray_cluster import prepare_for_ray
 from shotstream_jax.core.settings import own_settings
 from shotstream_jax.data import dataset as dataset_folder
 from shotstream_jax.data.clips import Clip, read_clips
@@ -44,31 +43,21 @@ from shotstream_jax.data.encode import (
     Encoders,
     PrecomputeRecipe,
     encode_clip,
-    encode_negative,
     encode_prompts,
-    load_encoders,
 )
 from shotstream_jax.data.records import ClipRecord
 from shotstream_jax.data.samples import losses_text, whole_targets
-from shotstream_jax.precompute.broken import encode_or_name, to_look_at, with_mended
+from shotstream_jax.precompute.broken import encode_or_name, to_look_at
+from shotstream_jax.precompute.shards import (
+    EncodingJob,
+    ShardWork,
+    encode_shards,
+    negative_path,
+)
 from shotstream_jax.presets import Preset
 from shotstream_jax.text.prompts import check_caption
 
 SHARDS = 4
-Results = Iterable[ClipRecord | Broken]
-
-
-class EncodingJob(NamedTuple):
-    """What is to be encoded.
-
-    settings: of the folder that is made. clips: how many each shard has. encode: gives the records
-    of one shard, by its number. shares: the clips of each shard's table; none without a table.
-    """
-
-    settings: Settings
-    clips: list[int]
-    encode: Callable[[Encoders, int], Results]
-    shares: list[list[Clip]]
 
 
 def parser() -> cli.Parser:
@@ -109,6 +98,11 @@ def parser() -> cli.Parser:
         action="store_true",
         help="look again at all clips that could not be encoded (else: if their files changed)",
     )
+    p.add_argument(
+        "--ray",
+        action="store_true",
+        help="a process for each device of the cluster of RAY_ADDRESS, else of this machine",
+    )
     return p
 
 
@@ -126,6 +120,8 @@ def main(argv: Sequence[str]) -> None:
         job = job_from_table(args, recipe, checkpoint)
     else:
         job = job_from_latents(args, recipe, checkpoint)
+    if args.ray:
+        prepare_for_ray()
     settings = job.settings
     folder = pathlib.Path(args.out)
     mine = own_shards(settings.shard_count, args.part)
@@ -140,9 +136,13 @@ def main(argv: Sequence[str]) -> None:
     if len(todo) < len(mine):
         kept = len(mine) - len(todo)
         logging.info("%s: %d of %d shards are there already", folder, kept, len(mine))
-    if todo or again or not _negative_path(folder).exists():
+    if todo or again or not negative_path(folder).exists():
         with _locked_shards(folder, settings, sorted([*todo, *again])):
-            encode_shards(recipe, checkpoint, job, folder, todo, again)
+            work = ShardWork(recipe, checkpoint, job, folder, todo, again)
+            if args.ray and work.shards:
+                _encode_on_ray(work)
+            else:
+                encode_shards(work)
     finish(folder, settings)
 
 
@@ -310,34 +310,11 @@ def _table_row(clip: Clip, folder: pathlib.Path) -> tuple[Any, ...]:
     return (*row, os.path.relpath(clip.mask, folder))
 
 
-def encode_shards(
-    recipe: PrecomputeRecipe,
-    checkpoint: Checkpoint,
-    job: EncodingJob,
-    folder: pathlib.Path,
-    todo: Sequence[int],
-    again: Mapping[int, Sequence[Clip]],
-) -> None:
-    """Writes the shards that are still to be made, one after the other.
+def _encode_on_ray(work: ShardWork) -> None:
+    """Ray is there only if it is asked for."""
+    from shotstream_jax.precompute.ray_shards import encode_on_ray
 
-    again: clips of shards that are there, to be encoded once more.
-    """
-    encoders = load_encoders(checkpoint, recipe.dtype)
-    # One file for all parts: whoever comes first writes it, and all would write the same.
-    if not _negative_path(folder).exists():
-        dataset_folder.write_negative(folder, encode_negative(encoders, recipe.negative_prompt))
-    # The bar counts the clips of this run's shards, broken ones too.
-    total = sum(job.clips[shard] for shard in [*todo, *again])
-    with logging_redirect_tqdm(), progress_bar(total=total, unit="clip", desc=str(folder)) as bar:
-        for shard in todo:
-            results = _counted(job.encode(encoders, shard), bar)
-            dataset_folder.write_shard(folder, job.settings.shards[shard], results)
-        encode = functools.partial(encode_clip, encoders, recipe)
-        for shard, clips in again.items():
-            name = job.settings.shards[shard]
-            results = with_mended(folder, name, job.shares[shard], clips, encode)
-            dataset_folder.begin_again(folder)
-            dataset_folder.write_shard(folder, name, _counted(results, bar))
+    encode_on_ray(work)
 
 
 @contextlib.contextmanager
@@ -351,17 +328,6 @@ def _locked_shards(
             remedy = "wait for it, or share the work by --part"
             locks.enter_context(locked(folder / f"{name}.lock", f"{folder}/{name}", remedy))
         yield
-
-
-def _negative_path(folder: pathlib.Path) -> pathlib.Path:
-    return folder / "negative.npz"
-
-
-def _counted(results: Results, bar: Any) -> Iterator[ClipRecord | Broken]:
-    """The same results; the bar moves as they are taken."""
-    for result in results:
-        yield result
-        bar.update()
 
 
 if __name__ == "__main__":

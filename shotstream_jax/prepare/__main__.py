@@ -21,9 +21,15 @@ a vision-language model, if --captions names an endpoint with OpenAI's chat comp
 The key, where one is needed, is in the environment's OPENAI_API_KEY. The same command goes on where
 it was interrupted, takes in films that are new, and does again what a changed recipe changes. A
 film that cannot be used is named, and stops nothing. docs/films.md has the way to a trained model.
+
+On several machines, and with the clips encoded too (what follows -- goes to precompute):
+
+  RAY_ADDRESS=auto shotstream prepare /shared/films --out /shared/prepared --ray -- \\
+      --out /shared/clips --config precompute:wan-1.3b --config.checkpoint=/shared/wan
 """
 
 import argparse
+import contextlib
 import os
 import pathlib
 from collections.abc import Sequence
@@ -34,10 +40,12 @@ from shotstream_jax import cli
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.files import check_writable_folder
 from shotstream_jax.core.lock import locked
+from shotstream_jax.core.ray_cluster import any_cluster, prepare_for_ray
 from shotstream_jax.core.values import number_between
+from shotstream_jax.precompute import __main__ as precompute
 from shotstream_jax.prepare import by_hand, report, steps, table
 from shotstream_jax.prepare.endpoint import Endpoint, ask_captions
-from shotstream_jax.prepare.films import find_films
+from shotstream_jax.prepare.films import FilmFile, find_films
 from shotstream_jax.prepare.pictures import check_opencv
 from shotstream_jax.prepare.pool import prepare_films
 from shotstream_jax.prepare.recipe import PrepareRecipe
@@ -65,6 +73,12 @@ def parser() -> cli.Parser:
         metavar="N",
         help="films at a time, each in a process of its own (default: one for two cores)",
     )
+    p.add_argument(
+        "--ray",
+        action="store_true",
+        help="on Ray: the cluster of RAY_ADDRESS, else one of this machine; --workers films at a "
+        "time (default: a processor each)",
+    )
     p.add_argument("--captions", metavar="URL", help="endpoint of a model that writes captions")
     p.add_argument("--captions-model", metavar="NAME", help="its name there")
     p.add_argument(
@@ -85,7 +99,8 @@ def parser() -> cli.Parser:
 def main(argv: Sequence[str]) -> None:
     """Runs the command with these options."""
     # Every mistake that can be seen in the options is refused before a film is opened.
-    args, config = parser().parse(argv)
+    ours, theirs = _both_commands(argv)
+    args, config = parser().parse(ours)
     recipe = cli.build(PrepareRecipe, config, "config")
     check_opencv()
     if recipe.cuts.gradual != NO_NETWORK:
@@ -93,24 +108,70 @@ def main(argv: Sequence[str]) -> None:
     endpoint = _endpoint(args)
     films = find_films(args.films)
     workers = number_between(args.workers, "--workers", 0, _MOST_WORKERS)
-    workers = min(workers or max(1, (os.cpu_count() or 1) // 2), len(films))
+    if args.ray:
+        prepare_for_ray()
     out = check_writable_folder(args.out, "the clips")
     sidecars = {}
     for film in films:
         if sidecar_path(film.path).exists():
             sidecars[film.name] = read_sidecar(sidecar_path(film.path))
     out.mkdir(parents=True, exist_ok=True)
+    if theirs and args.ray:
+        theirs.append("--ray")
+    with contextlib.ExitStack() as stack:
+        if args.ray:
+            stack.enter_context(any_cluster(workers))
+        _run(args, films, out, recipe, workers, endpoint, sidecars)
+        if theirs and (out / table.NAME).exists():
+            precompute.main(["--csv", str(out / table.NAME), *theirs])
+
+
+def _run(
+    args: argparse.Namespace,
+    films: Sequence[FilmFile],
+    out: pathlib.Path,
+    recipe: PrepareRecipe,
+    workers: int,
+    endpoint: Endpoint | None,
+    sidecars: dict[str, Sidecar],
+) -> None:
+    """From the films to the table and the report."""
     with locked(out / ".lock", str(out), "wait for it, or choose another --out"):
         rows = by_hand.read_rows(out / by_hand.NAME)
         if args.retry_broken:
             for film in films:
                 steps.forget_broken(out, film)
-        prepared = prepare_films(films, out, recipe, workers)
+        prepared = _prepared(films, out, recipe, workers, args.ray)
         scripts = find_scripts(prepared, rows, sidecars)
         if endpoint is not None:
             clips = [clip for film in prepared for clip in film.clips if clip.name not in scripts]
             scripts |= ask_captions(endpoint, out, clips)
         finish_films(out, prepared, scripts, rows)
+
+
+def _both_commands(argv: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The words of this command, and those after -- for precompute. Raises InputError."""
+    ours = list(argv)
+    if "--" not in ours:
+        return ours, []
+    cut = ours.index("--")
+    theirs = ours[cut + 1 :]
+    args, _ = precompute.parser().parse(theirs)
+    if args.csv or args.latents_from:
+        raise InputError("after -- neither --csv nor --latents-from: the clips are those made here")
+    return ours[:cut], theirs
+
+
+def _prepared(
+    films: Sequence[FilmFile], out: pathlib.Path, recipe: PrepareRecipe, workers: int, on_ray: bool
+) -> list[PreparedFilm]:
+    """All films, by processes of this machine or by Ray. workers: 0 to choose."""
+    if on_ray:
+        from shotstream_jax.prepare.ray_films import prepare_on_ray
+
+        return prepare_on_ray(films, out, recipe, workers)
+    workers = min(workers or max(1, (os.cpu_count() or 1) // 2), len(films))
+    return prepare_films(films, out, recipe, workers)
 
 
 def _endpoint(args: argparse.Namespace) -> Endpoint | None:

@@ -36,7 +36,13 @@ from shotstream_jax.prepare.look import (
     write_look,
 )
 from shotstream_jax.prepare.recipe import PrepareRecipe
-from shotstream_jax.prepare.transnet import NO_NETWORK, Chances, find_chances, load_transnet
+from shotstream_jax.prepare.transnet import (
+    NO_NETWORK,
+    Chances,
+    Params,
+    find_chances,
+    load_transnet,
+)
 
 # Raised when a step gives other results than before.
 LOOK_VERSION = 1
@@ -85,12 +91,49 @@ def prepare_film(
         return PreparedFilm(film, [], [], str(error))
 
 
+def look_at_film(film: FilmFile, out: pathlib.Path) -> None:
+    """The first step of `prepare_film` alone, which then finds its result."""
+    folder = film_folder(out, film)
+    folder.mkdir(parents=True, exist_ok=True)
+    first = _digest(film.name, LOOK_VERSION)
+    if _read(folder / "broken.json", first) is not None:
+        return
+    try:
+        _look(film, folder, first, ignore_count)
+    except InputError as error:
+        _write(folder / "broken.json", first, str(error))
+
+
+def find_film_chances(
+    film: FilmFile, out: pathlib.Path, recipe: PrepareRecipe, network: Params
+) -> None:
+    """The second step alone, by a network that is loaded; nothing if no later step needs it."""
+    folder = film_folder(out, film)
+    first = _digest(film.name, LOOK_VERSION)
+    is_broken = _read(folder / "broken.json", first) is not None
+    if is_broken or _read(folder / "shots.json", _shots_digest(first, recipe)) is not None:
+        return
+    try:
+        _chances(film, folder, first, recipe.cuts.gradual, ignore_count, network)
+    except InputError as error:
+        _write(folder / "broken.json", first, str(error))
+
+
+def ignore_count(_: int) -> None:
+    """Counts no frames."""
+
+
+def _shots_digest(first: str, recipe: PrepareRecipe) -> str:
+    """What shots and groups follow from."""
+    return _digest(first, SHOTS_VERSION, recipe.cuts, recipe.shots, recipe.groups, recipe.video)
+
+
 def _prepare_whole(
     film: FilmFile, out: pathlib.Path, recipe: PrepareRecipe, count: Count, first: str
 ) -> PreparedFilm:
     """The steps of a film, in their order."""
     folder = film_folder(out, film)
-    second = _digest(first, SHOTS_VERSION, recipe.cuts, recipe.shots, recipe.groups, recipe.video)
+    second = _shots_digest(first, recipe)
     found = _read(folder / "shots.json", second)
     look = None
     if found is None:
@@ -156,16 +199,25 @@ def _are_there(out: pathlib.Path, clips: list[PreparedClip]) -> bool:
 
 
 def _chances(
-    film: FilmFile, folder: pathlib.Path, first: str, source: str, count: Count
+    film: FilmFile,
+    folder: pathlib.Path,
+    first: str,
+    source: str,
+    count: Count,
+    network: Params | None = None,
 ) -> Chances | None:
-    """TransNetV2's chances, now or earlier; None where the recipe does without."""
+    """TransNetV2's chances, now or earlier; None where the recipe does without.
+
+    network: by default it is loaded here.
+    """
     if source == NO_NETWORK:
         return None
     path = folder / "chances.npz"
     digest = _digest(first, CHANCES_VERSION, source)
     arrays = read_arrays(path, digest)
     if arrays is None:
-        chances = find_chances(load_transnet(source), small_frames(film.path, count))
+        params = load_transnet(source) if network is None else network
+        chances = find_chances(params, small_frames(film.path, count))
         write_arrays(path, digest, chances._asdict())
         return chances
     return Chances(**arrays)

@@ -15,14 +15,13 @@ finishes the chunk that is being made. docs/serving.md explains the protocol and
 """
 
 import argparse
-import os
-import secrets
 from collections.abc import Sequence
 
 from shotstream_jax import cli
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.gpu_memory import memory_errors
 from shotstream_jax.core.lock import locked
+from shotstream_jax.core.ray_cluster import prepare_for_ray
 from shotstream_jax.serve.options import (
     Loaded,
     address_of,
@@ -77,19 +76,9 @@ def _serve(args: argparse.Namespace, loaded: Loaded) -> None:
 
 def _serve_on_ray(args: argparse.Namespace, words: Sequence[str]) -> None:
     """The same application in several processes. Nothing of a device is taken in this one."""
-    # Ray listens on all of this machine's addresses: whoever lacks this run's token is refused.
-    os.environ.setdefault("RAY_AUTH_MODE", "token")
-    if not {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys():
-        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    # Ray's own choice is 15, which leaves a film to whatever else runs here.
-    os.environ.setdefault("RAY_worker_niceness", "0")
-    try:
-        from shotstream_jax.serve.ray_local import run_on_ray
-    except ImportError as error:
-        raise InputError(
-            f"{error.name} is not installed: pip install 'shotstream-jax[ray]'"
-        ) from None
+    prepare_for_ray()
+    from shotstream_jax.serve.ray_local import run_on_ray
+
     run_on_ray(args, words)
 
 

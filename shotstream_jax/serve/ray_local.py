@@ -2,20 +2,18 @@
 
 import argparse
 import contextlib
-import logging
-import os
 import signal
 import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import ray
 from ray import serve
 from ray.serve.config import HTTPOptions
 from ray.serve.schema import LoggingConfig
 
 from shotstream_jax import cli
 from shotstream_jax.core.errors import InputError
+from shotstream_jax.core.ray_cluster import device_share, own_cluster
 from shotstream_jax.serve.options import address_of
 from shotstream_jax.serve.ray_app import TELLER, make_application
 
@@ -27,7 +25,7 @@ def run_on_ray(args: argparse.Namespace, words: Sequence[str]) -> None:
 
     words: the command line that args are of. Raises InputError.
     """
-    with _own_cluster(args.replicas):
+    with own_cluster(args.replicas), _serve_ended():
         options = {"num_replicas": args.replicas, "ray_actor_options": _share(args.replicas)}
         # Serve's own lines would have the addresses of stories in them.
         quiet = LoggingConfig(log_level="WARNING", enable_access_log=False)
@@ -44,30 +42,22 @@ def run_on_ray(args: argparse.Namespace, words: Sequence[str]) -> None:
 
 
 @contextlib.contextmanager
-def _own_cluster(replicas: int) -> Iterator[None]:
-    """A Ray of this machine alone, with a processor for each teller."""
-    cores = max(os.cpu_count() or 1, replicas)
-    ray.init(
-        address="local",
-        num_cpus=cores,
-        include_dashboard=False,
-        logging_level=logging.WARNING,
-    )
+def _serve_ended() -> Iterator[None]:
+    """Serve is told to end afterwards, whatever happens."""
     try:
         yield
     finally:
         serve.shutdown()
-        ray.shutdown()
 
 
 def _share(replicas: int) -> dict[str, Any]:
     """What each teller has of this machine. Raises InputError if there are too few devices."""
-    there = ray.cluster_resources()
-    for kind, share in (("GPU", {"num_gpus": 1}), ("TPU", {"resources": {"TPU": 1}})):
-        if kind in there:
-            if there[kind] < replicas:
-                raise InputError(
-                    f"--replicas {replicas} need a {kind} each, there are {there[kind]:.0f}"
-                )
-            return {"num_cpus": 1, **share}
-    return {"num_cpus": 1}
+    devices, own = device_share()
+    if not own:
+        return {"num_cpus": 1}
+    (kind,) = own
+    if devices < replicas:
+        raise InputError(f"--replicas {replicas} need a {kind} each, there are {devices}")
+    if kind == "GPU":
+        return {"num_cpus": 1, "num_gpus": 1}
+    return {"num_cpus": 1, "resources": own}
