@@ -68,6 +68,11 @@ EXTRAS = {
         "scenedetect-headless matplotlib",
     ),
     "films": Extra("clips of films", ("cv2",), "opencv-python-headless"),
+    "score": Extra(
+        "scores of films by networks",
+        ("cv2", "torch", "torchvision", "transformers"),
+        "opencv-python-headless torch torchvision transformers",
+    ),
     "gpu": Extra("NVIDIA GPUs, CUDA 13", ("jax_cuda13_plugin",), "jax[cuda13]"),
     "gpu-cuda12": Extra("NVIDIA GPUs, CUDA 12", ("jax_cuda12_plugin",), "jax[cuda12]"),
     "tpu": Extra("TPUs", ("libtpu",), "jax[tpu]"),

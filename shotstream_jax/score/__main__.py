@@ -31,7 +31,7 @@ from shotstream_jax.core.versions import installed_version
 from shotstream_jax.generate.recipe import StreamRecipe
 from shotstream_jax.score.cuts import AUTO, DETECTORS, choose_detector
 from shotstream_jax.score.films import SuiteFilm
-from shotstream_jax.score.judge import score_film
+from shotstream_jax.score.judge import Judges, ScoredFilm, score_film
 from shotstream_jax.score.make import films_to_make, make_films
 from shotstream_jax.score.report import (
     markdown_table,
@@ -137,14 +137,33 @@ def main(argv: Sequence[str]) -> None:
         films = read_films(args.suite, pathlib.Path(args.videos), _scripts(args))
         made_by = {"recipe": dataclasses.asdict(recipe), "seed": args.seed, "films": len(to_make)}
         made_by["checkpoint"] = args.checkpoint or recipe.checkpoint
-    scored = []
-    for film in progress_bar(films, unit="film", desc="score"):
-        scored.append(score_film(film, judges))
+    scored, broken = _score_all(films, judges)
     rows = summarise_films(scored)
-    write_reports(out, scored, rows, settings(args, detector, found) | {"made by": made_by})
+    facts = settings(args, detector, found) | {"made by": made_by, "not scored": broken}
+    write_reports(out, scored, rows, facts)
     for line in markdown_table(table_rows(rows)):
         cli.print_line(line)
-    cli.print_line(f"{out / 'report.html'}: {len(scored)} films")
+    cli.print_line(f"{out / 'report.html'}: {len(scored)} films, {len(broken)} not scored")
+
+
+def _score_all(
+    films: Sequence[SuiteFilm], judges: Judges
+) -> tuple[list[ScoredFilm], dict[str, str]]:
+    """The scored films, and why others could not be: one broken film stops no other.
+
+    Raises InputError if none can be scored.
+    """
+    scored = []
+    broken = {}
+    for film in progress_bar(films, unit="film", desc="score"):
+        try:
+            scored.append(score_film(film, judges))
+        except InputError as error:
+            logging.warning("%s is not scored: %s", film.name, error)
+            broken[film.name] = str(error)
+    if not scored:
+        raise InputError(f"none of the {len(films)} films can be scored: {min(broken.values())}")
+    return scored, broken
 
 
 def _scripts(args: argparse.Namespace) -> pathlib.Path | None:

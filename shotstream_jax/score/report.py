@@ -16,6 +16,7 @@ from shotstream_jax.score.paper import OURS, PAPER
 
 HEAD = ("figure", "mean", "95 %", "films", f"paper, {OURS}", "paper, others")
 
+_NOT_SCORED = "not scored"
 _STYLE = """
 body{font:15px/1.45 system-ui,sans-serif;margin:2em auto;max-width:80em;padding:0 1em;color:#222}
 table{border-collapse:collapse;margin:1em 0}td,th{padding:.2em .8em;text-align:left;
@@ -54,9 +55,15 @@ def summarise_films(scored: Sequence[ScoredFilm]) -> list[FigureRow]:
 
 
 def table_rows(rows: Sequence[FigureRow]) -> list[tuple[str, ...]]:
-    """The cells below HEAD."""
+    """The cells below HEAD: the paper's nine figures, also those that lack weights; then others."""
+    by_name = {row.name: row for row in rows}
     cells: list[tuple[str, ...]] = []
-    for row in rows:
+    for name in FIGURES:
+        if name not in by_name:
+            if name in PAPER[OURS]:
+                cells.append((FIGURES[name].title, _NOT_SCORED, NO_VALUE, "0", *_paper_cells(name)))
+            continue
+        row = by_name[name]
         interval = row.interval
         between = NO_VALUE
         # One film alone has no interval.
@@ -64,11 +71,11 @@ def table_rows(rows: Sequence[FigureRow]) -> list[tuple[str, ...]]:
             between = f"{interval.low:.3f} to {interval.high:.3f}"
         cells.append(
             (
-                FIGURES[row.name].title,
+                FIGURES[name].title,
                 f"{interval.value:.3f}",
                 between,
                 str(row.films),
-                *_paper_cells(row.name),
+                *_paper_cells(name),
             )
         )
     return cells
@@ -96,7 +103,10 @@ def write_reports(
     rows: Sequence[FigureRow],
     settings: Mapping[str, Any],
 ) -> None:
-    """Writes report.json, report.md and report.html in a folder. Raises OSError."""
+    """Writes report.json, report.md and report.html in a folder. Raises OSError.
+
+    settings: what made the figures, and which films could not be scored.
+    """
     out.mkdir(parents=True, exist_ok=True)
     cells = table_rows(rows)
     figures = {}

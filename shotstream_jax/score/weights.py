@@ -31,11 +31,11 @@ from shotstream_jax.score.subjects import Subjects, sam_cutter, transformers_det
 from shotstream_jax.score.torch_io import check_torch
 from shotstream_jax.score.viclip import ViCLIP
 
-# Kind → its repository on the hub, "" where a file is fetched by hand.
+# Kind → its repository or file on the hub, "" where a file is fetched by hand.
 KINDS = {
     "dino": "facebook/dino-vitb16",
     "clip": "openai/clip-vit-base-patch32",
-    "viclip": "OpenGVLab/ViCLIP",
+    "viclip": "OpenGVLab/VBench_Used_Models/ViClip-InternVid-10M-FLT.pth",
     "detector": "PekingU/rtdetr_v2_r50vd",
     "sam": "facebook/sam-vit-huge",
     "dinov2": "facebook/dinov2-base",
@@ -134,10 +134,13 @@ def _file_in(path: pathlib.Path) -> pathlib.Path:
 
 
 def _fetched(kind: str, text: str) -> pathlib.Path:
-    """A repository's weights and settings, in the hub's cache."""
+    """A repository's weights and settings, in the hub's cache; not those of folders in it."""
     repository = open_repository(read_hub_name(text))
     place = repository.name.place
-    files = [name for name in repository.files if name.startswith(place)]
+    files = []
+    for name in repository.files:
+        if name.startswith(place) and "/" not in name.removeprefix(place).strip("/"):
+            files.append(name)
     weights = [name for name in files if name.endswith(_ENDINGS)]
     # Of several copies the safe one.
     safe = [name for name in weights if name.endswith(".safetensors")]

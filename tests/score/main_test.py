@@ -94,7 +94,21 @@ def test_the_report(folder, tmp_path, capsys):
     assert "0.978" in printed and "0.513 to 0.715" in printed  # the paper's, and the others'
     page = (tmp_path / "out" / "report.html").read_text()
     assert "lacking" in page and "http" not in page
-    assert (tmp_path / "out" / "report.md").read_text().count("| transition control (SCA) |") == 1
+    table = (tmp_path / "out" / "report.md").read_text()
+    assert table.count("| transition control (SCA) |") == 1
+    # What lacks weights stands beside the paper's value all the same.
+    assert "| text alignment | not scored | – | 0 | 0.234 | 0.170 to 0.223 |" in table
+
+
+def test_a_broken_film_is_named_and_stops_nothing(folder, tmp_path):
+    for path in folder.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    content = (tmp_path / "lacking.mp4").read_bytes()
+    (tmp_path / "lacking.mp4").write_bytes(content[: len(content) // 2])
+    app.main([str(tmp_path), "--cuts", "adaptive", "--out", str(tmp_path / "out")])
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert [film["name"] for film in report["films"]] == ["right"]
+    assert "lacking.mp4" in report["settings"]["not scored"]["lacking"]
 
 
 def test_transnets_transitions():
@@ -130,5 +144,5 @@ def test_films_that_are_not_there(tmp_path):
     with pytest.raises(InputError, match=r"1 of the films' files are missing, first .*a\.mp4"):
         app.main([str(tmp_path)])
     write_film(tmp_path / "a.mp4", [place_shots()[0][:1]])
-    with pytest.raises(InputError, match="fewer frames than its script has shots"):
+    with pytest.raises(InputError, match=r"none of the 1 films .* fewer frames than its"):
         app.main([str(tmp_path), "--cuts", "adaptive"])
