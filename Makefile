@@ -4,7 +4,7 @@ VENV   := .venv
 PY     := $(VENV)/bin/python
 NPM    := npm install --silent --no-audit --no-fund --prefix $(VENV)/node
 
-.PHONY: help env browsers demo storyboard film train-tiny check test lint types page-types parity wheel clean delete-outputs
+.PHONY: help env browsers demo storyboard storyboard-pictures film train-tiny check test lint types page-types parity wheel clean delete-outputs
 
 help:                ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */\1\t/' | expand -t 14
@@ -25,6 +25,9 @@ demo: env            ## a story in the miniature's words → out/demo.mp4 and ou
 
 storyboard: env      ## the page to write stories on, with the miniature, at http://127.0.0.1:8765/
 	$(VENV)/bin/shotstream serve
+
+storyboard-pictures: browsers  ## a story is written on that page, and recorded → docs/storyboard*
+	$(PY) examples/storyboard_record.py docs
 
 film: env            ## trains all four stages at tiny size on examples/film → out/film (under 15 minutes)
 	PY=$(PY) examples/film/train.sh

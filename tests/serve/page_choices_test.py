@@ -100,6 +100,33 @@ def test_own_stories_are_listed_opened_and_removed(page):
     assert answer.status == 404
 
 
+def test_the_tree_is_gone_about_by_arrow_keys_and_a_menu_closes(page):
+    for caption in ("A fox.", "A frog."):
+        ask(page, caption)
+    wait_for_branch(page, ["A fox.", "A frog."])
+    page.locator(".face").first.click()
+    page.keyboard.press("f")
+    ask(page, "A bear.")
+    wait_for_branch(page, ["A fox.", "A bear."])
+    # From the bear up to the frog, which is in the lane above, and there.
+    page.locator(".tree g", has_text="bear").focus()
+    page.keyboard.press("ArrowUp")
+    page.keyboard.press("Enter")
+    wait_for_branch(page, ["A fox.", "A frog."])
+    # To the fox, and down again to the last one of its lane.
+    page.locator(".tree g", has_text="frog").focus()
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    wait_for_branch(page, ["A fox.", "A bear."])
+    # Only one of them is on the way of Tab.
+    assert page.locator(".tree g[tabindex='0']").count() == 1
+    page.click(".menu summary")
+    page.click(".screen", position={"x": 5, "y": 5})
+    assert page.locator(".menu[open]").count() == 0
+
+
 def test_a_style_and_how_a_story_remembers_are_chosen(page):
     page.select_option("#memory", "caption")
     ask(page, "A fox.")

@@ -20,24 +20,27 @@ export class Film {
     this.chunks = new Map();
     /** @type {Map<string, string>} */
     this.posters = new Map();
-    /** What was laid out last. @type {{board: Board | null, pieces: Piece[], starts: Map<string, number>}} */
-    this.laid = { board: null, pieces: [], starts: new Map() };
+    /** How many posters have come. */
+    this.shown = 0;
+    /** What was laid out last. @type {{of: unknown[], pieces: Piece[], starts: Map<string, number>}} */
+    this.laid = { of: [], pieces: [], starts: new Map() };
   }
 
   /** The film up to the head, chunk by chunk. @param {Board} board @returns {Piece[]} */
   timeline(board) {
-    if (this.laid.board !== board) this.layOut(board);
+    this.layOut(board);
     return this.laid.pieces;
   }
 
   /** A shot's place in seconds, null if nothing of it is there. @param {Board} board @param {Shot} shot */
   startOf(board, shot) {
-    if (this.laid.board !== board) this.layOut(board);
+    this.layOut(board);
     return this.laid.starts.get(shot.id) ?? null;
   }
 
-  /** @param {Board} board */
+  /** Nothing is done if it was laid out last. @param {Board} board */
   layOut(board) {
+    if (this.laid.of[0] === board.shots && this.laid.of[1] === board.head) return;
     const { fps, first_chunk, later_chunk } = this.video;
     const pieces = [];
     const starts = new Map();
@@ -51,7 +54,7 @@ export class Film {
         frame = end;
       }
     }
-    this.laid = { board, pieces, starts };
+    this.laid = { of: [board.shots, board.head], pieces, starts };
   }
 
   /** Seconds of so many chunks. @param {number} chunks */
@@ -81,11 +84,14 @@ export class Film {
   /** The address of a shot's poster, "" until it is there. @param {Shot} shot */
   poster(shot) {
     const kept = this.posters.get(shot.id);
-    if (kept !== undefined || !shot.made || !this.key) return kept ?? "";
+    // It is written after the first chunk, and before the second one.
+    const isThere = shot.made > 1 || shot.state === "done";
+    if (kept !== undefined || !isThere || !this.key) return kept ?? "";
     this.posters.set(shot.id, "");
     api.readFile(this.key, `/shots/${shot.id}/poster`).then(
       (blob) => {
         this.posters.set(shot.id, URL.createObjectURL(blob));
+        this.shown++;
         this.onChange();
       },
       // Too fast for the server, or the line broke: once more in a while.

@@ -33,6 +33,8 @@ export class Page {
     /** @type {string | null} */
     this.awaited = null;
     this.isDrawing = false;
+    /** What the strip was last drawn with. @type {unknown[]} */
+    this.drawn = [];
     /** The story that is about to be removed. @type {string | null} */
     this.removing = null;
     this.named = "";
@@ -81,11 +83,21 @@ export class Page {
     render(studio.isOwner ? promptView(this) : "", element("ask"));
     this.scrollMarks();
     render(panelView(this), element("panel"));
-    render(stripView(this), element("strip"));
+    this.drawStrip();
     this.say("note", studio.note);
     this.say("spoken", studio.spoken);
     element("note").classList.toggle("bad", studio.isProblem);
     this.nameStory();
+  }
+
+  /** The strip, which may have a thousand shots, only if something of it has changed. */
+  drawStrip() {
+    const { board, selected, film } = this.studio;
+    const place = Math.round(element("strip").scrollLeft / COLUMN / 2);
+    const state = [board.shots, board.head, board.role, selected, this.playing, film.shown, place, innerWidth];
+    if (state.every((value, i) => value === this.drawn[i])) return;
+    this.drawn = state;
+    render(stripView(this), element("strip"));
   }
 
   /** A screen reader speaks what changes, and only then. @param {string} id @param {string} text */

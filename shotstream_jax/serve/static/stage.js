@@ -8,6 +8,7 @@ import { html, nothing } from "./vendor/lit-html.js";
 /** @typedef {import("./page.js").Page} Page */
 
 const RECENT = 3; // stories that an empty page offers
+const MOST_MARKS = 100; // more would be one black line
 /** Why there is nothing to be seen. @type {Record<string, [string, string]>} */
 const TROUBLE = {
   connecting: ["Opening the story …", ""],
@@ -70,7 +71,7 @@ export function transportView(page) {
 /** Where one shot ends and the next begins. @param {import("./studio.js").Studio} studio @param {number} end */
 function cutMarks(studio, end) {
   const starts = studio.branch.map((shot) => studio.startOf(shot)).filter(Boolean);
-  if (!starts.length) return nothing;
+  if (!starts.length || starts.length > MOST_MARKS) return nothing;
   const lines = starts.map((start) => `M${start} 0V1`).join("");
   return html`<svg class="cuts" aria-hidden="true" viewBox="0 0 ${end} 1" preserveAspectRatio="none">
     <path d=${lines} /></svg>`;

@@ -13,8 +13,8 @@ const LETTERS = 17; // of a caption, that fit a clip
 /** @typedef {import("./page.js").Page} Page */
 /** @typedef {{shot: Shot, x: number, y: number}} Spot */
 
-/** What was laid out last. @type {{board: import("./events.js").Board | null, spots: Spot[]}} */
-let laid = { board: null, spots: [] };
+/** What was laid out last. @type {{shots: Map<string, Shot> | null, spots: Spot[]}} */
+let laid = { shots: null, spots: [] };
 
 /** Places for the shots that are there. @param {import("./events.js").Board} board @returns {Spot[]} */
 export function layOut(board) {
@@ -43,7 +43,8 @@ export function layOut(board) {
 /** @param {Page} page */
 export function treeView(page) {
   const { studio } = page;
-  if (laid.board !== studio.board) laid = { board: studio.board, spots: layOut(studio.board) };
+  const { board } = studio;
+  if (laid.shots !== board.shots) laid = { shots: board.shots, spots: layOut(board) };
   const { spots } = laid;
   const inBranch = new Set(studio.branch.map((shot) => shot.id));
   // Nothing but what the film strip shows.
@@ -80,15 +81,15 @@ function lineView({ shot, x, y }, at, inBranch) {
 function clipView(page, { shot, x, y }, isNow, isTabbed) {
   const caption = shot.cues.at(-1)?.caption ?? shot.caption;
   const short = caption.length > LETTERS ? `${caption.slice(0, LETTERS - 1).trimEnd()}…` : caption;
-  const name = `Go to shot ${shot.number + 1}, take ${shot.take + 1}: ${caption}`;
+  const name = `Shot ${shot.number + 1}, take ${shot.take + 1}: ${caption}${isNow ? " (in this film)" : ""}`;
   const go = () => page.studio.isOwner && page.act(() => page.goTo(shot));
   return svg`<g class="${isNow ? "now" : ""} ${shot.state}" role="button" tabindex=${isTabbed ? 0 : -1}
-    aria-label=${isNow ? `${name} (in this film)` : name} data-spot=${shot.id}
+    data-spot=${shot.id}
     transform=${`translate(${x * COLUMN} ${y * LANE})`} @click=${go}
     @keydown=${(/** @type {KeyboardEvent} */ event) => event.key === "Enter" && go()}>
-    <title>${caption}</title><rect class="reach" y="-3" width=${CLIP} height=${LANE} />
+    <title>${name}</title><rect class="reach" y="-3" width=${CLIP} height=${LANE} />
     <rect width=${CLIP} height=${HIGH} rx="6" />
-    <text class="place" x="8" y="15">${shot.number + 1}</text><text x="24" y="15">${short}</text></g>`;
+    <text y="15"><tspan class="place" x="8">${shot.number + 1}</tspan> <tspan x="24">${short}</tspan></text></g>`;
 }
 
 /** The arrow keys go about in the tree. @param {KeyboardEvent} event @param {Spot[]} spots */
