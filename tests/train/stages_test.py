@@ -344,6 +344,20 @@ def test_stage_four_trains_adapters_on_its_own_history():
     assert np.any(story[:, 0]) and np.any(story[:, 1]) and not np.any(story[:, 2])
 
 
+def test_an_adapted_fake_score_has_no_base_of_its_own():
+    """The real score's parameters are its base: what it was with a copy of them, to the bit."""
+    stage = make("dmd_inter", "one")
+    state, fixed = begin(stage)
+    distillation, networks_fixed = stage.distillation, fixed.networks
+    assert networks_fixed.fake == {} and networks_fixed.student
+    moves = jax.tree.map(lambda a: a + 0.01, state.networks.fake.moves)
+    adapted = dataclasses.replace(state.networks.fake, moves=moves)
+    found = distillation.fake_params(
+        dataclasses.replace(state.networks, fake=adapted), networks_fixed
+    )
+    jax.tree.map(np.testing.assert_array_equal, found, LORA.join(moves, weights(2)["dit"]))
+
+
 def test_activations_take_their_letters():
     mesh = make_mesh(MESHES["split"][0], jax.devices()[:8])
     assert activation_spec(mesh, "b f t d", (4, 3, 6, 48)) == P(

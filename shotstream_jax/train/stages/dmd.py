@@ -43,7 +43,8 @@ class DmdState:
 class DmdFixed:
     """What the steps only read.
 
-    student, fake: parameters of these networks that do not move. real: the teacher's.
+    student, fake: parameters of these networks that do not move; none of the fake score where it is
+      an adapter, as its base is `real`. real: the teacher's.
     negative [1, l, e]: the embedding of the negative prompt.
     """
 
@@ -92,6 +93,11 @@ class Distillation:
         """The weights that `fixed` is made of: the real score is always among them."""
         return (STUDENT, TEACHER) if self.student.has_frozen else (TEACHER,)
 
+    @property
+    def shares_base(self) -> bool:
+        """Whether the fake score is the real one with an adapter: one base in memory for both."""
+        return self.recipe.fake.what == "lora"
+
     def initial_state(self, weights: Weights) -> DmdState:
         """Both networks before the first step."""
         return DmdState(
@@ -104,7 +110,7 @@ class Distillation:
         assert negative is not None
         return DmdFixed(
             student=self.student.frozen(weights),
-            fake=self.fake.frozen(weights),
+            fake={} if self.shares_base else self.fake.frozen(weights),
             real=compute_params(weights[TEACHER], self.setup.dtype),
             negative=negative,
         )
@@ -130,7 +136,7 @@ class Distillation:
 
     def fake_params(self, state: DmdState, fixed: DmdFixed) -> Params:
         """Those of the fake score."""
-        return self.fake.params(state.fake.moves, fixed.fake)
+        return self._fake_params(state.fake.moves, fixed)
 
     def trained_parts(self, state: DmdState, fixed: DmdFixed) -> dict[str, Params]:
         """The student."""
@@ -176,7 +182,7 @@ class Distillation:
         def loss(moves: Params, rows: tuple[Conditions, DmdDraws]) -> Any:
             """Of micro-batch rows, as train/step wants it."""
             conditions, draws = rows
-            fake = self.fake.params(moves, fixed.fake)
+            fake = self._fake_params(moves, fixed)
             value, made = critic_loss(self.models, student, fake, conditions, draws, last)
             return value, ({}, made.x_0)
 
@@ -215,6 +221,11 @@ class Distillation:
         replay = chunks_flops(cfg, memory, setup.frames, tokens)
         replay += cfg.layers * text_flops(cfg, memory.captions)
         return setup.run.batch * (made + 3 * score + 3 * replay)
+
+    def _fake_params(self, moves: Params, fixed: DmdFixed) -> Params:
+        """The fake score's parameters as a function of what moves."""
+        base = fixed.real if self.shares_base else fixed.fake
+        return self.fake.params(moves, base)
 
     def _draw(self, key: PRNGKey) -> tuple[DmdDraws, Array]:
         shape = self.setup.target_shape
