@@ -24,12 +24,14 @@ import urllib.request
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
 ABOUT = "A cartoon about a green frog."
 CAPTION = "The frog is dancing in the meadow."
 _HOST = "127.0.0.1"
 _TOO_OFTEN = 429
+_TRIES = 10  # to connect, when that was too often
 
 
 class RefusedError(RuntimeError):
@@ -168,7 +170,7 @@ class ServedStory:
         have: the number of the last event that the viewer has.
         """
         url = f"ws://{_HOST}:{self.server.port}/api/stories/{self.id}/live"
-        with connect(url, max_size=None, compression=None) as viewer:
+        with _connected(url) as viewer:
             viewer.send(json.dumps({"hello": 1, "token": self.token, "have": have}))
             yield _messages(viewer)
 
@@ -191,9 +193,23 @@ def until(
     raise RuntimeError(f"the server has ended the socket before shot {shot} was {event}")
 
 
+def _connected(url: str) -> ClientConnection:
+    """An open socket. Raises InvalidStatus if the server refuses it for good."""
+    for _ in range(_TRIES):
+        with contextlib.suppress(InvalidStatus):
+            return connect(url, max_size=None, compression=None)
+        time.sleep(1)
+    return connect(url, max_size=None, compression=None)
+
+
 def _messages(viewer: ClientConnection) -> Iterator[dict[str, Any]]:
-    """Single events; a message with the time at which it came, in seconds since 1970."""
-    for message in viewer:
+    """Single events, until the socket ends; a message with the time at which it came, in seconds
+    since 1970."""
+    while True:
+        try:
+            message = viewer.recv()
+        except ConnectionClosed:
+            return
         came = time.time()
         if isinstance(message, str):
             event = json.loads(message)

@@ -132,7 +132,8 @@ def _apply(board: Board, event: LogLine) -> Board:
     # All others change one shot.
     shot = board.shots[event["shot"]]
     if kind == "edited":
-        changed = dataclasses.replace(shot, caption=event["caption"], take=event["take"])
+        # What it was told before a restart does not count any more.
+        changed = dataclasses.replace(shot, caption=event["caption"], take=event["take"], cues=())
     elif kind == "told":
         before = shot.cues or (Cue(0, shot.caption),)
         cue = Cue(event["chunk"], event["caption"], event["again"])

@@ -103,25 +103,24 @@ class Device:
             self._filming.put(FilmJob(desk, shot, failed=str(error)))
 
     def _begin(self, desk: StoryDesk) -> bool:
-        """Begins the story's next shot. False if it has none."""
-        shot = desk.next_shot()
-        if shot is None:
-            return False
-        try:
-            with blamed(desk, shot.id), memory_errors(MEMORY_REMEDY):
-                story = desk.memory(shot.parent)
-                asked = self._as_asked(desk, shot)
-                live = begin(self._model, story, asked)
-        except InputError as error:
-            self._filming.put(FilmJob(desk, shot.id, failed=str(error)))
-            return False
-        except OSError as error:
-            self._filming.put(FilmJob(desk, shot.id, trouble=error))
-            return False
-        if not desk.begin(shot, live.progress.chunks, story.next_frame):
-            return False
-        self._live[desk.id] = (shot.id, live)
-        return True
+        """Begins the story's next shot. False if it has none that can be begun."""
+        while (shot := desk.next_shot()) is not None:
+            try:
+                with blamed(desk, shot.id), memory_errors(MEMORY_REMEDY):
+                    story = desk.memory(shot.parent)
+                    asked = self._as_asked(desk, shot)
+                    live = begin(self._model, story, asked)
+            except InputError as error:
+                self._filming.put(FilmJob(desk, shot.id, failed=str(error)))
+                return False
+            except OSError as error:
+                self._filming.put(FilmJob(desk, shot.id, trouble=error))
+                return False
+            # If it was changed or cancelled meanwhile, what is to be made now is begun.
+            if desk.begin(shot, live.progress.chunks, story.next_frame):
+                self._live[desk.id] = (shot.id, live)
+                return True
+        return False
 
     def _as_asked(self, desk: StoryDesk, shot: BoardShot) -> Shot:
         """A shot of the board as the library takes it; one that was cut is asked for so long."""

@@ -142,9 +142,9 @@ class StoryDesk:
             return queue[0]
 
     def begin(self, shot: BoardShot, chunks: int, first_frame: int) -> bool:
-        """Marks a shot as in the making; False if it is not wanted any more."""
+        """Marks a shot as in the making; False if it is not wanted any more as it was begun."""
         with self.lock:
-            if self.is_closed or self.board.shots[shot.id].state != QUEUED:
+            if self.is_closed or self.board.shots[shot.id] != shot:
                 return False
             self.making = Making(shot.id, chunks, first_frame)
             self._publish(self.making_event())

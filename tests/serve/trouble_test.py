@@ -95,6 +95,40 @@ def test_a_full_disk_changes_nothing_that_was_said(client, story, monkeypatch):
     story.wait(story.ask("it sleeps", frames=CHUNK)["id"])
 
 
+@pytest.mark.parametrize("change", ["edit", "cancel"])
+def test_what_is_said_while_a_shot_begins_counts(client, story, monkeypatch, change):
+    studio = client.service.studio
+    desk = studio.desk(story.id)
+    plain = device.begin
+    changes = [change]
+
+    def begin(*args):
+        live = plain(*args)
+        shot = desk.board.queue()[0].id
+        if changes and changes.pop() == "edit":
+            studio.retell(desk, shot, "it sits", again=False)
+        elif desk.board.shots[shot].caption == "the fox runs":
+            studio.take_away(desk, shot)
+        return live
+
+    with desk.lock:  # both are there before the first begins
+        monkeypatch.setattr(device, "begin", begin)
+        first = studio.ask(desk, "the fox runs", frames=CHUNK).id
+        second = studio.ask(desk, "it sleeps", frames=CHUNK).id
+    story.wait(second)
+    told = [record.caption for record in desk.memory(second).shots]
+    assert told == (["it sits", "it sleeps"] if change == "edit" else ["it sleeps"])
+    assert (desk.board.shots[first].state == DONE) == (change == "edit")
+
+
+def test_an_edit_after_a_restart_takes_back_what_the_shot_was_told():
+    asked = {"shot": "a", "parent": None, "caption": "on", "take": 0, "frames": None, "pins": []}
+    told = {"event": "told", "shot": "a", "chunk": 1, "caption": "off", "again": False}
+    edited = {"event": "edited", "shot": "a", "caption": "up", "take": 0}
+    board, _ = numbered(Board(), [{"event": "asked", **asked}, told, edited])
+    assert (board.shots["a"].caption, board.shots["a"].cues) == ("up", ())
+
+
 # A chunk, the record, the line that says that a shot is done; what the shot is made of.
 @pytest.mark.parametrize(
     "where, name, calls",

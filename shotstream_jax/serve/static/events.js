@@ -63,7 +63,7 @@ function changeShot(board, shot, event) {
     case "chunk":
       return { ...shot, made: event.chunk + 1 };
     case "edited":
-      return { ...shot, caption: event.caption, take: event.take };
+      return { ...shot, caption: event.caption, take: event.take, cues: [] };
     case "told": {
       const before = shot.cues.length ? shot.cues : [{ chunk: 0, caption: shot.caption, again: true }];
       const { chunk, caption, again } = event;
