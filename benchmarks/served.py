@@ -102,7 +102,7 @@ class Served:
                 with urllib.request.urlopen(request) as answer:
                     content = answer.read()
                     is_json = answer.headers.get_content_type() == "application/json"
-                return json.loads(content) if is_json else content
+                return json.loads(content) if is_json and content else content
             except urllib.error.HTTPError as error:
                 wait = error.headers.get("Retry-After")
                 if error.code != _TOO_OFTEN or wait is None:

@@ -29,7 +29,7 @@ class Service:
     ) -> None:
         self.settings = settings
         self.metrics = ServiceMetrics()
-        self.turns = Turns(settings.places)
+        self.turns = Turns(settings.places, self._is_watched)
         self.studio = Studio(model, video, settings, self.turns)
         self.broken_off = BrokenOff(self.studio)
         filming = Filming(self.metrics, self.broken_off.add)
@@ -59,6 +59,11 @@ class Service:
         if self._is_started:
             self._device.stop()
         self.studio.close()
+
+    def _is_watched(self, story: str) -> bool:
+        """Whether somebody watches a story."""
+        desk = self.studio.find(story)
+        return desk is not None and desk.viewers() > 0
 
     def is_live(self) -> bool:
         """Whether whatever makes pictures runs."""

@@ -6,16 +6,22 @@ shots that have a place take turns by chunk, so no two are ever more than one ch
 
 import collections
 import threading
+from collections.abc import Callable
+
+_IN_ORDER = 4  # of so many free places one goes to whoever has waited longest
 
 
 class Turns:
     """The stories that wait for a place, and those that have one. Any thread may call it.
 
-    places: how many shots may be in the making at once.
+    places: how many shots may be in the making at once. is_watched: whether somebody watches a
+    story; by default none is preferred.
     """
 
-    def __init__(self, places: int) -> None:
+    def __init__(self, places: int, is_watched: Callable[[str], bool] | None = None) -> None:
         self.places = places
+        self._is_watched = is_watched
+        self._given = 0
         self._waiting: collections.OrderedDict[str, None] = collections.OrderedDict()
         self._placed: collections.OrderedDict[str, None] = collections.OrderedDict()
         self._changed = threading.Condition()
@@ -33,8 +39,8 @@ class Turns:
         with self._changed:
             while not self._is_stopped:
                 if self._waiting and len(self._placed) < self.places:
-                    # A free place goes to the story that has waited longest; its turn is now.
-                    story, _ = self._waiting.popitem(last=False)
+                    story = self._next_waiting()
+                    del self._waiting[story]
                     self._placed[story] = None
                     return story
                 if self._placed:
@@ -43,6 +49,19 @@ class Turns:
                     return story
                 self._changed.wait()
             return None
+
+    def _next_waiting(self) -> str:
+        """The story that a free place goes to; its turn is now.
+
+        The one that has waited longest of those that somebody watches: what was left behind does
+        not hold them up. Every so-manieth place goes by the order alone, so nobody waits for ever.
+        """
+        self._given += 1
+        if self._is_watched is not None and self._given % _IN_ORDER:
+            for story in self._waiting:
+                if self._is_watched(story):
+                    return story
+        return next(iter(self._waiting))
 
     def leave(self, story: str) -> None:
         """A story gives its place up, or no longer waits for one."""
@@ -63,8 +82,11 @@ class Turns:
             return len(self._placed), len(self._waiting)
 
     def ahead(self, story: str) -> int:
-        """How many stories get a place before this one; 0 if it does not wait."""
+        """How many stories that are watched like it wait before this one; 0 if it does not wait."""
         with self._changed:
             if story not in self._waiting:
                 return 0
-            return list(self._waiting).index(story)
+            before = list(self._waiting)[: list(self._waiting).index(story)]
+            if self._is_watched is None or not self._is_watched(story):
+                return len(before)
+            return len([other for other in before if self._is_watched(other)])

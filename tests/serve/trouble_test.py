@@ -234,6 +234,20 @@ def test_places_go_round_and_chunks_take_turns():
     assert turns.next() is None
 
 
+def test_a_story_that_is_watched_goes_before_those_that_were_left():
+    turns = Turns(places=1, is_watched=lambda story: story == "watched")
+    for story in ("left 1", "left 2", "left 3", "watched", "left 4"):
+        turns.offer(story)
+    assert turns.ahead("watched") == 0 and turns.ahead("left 4") == 4
+    order = []
+    for _ in range(8):
+        order.append(turns.next())
+        turns.leave(order[-1])
+        # It always has more to be made, and still the others come to their turn.
+        turns.offer("watched")
+    assert order == [*["watched"] * 3, "left 1", *["watched"] * 3, "left 2"]
+
+
 def numbered(board, events):
     """A board after events, and their lines."""
     lines = []
