@@ -96,11 +96,16 @@ class StoryFolder:
         self.write(self._record(shot), record_bytes(record))
 
     def read_record(self, shot: str) -> ShotRecord:
-        """What later shots remember of one. Raises InputError if it is not there, or damaged."""
+        """What later shots remember of one.
+
+        Raises InputError if it is not there, or damaged, and OSError if the disk does not give it.
+        """
         path = self._record(shot)
         try:
             return read_record(path, self.head.context, self.head.video)
         except DAMAGE as error:
+            if isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
+                raise
             raise InputError(f"{path} is missing or damaged ({error})") from None
 
     def sweep(self, shot: str) -> None:

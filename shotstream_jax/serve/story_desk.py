@@ -176,7 +176,7 @@ class StoryDesk:
     def memory(self, parent: str | None) -> Story:
         """The story as it is after a shot: what the next one depends on.
 
-        Raises InputError if a record is missing or damaged.
+        Raises InputError if a record is missing or damaged, and OSError.
         """
         if parent is None:
             return self.folder.head

@@ -11,7 +11,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from shotstream_jax.core.errors import InputError
-from shotstream_jax.serve import device, filming
+from shotstream_jax.serve import device, filming, store
 from shotstream_jax.serve.app import make_app
 from shotstream_jax.serve.board import CANCELLED, DONE, QUEUED, Board, apply_event, without
 from shotstream_jax.serve.service import Service
@@ -137,6 +137,7 @@ def test_an_edit_after_a_restart_takes_back_what_the_shot_was_told():
         (StoryFolder, "write", 3),
         (StoryLog, "append", 1),
         (device, "pin_of", 0),
+        (store, "read_record", 0),
     ],
 )
 def test_what_the_disk_refuses_for_a_while_is_made_by_itself_later(
@@ -144,6 +145,8 @@ def test_what_the_disk_refuses_for_a_while_is_made_by_itself_later(
 ):
     pinned = story.ask("the fox sits", frames=CHUNK)["id"]
     story.wait(pinned)
+    # As after a restart: what it follows is read.
+    client.service.studio.desk(story.id)._memories.clear()
     full = OSError(errno.ENOSPC, "No space left on device")
     refused = failing(vars(where)[name], [None] * calls + [full, full])
     monkeypatch.setattr(where, name, refused)
