@@ -177,7 +177,9 @@ def _scripts(args: argparse.Namespace) -> pathlib.Path | None:
 
 def check_all_there(films: Sequence[SuiteFilm], to_make: Sequence[SuiteFilm]) -> None:
     """Raises InputError if a file is not there of a film that will not be made."""
-    missing = [path for film in films for path in film.parts if not path.is_file()]
+    missing = []
+    for film in films:
+        missing += [path for path in film.parts if not path.is_file()]
     if missing and not to_make:
         raise InputError(
             f"{len(missing)} of the films' files are missing, first {missing[0]}: --make makes them"

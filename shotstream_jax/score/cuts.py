@@ -59,8 +59,11 @@ def find_film_cuts(opened: OpenFilm, detector: str) -> list[int]:
 @typechecked
 def transition_cuts(middle: Float[np.ndarray, "frames"]) -> list[int]:
     """The frames after all runs of p > 0.5; a run that reaches the end begins no shot."""
-    stops = [stop for _, stop in runs(middle > _PROBABILITY)]
-    return [stop for stop in stops if stop < len(middle)]
+    cuts = []
+    for _, stop in runs(middle > _PROBABILITY):
+        if stop < len(middle):
+            cuts.append(stop)
+    return cuts
 
 
 def _small_frames(opened: OpenFilm) -> Iterator[np.ndarray]:

@@ -82,7 +82,8 @@ def open_film(film: SuiteFilm) -> OpenFilm:
 
     Raises InputError if a file cannot be read, or if the film has fewer frames than shots.
     """
-    infos = [probe(path) for path in film.parts]
+    # All files are decoded once: no header tells how many frames can be shown.
+    infos = list(map(probe, film.parts))
     opened = OpenFilm(
         film,
         counts=tuple(info.frames for info in infos),

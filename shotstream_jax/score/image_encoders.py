@@ -31,6 +31,7 @@ def dino_encoder(folder: pathlib.Path) -> PictureEncoder:
     )
 
     def encode(pictures: UInt8[np.ndarray, "n y x 3"]) -> np.ndarray:
+        """Unit features, [n, d]."""
         with torch.no_grad():
             x = as_seen(pictures, form)
             tokens = model(pixel_values=x, interpolate_pos_encoding=True).last_hidden_state
@@ -48,6 +49,7 @@ def clip_encoder(folder: pathlib.Path) -> PictureEncoder:
     form = PictureForm(side, "bicubic", True, CLIP_MEAN, CLIP_DEVIATION)
 
     def encode(pictures: UInt8[np.ndarray, "n y x 3"]) -> np.ndarray:
+        """Unit features, [n, d]."""
         with torch.no_grad():
             seen = model.vision_model(pixel_values=as_seen(pictures, form)).pooler_output
             features = model.visual_projection(seen)
@@ -65,6 +67,7 @@ def dinov2_encoder(folder: pathlib.Path) -> PictureEncoder:
     form = PictureForm(side, "bicubic", True, IMAGENET_MEAN, IMAGENET_DEVIATION)
 
     def encode(pictures: UInt8[np.ndarray, "n y x 3"]) -> np.ndarray:
+        """Unit features, [n, d]."""
         with torch.no_grad():
             tokens = model(pixel_values=as_seen(pictures, form)).last_hidden_state
             return unit(tokens[:, 0].float().cpu().numpy())

@@ -57,9 +57,11 @@ def plain_metrics(detector: str) -> Judges:
     """Those that need no weights."""
 
     def plain(opened: OpenFilm) -> FrameMetric:
+        """Sharpness, motion and repeated frames."""
         return PlainFrames()
 
     def dynamic(opened: OpenFilm) -> FrameMetric:
+        """By a flow that needs no weights."""
         return DynamicDegree("dynamic_degree_dis", dis_flow, opened.fps)
 
     return Judges(detector, [plain, dynamic], [Likeness()])

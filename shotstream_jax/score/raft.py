@@ -30,8 +30,11 @@ def raft_flow(path: pathlib.Path) -> Flow:
     def flow(
         before: UInt8[np.ndarray, "y x 3"], after: UInt8[np.ndarray, "y x 3"]
     ) -> Float[np.ndarray, "y x 2"]:
+        """The vectors from one picture to the next, in pixels."""
         with torch.no_grad():
+            # The last refinement is the best one.
             found = network(_seen(before), _seen(after), num_flow_updates=_STEPS)[-1]
+        # What was added at the edges is cut off again.
         height, width = before.shape[:2]
         top, left = _padding(height) // 2, _padding(width) // 2
         inside = found[0, :, top : top + height, left : left + width]

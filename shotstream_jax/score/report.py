@@ -41,8 +41,12 @@ def summarise_films(scored: Sequence[ScoredFilm]) -> list[FigureRow]:
     """
     rows = []
     for name in FIGURES:
-        of_films = [film.figures[name] for film in scored if name in film.figures]
-        of_films = [values for values in of_films if np.isfinite(values).any()]
+        # The films in which something could be judged.
+        of_films = []
+        for film in scored:
+            values = film.figures.get(name)
+            if values is not None and np.isfinite(values).any():
+                of_films.append(values)
         if not of_films:
             continue
         # As many columns as the longest film has shots.
@@ -85,7 +89,10 @@ def _paper_cells(name: str) -> tuple[str, str]:
     """The paper's own value, and the least and most of the others'."""
     if name not in PAPER[OURS]:
         return NO_VALUE, NO_VALUE
-    others = [values[name] for method, values in PAPER.items() if method != OURS]
+    others = []
+    for method, values in PAPER.items():
+        if method != OURS:
+            others.append(values[name])
     return f"{PAPER[OURS][name]:.3f}", f"{min(others):.3f} to {max(others):.3f}"
 
 
@@ -133,8 +140,12 @@ def write_reports(
 
 def _notes(rows: Sequence[FigureRow], settings: Mapping[str, Any]) -> list[tuple[str, str]]:
     """What stands below the table: where figures come from, and what made them."""
-    notes = [(FIGURES[row.name].title, FIGURES[row.name].source) for row in rows]
-    notes += [(name, str(value)) for name, value in settings.items()]
+    notes = []
+    for row in rows:
+        figure = FIGURES[row.name]
+        notes.append((figure.title, figure.source))
+    for name, value in settings.items():
+        notes.append((name, str(value)))
     notes.append(("paper", "arXiv:2603.25746v1, Table 1, quoted: other stories than these"))
     return notes
 

@@ -95,6 +95,7 @@ def transformers_detector(folder: pathlib.Path) -> Detector:
         processor = transformers.AutoImageProcessor.from_pretrained(folder, local_files_only=True)
 
     def detect(picture: UInt8[np.ndarray, "y x 3"]) -> Things:
+        """What is likely enough."""
         inputs = processor(images=picture, return_tensors="pt").to(device())
         with torch.no_grad():
             outputs = model(**inputs)
@@ -116,6 +117,7 @@ def sam_cutter(folder: pathlib.Path) -> Cutter:
     deviation = torch.tensor(IMAGENET_DEVIATION, device=device())[None, :, None, None]
 
     def cut(picture: UInt8[np.ndarray, "y x 3"], box: np.ndarray) -> Bool[np.ndarray, "y x"]:
+        """Where the thing in the box is."""
         # 1. The longer side is scaled, zeros fill the square.
         height, width = picture.shape[:2]
         scale = side / max(height, width)

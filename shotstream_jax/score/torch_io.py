@@ -89,7 +89,11 @@ def load_state(path: pathlib.Path) -> "dict[str, torch.Tensor]":
         content = torch.load(path, map_location="cpu", weights_only=True)
         # Some files have the tensors one floor down.
         state = content.get("model", content)
-        return {name: value for name, value in state.items() if isinstance(value, torch.Tensor)}
+        tensors = {}
+        for name, value in state.items():
+            if isinstance(value, torch.Tensor):
+                tensors[name] = value
+        return tensors
 
 
 def load_tokenizer(folder: pathlib.Path) -> Any:

@@ -141,10 +141,10 @@ def _fetched(kind: str, text: str) -> pathlib.Path:
     for name in repository.files:
         if name.startswith(place) and "/" not in name.removeprefix(place).strip("/"):
             files.append(name)
-    weights = [name for name in files if name.endswith(_ENDINGS)]
-    # Of several copies the safe one.
-    safe = [name for name in weights if name.endswith(".safetensors")]
-    chosen = safe or weights
+    # Of several copies the safe one: the endings begin with it.
+    chosen: list[str] = []
+    for ending in _ENDINGS:
+        chosen = chosen or [name for name in files if name.endswith(ending)]
     if not chosen:
         raise InputError(f"{text} has no weights for {kind}")
     if kind in _FILE_KINDS:
