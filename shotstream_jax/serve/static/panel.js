@@ -65,14 +65,12 @@ function action(sign, name, key, act, isOff = false) {
 /** @param {Page} page */
 function storyView(page) {
   const { studio } = page;
-  const { story, branch, isOwner } = studio;
+  const { story, branch, board, isOwner } = studio;
   if (!story) return stepsView();
   /** @type {[string, string][]} */
-  const rows = [
-    ["Shots", String(branch.length)],
-    ["Film", clock(page.player.end)],
-    ["Remembers", MEMORIES[story.memory]],
-  ];
+  const rows = [["Remembers", MEMORIES[story.memory]]];
+  // Before the first word of the server nothing is known of the shots.
+  if (board.role) rows.unshift(["Shots", String(branch.length)], ["Film", clock(page.player.end)]);
   return html`<div class="about-story"><h2>${isOwner ? "Story" : "You are watching"}</h2>
     <p class="said">${story.global_caption || "About nothing in particular."}</p>
     <dl class="facts">${rows.map(([name, value]) => html`<div><dt>${name}</dt><dd>${value}</dd></div>`)}</dl>
