@@ -12,7 +12,9 @@ from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse
 from fastapi.staticfiles import StaticFiles
 from prometheus_client import generate_latest
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
+from starlette.routing import Match
 
 import shotstream_jax
 from shotstream_jax.serve.bodies import Health, Problem
@@ -20,9 +22,11 @@ from shotstream_jax.serve.exchange import Exchange
 from shotstream_jax.serve.file_routes import file_routes, picture_routes
 from shotstream_jax.serve.guard import Guard
 from shotstream_jax.serve.live import Viewers
+from shotstream_jax.serve.logs import log_problem
 from shotstream_jax.serve.refusal import Refusal
 from shotstream_jax.serve.routes import (
     model_routes,
+    problems,
     shot_file_routes,
     shot_routes,
     story_routes,
@@ -114,24 +118,66 @@ def _answer_problems(app: FastAPI, service: Service) -> None:
         )
         return JSONResponse(problem.model_dump(), 422)
 
-    async def plain(_: Request, error: Exception) -> Response:
+    async def plain(request: Request, error: Exception) -> Response:
         """What the framework refuses: an unknown path, a method, a body that is too large."""
         assert isinstance(error, HTTPException)
+        if error.status_code == 400:
+            return _unreadable()
+        headers = error.headers
+        allowed = _methods(app, request)
+        if error.status_code == 405 and allowed:
+            headers = {"allow": ", ".join(allowed)}
         problem = Problem(
             code=f"http_{error.status_code}",
             message=str(error.detail).lower(),
             remedy="see /openapi.json for what there is",
         )
-        return JSONResponse(problem.model_dump(), error.status_code, error.headers)
+        return JSONResponse(problem.model_dump(), error.status_code, headers)
+
+    async def gone(_: Request, error: Exception) -> Response:
+        """The caller has gone before its body was whole, and reads no answer."""
+        assert isinstance(error, ClientDisconnect)
+        return _unreadable()
+
+    async def no_disk(_: Request, error: Exception) -> Response:
+        """The disk refuses a file."""
+        assert isinstance(error, OSError)
+        log_problem("disk", error)
+        refusal = Refusal(503, "disk", "a file cannot be read or written", "try again later", 10)
+        return await refused(_, refusal)
 
     app.add_exception_handler(Refusal, refused)
     app.add_exception_handler(RequestValidationError, malformed)
     app.add_exception_handler(HTTPException, plain)
+    app.add_exception_handler(ClientDisconnect, gone)
+    app.add_exception_handler(OSError, no_disk)
+
+
+def _unreadable() -> Response:
+    """The answer to a body that is no JSON, or no JSON that anyone would send."""
+    problem = Problem(
+        code="invalid",
+        message="body: it cannot be read as JSON",
+        remedy="see /openapi.json for what it must be",
+    )
+    return JSONResponse(problem.model_dump(), 422)
+
+
+def _methods(app: FastAPI, request: Request) -> list[str]:
+    """The methods that a path of the API takes; none for another path."""
+    if not request.url.path.startswith("/api/"):
+        return []
+    found = []
+    for method in ("DELETE", "GET", "PATCH", "POST"):
+        scope = {**request.scope, "method": method}
+        if any(route.matches(scope)[0] == Match.FULL for route in app.routes):
+            found.append(method)
+    return found
 
 
 def _add_health(app: FastAPI, service: Service) -> None:
     """What watches over the server asks for."""
-    problem: dict[int | str, dict[str, Any]] = {503: {"model": Problem}}
+    problem = problems(503)
 
     @app.get("/health/live", responses=problem, tags=["health"])
     def live_health() -> Health:
@@ -147,7 +193,7 @@ def _add_health(app: FastAPI, service: Service) -> None:
             raise Refusal(503, "not_ready", "the model is being prepared", "wait some seconds", 2)
         return Health(status="ready")
 
-    @app.get("/metrics", response_class=PlainTextResponse, tags=["health"])
+    @app.get("/metrics", response_class=PlainTextResponse, responses=problems(), tags=["health"])
     def metrics() -> Response:
         """Figures for Prometheus."""
         service.measure()

@@ -9,11 +9,15 @@ read, into these places, each no longer than the directory says, and all of it i
 the story is there.
 """
 
+import contextlib
 import dataclasses
 import json
+import os
 import pathlib
 import re
+import struct
 import zipfile
+from collections.abc import Callable, Iterator
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -35,6 +39,20 @@ _NAME = re.compile(
 _TREE_BYTES = 8 * 2**20
 _FILE_BYTES = 32 * 2**20
 _FILES = 50_000
+_DIRECTORY_BYTES = _FILES * 160
+# The end of a zip: its disks and counts, how many bytes its directory has, and where; a comment.
+_END = struct.Struct("<12sL4s2s")
+# What reading a file that is no whole zip can raise.
+_DAMAGE = (
+    zipfile.BadZipFile,
+    OSError,
+    KeyError,
+    ValueError,
+    NotImplementedError,
+    EOFError,
+    RuntimeError,
+    struct.error,
+)
 
 _Whole = Annotated[int, Field(ge=0, lt=2**40)]
 
@@ -137,29 +155,63 @@ def read_archive(path: pathlib.Path, into: pathlib.Path, most: int) -> tuple[Sto
     most: bytes in all. Returns the story without shots, and the lines of its log without numbers.
     Raises InputError for anything else than a whole story, and OSError.
     """
+    _check_end(path)
+    with _opened(path) as archive:
+        _check_directory(archive, most)
+        tree = _tree_of(_content(archive, _TREE))
+        video = VideoFormat(**tree.story.video.model_dump())
+        head = Story(**{**tree.story.model_dump(), "video": video})
+        shots = {shot.id for shot in tree.shots}
+        for member in archive.infolist():
+            kind, _, name = member.filename.partition("/")
+            if kind == "shots" and name.partition("/")[0] not in shots:
+                raise InputError(f"{member.filename} is of no shot of its tree")
+            if member.filename != _TREE:
+                target = into / member.filename
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_bytes(_content(archive, member.filename))
+    return head, _as_log(tree)
+
+
+def _check_end(path: pathlib.Path) -> None:
+    """Refuses a directory that is too large to be read. Raises InputError, and OSError."""
+    with path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - _END.size))
+        end = file.read()
+    is_end = len(end) == _END.size and end.startswith(b"PK\5\6")
+    # Files of more than 65,534 names have another directory, which no story's needs.
+    if not is_end or _END.unpack(end)[1] > _DIRECTORY_BYTES:
+        raise InputError("it is no story file, cut off, or has more files than a story")
+
+
+@contextlib.contextmanager
+def _opened(path: pathlib.Path) -> Iterator[zipfile.ZipFile]:
+    """A zip. Raises InputError if it is none."""
     try:
-        with zipfile.ZipFile(path) as archive:
-            _check_directory(archive, most)
-            tree = _Tree.model_validate_json(archive.read(_TREE))
-            video = VideoFormat(**tree.story.video.model_dump())
-            head = Story(**{**tree.story.model_dump(), "video": video})
-            lines = _as_log(tree)
-            shots = {shot.id for shot in tree.shots}
-            for member in archive.infolist():
-                kind, _, name = member.filename.partition("/")
-                if kind == "shots" and name.partition("/")[0] not in shots:
-                    raise InputError(f"{member.filename} is of no shot of its tree")
-                if member.filename != _TREE:
-                    target = into / member.filename
-                    target.parent.mkdir(parents=True, exist_ok=True)
-                    target.write_bytes(archive.read(member))
-    except (zipfile.BadZipFile, KeyError, NotImplementedError, EOFError, RuntimeError) as error:
+        archive = zipfile.ZipFile(path)
+    except _DAMAGE as error:
         raise InputError(f"it is no story file, or damaged ({error})") from None
+    with archive:
+        yield archive
+
+
+def _content(archive: zipfile.ZipFile, name: str) -> bytes:
+    """One of its files. Raises InputError if it is not there, or damaged."""
+    try:
+        return archive.read(name)
+    except _DAMAGE as error:
+        raise InputError(f"it is no story file, or damaged ({error})") from None
+
+
+def _tree_of(data: bytes) -> _Tree:
+    """What story.json says. Raises InputError."""
+    try:
+        return _Tree.model_validate_json(data)
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
         raise InputError(f"its tree is damaged: {place}: {first['msg']}") from None
-    return head, lines
 
 
 def _check_directory(archive: zipfile.ZipFile, most: int) -> None:
@@ -207,10 +259,14 @@ def _as_log(tree: _Tree) -> list[dict[str, Any]]:
     return lines
 
 
-def check_unpacked(folder: StoryFolder, board: Board) -> None:
-    """Whether an unpacked story's shots have all that they say. Raises InputError."""
+def check_unpacked(folder: StoryFolder, board: Board, check: Callable[[Story], None]) -> None:
+    """Whether an unpacked story's shots have all that they say.
+
+    check: refuses a story that the server's model could not go on with. Raises InputError.
+    """
     for shot in board.shots.values():
         record = folder.read_record(shot.id)
+        check(dataclasses.replace(folder.head, shots=(record,)))
         parent = board.shots[shot.parent] if shot.parent is not None else None
         first_frame = 0 if parent is None else (parent.first_frame or 0) + (parent.length or 0)
         last = shot.cues[-1].caption if shot.cues else shot.caption

@@ -11,9 +11,9 @@ import time
 from typing import Any
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from shotstream_jax.serve.bounded_body import BoundedBody
 from shotstream_jax.serve.logs import log_line
 from shotstream_jax.serve.metrics import ServiceMetrics
 from shotstream_jax.serve.refusal import Refusal
@@ -84,6 +84,7 @@ class Guard:
                 for name, value in _HEADERS.items():
                     headers.setdefault(name, value)
                 headers.setdefault("cache-control", "no-store")
+                del headers["accept-ranges"]
             await send(message)
 
         try:
@@ -92,6 +93,7 @@ class Guard:
             self._metrics.refused.labels(refusal.code).inc()
             await refuse(scope, receive, answer, refusal)
         else:
+            _ask_for_all(scope)
             await self._app(scope, self._bounded(scope, receive), answer)
         if scope["type"] == "http":
             log_line(
@@ -103,30 +105,23 @@ class Guard:
             )
 
     def _bounded(self, scope: Scope, receive: Receive) -> Receive:
-        """A body of no more bytes than its path takes, whatever its sender says of its length."""
+        """A body of no more bytes than its path takes, and no slower than is waited for."""
         if scope["type"] != "http":
             return receive
         limits = self._settings.limits
-        left = limits.body
+        most = limits.body
         if scope["path"] == _ARCHIVES:
-            left = limits.archive
+            most = limits.archive
         elif scope["path"].endswith(_PICTURES):
-            left = limits.picture
-
-        async def bounded() -> Message:
-            """The next piece of the body."""
-            nonlocal left
-            message = await receive()
-            left -= len(message.get("body", b""))
-            if left < 0:
-                raise HTTPException(413, "the body is too large")
-            return message
-
-        return bounded
+            most = limits.picture
+        return BoundedBody(receive, most, limits)
 
     def _check(self, scope: Scope) -> None:
         """Raises Refusal for a caller that may not come, or comes too often."""
         headers = Headers(scope=scope)
+        if "transfer-encoding" in headers and "content-length" in headers:
+            # A proxy may have seen another end of this request, and so another next one.
+            raise Refusal(400, "two_lengths", "the body has two lengths", "send one of them")
         host = headers.get("host", "")
         if host.lower() not in self._settings.hosts:
             raise Refusal(
@@ -161,11 +156,18 @@ async def refuse(scope: Scope, receive: Receive, send: Send, refusal: Refusal) -
         await send({"type": "websocket.close", "code": 1008, "reason": refusal.code})
         return
     headers: list[tuple[bytes, bytes]] = [(b"content-type", b"application/json")]
+    if refusal.status == 400:
+        headers.append((b"connection", b"close"))
     if refusal.retry_after is not None:
         headers.append((b"retry-after", str(refusal.retry_after).encode()))
     await send({"type": "http.response.start", "status": refusal.status, "headers": headers})
     body = json.dumps(refusal.content()).encode()
     await send({"type": "http.response.body", "body": body})
+
+
+def _ask_for_all(scope: Scope) -> None:
+    """Files are sent as a whole: takes out the wish for a part of one."""
+    scope["headers"] = [(name, value) for name, value in scope["headers"] if name != b"range"]
 
 
 def _route(scope: Scope) -> str:

@@ -71,14 +71,15 @@ class Viewers:
             await _close(socket, BAD_HELLO, "the first message must be a hello")
             return
         studio = self._service.studio
+        # Before the story is looked for: whoever has no token neither learns of one nor opens it.
+        role = studio.role(story, hello.token)
+        if role is None:
+            await _close(socket, BAD_TOKEN, "the token does not open this story")
+            return
         try:
             desk = await asyncio.to_thread(studio.desk, story)
         except Refusal:
             await _close(socket, NO_STORY, "no such story")
-            return
-        role = studio.role(story, hello.token)
-        if role is None:
-            await _close(socket, BAD_TOKEN, "the token does not open this story")
             return
         if desk.viewers() >= self._limits.viewers:
             await _close(socket, LET_GO, "the story has too many viewers")

@@ -1,11 +1,13 @@
 """The commands over REST. Each can be repeated: with the same Idempotency-Key where it makes
 something, and by its nature elsewhere."""
 
+import pathlib
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Path
-from fastapi.responses import FileResponse
+from fastapi.responses import Response
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from pydantic import WithJsonSchema
 
 import shotstream_jax
 from shotstream_jax.core.errors import InputError
@@ -24,21 +26,47 @@ _bearer = HTTPBearer(auto_error=False, description="the story's token, of its ow
 Credentials = Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
 StoryName = Annotated[str, Path(pattern="^[a-z2-7]{26}$")]
 ShotName = Annotated[str, Path(pattern="^[a-z2-7]{26}$")]
+_KEY = "^[A-Za-z0-9_-]{16,64}$"
 Key = Annotated[
     str | None,
+    # It is left out, or a text: no header is null.
+    WithJsonSchema({"type": "string", "pattern": _KEY}),
     Header(
         alias="Idempotency-Key",
-        pattern="^[A-Za-z0-9_-]{16,64}$",
+        pattern=_KEY,
         description="random, of the client's; the same request with it has the same answer",
     ),
 ]
+_WAIT = {"Retry-After": {"description": "seconds", "schema": {"type": "integer"}}}
+_HEADERS = {
+    401: {"WWW-Authenticate": {"schema": {"type": "string"}}},
+    429: _WAIT,
+    503: _WAIT,
+}
 FOR_EVER = {"cache-control": "private, max-age=31536000, immutable"}
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Answers of these statuses, for OpenAPI; those that every route has are added."""
-    every = {403, 421, 422, 429, *statuses}
-    return {status: {"model": bodies.Problem} for status in sorted(every)}
+    every = {400, 403, 421, 422, 429, *statuses}
+    if 413 in every:
+        every.add(408)  # whatever has a body may be sent too slowly
+    answers: dict[int | str, dict[str, Any]] = {}
+    for status in sorted(every):
+        answers[status] = {"model": bodies.Problem}
+        if status in _HEADERS:
+            answers[status]["headers"] = _HEADERS[status]
+    return answers
+
+
+def kept_file(path: pathlib.Path, kind: str, missing: Refusal) -> Response:
+    """One of a story's files, which is small and never changes. Raises `missing`."""
+    # In one go: the story may be removed at any moment.
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise missing from None
+    return Response(data, media_type=kind, headers=FOR_EVER)
 
 
 class Doors:
@@ -53,13 +81,13 @@ class Doors:
             raise Refusal(
                 401, "no_token", "the story's token is missing", "send Authorization: Bearer …"
             )
-        desk = self._studio.desk(story)
+        # Before the story is looked for: whoever has no token neither learns of one nor opens it.
         role = self._studio.role(story, credentials.credentials)
         if role is None:
             raise Refusal(
                 401, "wrong_token", "the token does not open this story", "send the story's own"
             )
-        return desk, role
+        return self._studio.desk(story), role
 
     def changed(self, story: StoryName, credentials: Credentials) -> StoryDesk:
         """The story, to be changed. Raises Refusal."""
@@ -157,35 +185,31 @@ def shot_file_routes(service: Service) -> APIRouter:
 
     @router.get(
         "/{shot}/chunks/{chunk}",
-        response_class=FileResponse,
+        response_class=Response,
         responses={200: {"content": {"video/mp4": {}}}, **problems(401, 404, 409, 503)},
     )
     def read_chunk(
         seen: Seen, shot: ShotName, chunk: Annotated[int, Path(ge=0, lt=1000)]
-    ) -> FileResponse:
+    ) -> Response:
         """A chunk's film: an mp4 of its own that never changes."""
         desk, _ = seen
         if shot not in desk.board.shots:
             raise no_shot(shot)
-        path = desk.folder.chunk(shot, chunk)
-        if not path.exists():
-            raise Refusal(404, "no_chunk", f"the shot has no chunk {chunk}", "wait for it")
-        return FileResponse(path, media_type="video/mp4", headers=FOR_EVER)
+        missing = Refusal(404, "no_chunk", f"the shot has no chunk {chunk}", "wait for it")
+        return kept_file(desk.folder.chunk(shot, chunk), "video/mp4", missing)
 
     @router.get(
         "/{shot}/poster",
-        response_class=FileResponse,
+        response_class=Response,
         responses={200: {"content": {"image/webp": {}}}, **problems(401, 404, 409, 503)},
     )
-    def read_poster(seen: Seen, shot: ShotName) -> FileResponse:
+    def read_poster(seen: Seen, shot: ShotName) -> Response:
         """A shot's first picture."""
         desk, _ = seen
         if shot not in desk.board.shots:
             raise no_shot(shot)
-        path = desk.folder.poster(shot)
-        if not path.exists():
-            raise Refusal(404, "no_poster", "the shot has no picture yet", "wait for it")
-        return FileResponse(path, media_type="image/webp", headers=FOR_EVER)
+        missing = Refusal(404, "no_poster", "the shot has no picture yet", "wait for it")
+        return kept_file(desk.folder.poster(shot), "image/webp", missing)
 
     return router
 
@@ -236,8 +260,8 @@ def notes_of(service: Service, body: bodies.CheckBody) -> bodies.NotesAnswer:
     """Notes about a prompt; an empty one has none."""
     if not body.caption.strip():
         return bodies.NotesAnswer(unknown=[], swallowed="", cut=0)
-    story = service.studio.blank(body.global_caption)
     try:
+        story = service.studio.blank(body.global_caption)
         notes = prompt_notes(service.studio.model, story, body.caption)
     except InputError as error:
         raise invalid(str(error)) from None

@@ -5,6 +5,7 @@ from typing import Any
 
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.generate.asked import Shot
+from shotstream_jax.generate.story import Story
 from shotstream_jax.model import Model
 from shotstream_jax.presets import VideoFormat
 from shotstream_jax.serve.board import DONE, QUEUED, BoardShot
@@ -31,18 +32,28 @@ class AskRules:
 
     def why_not(self, folder: StoryFolder) -> str | None:
         """Why the model cannot go on with a story; None if it can."""
-        head = folder.head
         try:
-            head.check(self._model.preset, self._model.fingerprint)
+            self.check_story(folder.head)
         except InputError as error:
             return str(error)
-        if head.video != self._video:
-            return "the story has another picture size, length of shots or rate"
         return None
 
-    def same(self, shot: BoardShot, caption: str) -> BoardShot:
+    def check_story(self, story: Story) -> None:
+        """Refuses a story that the model cannot go on with. Raises InputError."""
+        if story.video != self._video:
+            raise InputError("the story has another picture size, length of shots or rate")
+        story.check(self._model.preset, self._model.fingerprint)
+
+    def same(
+        self,
+        shot: BoardShot,
+        caption: str,
+        frames: int | None,
+        pins: Sequence[Mapping[str, Any]],
+    ) -> BoardShot:
         """The shot that a key has made, if it is asked for again as it was."""
-        if shot.caption != caption and not any(cue.caption == caption for cue in shot.cues):
+        is_told = shot.caption == caption or any(cue.caption == caption for cue in shot.cues)
+        if not is_told or shot.frames != frames or list(shot.pins) != list(pins):
             raise conflict("key_used", "this Idempotency-Key made another shot", "take a new key")
         return shot
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 import os
 import signal
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from shotstream_jax.serve.logs import log_line, log_problem
+from shotstream_jax.serve.patience import KEEP_ALIVE, PatientHttp, PatientSocket
 from shotstream_jax.serve.service import Service
 
 _DIED = 70  # exit code: a thread has ended by an error
@@ -59,10 +61,14 @@ class Server(uvicorn.Server):
 
 def make_server(app: FastAPI, service: Service, host: str, port: int, address: str) -> Server:
     """A server of the application; address: that people open it by."""
+    limits = service.settings.limits
     config = uvicorn.Config(
         app,
         host=host,
         port=port,
+        # uvicorn calls them as it would the classes.
+        http=functools.partial(PatientHttp, limits),  # type: ignore[arg-type]
+        ws=functools.partial(PatientSocket, limits),  # type: ignore[arg-type]
         access_log=False,
         log_config=None,
         server_header=False,
@@ -70,7 +76,7 @@ def make_server(app: FastAPI, service: Service, host: str, port: int, address: s
         ws_per_message_deflate=False,
         ws_max_size=16 * 1024,
         timeout_graceful_shutdown=_GRACE,
-        timeout_keep_alive=30,
+        timeout_keep_alive=KEEP_ALIVE,
         limit_concurrency=1024,
         # Whatever else is installed: its limits are known.
         http="h11",

@@ -13,8 +13,9 @@ class Limits:
     body, picture, archive: bytes of a request. pictures: of a story. shots, events: of a story.
     queue: shots of a story that are to be made. shot_chunks: of a shot. viewers, sockets: of a
     story, and in all. stories: in memory. requests: a second of an address, on
-    average; burst: at once. hello, send: seconds that a socket's peer has.
-    idle: seconds after which a story that nobody watches leaves the memory.
+    average; burst: at once. head: seconds for the head of a request; pause: for its body, besides
+    one for every `slowest` bytes. hello: seconds for a socket's hello; send: in which a peer takes
+    what it is sent. idle: seconds after which a story that nobody watches leaves the memory.
     """
 
     body: int = 64 * 1024
@@ -30,6 +31,9 @@ class Limits:
     stories: int = 1000
     requests: float = 30.0
     burst: int = 120
+    head: float = 10.0
+    pause: float = 20.0
+    slowest: int = 32 * 1024
     hello: float = 5.0
     send: float = 20.0
     idle: float = 300.0

@@ -224,6 +224,8 @@ class StoryDesk:
 
     def fail(self, shot: str, reason: str) -> None:
         """A shot could not be made. Raises OSError."""
+        # Where the story is kept is nobody's business.
+        reason = reason.replace(f"{self.folder.path}/", "")
         with self.lock:
             if not self.is_closed and self.board.shots[shot].state == QUEUED:
                 failed = {"event": "failed", "shot": shot, "reason": reason}

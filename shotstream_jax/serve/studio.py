@@ -12,15 +12,9 @@ from shotstream_jax.generate.stream import new_story
 from shotstream_jax.model import Model
 from shotstream_jax.presets import VideoFormat
 from shotstream_jax.serve import ids
+from shotstream_jax.serve.awake import Awake, let_idle_go, make_room_for_story
 from shotstream_jax.serve.board import DONE, QUEUED, BoardShot, without
-from shotstream_jax.serve.refusal import (
-    Refusal,
-    conflict,
-    invalid,
-    moved,
-    no_disk,
-    no_story,
-)
+from shotstream_jax.serve.refusal import Refusal, conflict, invalid, moved, no_disk, no_story
 from shotstream_jax.serve.rules import AskRules
 from shotstream_jax.serve.settings import ServeSettings
 from shotstream_jax.serve.store import Store, StoryFolder
@@ -50,7 +44,7 @@ class Studio:
         self._turns = turns
         self._rules = AskRules(model, video, settings.limits)
         self._lock = threading.Lock()
-        self._awake: dict[str, StoryDesk] = {}
+        self._awake: Awake = {}
 
     # Stories.
 
@@ -77,7 +71,7 @@ class Studio:
             desk = self._open(story)
             is_new = desk is None
             if desk is None:
-                self._check_room()
+                make_room_for_story(self._awake, self.limits.stories)
                 try:
                     desk = self._seated(self.store.create(head, story))
                 except OSError as error:
@@ -85,7 +79,7 @@ class Studio:
         if not desk.folder.head.is_begun_like(head):
             raise conflict("key_used", "this Idempotency-Key made another story", "take a new key")
         if is_new and title:
-            desk.commit([{"event": "title", "title": title}])
+            self._commit(desk, [{"event": "title", "title": title}])
         return desk
 
     def blank(self, global_caption: str) -> Story:
@@ -115,11 +109,16 @@ class Studio:
 
     def remove(self, story: str) -> None:
         """Removes a story and all that is made of it. Raises Refusal."""
-        desk = self.desk(story)
         with self._lock:
+            desk = self._open(story)
+            if desk is None:
+                raise no_story()
             desk.close()
             self._awake.pop(story, None)
-            self.store.remove(story)
+            try:
+                self.store.remove(story)
+            except OSError as error:
+                raise no_disk(story, error) from None
 
     def change(self, desk: StoryDesk, changes: Mapping[str, Any]) -> None:
         """Moves the head, gives a title, or both, by what `changes` has. Raises Refusal."""
@@ -157,7 +156,7 @@ class Studio:
         shot = ids.derived_id(self.secret, "shot", desk.id, key) if key else ids.new_id()
         with desk.lock:
             if shot in desk.board.shots:
-                return self._rules.same(desk.board.shots[shot], caption)
+                return self._rules.same(desk.board.shots[shot], caption, frames, pins)
             reason = self.why_not(desk.folder)
             if reason is not None:
                 raise conflict("other_model", reason, "open it where it was made")
@@ -278,15 +277,8 @@ class Studio:
 
     def sleep(self) -> None:
         """Lets stories leave the memory that nobody has watched or changed for a while."""
-        now = time.monotonic()
         with self._lock:
-            for desk in list(self._awake.values()):
-                with desk.lock:
-                    is_idle = now - desk.touched > self.limits.idle
-                    is_used = desk.viewers() or desk.board.queue() or desk.making is not None
-                    if is_idle and not is_used:
-                        desk.close()
-                        del self._awake[desk.id]
+            let_idle_go(self._awake, self.limits.idle)
 
     def let_go(self) -> None:
         """Closes what another server has taken and is watched or made here."""
@@ -304,11 +296,19 @@ class Studio:
                 self.store.adopt(story, unpacked, events)
             except OSError as error:
                 raise no_disk(story, error) from None
-        return self.desk(story)
+        desk = self.desk(story)
+        is_same = desk.folder.head.is_begun_like(unpacked.head)
+        if not is_same or desk.log[: len(events)] != list(events):
+            raise conflict("key_used", "this Idempotency-Key opened another file", "take a new key")
+        return desk
 
     def why_not(self, folder: StoryFolder) -> str | None:
         """Why this server's model cannot go on with a story; None if it can."""
         return self._rules.why_not(folder)
+
+    def check_story(self, story: Story) -> None:
+        """Refuses a story that this server's model cannot go on with. Raises InputError."""
+        self._rules.check_story(story)
 
     def awake(self) -> int:
         """How many stories are in memory."""
@@ -341,7 +341,7 @@ class Studio:
             raise no_disk(story, error) from None
         except InputError as error:
             raise conflict("damaged", "the story is damaged", "see the server's log") from error
-        self._check_room()
+        make_room_for_story(self._awake, self.limits.stories)
         try:
             return self._seated(folder)
         except FileNotFoundError:
@@ -387,7 +387,3 @@ class Studio:
         """Raises Refusal if the server is stopping."""
         if self.is_stopping:
             raise Refusal(503, "stopping", "the server is stopping", "try again in a moment", 5)
-
-    def _check_room(self) -> None:
-        if len(self._awake) >= self.limits.stories:
-            raise Refusal(503, "full", "too many stories are open", "try again in some minutes", 60)
