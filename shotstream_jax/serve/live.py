@@ -85,6 +85,8 @@ class Viewers:
             await _close(socket, LET_GO, "the story has too many viewers")
             return
         viewer = Viewer(self._service, desk, socket)
+        # At once: of several that come together none may be overlooked.
+        viewer.join()
         sending = asyncio.create_task(viewer.run(hello, role))
         listening = asyncio.create_task(_listen(socket))
         tasks = {sending, listening}
@@ -97,6 +99,7 @@ class Viewers:
         finally:
             for task in tasks:
                 task.cancel()
+            viewer.leave()
 
     async def _hello(self, socket: WebSocket) -> Hello | None:
         """The client's hello; None for anything else, or nothing in time."""
@@ -122,21 +125,26 @@ class Viewer:
         self._socket = socket
         self._grown = asyncio.Event()
         self._told: dict[str, Any] = {}
+        self._number = 0
 
-    async def run(self, hello: Hello, role: str) -> None:
-        """Sends what is there, then what comes. Raises TimeoutError if the client takes nothing."""
+    def join(self) -> None:
+        """Counts as one of the story's viewers from now on."""
         loop = asyncio.get_running_loop()
 
         def wake() -> None:
             """The feed has grown; any thread may say so."""
             loop.call_soon_threadsafe(self._grown.set)
 
-        number = self._desk.watch(wake)
-        try:
-            position = await self._catch_up(hello, role)
-            await self._follow(position)
-        finally:
-            self._desk.unwatch(number)
+        self._number = self._desk.watch(wake)
+
+    def leave(self) -> None:
+        """No longer does."""
+        self._desk.unwatch(self._number)
+
+    async def run(self, hello: Hello, role: str) -> None:
+        """Sends what is there, then what comes. Raises TimeoutError if the client takes nothing."""
+        position = await self._catch_up(hello, role)
+        await self._follow(position)
 
     async def _catch_up(self, hello: Hello, role: str) -> int:
         """The story so far; returns the place in the feed from which on it is to be followed."""

@@ -68,6 +68,11 @@ class PatientHttp(H11Protocol):
         if not self._is_at_work():
             self._head.set(self.transport, KEEP_ALIVE)
 
+    def send_400_response(self, msg: str) -> None:
+        """The connection ends with it, and has a moment for that."""
+        super().send_400_response(msg)
+        self._head.set(self.transport)
+
     def pause_writing(self) -> None:
         """The peer does not read."""
         super().pause_writing()

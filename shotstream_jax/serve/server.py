@@ -66,7 +66,7 @@ def make_server(app: FastAPI, service: Service, host: str, port: int, address: s
         app,
         host=host,
         port=port,
-        # uvicorn calls them as it would the classes.
+        # Whatever else is installed; uvicorn calls them as it would the classes.
         http=functools.partial(PatientHttp, limits),  # type: ignore[arg-type]
         ws=functools.partial(PatientSocket, limits),  # type: ignore[arg-type]
         access_log=False,
@@ -78,8 +78,6 @@ def make_server(app: FastAPI, service: Service, host: str, port: int, address: s
         timeout_graceful_shutdown=_GRACE,
         timeout_keep_alive=KEEP_ALIVE,
         limit_concurrency=1024,
-        # Whatever else is installed: its limits are known.
-        http="h11",
         h11_max_incomplete_event_size=32 * 1024,
     )
     return Server(config, service, address)
