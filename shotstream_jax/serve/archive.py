@@ -226,7 +226,8 @@ def _check_directory(archive: zipfile.ZipFile, most: int) -> None:
         is_known = member.filename == _TREE or _NAME.fullmatch(member.filename)
         if not is_known or member.filename in names:
             raise InputError(f"it has the file {member.filename!r:.60}, which no story has")
-        if member.compress_type != zipfile.ZIP_STORED or member.flag_bits & 1:
+        is_plain = member.compress_type == zipfile.ZIP_STORED and not member.flag_bits & 1
+        if not is_plain or member.compress_size != member.file_size:
             raise InputError("its files are compressed or locked: a story's are neither")
         names.add(member.filename)
         total += member.file_size

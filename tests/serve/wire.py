@@ -57,9 +57,13 @@ def rest_of(connection):
     return data
 
 
-def answers(port, data):
-    """What the server answers to some bytes until it ends the connection."""
+def answers(port, data, longest=LONGEST):
+    """What the server answers to some bytes until it ends the connection.
+
+    longest: seconds without a byte. Raises TimeoutError.
+    """
     with contextlib.closing(connected(port)) as connection:
+        connection.settimeout(longest)
         with contextlib.suppress(ConnectionError):
             connection.sendall(data)
         return rest_of(connection)
