@@ -1,5 +1,7 @@
 """What fails: a shot, the disk, the device; and turns that are fair whatever is asked for."""
 
+import asyncio
+import dataclasses
 import errno
 import itertools
 import random
@@ -14,6 +16,7 @@ from shotstream_jax.core.errors import InputError
 from shotstream_jax.serve import device, filming, store
 from shotstream_jax.serve.app import make_app
 from shotstream_jax.serve.board import CANCELLED, DONE, QUEUED, Board, apply_event, without
+from shotstream_jax.serve.live import LET_GO, Viewers
 from shotstream_jax.serve.service import Service
 from shotstream_jax.serve.settings import ServeSettings
 from shotstream_jax.serve.store import StoryFolder
@@ -218,6 +221,45 @@ def test_a_shot_that_kills_the_device_twice_has_failed(tmp_path, monkeypatch, wh
         shots = story.read().shots
     assert shots[asked[0]]["state"] == "failed" and "twice" in shots[asked[0]]["reason"]
     assert (shots[asked[1]]["state"], shots[asked[1]]["parent"]) == ("done", None)
+
+
+class StoppedReader:
+    """A socket whose client says hello, and then reads no film."""
+
+    def __init__(self, token):
+        self._messages = [{"type": "websocket.receive", "text": f'{{"hello":1,"token":"{token}"}}'}]
+        self.welcomed = threading.Event()
+        self.closed = None
+
+    async def accept(self):
+        pass
+
+    async def receive(self):
+        if not self._messages:
+            await asyncio.Event().wait()
+        return self._messages.pop()
+
+    async def send_text(self, _):
+        self.welcomed.set()
+
+    async def send_bytes(self, _):
+        await asyncio.Event().wait()
+
+    async def close(self, code, _):
+        self.closed = code
+
+
+def test_a_viewer_that_reads_nothing_is_let_go_and_holds_nobody_up(tmp_path):
+    with served(tmp_path, dataclasses.replace(LIMITS, send=0.01)) as client:
+        story = new_story(client)
+        reader = StoppedReader(story.token)
+        watching = client.portal.start_task_soon(Viewers(client.service).welcome, reader, story.id)
+        reader.welcomed.wait()
+        shot = story.ask("the fox runs", frames=CHUNK * 2)["id"]
+        watching.result()
+        assert reader.closed == LET_GO
+        story.wait(shot)
+        assert client.service.studio.desk(story.id).viewers() == 0
 
 
 def test_places_go_round_and_chunks_take_turns():
