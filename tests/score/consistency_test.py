@@ -110,27 +110,29 @@ def test_semantics(colours):
 
 
 def test_subjects_and_backgrounds(tmp_path):
-    """The same red square before blue, before green, and nothing that is found before blue."""
-    shots = [plain(0, 0, 250), plain(0, 250, 0), plain(0, 0, 250)]
-    shots = [np.array(shot) for shot in shots]
-    for shot in shots[:2]:
-        shot[:, 16:32, 16:32] = (250, 0, 0)
+    """A red square before blue and before green, a yellow one before blue, and blue alone."""
+    shots = [np.array(plain(*colour)) for colour in ((0, 0, 250), (0, 250, 0), (0, 0, 250))]
+    for shot, colour in zip(shots, ((250, 0, 0), (250, 0, 0), (250, 250, 0)), strict=True):
+        shot[:, 16:32, 16:32] = colour
+    shots.append(plain(0, 0, 250))
     opened = open_film(SuiteFilm("x", (write_film(tmp_path / "x.mp4", shots),), None))
 
-    def is_red(picture):
-        return (picture[..., 0] > 120) & (picture[..., 1] < 120)
+    def square(picture):
+        return picture[..., 0] > 120
 
     def detect(picture):
-        score = 0.9 if is_red(picture).any() else 0.4
+        # The second box is the smaller one, where no square is.
+        score = 0.9 if square(picture).any() else 0.4
         boxes = np.array([[16.0, 16, 32, 32], [0, 0, 3, 3]])
         return Things(boxes, np.array([score, score]))
 
-    metric = Subjects(detect, lambda picture, box: is_red(picture), mean_colour)
-    figures = metric.judge_film(opened, shots_between([12, 24], 36), [])
-    np.testing.assert_allclose(figures["inter_subject"], [1], atol=0.01)
-    # Blue, green, blue, and grey where the square was.
-    first, last, _ = figures["inter_background"]
-    assert first < 0.3 and last > 0.98
+    metric = Subjects(detect, lambda picture, box: square(picture), mean_colour)
+    figures = metric.judge_film(opened, shots_between([12, 24, 36], 48), [])
+    # Red and red; red and yellow are 45 degrees apart.
+    np.testing.assert_allclose(figures["inter_subject"], [1, 0.5**0.5, 0.5**0.5], atol=0.03)
+    # Blue, green, blue and blue, and grey where a square was.
+    blue_green, blue_blue, blue_alone, *_ = figures["inter_background"]
+    assert blue_green < 0.3 and blue_blue > 0.999 > blue_alone > 0.98
 
 
 def test_frames_of_all_parts(tmp_path):
