@@ -39,6 +39,7 @@ SLOW = (
     "aot/gpu_test",
     "bench/bench_test",
     "bench/survey_test",
+    "container_test",
     "convert/weights_test",
     "data/precompute_test",
     "dit",
