@@ -20,12 +20,12 @@ from collections.abc import Iterator, Sequence
 import jax
 import numpy as np
 
+from benchmarks.quality.shipped_reader import shipped_reader
 from shotstream_jax import cli
 from shotstream_jax.checkpoint.load import load
 from shotstream_jax.core.compilation import use_persistent_cache
 from shotstream_jax.eval.labels import Labels
 from shotstream_jax.eval.metrics import Figures, bootstrap, story_figures
-from shotstream_jax.eval.probe_files import SHIPPED, load_probe, shot_format_of
 from shotstream_jax.eval.reading import Reader, Reading
 from shotstream_jax.generate.asked import Shot
 from shotstream_jax.generate.live import advance, begin
@@ -60,9 +60,7 @@ def main(argv: Sequence[str]) -> None:
     args: argparse.Namespace = parser().parse_args(argv)
     use_persistent_cache()
     model = load("tiny")
-    labels = Labels("simple")
-    shot_format = shot_format_of(model.preset, model.preset.video, labels.subset)
-    reader = Reader(labels, load_probe(SHIPPED, shot_format))
+    reader = shipped_reader(model.preset)
     near: Table = {}
     far: Table = {}
     ordinary: Table = {}

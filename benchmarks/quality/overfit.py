@@ -27,6 +27,7 @@ import jax
 import numpy as np
 
 from benchmarks.quality.autoencoder import psnr
+from benchmarks.quality.shipped_reader import shipped_reader
 from shotstream_jax import cli
 from shotstream_jax.checkpoint.checkpoint import open_checkpoint
 from shotstream_jax.core import rng
@@ -36,8 +37,7 @@ from shotstream_jax.data.rows import ShotBatch, embedding_reader
 from shotstream_jax.dit.teacher import Teacher
 from shotstream_jax.eval.context_error import CONTEXTS
 from shotstream_jax.eval.labels import Labels
-from shotstream_jax.eval.probe_files import SHIPPED, load_probe, shot_format_of
-from shotstream_jax.eval.reading import Reader, Reading
+from shotstream_jax.eval.reading import Reading
 from shotstream_jax.eval.teacher_error import later_shot_batches
 from shotstream_jax.flow.schedule import Schedule
 from shotstream_jax.flow.solver import sample
@@ -86,8 +86,7 @@ def main(argv: Sequence[str]) -> None:
     args = parser().parse_args(argv)
     sheet = check_writable(args.sheet, ".png") if args.sheet else None
     preset = open_checkpoint(args.checkpoint).preset
-    labels = Labels("simple")
-    reader = Reader(labels, load_probe(SHIPPED, shot_format_of(preset, preset.video, "simple")))
+    reader = shipped_reader(preset)
     read_caption = embedding_reader(preset.dit.text_len)
     batches = list(later_shot_batches(args.data, preset, args.stories, read_caption))
     use_persistent_cache()
@@ -106,7 +105,7 @@ def main(argv: Sequence[str]) -> None:
     }
     true_readings = reader.read(true)
     for name, shots in compared.items():
-        shares = agreement(labels, true_readings, reader.read(shots))
+        shares = agreement(reader.labels, true_readings, reader.read(shots))
         told = ", ".join(f"{question} {share:.3f}" for question, share in shares.items())
         exact = np.mean(list(map(psnr, true, shots)))
         cli.print_line(f"{name:14} {exact:5.1f} dB, {told}")

@@ -15,12 +15,11 @@ from collections.abc import Iterator, Sequence
 import jax
 import numpy as np
 
+from benchmarks.quality.shipped_reader import shipped_reader
 from shotstream_jax import cli
 from shotstream_jax.checkpoint.load import load
 from shotstream_jax.core.compilation import use_persistent_cache
 from shotstream_jax.core.typing import UInt8
-from shotstream_jax.eval.labels import Labels
-from shotstream_jax.eval.probe_files import SHIPPED, load_probe, shot_format_of
 from shotstream_jax.eval.reading import Reader
 from shotstream_jax.generate.asked import Shot
 from shotstream_jax.generate.live import advance, begin, retell
@@ -45,9 +44,7 @@ def main(argv: Sequence[str]) -> None:
     args: argparse.Namespace = parser().parse_args(argv)
     use_persistent_cache()
     model = load("tiny")
-    labels = Labels("simple")
-    shot_format = shot_format_of(model.preset, model.preset.video, labels.subset)
-    reader = Reader(labels, load_probe(SHIPPED, shot_format))
+    reader = shipped_reader(model.preset)
     columns = "".join(f"{f'chunk {i + 1}':>10}" for i in range(CHUNKS))
     cli.print_line(f"{'what turns':12}{'how':16}{columns}")
     for what in QUESTIONS:

@@ -29,12 +29,9 @@ the telling. --resume encodes the pictures of the finished shots once more.
 import argparse
 import dataclasses
 import functools
-import itertools
 import pathlib
-import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
-import numpy as np
 from absl import logging
 from jax.sharding import Mesh
 from tqdm.contrib.logging import logging_redirect_tqdm
@@ -42,13 +39,12 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 from shotstream_jax import cli
 from shotstream_jax.checkpoint.checkpoint import open_checkpoint
 from shotstream_jax.checkpoint.trained_for import doubts
-from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.gpu_memory import memory_errors
-from shotstream_jax.core.progress import progress_bar
 from shotstream_jax.core.sharding import part_mesh
 from shotstream_jax.generate.asked import Picture
 from shotstream_jax.generate.begin import first_picture, is_forked, open_story, with_picture
 from shotstream_jax.generate.check import check_stream_mesh
+from shotstream_jax.generate.film import with_progress, write_chunks, write_earlier_shots
 from shotstream_jax.generate.interrupt import Interrupts, watched_interrupts
 from shotstream_jax.generate.options import (
     add_output_options,
@@ -59,31 +55,22 @@ from shotstream_jax.generate.options import (
 from shotstream_jax.generate.outputs import (
     OutputFiles,
     input_files,
-    is_film_of,
     keep_unfinished,
     output_files,
     outputs_held,
-    remember_film,
 )
+from shotstream_jax.generate.prompts_in import is_typed, load_and_ask, read_request
 from shotstream_jax.generate.recipe import StreamRecipe, load_styled, options_for_this_gpu
 from shotstream_jax.generate.report import Report
 from shotstream_jax.generate.story import Story
 from shotstream_jax.generate.storyteller.session import KIND, Request, tell_story
-from shotstream_jax.generate.stream import (
-    Chunk,
-    stream_generate,
-    warm_up,
-)
-from shotstream_jax.media.folder import FolderWriter, film_writer
+from shotstream_jax.generate.stream import stream_generate
+from shotstream_jax.media.folder import film_writer
 from shotstream_jax.media.formats import enlargement
-from shotstream_jax.media.reader import read_frames
-from shotstream_jax.media.video import VideoWriter
 from shotstream_jax.model import Model
 from shotstream_jax.presets import Preset
 from shotstream_jax.styles import read_styles
-from shotstream_jax.text.prompts import ask_lines, read_captions, read_lines, read_script
 
-_FRAMES_AT_ONCE = 128  # of an earlier film, while they are copied
 REMEDY = (
     "see what fits by `shotstream plan --config …` and add the options that it names, or take a "
     "smaller --config.video.height and width"
@@ -239,160 +226,11 @@ def _stream_mesh(recipe: StreamRecipe, preset: Preset, story: Story) -> Mesh | N
     return mesh if mesh.size > 1 else None
 
 
-def read_request(args: argparse.Namespace) -> tuple[str, Sequence[str] | None]:
-    """The global caption, and all captions; None for captions from standard input.
-
-    A file is read as a whole, so a mistake in it is found before the first shot.
-    """
-    if args.story:
-        script = read_script(args.story)
-        return script.global_caption, script.shots
-    if args.prompts == "-":
-        is_typed()  # refuses a closed standard input
-        return args.global_caption, None
-    return args.global_caption, read_captions(args.prompts)
-
-
 def _way_on(args: argparse.Namespace) -> str:
     """The options by which this run, once interrupted, is gone on with."""
     if args.prompts == "-" or args.continue_story:
         return f"--continue-story {args.save_story} --save-story {args.save_story}"
     return "the same command with --resume"
-
-
-def load_and_ask(load_model: Callable[[], Model], story: Story) -> tuple[Model, Iterable[str]]:
-    """The model, and the captions of the story's next shots from standard input."""
-    if is_typed():
-        # Compiled while a person is still thinking of the first prompt.
-        logging.info("loading and compiling, so that the first frames come at once …")
-        model = load_model()
-        warm_up(model, story.video)
-        return model, read_prompts(story.next_shot + 1)
-    # Nothing is loaded for a pipe that stays empty.
-    shots = read_prompts(story.next_shot + 1)
-    return load_model(), shots
-
-
-def read_prompts(shot: int) -> Iterator[str]:
-    """Captions from standard input, as they are typed or piped in.
-
-    The first caption is waited for here, so that nothing is started for nothing.
-
-    Args:
-      shot: the number of the first shot, from 1.
-    """
-    # A person at a terminal is asked for each.
-    if is_typed():
-        lines = ask_lines(sys.stdin, sys.stderr, shot)
-    else:
-        lines = read_lines(iter(sys.stdin.buffer.readline, b""), "standard input")
-    captions = _refuse_commands(lines)
-    first = next(captions, None)
-    if first is None:
-        raise InputError("no prompt came in: write one shot's caption a line")
-    return itertools.chain([first], captions)
-
-
-def _refuse_commands(lines: Iterable[str]) -> Iterator[str]:
-    """The captions. Raises InputError at one that was meant as a command."""
-    for line in lines:
-        if line.startswith("/"):
-            command = line.split()[0]
-            raise InputError(f"{command} needs another film: give --out FILE{KIND}")
-        yield line
-
-
-def is_typed() -> bool:
-    """Whether a person types on standard input. Raises InputError if it is closed."""
-    if sys.stdin is None:
-        raise InputError("standard input is closed: give the prompts as a file, --prompts FILE")
-    return sys.stdin.isatty()
-
-
-def write_earlier_shots(
-    writer: VideoWriter | FolderWriter,
-    unfinished: pathlib.Path | None,
-    story: Story,
-    files: OutputFiles,
-) -> None:
-    """Begins a film with the finished shots of an interrupted run's film, if that is there.
-
-    unfinished: the film, where it has been put. story: as it was after those shots.
-    """
-    is_own = unfinished and files.story and is_film_of(files.story, unfinished)
-    if not unfinished or not is_own:
-        logging.warning("the film of the earlier shots is not there: this one begins after them")
-        return
-    size = (story.video.height, story.video.width)
-    try:
-        # The last frame first: all of them, or none.
-        read_frames(unfinished, np.array([story.next_frame - 1]), *size)
-        # Shots may have any length: some frames at a time, up to the last one.
-        for first in range(0, story.next_frame, _FRAMES_AT_ONCE):
-            stop = min(first + _FRAMES_AT_ONCE, story.next_frame)
-            writer.write(read_frames(unfinished, np.arange(first, stop), *size))
-    except InputError as error:
-        logging.warning("this film begins after the earlier shots: %s", error)
-        return
-    if files.story:
-        remember_film(files.story, files.video)
-
-
-def write_chunks(
-    writer: VideoWriter | FolderWriter,
-    chunks: Iterator[Chunk],
-    story: Story,
-    files: OutputFiles,
-    report: Report,
-    way_on: str,
-) -> None:
-    """Streams the chunks into the film, the report and, after every shot, the story's folder.
-
-    way_on: the options by which an interrupted run is gone on with, for people.
-    """
-    kept = story.next_shot
-    try:
-        # Each chunk is in the file before the next one is waited for.
-        for chunk in chunks:
-            writer.write(chunk.frames)
-            report.add(chunk)
-            if chunk.story and files.story:
-                chunk.story.save(files.story)
-                remember_film(files.story, files.video)
-                kept = chunk.story.next_shot
-    except (KeyboardInterrupt, InputError):
-        if files.story and kept:
-            logging.info(
-                "the story's first %d shots are kept in %s: %s goes on from there",
-                kept,
-                files.story,
-                way_on,
-            )
-        raise
-
-
-def with_progress(
-    chunks: Iterator[Chunk], chunks_per_shot: int, story: Story, count: int | None
-) -> Iterator[Chunk]:
-    """The chunks, with a bar for every shot: chunks, frames/s, time to the first frames."""
-    last = f"/{story.next_shot + count}" if count else ""
-    for first in chunks:
-        # One round of this loop is a shot: `first` is its first chunk.
-        title = f"shot {first.shot + 1}{last}"
-        frames = 0
-        seconds = 0.0
-        with progress_bar(total=chunks_per_shot, unit="chunk", desc=title) as bar:
-            for chunk in itertools.chain([first], chunks):
-                frames += len(chunk.frames)
-                seconds += chunk.seconds
-                bar.set_postfix_str(
-                    f"{frames / seconds:.1f} frames/s, first frames after {first.seconds:.2f} s",
-                    refresh=False,
-                )
-                bar.update()
-                yield chunk
-                if chunk.story:
-                    break
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ import dataclasses
 import itertools
 import json
 import pathlib
-import re
 import shutil
 from collections.abc import Iterable
 from typing import Any
@@ -22,9 +21,18 @@ import numpy as np
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.files import check_writable_folder, write_new, write_whole
 from shotstream_jax.core.rng import check_seed
-from shotstream_jax.core.typing import AnyArray
 from shotstream_jax.core.values import as_path, number_between, whole_number
-from shotstream_jax.generate.record import DAMAGE, ShotRecord, read_record, record_bytes
+from shotstream_jax.generate.record import ShotRecord
+from shotstream_jax.generate.story_files import (
+    add_shot,
+    head_path,
+    oldest_remembered,
+    read_head,
+    read_shot,
+    record_path,
+    saved_shots,
+    with_shared_pins,
+)
 from shotstream_jax.memory.choose import PAPER, check_rule, remembered_shots
 from shotstream_jax.memory.plan import ShotPlan, plan_shot
 from shotstream_jax.presets import Preset, VideoFormat
@@ -209,10 +217,10 @@ class Story:
         Changes nothing.
         """
         folder = check_writable_folder(folder, "the story's folder")
-        if _head_path(folder).exists() and _read_head(folder) != self._head():
+        if head_path(folder).exists() and read_head(folder, Story) != self._head():
             raise InputError(f"{folder} holds another story: name a new folder")
         # A shot that is there already would be another version of the one to come.
-        if max(_saved_shots(folder), default=-1) >= self.next_shot:
+        if max(saved_shots(folder), default=-1) >= self.next_shot:
             raise InputError(
                 f"{folder} already goes on after shot {self.next_shot}: fork into a new folder"
             )
@@ -227,12 +235,12 @@ class Story:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             # Whoever else saves here at the same time: what is there first stays.
-            is_new = write_new(_head_path(folder), self._head_bytes)
-            if not is_new and _read_head(folder) != self._head():
+            is_new = write_new(head_path(folder), self._head_bytes)
+            if not is_new and read_head(folder, Story) != self._head():
                 raise InputError(f"{folder} holds another story: save into a new folder")
             # Shots that are there already are checked, the others are added.
             for record in self.shots:
-                _append(folder, record, self)
+                add_shot(folder, record, self.context, self.video)
         except OSError as error:
             raise InputError(f"cannot save the story to {folder}: {error.strerror}") from None
 
@@ -243,21 +251,21 @@ class Story:
         Raises InputError if the folder has no such shot, or if a file is damaged.
         """
         folder = as_path(folder, "the story's folder")
-        story = cls(**_read_head(folder))
-        last = max(_saved_shots(folder), default=-1) + 1
+        story = cls(**read_head(folder, Story))
+        last = max(saved_shots(folder), default=-1) + 1
         at = last if at is None else whole_number(at, "at")
         if not 0 <= at <= last:
             raise InputError(
                 f"cannot go to shot {at} of {folder}: it has {last} shots, "
                 f"so at must be from 0 to {last}"
             )
-        oldest = _oldest_remembered(folder, at, story)
-        records = tuple(_read_record(folder, n, story) for n in range(oldest, at))
+        oldest = oldest_remembered(folder, at, story.context, story.most_shots)
+        records = tuple(read_shot(folder, n, story.context, story.video) for n in range(oldest, at))
         for before, after in itertools.pairwise(records):
             if before.stop_frame != after.first_frame:
-                path = _record_path(folder, after.number)
+                path = record_path(folder, after.number)
                 raise InputError(f"{path} does not follow the shot before it")
-        return dataclasses.replace(story, shots=_with_shared_pins(records))
+        return dataclasses.replace(story, shots=with_shared_pins(records))
 
     @classmethod
     def fork(
@@ -283,10 +291,10 @@ class Story:
                 raise InputError(f"{into} is not empty: fork into a new folder")
             # Shots that were made before the story was first saved are not in the folder.
             for number in range(at):
-                record = _record_path(folder, number)
+                record = record_path(folder, number)
                 if record.exists():
                     shutil.copy(record, into)
-            write_whole(_head_path(into), story._head_bytes())
+            write_whole(head_path(into), story._head_bytes())
         except OSError as error:
             raise InputError(f"cannot fork {folder} into {into}: {error.strerror}") from None
         return story
@@ -301,91 +309,3 @@ class Story:
         fields = [field.name for field in dataclasses.fields(self)]
         fields.remove("shots")
         return {name: getattr(self, name) for name in fields}
-
-
-def _with_shared_pins(records: Iterable[ShotRecord]) -> tuple[ShotRecord, ...]:
-    """The records, whose pins of one frame are one array, as they were when they were made."""
-    frames: dict[bytes, AnyArray] = {}
-    shared = []
-    for record in records:
-        pins = []
-        for pin in record.pins:
-            latent = frames.setdefault(np.asarray(pin.latent).tobytes(), pin.latent)
-            pins.append(dataclasses.replace(pin, latent=latent))
-        shared.append(dataclasses.replace(record, pins=tuple(pins)))
-    return tuple(shared)
-
-
-def _head_path(folder: pathlib.Path) -> pathlib.Path:
-    return folder / "story.json"
-
-
-def _record_path(folder: pathlib.Path, number: int) -> pathlib.Path:
-    return folder / f"shot_{number:06d}.npz"
-
-
-def _saved_shots(folder: pathlib.Path) -> list[int]:
-    """The numbers of the shots that a folder holds."""
-    numbers = []
-    for path in folder.glob("shot_*.npz"):
-        name = re.fullmatch(r"shot_(\d{6,})\.npz", path.name)
-        if name:
-            numbers.append(int(name[1]))
-    return numbers
-
-
-def _oldest_remembered(folder: pathlib.Path, at: int, story: Story) -> int:
-    """The first of the shots that a story remembers after its first `at` ones."""
-    # The last C are always needed. Of the further ones those are read that the folder has: a story
-    # may have been saved first when it had forgotten some, by another rule.
-    saved = set(_saved_shots(folder))
-    oldest = max(0, at - story.context)
-    while oldest > max(0, at - story.most_shots) and oldest - 1 in saved:
-        oldest -= 1
-    return oldest
-
-
-def _append(folder: pathlib.Path, record: ShotRecord, story: Story) -> None:
-    """Writes a shot's record, or checks that the one that is there is the same."""
-    path = _record_path(folder, record.number)
-    if write_new(path, lambda: record_bytes(record)):
-        return
-    # A record is never overwritten.
-    if not _read_record(folder, record.number, story).is_same(record):
-        raise InputError(
-            f"{path} is another version of shot {record.number}: fork the story into a new folder"
-        )
-
-
-def _read_head(folder: pathlib.Path) -> dict[str, Any]:
-    """The fields of story.json, checked."""
-    path = _head_path(folder)
-    try:
-        head = json.loads(path.read_text("utf-8"))
-        head["video"] = VideoFormat(**head["video"])
-        # Older stories do not say by which weights they were made.
-        head.setdefault("fingerprint", "")
-        # … and remember by the only rule that there was.
-        head.setdefault("memory", PAPER)
-        Story(**head)
-    except FileNotFoundError:
-        raise InputError(f"{folder} holds no story: there is no story.json") from None
-    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
-        raise InputError(
-            f"{path} is damaged ({error}): take another copy, or start a new story"
-        ) from None
-    return head
-
-
-def _read_record(folder: pathlib.Path, number: int, story: Story) -> ShotRecord:
-    """A shot's record of a folder, checked."""
-    path = _record_path(folder, number)
-    try:
-        record = read_record(path, story.context, story.video)
-        if record.number != number:
-            raise ValueError("it is the record of another shot")
-    except FileNotFoundError:
-        raise InputError(f"{path} is missing: the story was not saved after that shot") from None
-    except DAMAGE as error:
-        raise InputError(f"{path} is unreadable, truncated or damaged ({error})") from None
-    return record

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from shotstream_jax.generate import __main__ as app
-from shotstream_jax.generate import outputs
+from shotstream_jax.generate import film, outputs
 from shotstream_jax.generate.outputs import OutputFiles, remember_film
 from shotstream_jax.generate.record import ShotRecord
 from shotstream_jax.generate.story import Story
@@ -121,7 +121,7 @@ def test_an_interrupted_run_is_gone_on_with(run, tmp_path, monkeypatch, caplog):
 @pytest.mark.parametrize("lengths", [(9, 5), (5, 9, 1), (16,)])
 def test_earlier_shots_of_any_lengths_are_copied(tmp_path, monkeypatch, lengths):
     """All of their frames, and none of the shot that was interrupted."""
-    monkeypatch.setattr(app, "_FRAMES_AT_ONCE", 4)
+    monkeypatch.setattr(film, "_FRAMES_AT_ONCE", 4)
     pictures = np.random.default_rng(0).integers(0, 256, (20, 32, 48, 3), np.uint8)
     with VideoWriter(tmp_path / "old.mp4", 8, lossless=True) as writer:
         writer.write(pictures)
@@ -133,7 +133,7 @@ def test_earlier_shots_of_any_lengths_are_copied(tmp_path, monkeypatch, lengths)
     remember_film(tmp_path, tmp_path / "old.mp4")
     files = OutputFiles(tmp_path / "new.mp4", None, tmp_path)
     with VideoWriter(files.video, 8, lossless=True) as writer:
-        app.write_earlier_shots(writer, unfinished, story, files)
+        film.write_earlier_shots(writer, unfinished, story, files)
     np.testing.assert_array_equal(read_video(files.video), pictures[: sum(lengths)])
 
 
