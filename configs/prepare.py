@@ -58,6 +58,8 @@ def cuts() -> ConfigDict:
     config.shortest = 8
     config.spike = 2.5
     config.least_motion = 2.0
+    config.swap = 3.0
+    config.least_exchange = 0.02
     config.gradual = "package"
     config.probability = 0.5
     config.black = 20.0

@@ -10,8 +10,12 @@ m_t its motion,
 
     m_t ≥ least_motion  and  m_t ≥ spike · max(m_{t−w}, …, m_{t−1}, m_{t+1}, …, m_{t+w})      (2)
 
+Where much moves anyway, someone who comes or goes at a cut changes which colours there are, and
+motion does not: (2) once more for the exchange of colours, with least_exchange and swap, and a
+window twice as wide, since colours are steadier.                                               (3)
+
 Transitions by TransNetV2 (transnet): where it sees the middle of one, all frames around that are a
-part of it. A transition of a few frames is a hard cut, unless (1) or (2) has found that already.
+part of it. A transition of a few frames is a hard cut, unless (1) to (3) have found that already.
 
 Black runs of frames are no shots, nor are the frames that fade out before them and in after them.
 """
@@ -29,7 +33,7 @@ from shotstream_jax.prepare.transnet import Chances
 _LEAST_FADE = 3  # frames; what is shorter is a cut to black
 _RISE = 0.5  # how far light must change from frame to frame in a fade, 0 to 255
 _MOST_HARD = 3  # frames that TransNetV2 takes a hard cut for
-_MOST_AROUND_CUT = 8  # the same where (1) or (2) says that it is a hard cut
+_MOST_AROUND_CUT = 8  # the same where (1) to (3) say that it is a hard cut
 
 # What frames are.
 SHOT = "shot"
@@ -65,23 +69,34 @@ def hard_cuts(change: Float[np.ndarray, "n"], config: CutConfig) -> list[int]:
 
 
 @typechecked
-def motion_cuts(motion: Float[np.ndarray, "n"], config: CutConfig) -> list[int]:
-    """The first frames of shots by eq. (2)."""
-    window = config.window
-    cuts = []
-    for frame in range(window, len(motion) - window):
-        around = motion[frame - window : frame + window + 1].copy()
+def spikes(values: Float[np.ndarray, "n"], window: int, times: float, least: float) -> list[int]:
+    """The frames whose value is `least` or more, and `times` that of any in the window: eq. (2)."""
+    found = []
+    for frame in range(window, len(values) - window):
+        around = values[frame - window : frame + window + 1].copy()
         target = around[window]
         around[window] = 0
-        if target >= config.least_motion and target >= config.spike * around.max():
-            cuts.append(frame)
-    return cuts
+        if target >= least and target >= times * around.max():
+            found.append(frame)
+    return found
+
+
+@typechecked
+def cuts_by_rules(
+    change: Float[np.ndarray, "n"],
+    motion: Float[np.ndarray, "n"],
+    exchange: Float[np.ndarray, "n"],
+    config: CutConfig,
+) -> list[int]:
+    """The first frames of all shots but the first, eqs. (1) to (3), of FilmLook's measurements."""
+    by_motion = spikes(motion, config.window, config.spike, config.least_motion)
+    by_colours = spikes(exchange, 2 * config.window, config.swap, config.least_exchange)
+    return sorted({*hard_cuts(change, config), *by_motion, *by_colours})
 
 
 def find_spans(look: FilmLook, chances: Chances | None, config: CutConfig) -> list[Span]:
     """All frames of a film as shots and gaps, in order. chances: TransNetV2's, if it was asked."""
-    by_motion = motion_cuts(look.motion, config)
-    cuts = sorted({*hard_cuts(look.change, config), *by_motion})
+    cuts = cuts_by_rules(look.change, look.motion, look.exchange, config)
     kinds = np.full(len(look), SHOT, dtype="<U8")
     # 1. Dissolves, and hard cuts that only TransNetV2 has seen.
     if chances is not None:

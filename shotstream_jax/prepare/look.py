@@ -14,7 +14,7 @@ import numpy as np
 from shotstream_jax.core.files import whole
 from shotstream_jax.core.typing import Float, Int, UInt8
 from shotstream_jax.media.reader import ShownFrame, every_frame, shown_size
-from shotstream_jax.prepare.pictures import sharpness, text_share
+from shotstream_jax.prepare.pictures import mixed_shares, sharpness, text_share
 
 HEIGHT = 180
 SMALL = (27, 48)  # what TransNetV2 sees, too
@@ -39,7 +39,8 @@ class FilmLook:
     """What was measured of a film's frames.
 
     seconds: when each is shown. change: mean difference of hue, saturation and value to the frame
-    before. motion: of grey, at 27×48. light, spread: mean and standard deviation of grey.
+    before. motion: of grey, at 27×48. exchange: the share of that whose colours are new. light,
+    spread: mean and standard deviation of grey.
     places: the numbers of the frames of `pictures`; sharp, text: of these (pictures).
     size: height and width as shown. bars: as Bars.
     """
@@ -47,6 +48,7 @@ class FilmLook:
     seconds: Float[np.ndarray, "frames"]
     change: Float[np.ndarray, "frames"]
     motion: Float[np.ndarray, "frames"]
+    exchange: Float[np.ndarray, "frames"]
     light: Float[np.ndarray, "frames"]
     spread: Float[np.ndarray, "frames"]
     places: Int[np.ndarray, "pictures"]
@@ -108,27 +110,33 @@ def measured_frames(
     count(new)
 
 
+class _Compared(NamedTuple):
+    """What of a frame is compared with the next one: hsv at 180 rows, the others at 27×48."""
+
+    hsv: np.ndarray
+    grey: np.ndarray
+    colours: np.ndarray
+
+
 class Changes:
     """How each frame differs from the one before."""
 
     def __init__(self) -> None:
-        self._hsv_before: np.ndarray | None = None
-        self._grey_before: np.ndarray | None = None
+        self._before: _Compared | None = None
 
-    def measure(self, picture: np.ndarray, small: np.ndarray) -> tuple[float, float]:
-        """FilmLook's change and motion of the next frame, [180, x, 3] and [27, 48, 3]."""
+    def measure(self, picture: np.ndarray, small: np.ndarray) -> tuple[float, float, float]:
+        """FilmLook's change, motion and exchange of the next frame, [180, x, 3] and [27, 48, 3]."""
         import cv2
 
         hsv = cv2.cvtColor(picture, cv2.COLOR_RGB2HSV)
         small_grey = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
-        change = 0.0
-        motion = 0.0
-        if self._hsv_before is not None and self._grey_before is not None:
-            change = float(cv2.absdiff(hsv, self._hsv_before).mean())
-            motion = float(cv2.absdiff(small_grey, self._grey_before).mean())
-        self._hsv_before = hsv
-        self._grey_before = small_grey
-        return change, motion
+        now = _Compared(hsv, small_grey, mixed_shares(small))
+        before = self._before or now
+        change = float(cv2.absdiff(now.hsv, before.hsv).mean())
+        motion = float(cv2.absdiff(now.grey, before.grey).mean())
+        exchange = float(np.abs(now.colours - before.colours).sum() / 2)
+        self._before = now
+        return change, motion, exchange
 
 
 class _Frames:
@@ -149,9 +157,9 @@ class _Frames:
         import cv2
 
         grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
-        change, motion = self._changes.measure(picture, small)
+        changes = self._changes.measure(picture, small)
         light, spread = cv2.meanStdDev(grey)
-        self._rows.append((seconds, change, motion, float(light[0, 0]), float(spread[0, 0])))
+        self._rows.append((seconds, *changes, float(light[0, 0]), float(spread[0, 0])))
         if seconds >= self._next_picture:
             self._next_picture = seconds + 1 / PICTURES_A_SECOND
             self._keep(grey, small)
@@ -166,13 +174,14 @@ class _Frames:
 
     def look(self, size: tuple[int, int]) -> FilmLook:
         """All measurements of the film."""
-        seconds, change, motion, light, spread = np.array(self._rows, np.float64).T
+        seconds, change, motion, exchange, light, spread = np.array(self._rows, np.float64).T
         rows = np.stack([of_rows for of_rows, _ in self._brightest])
         columns = np.stack([of_columns for _, of_columns in self._brightest])
         return FilmLook(
             seconds=seconds,
             change=change,
             motion=motion,
+            exchange=exchange,
             light=light,
             spread=spread,
             places=np.array(self._places),

@@ -3,10 +3,12 @@
     histogram likeness = Σ min(h_a, h_b)                                        (1)
     sharpness = mean (∇² grey)²                                                 (2)
 
-h: the shares of 8 hues × 4 saturations × 4 values.
+h: the shares of 8 hues × 4 saturations × 4 values. Where frames that follow each other are
+compared, a pixel counts for all tints near its colour, so that small changes count little.
 """
 
 import importlib.util
+import itertools
 
 import numpy as np
 
@@ -16,6 +18,7 @@ from shotstream_jax.media.likeness import ssim
 
 _BINS = (8, 4, 4)
 _RANGES = (0, 180, 0, 256, 0, 256)  # of OpenCV's hue, saturation, value
+_TINTS = 5  # of each of red, green and blue
 # A line of text, in shares of the picture's height, and what fills its box.
 _LEAST_LINE = 0.02
 _MOST_LINE = 0.14
@@ -39,6 +42,24 @@ def colour_shares(picture: UInt8[np.ndarray, "y x 3"]) -> Float[np.ndarray, "bin
     hsv = cv2.cvtColor(picture, cv2.COLOR_RGB2HSV)
     counts = cv2.calcHist([hsv], [0, 1, 2], None, _BINS, _RANGES).ravel()
     return counts / counts.sum()
+
+
+@typechecked
+def mixed_shares(picture: UInt8[np.ndarray, "y x 3"]) -> Float[np.ndarray, "125"]:
+    """The shares of 5×5×5 tints of red, green and blue, which sum to 1.
+
+    Each pixel is shared out among the eight tints around its colour (trilinear interpolation).
+    """
+    most = _TINTS - 1
+    place = picture.reshape(-1, 3) / 255 * most
+    below = np.minimum(place.astype(np.int64), most - 1)
+    nearness = np.stack([below + 1 - place, place - below])  # [2, pixels, 3]: of the lower, upper
+    shares = np.zeros(_TINTS**3)
+    for corner in itertools.product((0, 1), repeat=3):
+        tint = (below + corner) @ (_TINTS**2, _TINTS, 1)
+        weight = nearness[corner, :, (0, 1, 2)].prod(axis=0)
+        shares += np.bincount(tint, weight, minlength=len(shares))
+    return shares / len(place)
 
 
 @typechecked

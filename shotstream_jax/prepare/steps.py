@@ -45,7 +45,7 @@ from shotstream_jax.prepare.transnet import (
 )
 
 # Raised when a step gives other results than before.
-LOOK_VERSION = 1
+LOOK_VERSION = 2
 CHANCES_VERSION = 1
 SHOTS_VERSION = 1
 CLIPS_VERSION = 1

@@ -18,7 +18,7 @@ from absl import logging
 from shotstream_jax import cli
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.typing import Float, typechecked
-from shotstream_jax.prepare.cuts import hard_cuts, motion_cuts, runs
+from shotstream_jax.prepare.cuts import cuts_by_rules, runs
 from shotstream_jax.prepare.look import Changes, measured_frames, small_frames
 from shotstream_jax.prepare.recipe import CutConfig
 from shotstream_jax.prepare.transnet import PACKAGE, find_chances, load_transnet
@@ -81,8 +81,8 @@ def _adaptive_cuts(opened: OpenFilm) -> list[int]:
     for path in opened.film.parts:
         for frame, small in measured_frames(path, opened.size, _count_nothing):
             rows.append(changes.measure(frame.picture, small))
-    change, motion = np.array(rows, np.float64).T
-    return sorted({*hard_cuts(change, config), *motion_cuts(motion, config)})
+    change, motion, exchange = np.array(rows, np.float64).T
+    return cuts_by_rules(change, motion, exchange, config)
 
 
 def _count_nothing(frames: int) -> None:

@@ -1,12 +1,14 @@
 """Cuts, fades and dissolves of films that are known, by our rules and beside public detectors."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from benchmarks.quality import cuts as benchmark
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.prepare import transnet
-from shotstream_jax.prepare.cuts import find_spans, hard_cuts, motion_cuts
+from shotstream_jax.prepare.cuts import find_spans, hard_cuts, spikes
 from shotstream_jax.prepare.look import look_at
 from shotstream_jax.prepare.transnet import Chances, find_chances
 from shotstream_jax.world.plot import WorldConfig
@@ -61,7 +63,23 @@ def test_a_spike_of_motion_is_a_cut_and_steady_motion_is_none(place, cuts):
     motion = np.full(30, 3.0)
     if place is not None:
         motion[place] = 9.0
-    assert motion_cuts(motion, CUTS) == cuts
+    assert spikes(motion, CUTS.window, CUTS.spike, CUTS.least_motion) == cuts
+
+
+def test_someone_else_in_steady_motion_is_a_cut(tmp_path):
+    """A square runs through one place; at frame 30 it takes another colour, and runs on."""
+    frames = np.full((60, 108, 192, 3), 90, np.uint8)
+    for number in range(60):
+        left = 3 * number
+        colour = (200, 60, 60) if number < 30 else (60, 130, 60)
+        frames[number, 30:70, left : left + 40] = colour
+    seen = look(tmp_path, [frames])
+    assert max(seen.exchange[2:28]) < 0.02 < 0.06 < seen.exchange[30]
+    spans = find_spans(seen, None, CUTS)
+    assert [span.first for span in spans] == [0, 30]
+    # Without the rule on colours, the same film is one shot.
+    without = dataclasses.replace(CUTS, least_exchange=1.0)
+    assert [span.first for span in find_spans(seen, None, without)] == [0]
 
 
 @pytest.mark.parametrize(
