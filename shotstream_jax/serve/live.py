@@ -7,6 +7,7 @@ own coroutine. The client sends one message, its hello; then the server sends (d
 import asyncio
 import json
 import struct
+import time
 from typing import Any
 
 from fastapi import WebSocket, WebSocketDisconnect
@@ -21,6 +22,7 @@ BAD_TOKEN = 4401
 NO_STORY = 4404
 RESTARTING = 1012
 LET_GO = 1013
+BEAT = 10.0  # seconds after which a viewer is told the figures though they are the same
 _BATCH = 500  # events of a replay in one message
 
 
@@ -125,6 +127,7 @@ class Viewer:
         self._socket = socket
         self._grown = asyncio.Event()
         self._told: dict[str, Any] = {}
+        self._told_at = 0.0
         self._number = 0
 
     def join(self) -> None:
@@ -193,7 +196,7 @@ class Viewer:
                 await self._tell_figures()
 
     async def _tell_figures(self) -> None:
-        """How busy the server is, if that has changed."""
+        """How busy the server is, if that has changed; else now and then, as a sign of life."""
         used, waiting = self._service.turns.counts()
         figures = {
             "event": "stats",
@@ -202,8 +205,10 @@ class Viewer:
             "waiting": waiting,
             "ahead": self._service.turns.ahead(self._desk.id),
         }
-        if figures != self._told:
+        now = time.monotonic()
+        if figures != self._told or now - self._told_at >= BEAT:
             self._told = figures
+            self._told_at = now
             await self._say(figures)
 
     async def _show(self, item: ChunkMade) -> None:

@@ -20,7 +20,7 @@ from tests.serve.pages import chromium
 ENTER = "\ue007"
 ESCAPE = "\ue00c"
 NAMES = {ENTER: "Enter", ESCAPE: "Escape"}
-PATIENCE = 60_000  # milliseconds that a script may wait
+PATIENCE = 120_000  # milliseconds that a script may wait
 MINI_BROWSER = "/usr/lib/x86_64-linux-gnu/webkit2gtk-4.1/MiniBrowser"
 
 

@@ -2,47 +2,47 @@
 
 import contextlib
 import shutil
-import socket
 import threading
 
 import pytest
 
 pytest.importorskip("uvicorn")
 
-import uvicorn
-
 from shotstream_jax.serve import device
-from shotstream_jax.serve.app import make_app
-from shotstream_jax.serve.service import Service
-from shotstream_jax.serve.settings import ServeSettings
-from tests.serve.conftest import LIMITS, MODEL
+from tests.serve.conftest import MODEL
+from tests.serve.online import Online
 
 CHROMIUM = shutil.which("chromium")
+# Stops the film at the time values[0], once that picture is on the screen.
+SHOW = """
+  const film = document.getElementById("film");
+  film.pause();
+  await new Promise((done) => {
+    const look = (_, shown) => {
+      if (Math.abs(shown.mediaTime - values[0]) < 0.05) done();
+      else film.requestVideoFrameCallback(look);
+    };
+    film.requestVideoFrameCallback(look);
+    film.currentTime = values[0] + 0.01;
+  });
+"""
+# The picture on the screen, a value for each of the model's own pixels.
+PICTURE = """
+  const canvas = document.createElement("canvas");
+  [canvas.width, canvas.height] = values;
+  const pen = canvas.getContext("2d");
+  pen.imageSmoothingEnabled = false;
+  pen.drawImage(document.getElementById("film"), 0, 0, ...values);
+  return [...pen.getImageData(0, 0, ...values).data];
+"""
 
 
 @contextlib.contextmanager
-def page_server(folder, model=MODEL, port=0, other_hosts=()):
-    """A server that a browser can reach, at a free port by default; the address of its page.
-
-    other_hosts: names with ports that the browser may call it by, too.
-    """
-    listening = socket.socket()
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listening.bind(("127.0.0.1", port))
-    host = f"127.0.0.1:{listening.getsockname()[1]}"
-    deaths = []
-    settings = ServeSettings(folder, places=2, hosts=(host, *other_hosts), limits=LIMITS)
-    service = Service(model, model.preset.video, settings, deaths.append)
-    config = uvicorn.Config(make_app(service), log_level="error", timeout_graceful_shutdown=5)
-    server = uvicorn.Server(config)
-    running = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
-    running.start()
-    yield f"http://{host}/"
-    # As serve/server.py ends: what was begun is on disk, and every viewer knows, before it closes.
-    service.stop()
-    server.should_exit = True
-    running.join()
-    assert not deaths, deaths
+def page_server(folder, model=MODEL):
+    """A server that a browser can reach; the address of its page."""
+    server = Online(folder, model=model)
+    yield f"{server.url}/"
+    server.stop()
 
 
 class Pace:
@@ -108,7 +108,7 @@ def fresh_page(browser, address, expected=(), **options):
             complaints.append(text)
 
     with browser.new_context(**options) as session:
-        session.set_default_timeout(60_000)
+        session.set_default_timeout(120_000)
         page = session.new_page()
         page.on("pageerror", lambda error: complain(str(error)))
         page.on("console", lambda line: line.type == "error" and complain(line.text))
@@ -133,3 +133,17 @@ def wait_for_branch(page, captions):
         }""",
         arg=captions,
     )
+
+
+def wait_for_made(page, chunks):
+    """Waits until the shot in the making has so many chunks."""
+    page.wait_for_function(
+        "chunks => document.querySelector('.card.making progress')?.value === chunks", arg=chunks
+    )
+
+
+def shown_at(page, time):
+    """The picture on the screen at a time, as a list."""
+    size = [MODEL.preset.video.width, MODEL.preset.video.height]
+    page.evaluate(f"async (values) => {{ {SHOW} }}", [float(time)])
+    return page.evaluate(f"(values) => {{ {PICTURE} }}", size)

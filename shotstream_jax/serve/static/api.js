@@ -15,6 +15,7 @@ const FULL = {
   not_ready: "The server is getting ready. Try again in a few seconds.",
   disk: "The server's disk takes nothing at the moment. What is made is safe; try again later.",
 };
+const NO_ANSWER_AFTER = 20_000; // milliseconds
 const NO_ANSWER = "The server does not answer. Send this again once the story is live.";
 
 /** A command that the server refused: `code` is for programs, the message for people. */
@@ -43,11 +44,24 @@ async function call(key, method, path, body) {
   if (method === "POST") headers["Idempotency-Key"] = randomKey();
   const options = { method, headers, body: isFile ? body : body && JSON.stringify(body) };
   // The same request again where the line broke: its key makes it one.
-  const answer = await fetch(`/api${path}`, options)
-    .catch(() => fetch(`/api${path}`, options))
+  const answer = await answerInTime(`/api${path}`, options)
+    .catch(() => answerInTime(`/api${path}`, options))
     .catch(() => Promise.reject(new Error(NO_ANSWER)));
   if (!answer.ok) throw new Refused(answer.status, await answer.json());
   return answer;
+}
+
+/** A request that is given up if no answer begins: a dead line says nothing of its end. A file may
+ *  take its time. @param {string} path @param {RequestInit} options */
+async function answerInTime(path, options) {
+  const ending = new AbortController();
+  const isFile = options.body instanceof Blob;
+  const timer = isFile ? undefined : setTimeout(() => ending.abort(), NO_ANSWER_AFTER);
+  try {
+    return await fetch(path, { ...options, signal: ending.signal });
+  } finally {
+    clearTimeout(timer);
+  }
 }
 
 /** 128 random bits; crypto.randomUUID is not there on http:// from another machine. */

@@ -8,13 +8,13 @@
  *   state: string, cues: {chunk: number, caption: string, again: boolean}[], cut: number | null,
  *   made: number, chunks: number, first_frame: number | null, length: number | null,
  *   hidden: boolean, reason: string}} Shot
- * @typedef {{seq: number, head: string | null, title: string, role: string,
+ * @typedef {{seq: number, head: string | null, title: string, role: string, making: any,
  *   shots: Map<string, Shot>, stats: any}} Board
  */
 
 /** @returns {Board} */
 export function emptyBoard() {
-  return { seq: 0, head: null, title: "", role: "", shots: new Map(), stats: null };
+  return { seq: 0, head: null, title: "", role: "", making: null, shots: new Map(), stats: null };
 }
 
 /**
@@ -22,7 +22,11 @@ export function emptyBoard() {
  * @param {Board} board @param {any} event @returns {Board}
  */
 export function applyEvent(board, event) {
-  if (event.event === "replay") return event.events.reduce(applyEvent, board);
+  if (event.event === "replay") {
+    const caughtUp = event.events.reduce(applyEvent, board);
+    // The shot in the making may have come with these events only.
+    return board.making ? applyEvent(caughtUp, board.making) : caughtUp;
+  }
   // What is there already, as after a reconnect.
   if (event.seq && event.seq <= board.seq) return board;
   const next = event.seq ? { ...board, seq: event.seq } : board;
@@ -33,7 +37,7 @@ export function applyEvent(board, event) {
       for (const [id, shot] of shots) {
         if (shot.state === "making") shots.set(id, { ...shot, state: "queued", made: 0 });
       }
-      const welcomed = { ...board, role: event.role, shots };
+      const welcomed = { ...board, role: event.role, making: event.making, shots };
       return event.making ? applyEvent(welcomed, event.making) : welcomed;
     }
     case "stats":
