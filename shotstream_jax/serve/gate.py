@@ -48,7 +48,8 @@ _PLAIN = (
     "server",
     "subprotocols",
 )
-_TRIES = 3
+_TRIES = 4
+_PAUSE = 0.3  # seconds between them, in which the router learns who has died
 _WAIT = 60.0  # seconds for the first of an answer
 _LONGEST_HELLO = 16 * 1024  # characters
 
@@ -111,6 +112,7 @@ class Gate:
             except TellerGoneError:
                 if not can_be_repeated(scope):
                     break
+                await asyncio.sleep(_PAUSE)
                 continue
             except TimeoutError:
                 refusal = Refusal(503, "not_ready", "no server answers", "try again later", 10)

@@ -263,8 +263,9 @@ class StoryDesk:
         """The place is free; the next shot of the queue may have it."""
         if self.making is not None and self.making.shot == shot:
             self.making = None
-        # Of a story that is closed here they may be another server's by now.
-        if not self.is_closed and self.board.shots[shot].state != DONE:
+        # Of a story that another server has taken they are that one's.
+        is_here = not self.is_closed and self.folder.log.is_own()
+        if is_here and self.board.shots[shot].state != DONE:
             self.folder.sweep(shot)
         self.offer()
 
