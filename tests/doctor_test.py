@@ -13,6 +13,7 @@ import pytest
 import shotstream_jax
 from shotstream_jax import doctor, load
 from shotstream_jax.core.errors import InputError
+from shotstream_jax.core.extras import EXTRAS
 from shotstream_jax.nn import attention
 
 ROOT = Path(__file__).parents[1]
@@ -51,8 +52,8 @@ def test_the_table_names_every_remedy(capsys, monkeypatch):
 def test_extras_are_those_of_the_package():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    assert set(extras) == set(doctor.EXTRAS)
-    for name, extra in doctor.EXTRAS.items():
+    assert set(extras) == set(EXTRAS)
+    for name, extra in EXTRAS.items():
         declared = re.sub(r">=[\d.]+", "", " ".join(extras[name]))
         assert extra.install in ("", declared)
 

@@ -71,8 +71,15 @@ class StoryFolder:
         return len(list((self.path / "pictures").glob("*.png")))
 
     def write(self, path: pathlib.Path, data: bytes) -> None:
-        """Writes one of a shot's files, whole or not at all. Raises OSError."""
-        path.parent.mkdir(parents=True, exist_ok=True)
+        """Writes one of the story's files, whole or not at all.
+
+        Raises OSError, also if the story has been removed: what was on its way for it must not
+        bring its folder back.
+        """
+        folder = self.path
+        for name in path.parent.relative_to(self.path).parts:
+            folder = folder / name
+            folder.mkdir(exist_ok=True)
         # Under a name of its own first: two servers may write the same file.
         partial = self.path / f"{new_id()}{_PARTIAL}"
         try:

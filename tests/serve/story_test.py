@@ -186,3 +186,12 @@ def test_a_removed_story_is_gone_for_everyone(client, story):
     assert end[-2:] == ["bye", "closed"]
     story.call("GET", status=404)
     assert not (client.service.settings.folder / story.id).exists()
+
+
+def test_what_was_on_its_way_does_not_bring_a_removed_story_back(client, story):
+    shot = story.ask("the fox runs", frames=CHUNK)
+    folder = client.service.studio.desk(story.id).folder
+    story.call("DELETE")
+    with pytest.raises(OSError):
+        folder.write(folder.chunk(shot["id"], 1), b"a chunk that came late")
+    assert not folder.path.exists()
