@@ -12,14 +12,14 @@ set -uo pipefail
 "$@" --distributed &
 run=$!
 asked=0
-trap 'asked=1; kill -TERM "$run"' TERM
+trap 'asked=$((asked + 1)); kill -TERM "$run"' TERM
 
-wait "$run"
-code=$?
-while kill -0 "$run" 2>/dev/null; do # a signal has ended the wait, not the run
+while
+  before=$asked
   wait "$run"
   code=$?
-done
+  ((asked > before)) # a signal has ended the wait, perhaps not the run
+do :; done
 if ((asked && code == 0)); then
   echo "saved; to be started again"
   exit 42

@@ -10,6 +10,7 @@ from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.lock import locked
 from shotstream_jax.data.dataset import Dataset, open_dataset
 from shotstream_jax.precompute import __main__ as app
+from shotstream_jax.precompute import shards
 from shotstream_jax.testing import tiny_model
 from shotstream_jax.world import __main__ as world
 from shotstream_jax.world.plot import WorldConfig
@@ -45,13 +46,13 @@ def test_a_broken_clip_is_looked_at_again_when_its_file_has_changed(work, monkey
     assert [clip.name for clip in first.clips] == ["t-00001", "t-00003"]
     assert [entry.name for entry in first.broken] == ["t-00002", "t-00004"]
     tried = []
-    encode_clip = app.encode_clip
+    encode_clip = shards.encode_clip
 
     def counted(encoders, recipe, clip):
         tried.append(clip.name)
         return encode_clip(encoders, recipe, clip)
 
-    monkeypatch.setattr(app, "encode_clip", counted)
+    monkeypatch.setattr(shards, "encode_clip", counted)
     encode(work)
     assert tried == []  # nothing has changed
     write_video(work / "late.mp4", 12)

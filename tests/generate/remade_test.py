@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from shotstream_jax.core.errors import InputError
-from shotstream_jax.generate import story as story_lib
+from shotstream_jax.generate import story_files
 from shotstream_jax.generate.asked import Shot
 from shotstream_jax.generate.live import advance, begin, cut, remake, retell
 from shotstream_jax.generate.pins import begin_with_picture
@@ -146,7 +146,7 @@ def test_two_who_save_at_once_keep_one_version(told, tmp_path, monkeypatch):
     """While one writes a shot, another saves another version of it: the first one there stays."""
     one = told.after[1]
     _, other = perform(MODEL, told.after[0], Act("another shot"))
-    record_bytes = story_lib.record_bytes
+    record_bytes = story_files.record_bytes
     busy = []
 
     def slow(record):
@@ -156,7 +156,7 @@ def test_two_who_save_at_once_keep_one_version(told, tmp_path, monkeypatch):
         return record_bytes(record)
 
     told.after[0].save(tmp_path)
-    monkeypatch.setattr(story_lib, "record_bytes", slow)
+    monkeypatch.setattr(story_files, "record_bytes", slow)
     with pytest.raises(InputError, match="is another version of shot 1: fork"):
         one.save(tmp_path)
     kept = Story.load(tmp_path)

@@ -139,4 +139,4 @@ def test_a_style_and_how_a_story_remembers_are_chosen(page):
     strengths = [shot["styles"] for shot in story["shots"]]
     assert strengths == [{"film": 0.25}, {"film": 0.75}]
     page.locator(".face").last.click()
-    assert "0.75" in page.inner_text(".facts")
+    page.locator(".facts", has_text="0.75").wait_for()
