@@ -20,6 +20,7 @@ from collections.abc import Sequence
 
 from benchmarks.output import print_json
 from shotstream_jax import cli
+from shotstream_jax.serve import patience
 from tests.serve.attacker import LIMITS, Attack, call_as_openapi_says, send_random_bytes
 from tests.serve.wire import wired
 
@@ -39,6 +40,8 @@ def main(argv: Sequence[str]) -> None:
     args = parser().parse_args(argv)
     for name in ("uvicorn.error", "shotstream.serve"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
+    # An answered connection that may be used again is closed soon: else it would look like a hang.
+    patience.KEEP_ALIVE = 0
     with tempfile.TemporaryDirectory() as folder, wired(pathlib.Path(folder), LIMITS) as server:
         attack = Attack(server.port)
         began = time.perf_counter()
