@@ -8,7 +8,7 @@ a third is sent, and then random requests and frames at the socket by hypothesis
 others have secrets in them. Prints a JSON line for each part, with the answers by status, and one
 for every finding: a 5xx but the 503 that is declared, an answer that does not come in 20 seconds, a
 secret, a path or a traceback in one, one that OpenAPI does not declare, a changed story of another.
-Exit code 1 if there are any. Takes about 10 minutes; needs the extra `dev`.
+Exit code 1 if there are any. Takes about 17 minutes; needs the extra `dev`.
 """
 
 import logging

@@ -60,7 +60,7 @@ class UnavailableError(StoryboardError):
 
 
 class NoAnswerError(StoryboardError):
-    """The server cannot be reached, or the line breaks again and again."""
+    """The server cannot be reached, or the line breaks again and again, or is too slow (408)."""
 
     @property
     def is_passing(self) -> bool:
@@ -77,6 +77,7 @@ _BY_STATUS: dict[int, type[StoryboardError]] = {
     401: NotAllowedError,
     403: NotAllowedError,
     404: NotThereError,
+    408: NoAnswerError,
     409: ConflictError,
     413: WrongValueError,
     421: NotAllowedError,
