@@ -145,6 +145,14 @@ def trained(what: str, rank: int = 256, ema: float = 0.0) -> ConfigDict:
     return config
 
 
+def truth(weight: float, layer: int) -> ConfigDict:
+    """How much it counts that a layer knows what each latent cell shows; for data with labels."""
+    config = ConfigDict()
+    config.weight = weight
+    config.layer = layer
+    return config
+
+
 def dropout(context: float = 0.1, text: float = 0.1) -> ConfigDict:
     """How often a story is trained on without its earlier shots, and without its captions."""
     config = ConfigDict()

@@ -35,6 +35,7 @@ def wan_1_3b() -> ConfigDict:
     config.text_lr = 0.0  # the text encoder is frozen
     config.mask_weight = 0.0  # every pixel counts the same
     config.time_weight = True
+    config.truth = common.truth(weight=0.0, layer=1)  # no head that says what there is to see
     config.causal = False  # the causal one: causal_teacher.py
     config.sampler = common.sampler(text=5.0, context=0.0)  # of the sample videos
     return config
@@ -57,6 +58,7 @@ def tiny() -> ConfigDict:
     # weighs 5, on a hat 17.
     config.mask_weight = 16.0
     config.time_weight = True
+    config.truth = common.truth(weight=0.0, layer=3)  # no head that says what there is to see
     config.causal = False  # the causal one: causal_teacher.py
     config.sampler = common.sampler(text=5.0, context=0.0)  # of the sample videos
     return config

@@ -15,6 +15,7 @@ import numpy as np
 from shotstream_jax import cli
 from shotstream_jax.media.reader import read_frames
 from shotstream_jax.media.video import VideoWriter
+from shotstream_jax.world.clothing_mask import visible_clothing
 from shotstream_jax.world.files import CLOTHING_WEIGHT, weight_mask
 from shotstream_jax.world.plot import WorldConfig
 from shotstream_jax.world.source import WorldSource
@@ -34,7 +35,7 @@ def main(argv: Sequence[str]) -> None:
     source = WorldSource(WorldConfig("simple", fps=FPS), HEIGHT, WIDTH, STORIES, seed=5)
     films = [source[index] for index in range(STORIES)]
     frames = np.concatenate([film.frames for film in films])  # [p, y, x, 3]
-    masks = np.concatenate([weight_mask(film) for film in films])
+    masks = np.concatenate([weight_mask(film, visible_clothing(film)) for film in films])
     is_clothing = (masks == CLOTHING_WEIGHT).all(axis=-1)
 
     cli.print_line("| scale | all | clothing | KiB |")

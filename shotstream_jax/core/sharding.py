@@ -77,6 +77,8 @@ RULES: dict[str, Rules] = {
     # 127 million parameters: every device has them all. Its pictures are split.
     "vae": ((r".*", ()),),
     "decoder": ((r".*", ()),),
+    # A small head, in training only (dit/truth).
+    "truth": ((r".*", ()),),
     # Low-rank adapters of the blocks' Linears, A [layers, in, rank] and B [layers, rank, out]: as
     # the kernels that they add to.
     "lora": (

@@ -7,7 +7,8 @@ relative to the CSV's folder. frame_number is a list of [first, stop) frames of 
 a shot: [[0, 56], [56, 114]]. The JSON is a story script (text/prompts); what else stands in it is
 ignored, and so are other columns. A further column, mask_path, may name a video of as many frames
 that is white where something matters more (a character, a face). Rows count from 1, the header not
-counted.
+counted. A column labels_path may name another such video, lossless, whose red, green and blue are
+classes of what each pixel shows, 0: nothing.
 """
 
 import ast
@@ -23,6 +24,7 @@ from shotstream_jax.text.prompts import Script, read_script
 
 COLUMNS = ("shot_num_from_caption", "json_path", "video_path", "frame_number")
 MASK = "mask_path"
+LABELS = "labels_path"
 
 # How often a shot's last frame is repeated to make its target a whole one.
 MOST_REPEATED = 2
@@ -38,6 +40,7 @@ class Clip:
     shots: [first, stop) frames of the video.
 
     mask: a video that is white where something matters more, or None.
+    labels: a video whose colours are classes, or None.
     """
 
     name: str
@@ -46,6 +49,7 @@ class Clip:
     captions: tuple[str, ...]
     shots: Shots
     mask: pathlib.Path | None = None
+    labels: pathlib.Path | None = None
 
 
 def read_clips(path: str | pathlib.Path, allow_gaps: bool = False) -> list[Clip]:
@@ -96,6 +100,7 @@ def _clip(path: pathlib.Path, number: int, row: dict[str, str | None], allow_gap
             f"{cells['json_path']} has {len(script.shots)} captions: make the three equal"
         )
     mask = path.parent / cells[MASK] if MASK in cells else None
+    labels = path.parent / cells[LABELS] if LABELS in cells else None
     return Clip(
         name=f"{path.stem}-{number:05d}",
         video=path.parent / cells["video_path"],
@@ -103,6 +108,7 @@ def _clip(path: pathlib.Path, number: int, row: dict[str, str | None], allow_gap
         captions=script.shots,
         shots=shots,
         mask=mask,
+        labels=labels,
     )
 
 
@@ -112,7 +118,10 @@ def _cells(where: str, row: dict[str, str | None]) -> dict[str, str]:
         raise InputError(
             f"{where} has more cells than the header: put cells with commas in double quotes"
         )
-    names = [*COLUMNS, MASK] if MASK in row else COLUMNS
+    names = list(COLUMNS)
+    for further in (MASK, LABELS):
+        if further in row:
+            names.append(further)
     cells = {}
     for name in names:
         cells[name] = (row[name] or "").strip()

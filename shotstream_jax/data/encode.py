@@ -16,6 +16,7 @@ from shotstream_jax.core.compilation import use_persistent_cache
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.typing import Array, Float, UInt8, typechecked
 from shotstream_jax.data.clips import Clip, cut_clip, shot_target
+from shotstream_jax.data.labels import ClipLabels, cell_means, clip_labels
 from shotstream_jax.data.records import ClipRecord
 from shotstream_jax.media.reader import probe, read_frames
 from shotstream_jax.memory.select import candidates
@@ -110,6 +111,12 @@ def encode_clip(encoders: Encoders, recipe: PrecomputeRecipe, clip: Clip) -> Cli
     masks = []
     if clip.mask is not None:
         masks = read_masks(clip.mask, targets, latents, video, encoders.preset.vae.time)
+    # And what the same cells show, of targets and context frames.
+    labels = ClipLabels([], [])
+    if clip.labels is not None:
+        size = (video.height, video.width)
+        grid = encoders.preset.latent_grid(video)
+        labels = clip_labels(clip.labels, targets, kept, size, grid, encoders.preset.vae.time)
     # A context frame is a video of one frame; those of all shots are encoded together.
     alone = [pictures_of([frame]) for frame in np.concatenate(kept)]
     context = np.concatenate(encode_shots(encoders, alone))  # [n of all shots, h, w, c]
@@ -123,6 +130,8 @@ def encode_clip(encoders: Encoders, recipe: PrecomputeRecipe, clip: Clip) -> Cli
         context=_split(context, kept),
         text=encode_prompts(encoders, clip.name, clip.global_caption, clip.captions),
         masks=masks,
+        labels=labels.targets,
+        context_labels=labels.context,
     )
 
 
@@ -200,14 +209,9 @@ def latent_mask(
     A shot's first latent frame stands for one pixel frame, each later one for `time` frames.
     shape: (f, h, w).
     """
-    frames, rows, columns = shape
-    pixel_rows, pixel_columns = mask.shape[1:]
-    # Over time: [f − 1, time, y, x] → [f − 1, y, x], behind the first frame.
-    later = mask[1:].reshape(frames - 1, time, pixel_rows, pixel_columns).mean(axis=1)
-    per_frame = np.concatenate([mask[:1], later])  # [f, y, x]
-    # Over space: [f, h, y/h, w, x/w] → [f, h, w].
-    cells = per_frame.reshape(frames, rows, pixel_rows // rows, columns, pixel_columns // columns)
-    return cells.mean(axis=(2, 4)).astype(np.float16)
+    _, rows, columns = shape
+    cells = cell_means(mask[..., None], (rows, columns), time)  # [f, h, w, 1]
+    return cells[..., 0].astype(np.float16)
 
 
 @functools.partial(jax.jit, static_argnames="vae")

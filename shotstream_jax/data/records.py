@@ -1,6 +1,8 @@
 """The record of an encoded clip, and its bytes."""
 
 import dataclasses
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from flax.serialization import msgpack_restore, msgpack_serialize
@@ -22,6 +24,9 @@ class ClipRecord:
     text [l, e]: the valid rows of the prompt's embedding, in the type that the encoder ran in.
     masks [f, h, w] float16: how much of each cell of a target matters more, 0 … 1; no entries if no
       table says.
+    labels [f, h, w, maps] uint8: what each cell of a target shows, a class in each map, 0: nothing
+      (data/labels); no entries if no table says.
+    context_labels [n, h, w, maps] uint8: the same of the context frames.
     """
 
     name: str
@@ -33,6 +38,8 @@ class ClipRecord:
     context: list[np.ndarray]
     text: list[np.ndarray]
     masks: list[np.ndarray] = dataclasses.field(default_factory=list)
+    labels: list[np.ndarray] = dataclasses.field(default_factory=list)
+    context_labels: list[np.ndarray] = dataclasses.field(default_factory=list)
 
 
 def pack(record: ClipRecord) -> bytes:
@@ -57,10 +64,17 @@ def unpack(data: bytes) -> ClipRecord:
 
 
 def _check_lengths(record: ClipRecord) -> None:
-    """Every list has an entry a shot; there may be no masks at all."""
-    lists = [record.captions, record.targets, record.frames, record.context, record.text]
-    if record.masks:
-        lists.append(record.masks)
+    """Every list has an entry a shot; there may be no masks and no labels at all."""
+    lists: list[Sequence[Any]] = [
+        record.captions,
+        record.targets,
+        record.frames,
+        record.context,
+        record.text,
+    ]
+    for optional in (record.masks, record.labels, record.context_labels):
+        if optional:
+            lists.append(optional)
     for entries in lists:
         if len(entries) != len(record.shots):
             raise ValueError("its lists differ in length")

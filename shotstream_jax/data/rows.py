@@ -9,7 +9,7 @@ from collections.abc import Callable
 import flax
 import numpy as np
 
-from shotstream_jax.core.typing import Array, Float, Leaf
+from shotstream_jax.core.typing import Array, Float, Int, Leaf
 from shotstream_jax.data.dataset import Dataset
 from shotstream_jax.data.records import ClipRecord
 from shotstream_jax.data.samples import DataConfig, Sample
@@ -18,6 +18,9 @@ from shotstream_jax.memory.cache import FrameIds
 from shotstream_jax.memory.plan import EMPTY, plan_shot
 from shotstream_jax.text.prompts import shot_prompt
 from shotstream_jax.text.tokenizer import Tokenizer, tokenize
+
+# The class of a cell of which nothing is to be learned.
+UNKNOWN = -1
 
 # What fills the caption slot of a clip's shot, by the shot's number.
 CaptionReader = Callable[[ClipRecord, int], np.ndarray]
@@ -29,11 +32,14 @@ class ShotBatch:
 
     target: clean latents of the shots.
     mask: how much each cell of them matters beyond 1, 0 … 1; None where masks are not used.
+    labels: what each cell of [context, target] shows, a class in each map, 0: nothing, UNKNOWN: the
+      frame is not there; None where labels are not used.
     """
 
     target: Float[Array, "b f h w c"]
     conditions: Conditions
     mask: Float[Array, "b f h w"] | None = None
+    labels: Int[Array, "b frames h w maps"] | None = None
 
 
 def embedding_reader(length: int) -> CaptionReader:
@@ -66,8 +72,9 @@ def target_row(
     cfg: DataConfig,
     read_caption: CaptionReader,
     with_mask: bool = False,
+    with_labels: bool = False,
 ) -> ShotBatch:
-    """One target shot and its conditions; its mask, if asked for."""
+    """One target shot and its conditions; its mask and its labels, if asked for."""
     # The target, cut to the recipe's length [f, h, w, c].
     record = dataset.record(sample.clip)
     target: Leaf = record.targets[sample.shot][: cfg.frames].astype(np.float32)
@@ -83,7 +90,13 @@ def target_row(
     mask: Leaf = None
     if with_mask:
         mask = record.masks[sample.shot][: cfg.frames].astype(np.float32)
-    return ShotBatch(target, conditions, mask)
+    # What there is to see in the context and in it.
+    labels: Leaf = None
+    if with_labels:
+        of_target = record.labels[sample.shot][: cfg.frames]
+        of_context = _context_labels(record, sample.shot, dataset.settings.context)
+        labels = np.concatenate([of_context, of_target]).astype(np.int32)
+    return ShotBatch(target, conditions, mask, labels)
 
 
 def condition_row(
@@ -111,6 +124,22 @@ def condition_row(
     return _numpy_conditions(context, plan.phase, plan.caption, np.stack(captions))
 
 
+def _context_labels(
+    record: ClipRecord, shot: int, budget: int
+) -> Int[np.ndarray, "context h w maps"]:
+    """Labels of the context frames of a shot; UNKNOWN before a first shot, which has none."""
+    labels = np.full((budget, *record.labels[0].shape[1:]), UNKNOWN, np.int32)
+    if shot == 0:
+        return labels
+    # The frames of `condition_row`.
+    earlier = [(int(first), int(stop)) for first, stop in record.shots[:shot]]
+    plan = plan_shot(earlier, budget)
+    for i, (source, frame) in enumerate(zip(plan.shots, plan.frames, strict=True)):
+        position = _stored_position(record, int(source), int(frame))
+        labels[i] = record.context_labels[int(source)][position]
+    return labels
+
+
 def captions_row(
     dataset: Dataset, clip: int, shots: int, read_caption: CaptionReader
 ) -> Float[np.ndarray, "shots l e"]:
@@ -126,5 +155,9 @@ def _numpy_conditions(context: Leaf, phase: Leaf, caption: Leaf, text: Leaf) -> 
 
 def _context_latent(record: ClipRecord, shot: int, frame: int) -> np.ndarray:
     """The stored latent [h, w, c] of a frame that later shots can ask for."""
-    position = np.flatnonzero(record.frames[shot] == frame)[0]
-    return record.context[shot][int(position)]
+    return record.context[shot][_stored_position(record, shot, frame)]
+
+
+def _stored_position(record: ClipRecord, shot: int, frame: int) -> int:
+    """Where a frame is among those of its shot that are stored."""
+    return int(np.flatnonzero(record.frames[shot] == frame)[0])

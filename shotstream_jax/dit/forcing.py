@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from shotstream_jax.core.typing import Array, Float, typechecked
 from shotstream_jax.dit.block import Block
 from shotstream_jax.dit.groups import forcing_groups
-from shotstream_jax.dit.trunk import Trunk
+from shotstream_jax.dit.trunk import TOKENS, Trunk
 from shotstream_jax.memory.cache import FrameIds
 from shotstream_jax.memory.window import MemoryConfig
 from shotstream_jax.nn.attention import group_attend
@@ -75,7 +75,9 @@ class Forced(Trunk):
             # The past of every chunk is in the same pass.
             attended = group_attend(q, (k, v), (k, v), groups)
             text_kv = block.text_kv(captions)
-            return block.finish(tokens, attended, e0, text_kv, caption), None
+            tokens = block.finish(tokens, attended, e0, text_kv, caption)
+            block.sow(TOKENS, "after", tokens)
+            return tokens, None
 
         tokens = self.embed_latents(jnp.concatenate([history, x_t], axis=1))
         tokens = self.over_layers(layer, tokens)

@@ -5,7 +5,7 @@ Every frame sees every frame, and all share one t.
 
 from shotstream_jax.core.typing import Array, Float, typechecked
 from shotstream_jax.dit.block import Block
-from shotstream_jax.dit.trunk import Trunk
+from shotstream_jax.dit.trunk import TOKENS, Trunk
 from shotstream_jax.memory.cache import FrameIds
 from shotstream_jax.nn.attention import attend
 
@@ -53,6 +53,7 @@ class Teacher(Trunk):
                 text_kv,
                 ids.caption,
             )
+            block.sow(TOKENS, "after", tokens)
             return tokens, None
 
         tokens = self.embed_latents(x)

@@ -39,6 +39,9 @@ REMAT = {
     ),
 }
 
+# The collection of all layers' tokens, which a pass fills where its caller asks for it (nn/apply).
+TOKENS = "tokens"
+
 # (block, carry, layer number) → (carry, None); a body sees one layer's parameters.
 LayerBody = Callable[[Block, Any, Array], tuple[Any, None]]
 
@@ -166,7 +169,7 @@ class Trunk(nn.Module):
         # Parameters are stacked, layers first; every step of the scan sees one layer's.
         scan = nn.scan(
             counted,
-            variable_axes={"params": 0},
+            variable_axes={"params": 0, TOKENS: 0},
             split_rngs={"params": True},
             length=self.cfg.layers,
         )
@@ -200,6 +203,12 @@ class Trunk(nn.Module):
         patches = patches.reshape(b, f, rows, columns, patch, patch, channels)
         patches = patches.transpose(0, 1, 2, 4, 3, 5, 6)
         return patches.reshape(b, f, rows * patch, columns * patch, channels)
+
+
+def tokens_after(collected: Any, layer: int) -> Float[Array, "b f t d"]:
+    """The tokens after layer number `layer`, from 1. collected: what a pass put into TOKENS."""
+    of_all_layers = collected["blocks"]["after"][0]  # [layers, b, f, t, d]
+    return of_all_layers[layer - 1]
 
 
 def _text_or_time_linear(width: int, dtype: DType) -> Linear:

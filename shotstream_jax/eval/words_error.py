@@ -35,7 +35,7 @@ from shotstream_jax.eval.teacher_error import (
     write_error_ratios,
 )
 from shotstream_jax.text.umt5 import UMT5
-from shotstream_jax.train.stages.teacher import embed_tokens
+from shotstream_jax.train.stages.captions import embed_tokens
 from shotstream_jax.world.captions import falsify_caption
 from shotstream_jax.world.plot import SUBSETS, Subset
 

@@ -304,10 +304,13 @@ def table_settings(
 def _table_row(clip: Clip, folder: pathlib.Path) -> tuple[Any, ...]:
     """One row for the table's checksum; paths are relative, as machines may keep it elsewhere."""
     video = os.path.relpath(clip.video, folder)
-    row = (clip.name, video, clip.global_caption, clip.captions, clip.shots)
-    if clip.mask is None:
-        return row
-    return (*row, os.path.relpath(clip.mask, folder))
+    row: tuple[Any, ...] = (clip.name, video, clip.global_caption, clip.captions, clip.shots)
+    # Nothing for what is not there, as in tables of before there was any.
+    if clip.mask is not None:
+        row = (*row, os.path.relpath(clip.mask, folder))
+    if clip.labels is not None:
+        row = (*row, "labels", os.path.relpath(clip.labels, folder))
+    return row
 
 
 def _encode_on_ray(work: ShardWork) -> None:

@@ -15,9 +15,9 @@ Encode = Callable[[Clip], ClipRecord]
 
 
 def files_state(clip: Clip) -> str:
-    """Size and time of change of a clip's video and mask: another text when one has changed."""
+    """Size and time of change of a clip's videos: another text when one has changed."""
     states = []
-    for path in (clip.video, clip.mask):
+    for path in (clip.video, clip.mask, clip.labels):
         if path is None:
             continue
         try:

@@ -36,6 +36,7 @@ from shotstream_jax.train.stages.dmd_intra import IntraStage
 from shotstream_jax.train.stages.ode_init import OdeInitStage
 from shotstream_jax.train.stages.stage import Stage, TrainingData
 from shotstream_jax.train.stages.teacher import TeacherStage
+from shotstream_jax.train.stages.truth import check_truth_layer
 from shotstream_jax.world.shots import open_world
 
 if TYPE_CHECKING:
@@ -123,6 +124,7 @@ def make_stage(
         case AutoencoderRecipe():
             return AutoencoderStage(recipe, setup)
         case TeacherRecipe():
+            check_truth_layer(recipe.truth, preset.dit.layers)
             return TeacherStage(recipe, setup)
         case OdeRecipe():
             return OdeInitStage(recipe, setup)

@@ -18,6 +18,7 @@ from shotstream_jax.generate.sampler import SamplerConfig
 from shotstream_jax.train.losses.consistency import ConsistencyConfig
 from shotstream_jax.train.losses.dmd import DmdConfig
 from shotstream_jax.train.losses.reconstruction import ReconstructionConfig
+from shotstream_jax.train.losses.truth import TruthConfig
 from shotstream_jax.train.optim import OptimConfig
 from shotstream_jax.train.state import Trained
 from shotstream_jax.world.shots import WorldData
@@ -168,6 +169,8 @@ class TeacherRecipe(ShotRecipe):
       all weigh the same, so that what memory alone can tell, at high noise, is learned too.
     causal: whether it sees no further than its own chunk, behind the true ones: teacher forcing,
       which makes the autoregressive teacher of stage `consistency`.
+    truth: how much it counts that an inner layer knows what every latent cell shows
+      (train/losses/truth); weight 0: labels are not needed.
     """
 
     sampler: SamplerConfig
@@ -175,6 +178,7 @@ class TeacherRecipe(ShotRecipe):
     mask_weight: float = 0.0
     time_weight: bool = True
     causal: bool = False
+    truth: TruthConfig = dataclasses.field(default_factory=TruthConfig)
 
     def __post_init__(self) -> None:
         super().__post_init__()

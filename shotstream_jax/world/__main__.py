@@ -27,6 +27,8 @@ from shotstream_jax.core.progress import progress_bar
 from shotstream_jax.media.pictures import write_png
 from shotstream_jax.media.video import VideoWriter
 from shotstream_jax.world import files
+from shotstream_jax.world.class_maps import class_maps
+from shotstream_jax.world.clothing_mask import visible_clothing
 from shotstream_jax.world.plot import SUBSETS, WorldConfig
 from shotstream_jax.world.sheet import contact_sheet
 from shotstream_jax.world.source import WorldSource
@@ -183,11 +185,15 @@ def _write_stories(folder: pathlib.Path, source: WorldSource) -> None:
     fps = source.config.fps
     for index in progress_bar(range(len(source)), unit="story", desc=str(folder)):
         path = files.film_path(folder, index)
-        if path.exists():
+        labels_path = files.labels_path(folder, index)
+        # Folders of earlier versions have films without labels.
+        if path.exists() and labels_path.exists():
             continue
         film = source[index]
         files.write_texts(folder, index, film)
-        _write_video(files.mask_path(folder, index), files.weight_mask(film), fps)
+        clothing = visible_clothing(film)
+        _write_video(files.mask_path(folder, index), files.weight_mask(film, clothing), fps)
+        _write_video(labels_path, class_maps(film, clothing), fps)
         # Last, as the story is complete when its film exists.
         _write_video(path, film.frames, fps)
     # It marks the folder as complete.

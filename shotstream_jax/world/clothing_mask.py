@@ -14,6 +14,11 @@ from shotstream_jax.world.render import Film, render_story
 THRESHOLD = 32  # least difference, of 255, in a pixel of another colour
 
 
+def visible_clothing(film: Film) -> Bool[np.ndarray, "p y x"]:
+    """True where hats and scarves are visible. The film is drawn a second time for it."""
+    return clothing_mask(film, recolour_clothing(film))
+
+
 @typechecked
 def recolour_clothing(film: Film) -> Film:
     """The same film with another accent for every character; nothing else differs."""

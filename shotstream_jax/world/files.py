@@ -4,6 +4,7 @@ settings.json              what the folder is made with; written first
 stories/00000.json         the captions of a story (text/prompts)
 stories/00000.truth.json   what there is to see in it (`story_truth`)
 stories/00000.mask.mp4     which pixels matter more than others (`weight_mask`)
+stories/00000.labels.mp4   what each pixel shows, three classes as its colour (world/class_maps)
 stories/00000.mp4          its film, lossless; written last, so that it marks a complete story
 clips.csv                  the table (data/clips); written when all stories are complete
 """
@@ -19,9 +20,8 @@ import numpy as np
 
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.files import write_whole
-from shotstream_jax.core.typing import UInt8
-from shotstream_jax.data.clips import COLUMNS, MASK
-from shotstream_jax.world.clothing_mask import clothing_mask, recolour_clothing
+from shotstream_jax.core.typing import Bool, UInt8
+from shotstream_jax.data.clips import COLUMNS, LABELS, MASK
 from shotstream_jax.world.plot import PlotShot, Role
 from shotstream_jax.world.render import Film
 from shotstream_jax.world.source import WorldSource
@@ -73,15 +73,21 @@ def mask_path(folder: pathlib.Path, index: int) -> pathlib.Path:
     return film_path(folder, index).with_suffix(".mask.mp4")
 
 
+def labels_path(folder: pathlib.Path, index: int) -> pathlib.Path:
+    """What the pixels of a story's film show."""
+    return film_path(folder, index).with_suffix(".labels.mp4")
+
+
 def script_path(folder: pathlib.Path, index: int) -> pathlib.Path:
     """The captions of a story."""
     return film_path(folder, index).with_suffix(".json")
 
 
-def weight_mask(film: Film) -> UInt8[np.ndarray, "p y x 3"]:
+def weight_mask(film: Film, clothing: Bool[np.ndarray, "p y x"]) -> UInt8[np.ndarray, "p y x 3"]:
     """How much each pixel matters.
 
     White on hats and scarves, a quarter white in the rest of the characters' boxes, else black.
+    clothing: where hats and scarves are visible (world/clothing_mask).
     """
     # The boxes.
     frames = np.zeros_like(film.frames)
@@ -90,10 +96,8 @@ def weight_mask(film: Film) -> UInt8[np.ndarray, "p y x 3"]:
             frame[top:bottom, left:right] = BOX_WEIGHT
 
     # The clothing inside of them.
-    recoloured = recolour_clothing(film)
-    clothing = clothing_mask(film, recoloured)[..., None]  # [p, y, x, 1]
     in_boxes = frames > 0
-    return np.where(clothing & in_boxes, CLOTHING_WEIGHT, frames)
+    return np.where(clothing[..., None] & in_boxes, CLOTHING_WEIGHT, frames)
 
 
 def write_texts(folder: pathlib.Path, index: int, film: Film) -> None:
@@ -114,7 +118,7 @@ def write_table(folder: pathlib.Path, source: WorldSource) -> None:
     """Writes clips.csv, a row for each story. Raises OSError."""
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")
-    writer.writerow((*COLUMNS, MASK))
+    writer.writerow((*COLUMNS, MASK, LABELS))
     for index in range(len(source)):
         story = source.story(index)
         intervals = [list(interval) for interval in story.intervals]
@@ -122,12 +126,14 @@ def write_table(folder: pathlib.Path, source: WorldSource) -> None:
         script = script_path(folder, index).relative_to(folder)
         film = film_path(folder, index).relative_to(folder)
         mask = mask_path(folder, index).relative_to(folder)
+        labels = labels_path(folder, index).relative_to(folder)
         row = [
             len(intervals),
             script.as_posix(),
             film.as_posix(),
             json.dumps(intervals),
             mask.as_posix(),
+            labels.as_posix(),
         ]
         writer.writerow(row)
     write_whole(folder / "clips.csv", table.getvalue().encode())

@@ -8,6 +8,9 @@ are in world units (world/scenery).
 import dataclasses
 from collections.abc import Callable
 
+import numpy as np
+
+from shotstream_jax.core.typing import Float
 from shotstream_jax.world import scenery
 from shotstream_jax.world.draw import Colour, Pen, darken
 
@@ -54,10 +57,10 @@ class Place:
     item: Callable[[Pen], None]
 
 
-def draw_place(pen: Pen, place: Place, layout: Layout, centre: float) -> None:
+def draw_place(pen: Pen, place: Place, layout: Layout, centre: float) -> Float[np.ndarray, "y x"]:
     """Draws a place without characters over the whole picture.
 
-    centre: u in the middle of the picture.
+    Returns the landmark's coverage of each pixel. centre: u in the middle of the picture.
     """
     side = 1 if layout.side == "right" else -1
     ground_far, ground_near = place.ground
@@ -73,7 +76,9 @@ def draw_place(pen: Pen, place: Place, layout: Layout, centre: float) -> None:
     shadow = darken(ground_near, 0.75)
     spot.ellipse(0, 0, 0.62, 0.08, shadow, opacity=0.6)
     colour = place.landmark_colours[layout.variant]
+    pen.canvas.start_matte()
     place.landmark(spot, colour)
+    landmark = pen.canvas.end_matte()
 
     # Small things in a zigzag on the other side.
     for number in range(layout.items):
@@ -81,6 +86,7 @@ def draw_place(pen: Pen, place: Place, layout: Layout, centre: float) -> None:
         item_v = -0.3 + 0.06 * (number % 2)
         spot = pen.moved(item_u, item_v)
         place.item(spot)
+    return landmark
 
 
 PLACES = {

@@ -1,6 +1,7 @@
 """A story as pictures, and the truth about each of them."""
 
 import dataclasses
+from typing import NamedTuple
 
 import numpy as np
 
@@ -63,11 +64,17 @@ class Film:
     boxes: of each frame's characters as in VisibleCharacter, in the order of the shot's roles;
         zeros where there is no character, or none that is visible. A box spans all that is drawn
         of a character, though another one may stand before it.
+    figures: 1 + index in CHARACTERS of the figure that each pixel shows, 0: none.
+    landmark: whether each pixel shows the landmark.
+
+    A film that a model made has no figures and no landmark: None.
     """
 
     story: WorldStory
     frames: UInt8[np.ndarray, "p y x 3"]
     boxes: Int[np.ndarray, "p roles 4"]
+    figures: UInt8[np.ndarray, "p y x"] | None = None
+    landmark: Bool[np.ndarray, "p y x"] | None = None
 
     def truth(self, frame: int) -> FrameTruth:
         """Who, where and how in a frame.
@@ -103,6 +110,15 @@ class Film:
         )
 
 
+class _DrawnShot(NamedTuple):
+    """The arrays of a Film, of one shot."""
+
+    frames: UInt8[np.ndarray, "p y x 3"]
+    boxes: Int[np.ndarray, "p roles 4"]
+    figures: UInt8[np.ndarray, "p y x"]
+    landmark: Bool[np.ndarray, "p y x"]
+
+
 def check_picture_size(height: int, width: int) -> None:
     """Raises InputError for a picture too small to recognise anything in it."""
     if min(height, width) < MIN_SIDE:
@@ -113,14 +129,10 @@ def check_picture_size(height: int, width: int) -> None:
 
 def render_story(story: WorldStory, height: int, width: int) -> Film:
     """All frames of a story, height × width pixels. Raises InputError if that is too small."""
-    # Shot after shot, as one array of frames and one of boxes.
-    frames = []
-    boxes = []
-    for number in range(len(story.shots)):
-        shot_frames, shot_boxes = render_shot(story, number, height, width)
-        frames.append(shot_frames)
-        boxes.append(shot_boxes)
-    return Film(story, np.concatenate(frames), np.concatenate(boxes))
+    # Shot after shot; then each kind of array as one of all shots.
+    shots = [_draw_shot(story, number, height, width) for number in range(len(story.shots))]
+    frames, boxes, figures, landmark = map(np.concatenate, zip(*shots, strict=True))
+    return Film(story, frames, boxes, figures, landmark)
 
 
 @typechecked
@@ -134,6 +146,12 @@ def render_shot(
 
     Raises InputError for too small a size.
     """
+    drawn = _draw_shot(story, number, height, width)
+    return drawn.frames, drawn.boxes
+
+
+def _draw_shot(story: WorldStory, number: int, height: int, width: int) -> _DrawnShot:
+    """All that a film has of a shot. Raises InputError for too small a size."""
     check_picture_size(height, width)
     shot = story.shots[number]
     place = PLACES[shot.place]
@@ -144,6 +162,9 @@ def render_shot(
     backdrop_view = None
     frames = np.empty((shot.frames, height, width, 3), np.uint8)
     boxes = np.zeros((shot.frames, MAX_ROLES, 4), np.int32)
+    figures = np.zeros((shot.frames, height, width), np.uint8)
+    landmark = np.zeros((shot.frames, height, width), bool)
+    names = list(CHARACTERS)
     for i in range(shot.frames):
         share = _share_of_shot(i, shot.frames)
         view = view_at(shot.camera, share)
@@ -153,7 +174,7 @@ def render_shot(
         if view == backdrop_view:
             canvas.picture[:] = backdrop
         else:
-            draw_place(pen, place, layout, view.centre)
+            landmark_matte = draw_place(pen, place, layout, view.centre)
             backdrop = canvas.picture.copy()
             backdrop_view = view
 
@@ -161,13 +182,22 @@ def render_shot(
         seconds = i / story.config.fps
         for slot, role in enumerate(shot.roles):
             look = story.looks[role.name]
-            boxes[i, slot] = _draw_role(pen, role, look, share, seconds)
+            figure_pixels = _draw_role(pen, role, look, share, seconds)
+            boxes[i, slot] = _bounding_box(figure_pixels)
+            # A later role stands before an earlier one.
+            figures[i][figure_pixels] = 1 + names.index(role.name)
+        landmark[i] = (landmark_matte > 0.5) & (figures[i] == 0)
         frames[i] = canvas.to_uint8()
-    return frames, boxes
+    return _DrawnShot(frames, boxes, figures, landmark)
 
 
-def _draw_role(pen: Pen, role: Role, look: Look, share: float, seconds: float) -> Box:
-    """Draws a character at a time of the shot, and returns its box. share: of the shot, 0 to 1."""
+def _draw_role(
+    pen: Pen, role: Role, look: Look, share: float, seconds: float
+) -> Bool[np.ndarray, "y x"]:
+    """Draws a character at a time of the shot, and returns its pixels.
+
+    share: of the shot, 0 to 1.
+    """
     character = CHARACTERS[role.name]
     pose = pose_at(role.action, seconds, role.phase, character.build)
     # A walker is in the middle of its way at half of the shot; one who looks left is mirrored.
@@ -175,19 +205,18 @@ def _draw_role(pen: Pen, role: Role, look: Look, share: float, seconds: float) -
     spot = pen.moved(u, 0.0)
     mirrored = spot.scaled(role.direction, 1.0)
 
-    # The box is that of the figure alone, without shadow and dream.
+    # Its pixels are those of the figure alone, without shadow and dream.
     figure.draw_shadow(mirrored, character, pose)
     pen.canvas.start_matte()
     figure.draw_figure(mirrored, character, look, pose)
     matte = pen.canvas.end_matte()
-    box = _bounding_box(matte > 0.5)
 
     # A sleeper lies on its side, its head away from where it looked.
     if not pose.awake:
         head = -role.direction * 0.35 * character.build.height
         height = 2 * character.build.half
         figure.draw_dream(spot, head, height, seconds + 2 * role.phase)
-    return box
+    return matte > 0.5
 
 
 def _bounding_box(mask: Bool[np.ndarray, "y x"]) -> Box:

@@ -56,7 +56,10 @@ def test_what_else_a_script_holds_is_ignored(table, tmp_path, others):
 
 def test_a_table_with_masks(table, tmp_path):
     """Of every clip, or of none."""
+    (clip,) = read_clips(table(f"{HEADER},labels_path", f"{GOOD},a/l.mp4"))
+    assert (clip.mask, clip.labels) == (None, tmp_path / "a/l.mp4")
     (clip,) = read_clips(table(f"{HEADER},mask_path", f"{GOOD},a/m.mp4"))
+    assert clip.labels is None
     assert clip.mask == tmp_path / "a/m.mp4"
     with pytest.raises(InputError, match="row 2: mask_path is empty"):
         read_clips(table(f"{HEADER},mask_path", f"{GOOD},m.mp4", f"{GOOD},"))

@@ -17,6 +17,7 @@ from shotstream_jax.checkpoint.save import save
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.data import encode
 from shotstream_jax.data.dataset import Dataset, open_dataset
+from shotstream_jax.data.labels import cell_classes, nearest_pixels
 from shotstream_jax.media.reader import read_frames
 from shotstream_jax.media.video import VideoWriter
 from shotstream_jax.memory.select import candidates
@@ -154,6 +155,76 @@ def test_masks(work, dataset, tmp_path):
         means = [frames[0], *frames[1:].reshape(-1, 2).mean(axis=1)]
         np.testing.assert_allclose(record.masks[k][:, 0, 0], np.array(means) * 5 / 255, atol=1e-3)
         assert not record.masks[k][:, :, -1].any()
+
+
+def test_labels(work, dataset, tmp_path):
+    """A cell's class is that of most of its pixels which show anything, if they are an eighth.
+
+    A frame's red is 1 + its number in the left half. Green is 3 in two pixels of a cell of 2×2 in
+    the first five columns; blue 4 in every second row, but 5 in three frames of four there.
+    """
+    frames = np.zeros((40, 8, 12, 3), np.uint8)
+    frames[:, :, :6, 0] = 1 + np.arange(40)[:, None, None]
+    frames[:, ::2, :5, 1] = 3
+    frames[:, ::2, :, 2] = 4
+    frames[np.arange(40) % 4 > 0, ::2, :, 2] = 5
+    with VideoWriter(work / "labels.mp4", fps=16, lossless=True) as video:
+        video.write(frames)
+    film, shots = GOOD[0]
+    row = f'3,3.json,{film},"{shots}",labels.mp4'
+    header = "shot_num_from_caption,json_path,video_path,frame_number,labels_path"
+    (work / "labelled.csv").write_text(f"{header}\n{row}\n")
+    run(work, "labelled.csv", tmp_path / "out", "--shards", "1")
+    labelled = open_dataset(tmp_path / "out")
+    record, plain = labelled.record(0), dataset.record(0)
+    assert plain.labels == plain.context_labels == []
+    assert labelled.settings.clips_sha256 != dataset.settings.clips_sha256
+
+    for k, shot in enumerate((np.minimum(np.arange(11), 9), np.arange(10, 32, 2))):
+        labels = record.labels[k]
+        assert labels.dtype == np.uint8 and labels.shape[:3] == record.targets[k].shape[:3]
+        groups = [shot[:1], *shot[1:].reshape(-1, 2)]
+        for cells, group in zip(labels, groups, strict=True):
+            # Of two frames of equal share the lower number wins.
+            columns = cells.shape[1]
+            assert (cells[:, : columns // 2, 0] == 1 + group.min()).all()
+            assert not cells[:, columns // 2 :, 0].any()
+            votes = [4 if number % 4 == 0 else 5 for number in group]
+            assert (cells[:, :, 2] == min(votes, key=lambda v: (-votes.count(v), v))).all()
+    for kept, labels, latents in zip(
+        record.frames, record.context_labels, record.context, strict=True
+    ):
+        assert labels.shape[:3] == latents.shape[:3]
+        np.testing.assert_array_equal(labels[:, 0, 0, 0], 1 + np.asarray(kept))
+
+    # Only the prompts are encoded again.
+    again = ["--config", str(CONFIG), f"--config.checkpoint={work / 'ckpt'}"]
+    app.main([*again, f"--latents-from={tmp_path}/out", f"--out={tmp_path}/again"])
+    copied = open_dataset(tmp_path / "again").record(0)
+    for a, b in ((record.labels, copied.labels), (record.context_labels, copied.context_labels)):
+        for one, other in zip(a, b, strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
+def test_an_eighth_of_a_cell_is_enough():
+    """Three cells of 4×2 pixels with one, two and no labelled ones; alone and over two frames."""
+    labels = np.zeros((1, 4, 6, 1), np.uint8)
+    labels[0, 1, 1] = 7
+    labels[0, 0, 2] = labels[0, 3, 3] = 2
+    assert cell_classes(labels, (1, 3), 1)[0, 0, :, 0].tolist() == [7, 2, 0]
+    film = np.concatenate([labels, labels, np.zeros_like(labels)])
+    first, second = cell_classes(film, (1, 3), 2)[:, 0, :, 0].tolist()
+    assert first == [7, 2, 0] and second == [0, 2, 0]
+
+
+def test_labels_of_another_size():
+    """Every class stays one: doubled, halved, and cut where the aspect differs."""
+    labels = np.random.default_rng(3).integers(0, 9, (2, 8, 12, 3)).astype(np.uint8)
+    doubled = labels.repeat(2, axis=1).repeat(2, axis=2)
+    np.testing.assert_array_equal(nearest_pixels(labels, (16, 24)), doubled)
+    np.testing.assert_array_equal(nearest_pixels(doubled, (8, 12)), labels)
+    np.testing.assert_array_equal(nearest_pixels(labels, (8, 12)), labels)
+    np.testing.assert_array_equal(nearest_pixels(labels, (8, 8)), labels[:, :, 2:10])
 
 
 def pixels(video: pathlib.Path, frames: np.ndarray) -> jax.Array:

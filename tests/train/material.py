@@ -18,6 +18,7 @@ from shotstream_jax.data.records import ClipRecord
 from shotstream_jax.memory.select import candidates
 from shotstream_jax.presets import Preset
 from shotstream_jax.testing import tiny_model, tiny_preset
+from shotstream_jax.world.class_maps import CLASSES
 
 
 def make_dataset(
@@ -29,12 +30,13 @@ def make_dataset(
     preset: Preset | None = None,
     caption: str = "c{}",
     masks: bool = True,
+    labels: bool = True,
 ) -> pathlib.Path:
     """A complete folder as precompute leaves it.
 
     Every clip has `shots` shots of `frames` latent frames.
 
-    caption: of each shot, with a place for its number. masks: whether there are any.
+    caption: of each shot, with a place for its number. masks, labels: whether there are any.
     """
     preset = preset or tiny_preset()
     settings = _settings(preset, clips, frames)
@@ -46,6 +48,8 @@ def make_dataset(
     ]
     if not masks:
         records = [dataclasses.replace(record, masks=[]) for record in records]
+    if not labels:
+        records = [dataclasses.replace(r, labels=[], context_labels=[]) for r in records]
     for number, shard in enumerate(settings.shards):
         write_shard(folder, shard, records[number :: len(settings.shards)])
     assert finish_dataset(folder, settings)
@@ -68,7 +72,7 @@ def make_clip(
     frames: int,
     caption: str = "c{}",
 ) -> ClipRecord:
-    """A clip of random latents and embeddings; no two shots are alike."""
+    """A clip of random latents, embeddings, masks and labels; no two shots are alike."""
     pixels = 1 + (frames - 1) * preset.vae.time
     intervals = np.arange(shots)[:, None] * pixels + np.array([0, pixels])
     asked = [
@@ -85,6 +89,8 @@ def make_clip(
         context=[_latents(rng, preset, len(numbers)) for numbers in asked],
         text=[_text(rng, preset) for _ in range(shots)],
         masks=[_latents(rng, preset, frames)[..., 0] > 0 for _ in range(shots)],
+        labels=[_labels(preset, frames, k) for k in range(shots)],
+        context_labels=[_labels(preset, len(numbers), 100 + k) for k, numbers in enumerate(asked)],
     )
 
 
@@ -110,6 +116,14 @@ def _latents(rng: np.random.Generator, preset: Preset, frames: int) -> np.ndarra
     return rng.standard_normal(
         (frames, *preset.latent_grid(preset.video), preset.dit.channels)
     ).astype(np.float16)
+
+
+def _labels(preset: Preset, frames: int, seed: int) -> np.ndarray:
+    """Classes of the drawn world; half of all cells show nothing."""
+    rng = np.random.default_rng(seed)
+    shape = (frames, *preset.latent_grid(preset.video), len(CLASSES))
+    something = rng.integers(1, CLASSES, shape)
+    return (something * rng.integers(0, 2, shape)).astype(np.uint8)
 
 
 def _text(rng: np.random.Generator, preset: Preset) -> np.ndarray:

@@ -105,10 +105,13 @@ def test_a_workdir_and_going_on(one_device, material, tmp_path, stopped_after):
 def test_a_text_encoder_trained_with_the_teacher(one_device, material, tmp_path, stopped_after):
     """Its weights and its tokeniser are in the result, and what is not trained stays.
 
-    Two steps, stopped after one of them, equal two steps at once.
+    Two steps, stopped after one of them, equal two steps at once, to the last digit of what a head
+    has learned of the truth; but the head is not in the result.
     """
     fields = (
         "text_lr=1e-3",
+        "truth.weight=0.5",
+        "truth.layer=1",
         "mask_weight=16.0",
         "run.remat=dots",
         "data.captions=each",
@@ -121,6 +124,15 @@ def test_a_text_encoder_trained_with_the_teacher(one_device, material, tmp_path,
     in_process("teacher", material, whole, *fields)
     stopped_after(1, in_process, "teacher", material, halves, *fields)
     in_process("teacher", material, halves, *fields)
+    last, last_of_halves = (
+        next(r for r in rows(folder) if r["step"] == 1) for folder in (whole, halves)
+    )
+    for name in last:
+        if name.startswith("truth/") or name.endswith("loss"):
+            assert last[name] == last_of_halves[name], name
+    assert last["truth/grad_norm"] > 0
+    assert "held_out/truth/target/accent/accuracy" in rows(whole)[-1]
+    assert set(open_checkpoint(whole / "model").parts) == set(PARTS)
     parts = {
         name: open_checkpoint(tmp_path / "whole" / "model").load_params(name) for name in PARTS
     }
@@ -174,6 +186,22 @@ def test_masks_that_are_not_there(material, tmp_path):
         match=r"mask_weight 2.0: .* has no masks; precompute a table with a column mask_path",
     ):
         train.main(arguments("teacher", material, tmp_path / "run", *words))
+    assert not (tmp_path / "run" / "metrics.jsonl").exists()
+
+
+def test_labels_that_are_not_there_and_layers_that_are_not_there(material, tmp_path):
+    make_dataset(tmp_path / "data", labels=False)
+    words = ("mesh.fsdp=8", "run.batch=8", "truth.weight=0.5")
+    for more, message in (
+        (f"data.path={tmp_path}/data", r"truth.weight 0.5: .* has no labels; precompute a table"),
+        ("truth.layer=9", r"truth.layer 9: the model has 2 layers"),
+        ("truth.layer=0", r"truth.layer 0 must be at least 1"),
+        ("truth.weight=-1.0", r"truth.weight -1.0 must not be negative"),
+    ):
+        with pytest.raises(InputError, match=message):
+            train.main(
+                arguments("teacher", material, tmp_path / "run", *words, "truth.layer=1", more)
+            )
     assert not (tmp_path / "run" / "metrics.jsonl").exists()
 
 

@@ -20,7 +20,9 @@ from shotstream_jax.world.actions import ACTIONS
 from shotstream_jax.world.affine import AffineMap
 from shotstream_jax.world.camera import DISTANCES, MOVES
 from shotstream_jax.world.characters import CHARACTERS
+from shotstream_jax.world.class_maps import class_maps
 from shotstream_jax.world.clothing import ACCENTS, PATTERNS
+from shotstream_jax.world.clothing_mask import visible_clothing
 from shotstream_jax.world.draw import Canvas, Pen
 from shotstream_jax.world.places import PLACES, SIDES
 from shotstream_jax.world.plot import SUBSETS, WorldConfig
@@ -399,9 +401,66 @@ def test_files_are_what_precompute_reads(tmp_path):
         )
         np.testing.assert_array_equal(boxes, film.boxes[:, :1])
         check_mask(read_frames(clip.mask, np.arange(len(film.frames)), 24, 36), film)
+        labels = read_frames(clip.labels, np.arange(len(film.frames)), 24, 36)
+        np.testing.assert_array_equal(labels, class_maps(film, visible_clothing(film)))
         assert truth["looks"] == {
             name: dataclasses.asdict(look) for name, look in film.story.looks.items()
         }
+
+
+def test_classes_of_pixels():
+    """Who stands in which box, what a hat's pure colour says, and which landmark there is."""
+    shown = {"accents": 0, "landmarks": 0, "covered": 0}
+    for film in list(WorldSource(SHORT, 64, 96, stories=6, seed=4)):
+        who, accent, landmark = np.moveaxis(class_maps(film, visible_clothing(film)), -1, 0)
+        story = film.story
+        for i, frame in enumerate(film.frames):
+            truth = film.truth(i)
+            seen = {1 + list(CHARACTERS).index(v.name): v for v in truth.visible}
+            assert set(np.unique(who[i])) <= {0, *seen}
+            boxes = np.zeros((64, 96), bool)
+            for number, visible in seen.items():
+                left, top, right, bottom = visible.box
+                inside = np.zeros((64, 96), bool)
+                inside[top:bottom, left:right] = True
+                boxes |= inside
+                assert not (who[i] == number)[~inside].any()
+                # All accents on it are its own, and its pure colour is one of them.
+                own = 1 + list(ACCENTS).index(visible.look.accent)
+                assert set(np.unique(accent[i][who[i] == number])) <= {0, own}
+                pure = (frame == ACCENTS[visible.look.accent]).all(-1) & (who[i] == number)
+                assert (accent[i][pure] == own).all()
+                shown["accents"] += pure.sum()
+            # The last role covers the one before it, so its box's edges are its own.
+            last = list(seen)[-1:] if seen else []
+            for number in last:
+                left, top, right, bottom = seen[number].box
+                rows, columns = np.nonzero(who[i] == number)
+                extent = (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
+                assert extent == (left, top, right, bottom)
+                shown["covered"] += len(seen) > 1
+            assert not accent[i][who[i] == 0].any() and not landmark[i][who[i] > 0].any()
+            # One landmark; its pure colour outside of everyone's box is nothing else's.
+            variant = story.layouts[truth.place].variant
+            wanted = 1 + 3 * list(PLACES).index(truth.place) + variant
+            assert set(np.unique(landmark[i])) <= {0, wanted}
+            shown["landmarks"] += (landmark[i] == wanted).any()
+    assert shown["accents"] > 500 and shown["landmarks"] > 50 and shown["covered"] > 10
+
+
+def test_a_landmark_is_where_its_colour_changes_the_picture():
+    """The film with another landmark's colour differs on the landmark's pixels only."""
+    for film in list(WorldSource(SHORT, 64, 96, stories=4, seed=1)):
+        story = film.story
+        layouts = {
+            place: dataclasses.replace(layout, variant=(layout.variant + 1) % 3)
+            for place, layout in story.layouts.items()
+        }
+        other = render_story(dataclasses.replace(story, layouts=layouts), 64, 96)
+        changed = np.abs(film.frames.astype(int) - other.frames).max(-1) > 60
+        landmark = class_maps(film, visible_clothing(film))[..., 2] > 0
+        # But for pixels at edges, of which it has less than half.
+        assert (changed & ~landmark).sum() <= 0.1 * changed.sum() and changed.sum() > 100
 
 
 def check_mask(mask, film):

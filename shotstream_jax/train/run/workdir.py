@@ -26,6 +26,7 @@ from shotstream_jax.core.typing import Array, UInt8
 from shotstream_jax.media.formats import enlargement
 from shotstream_jax.media.video import VideoWriter
 from shotstream_jax.presets import Preset
+from shotstream_jax.train.losses.truth import TruthConfig
 from shotstream_jax.train.recipe import TrainRecipe
 
 # What a run may change when it goes on; all else decides what its state and its data are.
@@ -42,7 +43,7 @@ _FREE_SECTIONS = (
     "measured",
     "sampler",
 )
-_FREE_FIELDS = ("data.workers", "data.path")
+_FREE_FIELDS = ("data.workers", "data.path", "truth.layer")
 _FIXED_IN_RUN = ("batch", "seed")
 
 Change = tuple[str, Any, Any]  # field, old value, new value
@@ -124,7 +125,11 @@ def _read_changes(path: pathlib.Path, description: dict[str, Any]) -> list[Chang
     """What differs from the run in the folder."""
     try:
         there = json.loads(path.read_text())
-        changed = list(_changes(there["recipe"], description["recipe"]))
+        recipe = there["recipe"]
+        # A teacher's folder of before there was a section `truth`.
+        if "truth" in description["recipe"]:
+            recipe = {"truth": dataclasses.asdict(TruthConfig())} | recipe
+        changed = list(_changes(recipe, description["recipe"]))
         changed += _changes(there["sizes"], description["sizes"], "model")
     except (ValueError, KeyError, TypeError, OSError) as error:
         raise InputError(f"{path} is damaged ({error}): use another --workdir") from None

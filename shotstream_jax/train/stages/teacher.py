@@ -7,14 +7,13 @@ import dataclasses
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import flax
 import jax.numpy as jnp
 import numpy as np
 
 from shotstream_jax.aot.compile import Program
 from shotstream_jax.checkpoint.checkpoint import Checkpoint
 from shotstream_jax.core.errors import InputError
-from shotstream_jax.core.typing import Array, Float, Int, Params
+from shotstream_jax.core.typing import Array, Float, Params
 from shotstream_jax.data.dataset import Dataset
 from shotstream_jax.data.rows import (
     CaptionReader,
@@ -24,19 +23,27 @@ from shotstream_jax.data.rows import (
     token_reader,
 )
 from shotstream_jax.data.samples import Sample
-from shotstream_jax.dit.conditions import Conditions
 from shotstream_jax.flow.schedule import Schedule
 from shotstream_jax.generate.sampler import sample_shot
-from shotstream_jax.nn.apply import apply
 from shotstream_jax.presets import Preset
-from shotstream_jax.text.tokenizer import PAD
-from shotstream_jax.text.umt5 import UMT5
 from shotstream_jax.train.flops import backward_flops, forcing_flops, teacher_flops
-from shotstream_jax.train.losses.flow_matching import FlowDraws, draw_flow, flow_loss
-from shotstream_jax.train.losses.teacher_forcing import ForcingDraws, draw_forcing, forcing_loss
+from shotstream_jax.train.losses.flow_matching import (
+    FlowDraws,
+    draw_flow,
+    flow_loss,
+    flow_loss_and_tokens,
+)
+from shotstream_jax.train.losses.teacher_forcing import (
+    ForcingDraws,
+    draw_forcing,
+    forcing_loss,
+    forcing_loss_and_tokens,
+)
+from shotstream_jax.train.losses.truth import TruthTargets, truth_targets
 from shotstream_jax.train.network import Network, Origin, Weights
 from shotstream_jax.train.recipe import TeacherRecipe
 from shotstream_jax.train.setup import Setup, abstract_batch, abstract_conditions
+from shotstream_jax.train.stages.captions import embed_captions, embed_tokens
 from shotstream_jax.train.stages.samples import sample_autoregressive
 from shotstream_jax.train.stages.stage import (
     Pictures,
@@ -45,40 +52,21 @@ from shotstream_jax.train.stages.stage import (
     compiled_step,
     shots_source,
 )
-from shotstream_jax.train.state import Trained, TrainState, update
+from shotstream_jax.train.stages.teacher_state import (
+    TeacherFixed,
+    TeacherParams,
+    TeacherState,
+    TruthState,
+    make_state,
+    moves_of,
+)
+from shotstream_jax.train.stages.truth import TruthPart
+from shotstream_jax.train.state import Trained, update
 from shotstream_jax.train.step import Metrics, batch_gradients, normal_rows
+from shotstream_jax.world.class_maps import MAPS
 
 DIT = Origin("start", "dit")
 TEXT = Origin("start", "text")
-
-
-@flax.struct.dataclass
-class TeacherState:
-    """What changes. text: None where the text encoder is frozen."""
-
-    teacher: TrainState
-    text: TrainState | None
-
-
-@flax.struct.dataclass
-class TeacherFixed:
-    """What the steps only read.
-
-    teacher: the transformer's parameters that do not move.
-    negative: the negative prompt's embedding [1, l, e]; its token ids [1, l] where the text encoder
-      is in training.
-    """
-
-    teacher: Params
-    negative: Array
-
-
-@flax.struct.dataclass
-class TeacherParams:
-    """Parameters in the types that a pass computes with. text: None where it is frozen."""
-
-    teacher: Params
-    text: Params | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,6 +88,13 @@ class TeacherStage:
     def uses_masks(self) -> bool:
         """Whether errors weigh more where a mask is white."""
         return self.recipe.mask_weight > 0
+
+    @property
+    def truth(self) -> TruthPart | None:
+        """The head that says what there is to see, if the recipe has one."""
+        if self.recipe.truth.weight == 0:
+            return None
+        return TruthPart(self.recipe.truth, self.recipe.optim, self.setup)
 
     @property
     def teacher(self) -> Network:
@@ -140,7 +135,8 @@ class TeacherStage:
         text = None
         if self.trains_text:
             text = self.text.initial_state(weights, self.setup.key("adapter", 1))
-        return TeacherState(teacher, text)
+        truth = None if self.truth is None else self.truth.initial_state()
+        return make_state(teacher, text, truth)
 
     def fixed(self, weights: Weights, negative: Array | None) -> TeacherFixed:
         """What the steps only read."""
@@ -155,7 +151,10 @@ class TeacherStage:
         text = None
         if state.text is not None:
             text = self.text.state_shardings(mesh, state.text)
-        state = TeacherState(self.teacher.state_shardings(mesh, state.teacher), text)
+        truth = None
+        if self.truth is not None and isinstance(state, TruthState):
+            truth = self.truth.network.state_shardings(mesh, state.truth)
+        state = make_state(self.teacher.state_shardings(mesh, state.teacher), text, truth)
         frozen = self.teacher.frozen_shardings(mesh, fixed.teacher)
         return state, TeacherFixed(frozen, self.setup.whole)
 
@@ -167,11 +166,16 @@ class TeacherStage:
                 f"mask_weight {self.recipe.mask_weight}: {self.recipe.data.path} has no masks; "
                 "precompute a table with a column mask_path, or set mask_weight=0"
             )
+        uses_labels = self.truth is not None
+        if self.truth is not None:
+            self.truth.check(data, self.recipe.data.path)
         read_caption = self._caption_reader(start)
 
         def load(sample: Sample) -> ShotBatch:
             """A target shot with its conditions."""
-            return target_row(data, sample, self.recipe.data, read_caption, self.uses_masks)
+            return target_row(
+                data, sample, self.recipe.data, read_caption, self.uses_masks, uses_labels
+            )
 
         return shots_source(data, self.recipe.data, load)
 
@@ -245,7 +249,11 @@ class TeacherStage:
         mask = None
         if self.uses_masks:
             mask = abstract_batch(setup, shot[:-1], jnp.float32)
-        batch = ShotBatch(abstract_batch(setup, shot, jnp.float32), conditions, mask)
+        labels = None
+        if self.truth is not None:
+            frames = setup.preset.memory.context + setup.frames
+            labels = abstract_batch(setup, (frames, *setup.grid, len(MAPS)), jnp.int32)
+        batch = ShotBatch(abstract_batch(setup, shot, jnp.float32), conditions, mask, labels)
         arguments = (state, fixed, batch, np.int32(0))
         yield Program("step", compiled_step(teacher_step, self), arguments, self.flops(0))
 
@@ -254,21 +262,20 @@ def teacher_step(
     stage: TeacherStage, state: TeacherState, fixed: TeacherFixed, batch: ShotBatch, i: Array
 ) -> tuple[TeacherState, Metrics]:
     """One optimiser step on the flow-matching loss, of the transformer and perhaps the text
-    encoder.
+    encoder and the head that says what there is to see.
     """
     draws = _draw(stage, batch, "train", i)
+    targets = _truth_targets(stage, batch, draws)
 
     # 1. The gradient by all that moves, over micro-batches.
-    def loss(moves: dict[str, Params], rows: tuple[ShotBatch, FlowDraws]) -> Any:
+    def loss(moves: dict[str, Params], rows: tuple[ShotBatch, FlowDraws, Any]) -> Any:
         """Of micro-batch rows, as train/step wants it."""
-        params = _params(stage, moves["teacher"], moves.get("text"), fixed)
-        return teacher_loss(stage, params, *rows), ({}, None)
+        params = _params(stage, moves, fixed)
+        value, metrics = teacher_loss(stage, params, *rows)
+        return value, (metrics, None)
 
-    moves = {"teacher": state.teacher.moves}
-    if state.text is not None:
-        moves["text"] = state.text.moves
     pieces = stage.recipe.run.accumulate
-    grads, metrics, _ = batch_gradients(loss, moves, (batch, draws), pieces)
+    grads, metrics, _ = batch_gradients(loss, moves_of(state), (batch, draws, targets), pieces)
 
     # 2. An update of each network, with a gradient clip of its own.
     network = stage.teacher
@@ -279,7 +286,11 @@ def teacher_step(
         network = stage.text
         text, norm = update(state.text, grads["text"], network.optimizer, network.trained.ema)
         metrics["text/grad_norm"] = norm
-    return TeacherState(teacher, text), metrics
+    truth = None
+    if stage.truth is not None and isinstance(state, TruthState):
+        truth, norm = update(state.truth, grads["truth"], stage.truth.network.optimizer, ema=0.0)
+        metrics["truth/grad_norm"] = norm
+    return make_state(teacher, text, truth), metrics
 
 
 def held_out_teacher_loss(
@@ -290,9 +301,11 @@ def held_out_teacher_loss(
     number: Array,
 ) -> Metrics:
     """The same loss, with draws that depend on the batch's number only."""
-    params = _current_params(stage, state, fixed)
+    params = _params(stage, moves_of(state), fixed)
     draws = _draw(stage, batch, "held_out", number)
-    return {"loss": teacher_loss(stage, params, batch, draws)}
+    targets = _truth_targets(stage, batch, draws)
+    loss, metrics = teacher_loss(stage, params, batch, draws, targets)
+    return {"loss": loss} | metrics
 
 
 def sample_teacher(
@@ -302,7 +315,7 @@ def sample_teacher(
     setup = stage.setup
     # Embeddings of the captions and of the negative prompt, by the text encoder as it is now.
     sampler = stage.recipe.sampler
-    params = _current_params(stage, state, fixed)
+    params = _params(stage, moves_of(state), fixed)
     conditions = embed_captions(setup.text, params.text, batch.conditions)
     negative = fixed.negative
     if params.text is not None:
@@ -318,9 +331,16 @@ def sample_teacher(
 
 
 def teacher_loss(
-    stage: TeacherStage, params: TeacherParams, batch: ShotBatch, draws: FlowDraws | ForcingDraws
-) -> Float[Array, ""]:
-    """The flow-matching loss of a batch."""
+    stage: TeacherStage,
+    params: TeacherParams,
+    batch: ShotBatch,
+    draws: FlowDraws | ForcingDraws,
+    targets: TruthTargets | None,
+) -> tuple[Float[Array, ""], Metrics]:
+    """The loss of a batch: flow matching, and the truth if the recipe has it (`targets`).
+
+    Returns (their weighted sum, both in parts; nothing without the truth).
+    """
     # What a mask shows weighs more: hats are small, and all that memory alone can tell.
     setup = stage.setup
     weights = None
@@ -328,31 +348,20 @@ def teacher_loss(
         weights = 1 + stage.recipe.mask_weight * batch.mask
     shot = (batch.target, embed_captions(setup.text, params.text, batch.conditions))
     weighing = (weights, stage.recipe.time_weight)
-    if isinstance(draws, ForcingDraws):
-        return forcing_loss(setup.forced, setup.schedule, params.teacher, *shot, draws, *weighing)
-    return flow_loss(setup.teacher, setup.schedule, params.teacher, *shot, draws, *weighing)
+    is_causal = isinstance(draws, ForcingDraws)
+    network: Any = setup.forced if is_causal else setup.teacher
+    given = (network, setup.schedule, params.teacher, *shot, draws)
+    if stage.truth is None:
+        flow: Any = forcing_loss if is_causal else flow_loss
+        return flow(*given, *weighing), {}
 
-
-def embed_captions(encoder: UMT5, params: Params | None, conditions: Conditions) -> Conditions:
-    """Conditions whose token ids a text encoder in training has embedded.
-
-    params: of the text encoder; None where it is frozen, and the captions are embedded already.
-    """
-    if params is None:
-        return conditions
-    text = embed_tokens(encoder, params, conditions.text)
-    return dataclasses.replace(conditions, text=text)
-
-
-def embed_tokens(
-    encoder: UMT5, params: Params, ids: Int[Array, "b slots l"]
-) -> Float[Array, "b slots l e"]:
-    """The embedding of each slot's tokens; a slot without tokens has zeros."""
-    # Every slot of every story is a row of the encoder.
-    rows = ids.reshape(-1, ids.shape[-1])  # [b·slots, l]
-    lengths = jnp.sum(rows != PAD, axis=-1)
-    embeddings = apply(encoder, params, rows, lengths)
-    return embeddings.reshape(*ids.shape, -1)
+    # With the truth, by the head, from the tokens that the same pass leaves after a layer.
+    assert params.truth is not None and targets is not None
+    cfg = stage.recipe.truth
+    with_tokens: Any = forcing_loss_and_tokens if is_causal else flow_loss_and_tokens
+    flow_part, tokens = with_tokens(*given, cfg.layer, *weighing)
+    truth_part, metrics = stage.truth.loss(params.truth, tokens, targets)
+    return flow_part + cfg.weight * truth_part, metrics | {"flow_loss": flow_part}
 
 
 def _draw(
@@ -368,16 +377,22 @@ def _draw(
     return draw_flow(key, shape, setup.schedule, dropout)
 
 
-def _current_params(stage: TeacherStage, state: TeacherState, fixed: TeacherFixed) -> TeacherParams:
-    text_moves = None if state.text is None else state.text.moves
-    return _params(stage, state.teacher.moves, text_moves, fixed)
+def _truth_targets(
+    stage: TeacherStage, batch: ShotBatch, draws: FlowDraws | ForcingDraws
+) -> TruthTargets | None:
+    """The labels of a batch with their weights, if the recipe has the truth."""
+    if batch.labels is None:
+        return None
+    context = stage.setup.preset.memory.context
+    return truth_targets(batch.labels, draws.dropped.context, context)
 
 
-def _params(
-    stage: TeacherStage, teacher_moves: Params, text_moves: Params | None, fixed: TeacherFixed
-) -> TeacherParams:
-    teacher = stage.teacher.params(teacher_moves, fixed.teacher)
+def _params(stage: TeacherStage, moves: dict[str, Params], fixed: TeacherFixed) -> TeacherParams:
+    teacher = stage.teacher.params(moves["teacher"], fixed.teacher)
     text = None
-    if text_moves is not None:
-        text = stage.text.params(text_moves, {})
-    return TeacherParams(teacher, text)
+    if "text" in moves:
+        text = stage.text.params(moves["text"], {})
+    truth = None
+    if stage.truth is not None:
+        truth = stage.truth.network.params(moves["truth"], {})
+    return TeacherParams(teacher, text, truth)
