@@ -56,12 +56,14 @@ class LiveShot:
     caches: of the transformer.
     noise: of its chunks.
     made: the latents [1, f, h, w, c] of its chunks so far.
+    committed: how many of them are in the local cache: all, or all but the last.
     """
 
     progress: ShotProgress
     caches: Caches
     noise: NoiseSource
     made: tuple[Array, ...] = ()
+    committed: int = 0
 
     @property
     def is_finished(self) -> bool:
@@ -119,7 +121,10 @@ def advance(model: Model, live: LiveShot) -> tuple[LiveShot, DecodedChunk]:
     if live.is_finished:
         raise InputError(f"shot {progress.number + 1} is finished: begin the next one")
     _check_unused(live)
-    # 1. The transformer makes the chunk.
+    # 1. The clean chunk before goes into the local cache. That waits until now, so that nothing is
+    # computed beside a chunk's decoding; nobody reads that of a shot's last chunk.
+    live = _with_all_committed(model, live)
+    # 2. The transformer makes the chunk.
     params = model.transformer([progress.strengths])
     noise = live.noise(progress.number, progress.chunks_made)
     ids = progress.conditions.shot_ids(model.preset.memory.chunk)
@@ -127,13 +132,10 @@ def advance(model: Model, live: LiveShot) -> tuple[LiveShot, DecodedChunk]:
         x_0, caches = steps.chunk_step(
             model.student, params, noise, ids, live.caches, model.preset.steps
         )
-    # 2. The decoder follows at once.
+    # 3. The decoder follows at once.
     progress, chunk = add_chunk(model, progress, x_0)
-    # 3. The clean chunk goes into the local cache. Nobody reads that of a shot's last one.
-    if not progress.is_finished:
-        with model.on_mesh():
-            caches = steps.commit(model.student, params, x_0, ids, caches)
-    return LiveShot(progress, caches, live.noise, (*live.made, x_0)), chunk
+    made = (*live.made, x_0)
+    return dataclasses.replace(live, progress=progress, caches=caches, made=made), chunk
 
 
 @own_settings()
@@ -157,20 +159,18 @@ def retell(model: Model, live: LiveShot, caption: str, *, again: bool = False) -
         raise InputError(f"shot {live.progress.number + 1} is finished: nothing is left to tell")
     _check_unused(live)
     progress = tell(model, live.progress, caption, again)
-    conditions = progress.conditions
-    params = model.transformer([progress.strengths])
     # Only the captions' keys and values are written anew …
     if not again:
+        live = _with_all_committed(model, live)
+        params = model.transformer([progress.strengths])
+        text = progress.conditions.text
         with model.on_mesh():
-            caches = steps.replace_captions(model.student, params, conditions.text, live.caches)
+            caches = steps.replace_captions(model.student, params, text, live.caches)
         return dataclasses.replace(live, progress=progress, caches=caches)
     # … or all that depends on them: context, captions, and the shot's chunks one after another.
     caches = fill_caches(model, progress, live.caches)
-    ids = conditions.shot_ids(model.preset.memory.chunk)
-    for x_0 in live.made:
-        with model.on_mesh():
-            caches = steps.commit(model.student, params, x_0, ids, caches)
-    return dataclasses.replace(live, progress=progress, caches=caches)
+    live = dataclasses.replace(live, progress=progress, caches=caches, committed=0)
+    return _with_all_committed(model, live)
 
 
 @own_settings()
@@ -193,7 +193,9 @@ def restyle(model: Model, live: LiveShot, strengths: Mapping[str, float]) -> Liv
     if live.is_finished:
         raise InputError(f"shot {live.progress.number + 1} is finished: nothing is left to style")
     _check_unused(live)
-    return dataclasses.replace(live, progress=set_styles(model, live.progress, strengths))
+    progress = set_styles(model, live.progress, strengths)
+    live = _with_all_committed(model, live)
+    return dataclasses.replace(live, progress=progress)
 
 
 @own_settings()
@@ -256,6 +258,17 @@ def _frames_to_remake(model: Model, story: Story, record: ShotRecord) -> int:
             "whole number of latent ones: another model made it"
         )
     return frames
+
+
+def _with_all_committed(model: Model, live: LiveShot) -> LiveShot:
+    """The shot with all of its chunks in the local cache, under what it is told now."""
+    params = model.transformer([live.progress.strengths])
+    ids = live.progress.conditions.shot_ids(model.preset.memory.chunk)
+    caches = live.caches
+    for x_0 in live.made[live.committed :]:
+        with model.on_mesh():
+            caches = steps.commit(model.student, params, x_0, ids, caches)
+    return dataclasses.replace(live, caches=caches, committed=len(live.made))
 
 
 def _check_unused(live: LiveShot) -> None:

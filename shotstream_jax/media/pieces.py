@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 _FASTEST = 1000  # frames a second
 _LARGEST_SCALE = 1000
 _PIXELS_A_THREAD = 1 << 17
+# Enlarged pixels are squares of one colour with sharp edges: there are no smaller parts to look
+# for, and no edges to be smoothed. Pieces that were made without this can be joined with these.
+_SQUARES = "partitions=none:subme=2:me=dia:aq-mode=0:no-deblock=1"
 
 
 @typechecked
@@ -39,7 +42,7 @@ def chunk_file(frames: UInt8[np.ndarray, "p y x 3"], fps: int, scale: int = 1) -
     fps = number_between(fps, "fps", 1, _FASTEST)
     large = enlarged(frames, number_between(scale, "scale", 1, _LARGEST_SCALE))
     height, width = large.shape[1:3]
-    form = _piece_format(height, width)
+    form = _piece_format(height, width, scale)
     check_sides(form, height, width)
     file = io.BytesIO()
     encoder = FilmEncoder(file, form, height, width, fps)
@@ -49,14 +52,17 @@ def chunk_file(frames: UInt8[np.ndarray, "p y x 3"], fps: int, scale: int = 1) -
     return file.getvalue()
 
 
-def _piece_format(height: int, width: int) -> FilmFormat:
+def _piece_format(height: int, width: int, scale: int) -> FilmFormat:
     """The format of pieces of a size, whose bits are the same on every machine.
 
     Each thread encodes a part of its own of a picture, so their number must not be the cores'.
     """
     threads = max(1, height * width // _PIXELS_A_THREAD)
     mp4 = FORMATS[".mp4"]
-    return mp4._replace(codec_options={**mp4.codec_options, "threads": str(threads)})
+    options = {**mp4.codec_options, "threads": str(threads)}
+    if scale > 1:
+        options["x264-params"] = _SQUARES
+    return mp4._replace(codec_options=options)
 
 
 def join(pieces: Iterable[bytes], path: str | pathlib.Path) -> None:

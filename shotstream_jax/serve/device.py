@@ -7,7 +7,9 @@ A turn is a chunk. Shots of several stories take turns, and each has the bits th
 import threading
 import time
 from collections.abc import Callable
+from typing import NamedTuple
 
+from shotstream_jax.core.devices import target_platform
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.gpu_memory import memory_errors
 from shotstream_jax.generate.asked import Pin, Shot
@@ -21,6 +23,16 @@ from shotstream_jax.serve.metrics import ServiceMetrics
 from shotstream_jax.serve.pinned import pin_of
 from shotstream_jax.serve.story_desk import StoryDesk
 from shotstream_jax.serve.turns import Turns
+
+_FIRST_FILM = 2.0  # seconds that a shot's second chunk waits at most for the first one's film
+
+
+class _InHand(NamedTuple):
+    """A shot that has a place. is_shown: is set when its first chunk is a film."""
+
+    shot: str
+    live: LiveShot
+    is_shown: threading.Event
 
 
 class Device:
@@ -47,7 +59,7 @@ class Device:
         self._find = find
         self._metrics = metrics
         self._on_death = on_death
-        self._live: dict[str, tuple[str, LiveShot]] = {}
+        self._live: dict[str, _InHand] = {}
         self.is_warm = threading.Event()
         self._threads = [
             threading.Thread(target=self._guarded, args=(run,), name=name, daemon=True)
@@ -94,7 +106,7 @@ class Device:
         if story not in self._live and not self._begin(desk):
             self._turns.leave(story)
             return
-        shot, _ = self._live[story]
+        shot = self._live[story].shot
         try:
             with blamed(desk, shot), memory_errors(MEMORY_REMEDY):
                 self._go_on(desk)
@@ -118,7 +130,7 @@ class Device:
                 return False
             # If it was changed or cancelled meanwhile, what is to be made now is begun.
             if desk.begin(shot, live.progress.chunks, story.next_frame):
-                self._live[desk.id] = (shot.id, live)
+                self._live[desk.id] = _InHand(shot.id, live, threading.Event())
                 return True
         return False
 
@@ -135,7 +147,12 @@ class Device:
 
     def _go_on(self, desk: StoryDesk) -> None:
         """The next chunk of the shot in the making, or its end."""
-        shot, live = self._live[desk.id]
+        shot, live, is_shown = self._live[desk.id]
+        number = live.progress.chunks_made
+        # Where the device is the processors, they first make the film of a shot's first chunk, for
+        # which somebody waits. Other stories' chunks go on.
+        if number == 1 and target_platform() == "cpu":
+            is_shown.wait(_FIRST_FILM)
         step = desk.next_step()
         if step.is_over:
             self._give_up(desk.id)
@@ -152,14 +169,13 @@ class Device:
         # 1. The chunk, when the one before the last is a file.
         began = time.perf_counter()
         self._filming.wait_for_room()
-        number = live.progress.chunks_made
         first_frame = live.progress.story.next_frame + live.progress.frames_made
         try:
             live, chunk = advance(self._model, live)
         except BaseException:
             self._filming.give_room_back()
             raise
-        self._live[desk.id] = (shot, live)
+        self._live[desk.id] = _InHand(shot, live, is_shown)
         # 2. The place is free before the last chunk is a file, and the story's next shot begins
         # when it is.
         if live.is_finished:
@@ -170,7 +186,15 @@ class Device:
             "chunks": live.progress.chunks,
             "first_frame": first_frame,
         }
-        job = FilmJob(desk, shot, chunk, facts, chunk.story, live.progress.chunks)
+        job = FilmJob(
+            desk,
+            shot,
+            chunk,
+            facts,
+            chunk.story,
+            live.progress.chunks,
+            is_done=None if number else is_shown,
+        )
         self._filming.put(job)
         self._metrics.chunks.observe(time.perf_counter() - began)
 

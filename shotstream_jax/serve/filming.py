@@ -47,6 +47,7 @@ class FilmJob(NamedTuple):
     desk, shot: whose. chunk: its next chunk, with what viewers are told of it; None if there is
     none. story: after its last chunk, the story with the shot. chunks: how many it then has.
     failed: why it could not be made. trouble: why the disk did not give what it is made of.
+    is_done: is set when the job is done, or cannot be done.
     """
 
     desk: StoryDesk
@@ -57,6 +58,7 @@ class FilmJob(NamedTuple):
     chunks: int = 0
     failed: str = ""
     trouble: OSError | None = None
+    is_done: threading.Event | None = None
 
 
 class Filming:
@@ -93,6 +95,9 @@ class Filming:
                 self._keep(job)
             except OSError as error:
                 self._on_trouble(job.desk, error)
+            finally:
+                if job.is_done is not None:
+                    job.is_done.set()
 
     def _keep(self, job: FilmJob) -> None:
         """Does a job, or notes why the shot could not be made. Raises OSError."""

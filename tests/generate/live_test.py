@@ -123,6 +123,20 @@ def test_the_passes_again_are_those_of_a_shot_that_began_so(two_shots):
     assert jax.tree.all(jax.tree.map(np.array_equal, live.caches, expected))
 
 
+def test_what_was_made_is_remembered_under_what_it_was_told(two_shots):
+    """A chunk goes into the caches before the captions there are replaced."""
+    _, story = two_shots
+    live, _ = advance(MODEL, begin(MODEL, story, "the fox wakes"))
+    other, _ = advance(MODEL, begin(MODEL, story, "the fox wakes"))
+    live = retell(MODEL, live, "a red balloon")
+    ids = other.progress.conditions.shot_ids(CHUNK)
+    params = MODEL.params["dit"]
+    caches = steps.commit(MODEL.student, params, other.made[0], ids, other.caches)
+    text = live.progress.conditions.text
+    expected = steps.replace_captions(MODEL.student, params, text, caches)
+    assert jax.tree.all(jax.tree.map(np.array_equal, live.caches, expected))
+
+
 def test_a_cut_shot_is_one_that_was_asked_for_with_its_length(two_shots):
     _, story = two_shots
     frames, short = streamed([Shot("the fox wakes", frames=CHUNK), "the end"], story)

@@ -184,6 +184,17 @@ def test_a_restyled_shot_turns_from_the_next_chunk_on_and_is_remade(styled, tmp_
     assert cut(styled, restyle(styled, live, {"film": 1})).shots[-1].styles == ()
 
 
+def test_what_was_made_is_remembered_as_it_was_styled(styled):
+    story = new_story(BARE, "A fox.", 3)
+    live, _ = advance(styled, begin(styled, story, "the fox runs"))
+    other, _ = advance(styled, begin(styled, story, "the fox runs"))
+    live = restyle(styled, live, {"film": 1})
+    params = styled.transformer([other.progress.strengths])
+    ids = other.progress.conditions.shot_ids(BARE.preset.memory.chunk)
+    expected = steps.commit(styled.student, params, other.made[0], ids, other.caches)
+    assert jax.tree.all(jax.tree.map(np.array_equal, live.caches, expected))
+
+
 def test_the_shot_s_strengths_go_before_the_model_s(styled, film):
     own = with_styles(styled, [dataclasses.replace(film, strength=0.5)])
     latents, story = streamed(own, ["the fox runs", Shot("it sleeps", styles={"film": 0.2})])

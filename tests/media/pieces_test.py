@@ -100,6 +100,15 @@ def test_what_cannot_be_a_film_is_named():
             chunk_file(frames, fps, scale)
 
 
+def test_pieces_of_earlier_versions_are_joined_with_new_ones(tmp_path, monkeypatch):
+    new = chunk_file(CHUNKS[0], 8, scale=8)
+    monkeypatch.setattr("shotstream_jax.media.pieces._SQUARES", "")
+    old = chunk_file(CHUNKS[1], 8, scale=8)
+    join([old, new], tmp_path / "film.mp4")
+    apart = np.concatenate([decoded(io.BytesIO(piece)) for piece in (old, new)])
+    assert np.array_equal(decoded(str(tmp_path / "film.mp4")), apart)
+
+
 def test_joined_pieces_have_the_same_frames_and_an_index(tmp_path):
     pieces = [chunk_file(frames, 8, scale=8) for frames in CHUNKS]
     join(pieces, tmp_path / "out" / "film.mp4")

@@ -197,6 +197,27 @@ def test_memory_that_lacks_after_the_chunk_was_started_is_the_shots_failure(
     assert shots[second]["parent"] is None
 
 
+def test_a_shot_s_second_chunk_waits_for_the_film_of_the_first(client, story, monkeypatch):
+    """Both would be made by the same processors, and somebody waits for the first one."""
+    order = []
+    plain = {"advance": device.advance, "chunk_file": filming.chunk_file}
+
+    def noting(name):
+        """The function, whose calls are noted."""
+
+        def called(*args):
+            order.append(name)
+            return plain[name](*args)
+
+        return called
+
+    monkeypatch.setattr(device, "_FIRST_FILM", 600)
+    monkeypatch.setattr(device, "advance", noting("advance"))
+    monkeypatch.setattr(filming, "chunk_file", noting("chunk_file"))
+    story.wait(story.ask("the fox runs", frames=CHUNK * 3)["id"])
+    assert order[:3] == ["advance", "chunk_file", "advance"] and len(order) == 6
+
+
 @pytest.mark.parametrize(
     "where, name", [(device, "begin"), (device, "advance"), (filming, "chunk_file")]
 )
