@@ -7,6 +7,8 @@ shot that is asked for another time is another shot, and going back moves the he
 """
 
 import dataclasses
+import hashlib
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -67,6 +69,14 @@ class BoardShot:
         """Whether it was last told just this: a request may come twice."""
         last = self.cues[-1] if self.cues else Cue(0, self.caption)
         return caption == last.caption and (last.again or not again)
+
+    def told_by(self, chunk: int) -> str:
+        """A name of all that decides what is in a chunk: another one if any of it is another."""
+        first = self.cues[0].caption if self.cues else self.caption
+        told = [cue for cue in self.cues[1:] if cue.chunk <= chunk]
+        pins = [dict(pin) for pin in self.pins]
+        decides = [self.parent, first, self.take, pins, dict(self.styles), told]
+        return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:16]
 
 
 @dataclasses.dataclass(frozen=True)

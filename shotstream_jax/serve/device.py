@@ -13,7 +13,7 @@ from shotstream_jax.core.devices import target_platform
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.gpu_memory import memory_errors
 from shotstream_jax.generate.asked import Pin, Shot
-from shotstream_jax.generate.live import LiveShot, advance, begin, cut, retell
+from shotstream_jax.generate.live import LiveShot, advance, advance_with, begin, cut, retell
 from shotstream_jax.generate.stream import warm_up
 from shotstream_jax.model import Model
 from shotstream_jax.presets import VideoFormat
@@ -171,7 +171,11 @@ class Device:
         self._filming.wait_for_room()
         first_frame = live.progress.story.next_frame + live.progress.frames_made
         try:
-            live, chunk = advance(self._model, live)
+            latents = desk.kept_latents(shot, number)
+            if latents is None:
+                live, chunk = advance(self._model, live)
+            else:
+                live, chunk = advance_with(self._model, live, latents)
         except BaseException:
             self._filming.give_room_back()
             raise

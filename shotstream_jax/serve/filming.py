@@ -122,6 +122,10 @@ class Filming:
             finally:
                 self._free.release()
             self._film(job.desk, job.shot, frames, job.facts, job.chunk.asked)
+            # Should the server end now, the chunk need not be made again.
+            if job.story is None:
+                latents = np.asarray(job.chunk.latents)
+                job.desk.keep_latents(job.shot, job.chunk.chunk, latents)
         if job.story is not None:
             job.desk.finish(job.shot, job.story.shots[-1], job.story, job.chunks)
             self._metrics.shots.labels("done").inc()

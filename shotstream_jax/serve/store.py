@@ -5,13 +5,15 @@
                      /shots/<shot>/record.npz   what later shots remember (generate/record)
                                   /000.mp4 …    its chunks (media/pieces)
                                   /poster.webp  its first picture
+                                  /000.….npy    while it is in the making: its chunks' latents
 
 A shot is there when its line "done" is, which is written after its files. Files without that line
-are written again, with the same bits.
+are written again, with the same bits, and with the latents that there are in less time.
 """
 
 import contextlib
 import dataclasses
+import io
 import json
 import os
 import pathlib
@@ -19,6 +21,8 @@ import shutil
 import time
 from collections.abc import Iterator, Sequence
 from typing import Any
+
+import numpy as np
 
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.files import write_json
@@ -115,12 +119,36 @@ class StoryFolder:
                 raise
             raise InputError(f"{path} is missing or damaged ({error})") from None
 
+    def write_latents(self, shot: str, number: int, told: str, latents: np.ndarray) -> None:
+        """Keeps a chunk's latents until its shot is done. Raises OSError.
+
+        told: a name of what the chunk was made of (board.BoardShot.told_by).
+        """
+        file = io.BytesIO()
+        np.save(file, latents, allow_pickle=False)
+        self.write(self._latents(shot, number, told), file.getvalue())
+
+    def read_latents(self, shot: str, number: int, told: str) -> np.ndarray | None:
+        """A chunk's latents; None if there are none of what it is made of now."""
+        try:
+            return np.load(self._latents(shot, number, told), allow_pickle=False)
+        except DAMAGE:
+            return None  # the chunk is made once more
+
+    def sweep_latents(self, shot: str) -> None:
+        """Removes those of a shot that is done. Raises OSError."""
+        for path in self.shot(shot).glob("*.npy"):
+            path.unlink(missing_ok=True)
+
     def sweep(self, shot: str) -> None:
         """Removes the files of a shot that will not be made."""
         shutil.rmtree(self.shot(shot), ignore_errors=True)
 
     def _record(self, shot: str) -> pathlib.Path:
         return self.shot(shot) / "record.npz"
+
+    def _latents(self, shot: str, number: int, told: str) -> pathlib.Path:
+        return self.shot(shot) / f"{number:03d}.{told}.npy"
 
 
 class Store:

@@ -10,6 +10,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+
 from shotstream_jax.generate.asked import Cue
 from shotstream_jax.generate.record import ShotRecord
 from shotstream_jax.generate.story import Story
@@ -204,10 +206,21 @@ class StoryDesk:
         if self._is_wanted(shot):
             self.folder.write(self.folder.poster(shot), picture)
 
+    def keep_latents(self, shot: str, number: int, latents: np.ndarray) -> None:
+        """Keeps what a chunk was decoded from until the shot is done. Raises OSError."""
+        if self._is_wanted(shot):
+            told = self.board.shots[shot].told_by(number)
+            self.folder.write_latents(shot, number, told, latents)
+
+    def kept_latents(self, shot: str, number: int) -> np.ndarray | None:
+        """Those of a chunk that was made before the server, or the one before it, ended."""
+        return self.folder.read_latents(shot, number, self.board.shots[shot].told_by(number))
+
     def finish(self, shot: str, record: ShotRecord, story: Story, chunks: int) -> None:
         """Keeps a finished shot. Raises OSError."""
         if self._is_wanted(shot):
             self.folder.write_record(shot, record)
+            self.folder.sweep_latents(shot)
         with self.lock:
             if self._is_wanted(shot):
                 done = {

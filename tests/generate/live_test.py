@@ -11,7 +11,7 @@ from shotstream_jax.core.errors import InputError
 from shotstream_jax.generate import live as lib
 from shotstream_jax.generate import shot as steps
 from shotstream_jax.generate.asked import Cue, Shot
-from shotstream_jax.generate.live import advance, begin, cut, place_bytes, remake, retell
+from shotstream_jax.generate.live import advance, advance_with, begin, cut, place_bytes, remake, retell
 from shotstream_jax.generate.story import Story
 from shotstream_jax.generate.stream import new_story, stream_generate
 from shotstream_jax.testing import tiny_model
@@ -135,6 +135,36 @@ def test_what_was_made_is_remembered_under_what_it_was_told(two_shots):
     text = live.progress.conditions.text
     expected = steps.replace_captions(MODEL.student, params, text, caches)
     assert jax.tree.all(jax.tree.map(np.array_equal, live.caches, expected))
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_a_shot_goes_on_from_latents_that_were_made_before(two_shots, monkeypatch, again):
+    """As if it had been made, whatever it was told meanwhile, and without the passes."""
+    _, story = two_shots
+    shot = Shot("the fox wakes", frames=4 * CHUNK)
+
+    def made(advance_first):
+        """The frames, the latents and the story of a shot whose first two chunks come so."""
+        live = begin(MODEL, story, shot)
+        frames = []
+        for number in range(2):
+            live, chunk = advance_first(live, number)
+            frames.append(np.asarray(chunk.pixels)[0])
+        live = retell(MODEL, live, "a red balloon", again=again)
+        rest, after = finished(live)
+        return np.concatenate([*frames, rest]), live.made, after
+
+    frames, latents, after = made(lambda live, _: advance(MODEL, live))
+    kept = [np.asarray(x_0) for x_0 in latents]
+    compiled = steps.commit._cache_size()
+    passes = []
+    plain = steps.chunk_step
+    monkeypatch.setattr(steps, "chunk_step", lambda *args: passes.append(1) or plain(*args))
+    same, _, later = made(lambda live, number: advance_with(MODEL, live, kept[number]))
+    assert np.array_equal(frames, same) and same_memory(after, later)
+    assert len(passes) == 2 and steps.commit._cache_size() == compiled
+    with pytest.raises(InputError, match="a chunk's latents have the shape"):
+        advance_with(MODEL, begin(MODEL, story, shot), kept[0][:, 1:])
 
 
 def test_a_cut_shot_is_one_that_was_asked_for_with_its_length(two_shots):
