@@ -101,17 +101,17 @@ class Device:
         """A chunk of a story's shot; begins the shot if it is not in the making."""
         desk = self._find(story)
         if desk is None:
-            self._give_up(story)
+            self._give_up(story, None)
             return
         if story not in self._live and not self._begin(desk):
-            self._turns.leave(story)
+            self._give_up(story, desk)
             return
         shot = self._live[story].shot
         try:
             with blamed(desk, shot), memory_errors(MEMORY_REMEDY):
                 self._go_on(desk)
         except InputError as error:
-            self._give_up(story)
+            self._give_up(story, desk)
             self._filming.put(FilmJob(desk, shot, failed=str(error)))
 
     def _begin(self, desk: StoryDesk) -> bool:
@@ -155,13 +155,13 @@ class Device:
             is_shown.wait(_FIRST_FILM)
         step = desk.next_step()
         if step.is_over:
-            self._give_up(desk.id)
+            self._give_up(desk.id, desk)
             self._metrics.shots.labels("cancelled").inc()
             self._filming.put(FilmJob(desk, shot))
             return
         if step.is_cut:
             story = cut(self._model, live)
-            self._give_up(desk.id)
+            self._give_up(desk.id, desk)
             self._filming.put(FilmJob(desk, shot, story=story, chunks=len(live.made)))
             return
         for cue in step.told:
@@ -183,7 +183,7 @@ class Device:
         # 2. The place is free before the last chunk is a file, and the story's next shot begins
         # when it is.
         if live.is_finished:
-            self._give_up(desk.id)
+            self._give_up(desk.id, desk)
         facts = {
             "shot": shot,
             "chunk": number,
@@ -202,7 +202,12 @@ class Device:
         self._filming.put(job)
         self._metrics.chunks.observe(time.perf_counter() - began)
 
-    def _give_up(self, story: str) -> None:
-        """Frees a story's place."""
+    def _give_up(self, story: str, desk: StoryDesk | None) -> None:
+        """Frees a story's place. desk: the story as it had the place."""
         self._live.pop(story, None)
         self._turns.leave(story)
+        # If it was closed and opened again meanwhile, it offered its shot while it had a place,
+        # which did not count.
+        now = self._find(story)
+        if now is not None and now is not desk:
+            now.offer()

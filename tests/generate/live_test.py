@@ -11,7 +11,15 @@ from shotstream_jax.core.errors import InputError
 from shotstream_jax.generate import live as lib
 from shotstream_jax.generate import shot as steps
 from shotstream_jax.generate.asked import Cue, Shot
-from shotstream_jax.generate.live import advance, advance_with, begin, cut, place_bytes, remake, retell
+from shotstream_jax.generate.live import (
+    advance,
+    advance_with,
+    begin,
+    cut,
+    place_bytes,
+    remake,
+    retell,
+)
 from shotstream_jax.generate.story import Story
 from shotstream_jax.generate.stream import new_story, stream_generate
 from shotstream_jax.testing import tiny_model

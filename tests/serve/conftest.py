@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import signal
 import struct
 import types
 
@@ -19,6 +20,23 @@ from shotstream_jax.testing import tiny_model
 
 MODEL = tiny_model()
 LIMITS = Limits(requests=1e6, burst=10**6)
+
+
+_LONGEST = 600  # seconds
+
+
+@pytest.fixture(autouse=True)
+def in_time():
+    """A test that waits for what never comes fails."""
+
+    def give_up(*_):
+        raise TimeoutError(f"the test has not ended in {_LONGEST} seconds")
+
+    before = signal.signal(signal.SIGALRM, give_up)
+    signal.alarm(_LONGEST)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
 
 
 class Story:

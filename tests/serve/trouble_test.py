@@ -165,7 +165,7 @@ def test_what_the_disk_refuses_for_a_while_is_made_by_itself_later(
         closed = threading.Event()
         desk.watch(closed.set)
         while not desk.is_closed and desk.board.shots[shot].state == QUEUED:
-            closed.wait()
+            assert closed.wait(60)
             closed.clear()
     assert len(story.films(shot, 2)) == 2
     assert story.read().shots[shot]["state"] == "done"
@@ -234,7 +234,7 @@ def test_a_shot_that_kills_the_device_twice_has_failed(tmp_path, monkeypatch, wh
             if not asked:
                 story = new_story(client)
                 asked = [story.ask(text, frames=CHUNK)["id"] for text in ("it runs", "it sits")]
-            died.wait()
+            assert died.wait(60)
             service._device._filming.stop()
     with served(tmp_path) as client:
         story = opened(client, story)
@@ -275,7 +275,7 @@ def test_a_viewer_that_reads_nothing_is_let_go_and_holds_nobody_up(tmp_path):
         story = new_story(client)
         reader = StoppedReader(story.token)
         watching = client.portal.start_task_soon(Viewers(client.service).welcome, reader, story.id)
-        reader.welcomed.wait()
+        assert reader.welcomed.wait(60)
         shot = story.ask("the fox runs", frames=CHUNK * 2)["id"]
         watching.result()
         assert reader.closed == LET_GO
