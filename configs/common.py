@@ -57,6 +57,7 @@ def tiny_run(steps: int, batch: int) -> ConfigDict:
     config.accumulate = 1
     config.seed = 0
     config.dtype = "float32"
+    config.precision = "default"
     config.remat = "dots"
     config.log_every = 50
     config.save_every = 500
@@ -76,6 +77,7 @@ def wan_run(steps: int, batch: int) -> ConfigDict:
     config.accumulate = 1
     config.seed = 0
     config.dtype = "bfloat16"
+    config.precision = "default"
     config.remat = "attention"
     config.log_every = 10
     config.save_every = 500

@@ -6,7 +6,8 @@
 #   OUT=runs/tiny STORIES=6000 examples/tiny/train.sh
 #
 # A step that is done is skipped, one that was interrupted goes on where it stopped. Options are given to every run of
-# shotstream_jax.train: --config.run.dtype=bfloat16 on a GPU.
+# shotstream_jax.train: --config.run.dtype=bfloat16 on a GPU; --config.run.precision=bfloat16 on a processor with AMX
+# (docs/training.md, the end).
 set -euo pipefail
 STORIES=${STORIES:-4000}
 source "$(dirname "$0")/stages.sh"

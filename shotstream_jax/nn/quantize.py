@@ -34,6 +34,7 @@ from shotstream_jax.core.devices import device_capability, target_platform
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.narrow import NARROW_TYPES, narrow, narrow_by, top
 from shotstream_jax.core.typing import Array, Params
+from shotstream_jax.nn import half
 
 CHOICES = ("none", *NARROW_TYPES)
 # The first NVIDIA generation (compute capability) whose matrix units take the type: Turing, Ada.
@@ -133,6 +134,9 @@ def dot_general(
     # XLA uses a CPU's bfloat16 units only for sums that are asked for in float32. Elsewhere they
     # always are float32.
     on_cpu = target_platform() == "cpu"
+    is_linear = dims == (((x.ndim - 1,), (0,)), ((), ()))
+    if on_cpu and is_linear and half.is_asked_for(x):
+        return half.product(x, kernel)
     sums = jnp.float32 if x.dtype == jnp.bfloat16 and on_cpu else None
     product = jax.lax.dot_general(
         x,

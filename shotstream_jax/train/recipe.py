@@ -15,6 +15,7 @@ from shotstream_jax.data.samples import DataConfig
 from shotstream_jax.dit.conditions import Dropout
 from shotstream_jax.dit.trunk import REMAT
 from shotstream_jax.generate.sampler import SamplerConfig
+from shotstream_jax.nn import half
 from shotstream_jax.train.losses.consistency import ConsistencyConfig
 from shotstream_jax.train.losses.dmd import DmdConfig
 from shotstream_jax.train.losses.reconstruction import ReconstructionConfig
@@ -23,6 +24,7 @@ from shotstream_jax.train.optim import OptimConfig
 from shotstream_jax.train.state import Trained
 from shotstream_jax.world.shots import WorldData
 
+PRECISIONS = ("default", half.PRECISION)
 # The least value of each counting field of RunConfig.
 _LEAST = {
     "steps": 1,
@@ -59,6 +61,8 @@ class RunConfig:
     batch: stories a step, over all devices. accumulate: the number of micro-batches that it is made
       in.
     dtype: of the matmuls; what is trained is kept in float32.
+    precision: of float32 matmuls, by jax's names: "default" is the device's own; "bfloat16" lets a
+      processor round what its Linears multiply, as TPUs do by default (nn/half).
     remat: what the backward pass computes again: "none", "full" (all of a layer), "attention" (all
       but its attentions), "dots" (all but those and its Linears).
     keep_last, keep_every: the newest N snapshots are kept, and those of every M-th step.
@@ -69,6 +73,7 @@ class RunConfig:
     accumulate: int = 1
     seed: int = 0
     dtype: str = "float32"
+    precision: str = "default"
     remat: str = "none"
     log_every: int = 10
     save_every: int = 100
@@ -96,6 +101,11 @@ class RunConfig:
         if self.dtype not in DTYPES:
             raise InputError(
                 f"run.dtype {self.dtype!r} is not known; choose one of {', '.join(DTYPES)}"
+            )
+        if self.precision not in PRECISIONS:
+            raise InputError(
+                f"run.precision {self.precision!r} is not known; choose one of "
+                f"{', '.join(PRECISIONS)}"
             )
         if self.remat not in ("none", *REMAT):
             raise InputError(

@@ -346,6 +346,7 @@ def test_a_student_without_shot_phases_is_judged_by_a_teacher_with_them(material
         ("teacher", ["data.frames=3"], "3 latent frames is not a multiple of the chunk, 2"),
         ("teacher", ["data.held_out=0.0", "run.held_out_every=1"], "no sample is held out"),
         ("teacher", ["run.accumulate=3"], "run.batch 8 does not divide into run.accumulate 3"),
+        ("teacher", ["run.precision=high"], "run.precision 'high' is not known; .* bfloat16"),
         ("teacher", ["run.remat=some"], "run.remat 'some' is not known"),
         (
             "teacher",

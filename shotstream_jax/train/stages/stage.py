@@ -8,6 +8,7 @@ its steps only read is `fixed`, another. So a step is a function
 that can be read from top to bottom; `compiled_step` compiles it once.
 """
 
+import contextlib
 import functools
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple, Protocol
@@ -160,7 +161,8 @@ def compiled_step(step: Callable[..., Any], stage: Stage, outputs: int = 1) -> A
 
     def run(*arguments: Any) -> Any:
         """The function with the stage put in."""
-        return step(stage, *arguments)
+        with _precision(stage):
+            return step(stage, *arguments)
 
     run.__name__ = step.__name__
     return jax.jit(run, donate_argnums=0, out_shardings=(shardings_of(state), *(None,) * outputs))
@@ -172,10 +174,19 @@ def compiled(function: Callable[..., Any], stage: Stage) -> Any:
 
     def run(*arguments: Any) -> Any:
         """The function with the stage put in."""
-        return function(stage, *arguments)
+        with _precision(stage):
+            return function(stage, *arguments)
 
     run.__name__ = function.__name__
     return jax.jit(run)
+
+
+def _precision(stage: Stage) -> contextlib.AbstractContextManager[None]:
+    """What float32 matmuls are traced under: the recipe's precision, or the caller's own."""
+    name = stage.setup.run.precision
+    if name == "default":
+        return contextlib.nullcontext()
+    return jax.default_matmul_precision(name)
 
 
 def shots_source(dataset: Dataset, cfg: DataConfig, load: Callable[[Any], Any]) -> Source:
