@@ -137,10 +137,12 @@ def kill_once(server: RayServer, chunks: int, after: int) -> dict[str, Any]:
     """A shot whose process is killed after a chunk; what its viewer saw."""
     story, shot = server.new_shot(chunks)
     killed_at = next_at = 0.0
+    seen = -1
     for before, chunk in server.watch(story, shot):
         # What was on its way when the process died is not what is waited for.
-        if before and not next_at:
+        if before and chunk > seen and not next_at:
             next_at = time.perf_counter()
+        seen = max(seen, chunk)
         if chunk == after and not killed_at:
             (victim,) = [pid for pid, used in server.tellers().items() if used]
             os.kill(victim, signal.SIGKILL)

@@ -16,6 +16,7 @@ from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.files import whole
 from shotstream_jax.core.typing import UInt8, typechecked
 from shotstream_jax.core.values import as_path, number_between
+from shotstream_jax.media.decode import BOUND
 from shotstream_jax.media.encoder import FilmEncoder, enlarged
 from shotstream_jax.media.formats import FORMATS, FilmFormat, check_sides
 
@@ -93,7 +94,7 @@ def _join(pieces: Iterable[bytes], film: "av.container.OutputContainer") -> None
     start = 0
     for number, piece in enumerate(pieces, 1):
         try:
-            with av.open(io.BytesIO(piece), "r", format="mp4") as source:
+            with av.open(io.BytesIO(piece), "r", format="mp4", options=BOUND) as source:
                 track = source.streams.video[0]
                 if stream is None:
                     stream = film.add_stream_from_template(track)

@@ -11,7 +11,8 @@ A name is that of a file, and never an address, a pattern, a playlist or a pipe.
 import contextlib
 import fractions
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 import numpy as np
@@ -65,22 +66,30 @@ def count_frames(path: str | pathlib.Path) -> int:
 
 @typechecked
 def read_frames(
-    path: str | pathlib.Path, wanted: Int[np.ndarray, "n"], height: int, width: int
+    path: str | pathlib.Path,
+    wanted: Int[np.ndarray, "n"],
+    height: int,
+    width: int,
+    bound: Mapping[str, str] = MappingProxyType({}),
 ) -> UInt8[np.ndarray, "n y x 3"]:
     """Some frames of a video, as a player shows them (shown); only those are ever in memory.
 
     wanted: their numbers, ascending. Each frame is scaled until it covers height × width, its
-    aspect kept, and its centre cut out. Raises InputError if the video cannot be decoded or is too
-    short.
+    aspect kept, and its centre cut out. bound: decode.BOUND for a stranger's chunk file. Raises
+    InputError if the video cannot be decoded or is too short.
     """
     pictures = np.empty((len(wanted), height, width, 3), np.uint8)
-    for place, picture in enumerate(some_frames(path, wanted, height, width)):
+    for place, picture in enumerate(some_frames(path, wanted, height, width, bound)):
         pictures[place] = picture
     return pictures
 
 
 def some_frames(
-    path: str | pathlib.Path, wanted: np.ndarray, height: int, width: int
+    path: str | pathlib.Path,
+    wanted: np.ndarray,
+    height: int,
+    width: int,
+    bound: Mapping[str, str] = MappingProxyType({}),
 ) -> Iterator[np.ndarray]:
     """The frames of `read_frames` one after the other, in one pass; [y, x, 3] each."""
     if len(wanted) == 0:
@@ -91,7 +100,8 @@ def some_frames(
     # Frames are counted as they are decoded: seeking is not exact in every file.
     found = 0
     decoded = 0
-    with _opened(path) as (container, stream):
+    with _opened(path, bound) as (container, stream):
+        stream.codec_context.options = dict(bound)
         screen = Screen(str(path), stream, height, width)
         # Frames are decoded in their order up to the last that is wanted.
         for number, frame in enumerate(_frames(path, container, stream)):
@@ -232,13 +242,13 @@ class _File:
 
 @contextlib.contextmanager
 def _opened(
-    path: str | pathlib.Path,
+    path: str | pathlib.Path, bound: Mapping[str, str] = MappingProxyType({})
 ) -> Iterator[tuple["av.container.InputContainer", "av.VideoStream"]]:
     """A file and its film's stream. Decoding errors inside become InputErrors that name it."""
     import av
 
     # A playlist inside of the file opens nothing either: no protocol has this name.
-    options = {"protocol_whitelist": "none"}
+    options = {"protocol_whitelist": "none", **bound}
     try:
         if pathlib.Path(path).exists() and not pathlib.Path(path).is_file():
             raise InputError(f"video {path} is not a file")

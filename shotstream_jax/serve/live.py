@@ -146,11 +146,15 @@ class Viewer:
 
     async def run(self, hello: Hello, role: str) -> None:
         """Sends what is there, then what comes. Raises TimeoutError if the client takes nothing."""
-        position = await self._catch_up(hello, role)
-        await self._follow(position)
+        position, has = await self._catch_up(hello, role)
+        await self._follow(position, hello.shot, has)
 
-    async def _catch_up(self, hello: Hello, role: str) -> int:
-        """The story so far; returns the place in the feed from which on it is to be followed."""
+    async def _catch_up(self, hello: Hello, role: str) -> tuple[int, int]:
+        """The story so far.
+
+        Returns the place in the feed from which on it is to be followed, and how many chunks of its
+        shot the client has that still hold.
+        """
         desk = self._desk
         # 1. All of one moment.
         with desk.lock:
@@ -158,6 +162,9 @@ class Viewer:
             missed = desk.log[hello.have :]
             seq = desk.board.seq
             making = desk.making_event() if desk.making is not None else None
+            # Under another caption all of a shot is new.
+            is_new = any(_is_edit(event, hello.shot) for event in missed)
+            has = 0 if is_new else hello.chunks
             chunks = []
             for item in desk.feed:
                 if making and isinstance(item, ChunkMade) and item.shot == making["shot"]:
@@ -168,22 +175,27 @@ class Viewer:
             await self._say({"event": "replay", "events": missed[first : first + _BATCH]})
         # 3. The chunks of the shot in the making that the client lacks.
         for item in chunks:
-            if item.shot != hello.shot or item.chunk >= hello.chunks:
+            if item.shot != hello.shot or item.chunk >= has:
                 await self._show(item)
-        return position
+        return position, has
 
-    async def _follow(self, position: int) -> None:
-        """The feed from here on, as it grows."""
+    async def _follow(self, position: int, shot: str | None, has: int) -> None:
+        """The feed from here on, as it grows.
+
+        shot, has: of which the client has so many chunks; they are not sent again, though the shot
+        is made again after a server's death.
+        """
         desk = self._desk
         while True:
             self._grown.clear()
             while position < len(desk.feed):
                 item = desk.feed[position]
                 position += 1
-                if isinstance(item, ChunkMade):
-                    await self._show(item)
-                else:
+                if not isinstance(item, ChunkMade):
+                    has = 0 if _is_edit(item, shot) else has
                     await self._say(item)
+                elif item.shot != shot or item.chunk >= has:
+                    await self._show(item)
             if desk.is_closed:
                 await self._say({"event": "bye"})
                 await _close(self._socket, RESTARTING, "try again")
@@ -226,6 +238,11 @@ class Viewer:
     async def _say(self, event: dict[str, Any]) -> None:
         async with asyncio.timeout(self._service.settings.limits.send):
             await self._socket.send_text(json.dumps(event, ensure_ascii=False))
+
+
+def _is_edit(event: dict[str, Any], shot: str | None) -> bool:
+    """Whether an event gives a shot another caption before anything of it is made."""
+    return event["event"] == "edited" and event["shot"] == shot
 
 
 async def _listen(socket: WebSocket) -> bool:

@@ -8,6 +8,7 @@ import numpy as np
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.generate.asked import Pin
 from shotstream_jax.generate.pins import pin_frame, pin_picture
+from shotstream_jax.media.decode import BOUND
 from shotstream_jax.media.reader import read_frames
 from shotstream_jax.model import Model
 from shotstream_jax.serve.board import BoardShot
@@ -52,4 +53,5 @@ def _frame_of_file(model: Model, desk: StoryDesk, shot: BoardShot, frame: int) -
     if not path.exists():
         raise InputError(f"the shot has no frame {frame}: pin one that it has")
     video = desk.folder.head.video
-    return read_frames(path, np.array([within]), video.height, video.width)[0]
+    # It may be of a story file that somebody else has made.
+    return read_frames(path, np.array([within]), video.height, video.width, BOUND)[0]

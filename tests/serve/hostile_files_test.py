@@ -1,5 +1,6 @@
 """A stranger's files: story files and pictures that are made to do harm."""
 
+import fractions
 import io
 import random
 import struct
@@ -7,9 +8,12 @@ import time
 import zipfile
 import zlib
 
+import av
 import numpy as np
 import pytest
 
+from shotstream_jax.core.errors import InputError
+from shotstream_jax.media.decode import decoded
 from tests.serve.conftest import MODEL, Story, new_story
 from tests.serve.files_test import changed, imported, post, set_shot
 
@@ -172,6 +176,53 @@ def test_chunks_that_are_no_film_harm_nobody(client, data, film):
     shot = story.ask("on", parent=None, pins=pins, frames=CHUNK)["id"]
     assert "/tmp" not in story.wait(shot, "failed")[-1]["reason"]
     story.wait(story.ask("on", parent=None, frames=CHUNK)["id"])
+
+
+def in_length_prefixed_units(height, width):
+    """A grey picture as H.264, with its size beside it."""
+    context = av.CodecContext.create("libx264", "w")
+    context.width, context.height, context.pix_fmt = width, height, "yuv420p"
+    context.time_base = fractions.Fraction(1, 8)
+    context.options = {"preset": "ultrafast", "tune": "zerolatency", "threads": "1"}
+    frame = av.VideoFrame(width, height, "yuv420p")
+    for plane in frame.planes:
+        plane.update(bytes(plane.buffer_size))
+    frame.pts = 0
+    data = b"".join(bytes(packet) for packet in [*context.encode(frame), *context.encode()])
+    units = data.replace(b"\0\0\0\1", b"\0\0\1").split(b"\0\0\1")[1:]
+    return b"".join(struct.pack(">I", len(unit)) + unit for unit in units)
+
+
+def with_a_huge_picture(film, place):
+    """A film that says nothing of it, with a picture of 67 million pixels."""
+    out = io.BytesIO()
+    options = {"movflags": "frag_keyframe+empty_moov+default_base_moof+frag_every_frame"}
+    with av.open(io.BytesIO(film)) as old, av.open(out, "w", "mp4", options=options) as new:
+        stream = new.add_stream_from_template(old.streams.video[0])
+        for number, packet in enumerate(old.demux(video=0)):
+            if packet.dts is None:
+                continue
+            if number == place:
+                huge = av.Packet(in_length_prefixed_units(8192, 8192))
+                huge.pts, huge.dts, huge.time_base = packet.pts, packet.dts, packet.time_base
+                packet = huge
+            packet.stream = stream
+            new.mux(packet)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("place", [0, 2])
+def test_a_huge_picture_inside_of_a_small_film_is_not_decoded(client, data, place):
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        name = next(name for name in archive.namelist() if name.endswith("000.mp4"))
+        film = with_a_huge_picture(archive.read(name), place)
+    with pytest.raises(InputError, match="no film, or damaged"):
+        decoded(film)
+    story = imported(client, changed(data, content=("000.mp4", film)))
+    pins = [{"shot": next(iter(story.read().shots)), "frame": place}]
+    shot = story.ask("on", parent=None, pins=pins, frames=CHUNK)["id"]
+    reason = story.wait(shot, "failed")[-1]["reason"]
+    assert "cannot be read" in reason and "/tmp" not in reason
 
 
 @pytest.mark.parametrize("change", [np.nan, np.inf, np.float32(3e38)])

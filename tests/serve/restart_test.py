@@ -6,7 +6,7 @@ import threading
 import pytest
 from starlette.testclient import TestClient
 
-from shotstream_jax.generate.live import advance
+from shotstream_jax.generate.live import advance, begin
 from shotstream_jax.serve import device
 from shotstream_jax.serve.app import make_app
 from shotstream_jax.serve.service import Service
@@ -76,9 +76,20 @@ def test_what_was_seen_of_a_shot_is_not_computed_again(tmp_path, monkeypatch, is
         with log.open("a") as lines:
             event = {"seq": 3, "at": 0, "event": "edited", "shot": shot, "take": 0}
             lines.write(json.dumps({**event, "caption": caption}) + "\n")
+    watched = threading.Event()
+    monkeypatch.setattr(device, "begin", lambda *args: watched.wait(60) and begin(*args))
     with served(folder) as client:
         story = opened(client, story)
-        story.wait(shot)
+        # Its viewer has two chunks, of what it showed then.
+        with story.watched(have=0, shot=shot, chunks=2) as sent:
+            shown = []
+            for message in sent:
+                watched.set()
+                if message["event"] == "chunk":
+                    shown.append(message["chunk"])
+                if message["event"] == "done":
+                    break
+        assert shown == list(range(0 if is_edited else 2, 5))
         assert story.films(shot, 5) == expected
     assert len(made) == (5 if is_edited else 2)
     assert not list(folder.glob("**/*.npy"))
