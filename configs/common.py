@@ -5,6 +5,7 @@ from collections.abc import Callable
 from ml_collections import ConfigDict
 
 TINY = "tiny"
+TINY_64X96 = "tiny-64x96"
 WAN = "wan-1.3b"
 
 

@@ -183,7 +183,45 @@ _TINY = Preset(  # small enough for a laptop's processor
     ),
     steps=FewSteps(shift=4.0),  # fewer pixels average less noise away
 )
-PRESETS = {preset.name: preset for preset in (_WAN_1_3B, _WAN_14B, _TINY)}
+_LATENTS = 32  # channels of the larger miniature's latents
+_TINY_64X96 = Preset(  # the same with four times the pixels, and as many tokens
+    "tiny-64x96",
+    DiTConfig(
+        dim=192,
+        ffn_dim=768,
+        heads=6,
+        layers=6,
+        text_dim=96,
+        text_len=48,
+        channels=_LATENTS,
+    ),
+    VAEConfig(
+        dim=24,
+        # Training measures them.
+        mean=(0.0,) * _LATENTS,
+        std=(1.0,) * _LATENTS,
+        mult=(1, 2, 4),
+        blocks=1,
+        time_down=(False, True),
+        patch=2,
+    ),
+    UMT5Config(
+        vocab=384,
+        dim=96,
+        heads=6,
+        head_dim=16,
+        ffn_dim=192,
+        layers=2,
+    ),
+    VideoFormat(
+        height=64,
+        width=96,
+        shot_frames=6,
+        fps=8,
+    ),
+    steps=FewSteps(shift=4.0),
+)
+PRESETS = {preset.name: preset for preset in (_WAN_1_3B, _WAN_14B, _TINY, _TINY_64X96)}
 
 
 # Smaller decoders of a model's latents, for the frames that are shown; "wan" is the autoencoder's.

@@ -13,6 +13,7 @@ from shotstream_jax.eval.labels import Labels
 
 # The trunk's convolutions: (width, kernel size, stride).
 _LAYERS = ((32, 4, 2), (64, 3, 2), (80, 3, 1))
+_ROWS = 32  # of pixels; twice as many have a first convolution twice as large and as wide apart
 
 # Width of the evidence, and frames that a convolution over time spans.
 _EVIDENCE = 64
@@ -64,11 +65,15 @@ class Probe(nn.Module):
         return answers
 
     def _trunk(self, pixels: Array) -> Array:
-        """Cells [b, p, rows, columns, c], one for 4×4 pixels."""
+        """Cells [b, p, rows, columns, c], one for 4×4 pixels, of 64 rows and more one for 8×8."""
         # Frames are convolved one by one: time joins the batch for that.
         b, p, y, x, colours = pixels.shape
         h = pixels.reshape(b * p, y, x, colours)
+        scale = max(1, y // _ROWS)
         for i, (width, size, stride) in enumerate(_LAYERS):
+            if i == 0:
+                size *= scale
+                stride *= scale
             convolution = nn.Conv(width, (size, size), stride, name=f"conv{i}")
             h = nn.relu(convolution(h))
         cells = h.reshape(b, p, *h.shape[1:])

@@ -138,12 +138,16 @@ class AutoencoderRecipe(TrainRecipe):
     """Before all stages: the autoencoder.
 
     clip: latent frames of the pieces of shots that are trained on.
+    crop_height, crop_width: pixels of these pieces, which lie about a character; 0, 0: whole
+      pictures.
     measured: batches from which the latents' mean and standard deviation are measured at the end.
     """
 
     data: WorldData
     loss: ReconstructionConfig
     clip: int
+    crop_height: int = 0
+    crop_width: int = 0
     measured: int = 64
 
     def __post_init__(self) -> None:
@@ -156,6 +160,16 @@ class AutoencoderRecipe(TrainRecipe):
             raise InputError(f"clip {self.clip} must be from 1 to data.frames, {self.data.frames}")
         if self.measured < 1:
             raise InputError(f"measured {self.measured} must be at least 1")
+        if (self.crop_height == 0) != (self.crop_width == 0) or min(self.crop) < 0:
+            raise InputError(
+                f"crop_height {self.crop_height}, crop_width {self.crop_width}: give both, "
+                "or 0 and 0 for whole pictures"
+            )
+
+    @property
+    def crop(self) -> tuple[int, int]:
+        """Rows and columns of pixels that are trained on; zeros for all."""
+        return self.crop_height, self.crop_width
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,6 +16,8 @@ class VAEConfig:
         mult: level i is `mult[i]`·dim wide; between levels space halves.
         blocks: residual blocks of an encoder's level; a decoder's has one more.
         time_down: between which levels time halves too.
+        patch: edge of a square of pixels that is one point of the first level, its pixels
+            beside each other as channels.
 
     Raises InputError if the lengths of these do not fit together.
     """
@@ -26,6 +28,7 @@ class VAEConfig:
     mult: tuple[int, ...] = (1, 2, 4, 4)
     blocks: int = 2
     time_down: tuple[bool, ...] = (False, True, True)
+    patch: int = 1
 
     def __post_init__(self) -> None:
         levels = len(self.mult)
@@ -35,6 +38,8 @@ class VAEConfig:
             )
         if len(self.mean) != len(self.std):
             raise InputError(f"latent mean has {len(self.mean)} channels, std {len(self.std)}")
+        if self.patch < 1:
+            raise InputError(f"patch {self.patch} must be 1 pixel or more")
 
     @property
     def channels(self) -> int:
@@ -51,7 +56,7 @@ class VAEConfig:
     @property
     def space(self) -> int:
         """Pixels a latent pixel, along an edge."""
-        return 2 ** len(self.time_down)
+        return self.patch * 2 ** len(self.time_down)
 
     @property
     def time(self) -> int:

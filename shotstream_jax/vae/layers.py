@@ -340,6 +340,25 @@ class Upsample(nn.Module):
         return jnp.concatenate([head, pairs], axis=1)
 
 
+def pixels_to_channels(x: Array, patch: int) -> Array:
+    """[b, p, y, x, 3] → [b, p, y/patch, x/patch, 3·patch²]: pixels of a square side by side."""
+    b, p, height, width, c = x.shape
+    rows = height // patch
+    columns = width // patch
+    squares = x.reshape(b, p, rows, patch, columns, patch, c)
+    squares = squares.transpose(0, 1, 2, 4, 3, 5, 6)
+    return squares.reshape(b, p, rows, columns, patch * patch * c)
+
+
+def channels_to_pixels(x: Array, patch: int) -> Array:
+    """The inverse of pixels_to_channels."""
+    b, p, rows, columns, channels = x.shape
+    c = channels // patch**2
+    squares = x.reshape(b, p, rows, columns, patch, patch, c)
+    squares = squares.transpose(0, 1, 2, 4, 3, 5, 6)
+    return squares.reshape(b, p, rows * patch, columns * patch, c)
+
+
 def _conv3d(whole: Array, kernel: Array) -> Array:
     """[b, 2 + p, y, x, c] by [3, 3, 3, c, features] → [b, p, y, x, features]."""
     return jax.lax.conv_general_dilated(

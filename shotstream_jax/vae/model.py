@@ -20,6 +20,8 @@ from shotstream_jax.vae.layers import (
     Pointwise,
     Residual,
     Upsample,
+    channels_to_pixels,
+    pixels_to_channels,
 )
 
 
@@ -32,6 +34,8 @@ class Encoder(nn.Module):
     @nn.compact
     def __call__(self, x: Array, first: bool) -> Array:
         """[b, p, y, x, 3] → [b, f, h, w, 2·channels]."""
+        # A square of pixels is one point of the first level.
+        x = pixels_to_channels(x, self.cfg.patch)
         x = CausalConv(self.cfg.encoder_dims[0], self.dtype, name="conv_in")(x)
         # From level to level space halves, and time where the sizes say so.
         for i, level in enumerate(encoder_levels(self.cfg)):
@@ -69,7 +73,8 @@ class Decoder(nn.Module):
                 x = up(x, first)
         x = ChannelNorm(name="norm_out")(x)
         x = nn.silu(x)
-        return CausalConv(3, self.dtype, name="conv_out")(x)
+        x = CausalConv(3 * self.cfg.patch**2, self.dtype, name="conv_out")(x)
+        return channels_to_pixels(x, self.cfg.patch)
 
 
 def _low_log_variance(

@@ -31,18 +31,24 @@ def body_texture(pattern: str, colour: Colour, middle: float) -> Texture | None:
     return Texture(colour, dots)
 
 
-def draw_scarf(pen: Pen, v: float, half: float, colour: Colour) -> None:
-    """A scarf round the neck at height v, 2·half wide, one end hanging down."""
+def draw_scarf(pen: Pen, v: float, half: float, colour: Colour, size: float) -> None:
+    """A scarf round the neck at height v, 2·half wide, one end hanging down.
+
+    size: how many times as thick and as long as usual.
+    """
+    thickness = 0.075 * size
     knot = (half * 0.45, v)
-    loose_end = (half * 0.6, v - 0.24)
-    pen.line(knot, loose_end, 0.075, darken(colour))
+    loose_end = (half * 0.6, v - 0.24 * size)
+    pen.line(knot, loose_end, thickness, darken(colour))
     # The turn round the neck, over the loose end.
-    pen.box(0, v, half, 0.075, colour, corner=0.07)
+    pen.box(0, v, half, thickness, colour, corner=0.07)
 
 
-def draw_hat(pen: Pen, shape: str, v: float, half: float, colour: Colour) -> None:
-    """A hat whose brim lies at height v and is 2·half wide. shape: one of HATS."""
-    HATS[shape](pen, v, half, colour)
+def draw_hat(pen: Pen, shape: str, v: float, half: float, colour: Colour, size: float) -> None:
+    """A hat whose brim lies at height v and is 2·half·size wide. shape: one of HATS."""
+    # Larger about the middle of its brim, which stays where it is.
+    at_brim = pen.moved(0, v)
+    HATS[shape](at_brim.scaled(size, size), 0, half, colour)
 
 
 # The hats, each about its brim at height v, which is 2·half wide.

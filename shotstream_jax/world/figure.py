@@ -65,8 +65,17 @@ class Character:
     eye_colour: Colour = DARK
 
 
-def draw_figure(pen: Pen, character: Character, look: Look, pose: Pose) -> None:
-    """Draws a character in a pose; standing, its feet are at the pen's (0, 0)."""
+def draw_figure(
+    pen: Pen,
+    character: Character,
+    look: Look,
+    pose: Pose,
+    clothing_size: float,
+) -> None:
+    """Draws a character in a pose; standing, its feet are at the pen's (0, 0).
+
+    clothing_size: how many times as large as usual hat and scarf are.
+    """
     # Turn and stretch about the pivot, then put the origin back at the feet.
     body = pen.moved(pose.across, pose.up + pose.pivot)
     body = body.turned(pose.turn)
@@ -81,10 +90,10 @@ def draw_figure(pen: Pen, character: Character, look: Look, pose: Pose) -> None:
         _draw_legs(body, character, character.hip, pose.legs)
     character.torso(body, character.colour, texture)
     _draw_arms(body, character, pose.arms)
-    clothing.draw_scarf(body, *character.scarf, accent)
+    clothing.draw_scarf(body, *character.scarf, accent, clothing_size)
     character.head(body)
     _draw_eyes(body, character, pose)
-    clothing.draw_hat(body, character.hat, *character.brim, accent)
+    clothing.draw_hat(body, character.hat, *character.brim, accent, clothing_size)
 
 
 def draw_shadow(pen: Pen, character: Character, pose: Pose) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.world.actions import ACTIONS
-from shotstream_jax.world.camera import DISTANCES, MOVES, Camera
+from shotstream_jax.world.camera import MOVES, Camera
 from shotstream_jax.world.characters import CHARACTERS
 from shotstream_jax.world.clothing import PATTERNS
 from shotstream_jax.world.places import MAX_ITEMS, PLACES
@@ -57,6 +57,7 @@ class Subset:
     """What stories are sampled from.
 
     pairs: share of the shots with both characters, in a story of two.
+    clothing: how many times as large as usual hats and scarves are.
     """
 
     characters: tuple[str, ...]
@@ -68,6 +69,7 @@ class Subset:
     patterns: tuple[str, ...]
     items: tuple[int, ...]
     pairs: float
+    clothing: float = 1.0
 
 
 SUBSETS = {
@@ -82,12 +84,25 @@ SUBSETS = {
         items=(2,),
         pairs=0.2,
     ),
+    # For a small model: what it must remember is larger, and the camera closer.
+    "large": Subset(
+        characters=("bear", "frog", "giraffe", "robot"),
+        places=("meadow", "beach", "snow", "moon"),
+        actions=("walk", "jump", "dance", "sleep"),
+        directions=(1,),
+        distances=("closest",),
+        moves=("still",),
+        patterns=("plain",),
+        items=(2,),
+        pairs=0.35,
+        clothing=1.35,
+    ),
     "full": Subset(
         characters=tuple(CHARACTERS),
         places=tuple(PLACES),
         actions=tuple(ACTIONS),
         directions=(-1, 1),
-        distances=tuple(DISTANCES),
+        distances=("near", "medium", "far"),
         moves=MOVES,
         patterns=PATTERNS,
         items=tuple(range(1, MAX_ITEMS + 1)),
@@ -100,7 +115,7 @@ SUBSETS = {
 class WorldConfig:
     """What a world's stories are like. Raises InputError for values that are not possible.
 
-    subset: "simple" or "full".
+    subset: "simple", "large" or "full".
     fps: frames per second.
     shots, lengths: the numbers of shots, and of frames per shot, that are sampled from.
     pairs: share of the shots with both characters, in a story of two; None: the subset's own.

@@ -14,7 +14,7 @@ from shotstream_jax.world.characters import CHARACTERS
 from shotstream_jax.world.draw import Canvas, Pen
 from shotstream_jax.world.figure import Look
 from shotstream_jax.world.places import PLACES, Layout, draw_place
-from shotstream_jax.world.plot import Role
+from shotstream_jax.world.plot import SUBSETS, Role
 from shotstream_jax.world.story import WorldStory
 
 MAX_ROLES = 2  # characters in a shot
@@ -154,6 +154,7 @@ def _draw_shot(story: WorldStory, number: int, height: int, width: int) -> _Draw
     """All that a film has of a shot. Raises InputError for too small a size."""
     check_picture_size(height, width)
     shot = story.shots[number]
+    clothing_size = SUBSETS[story.config.subset].clothing
     place = PLACES[shot.place]
     layout = story.layouts[shot.place]
 
@@ -182,7 +183,7 @@ def _draw_shot(story: WorldStory, number: int, height: int, width: int) -> _Draw
         seconds = i / story.config.fps
         for slot, role in enumerate(shot.roles):
             look = story.looks[role.name]
-            figure_pixels = _draw_role(pen, role, look, share, seconds)
+            figure_pixels = _draw_role(pen, role, look, clothing_size, share, seconds)
             boxes[i, slot] = _bounding_box(figure_pixels)
             # A later role stands before an earlier one.
             figures[i][figure_pixels] = 1 + names.index(role.name)
@@ -192,7 +193,12 @@ def _draw_shot(story: WorldStory, number: int, height: int, width: int) -> _Draw
 
 
 def _draw_role(
-    pen: Pen, role: Role, look: Look, share: float, seconds: float
+    pen: Pen,
+    role: Role,
+    look: Look,
+    clothing_size: float,
+    share: float,
+    seconds: float,
 ) -> Bool[np.ndarray, "y x"]:
     """Draws a character at a time of the shot, and returns its pixels.
 
@@ -208,7 +214,7 @@ def _draw_role(
     # Its pixels are those of the figure alone, without shadow and dream.
     figure.draw_shadow(mirrored, character, pose)
     pen.canvas.start_matte()
-    figure.draw_figure(mirrored, character, look, pose)
+    figure.draw_figure(mirrored, character, look, pose, clothing_size)
     matte = pen.canvas.end_matte()
 
     # A sleeper lies on its side, its head away from where it looked.

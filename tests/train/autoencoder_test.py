@@ -11,6 +11,7 @@ import pytest
 
 from shotstream_jax.checkpoint.load import load
 from shotstream_jax.core.errors import InputError
+from shotstream_jax.core.rng import seed_key
 from shotstream_jax.core.sharding import make_mesh
 from shotstream_jax.testing import tiny_model, tiny_preset
 from shotstream_jax.train import __main__ as train
@@ -19,6 +20,7 @@ from shotstream_jax.train.losses.reconstruction import (
     reconstruct,
     reconstruction_error,
 )
+from shotstream_jax.train.stages.autoencoder import crop_to_characters
 from shotstream_jax.vae import codec
 from shotstream_jax.vae.model import VAE
 from shotstream_jax.world.shots import WorldData, open_world
@@ -124,6 +126,26 @@ def test_the_result_normalises_its_latents(runs, start):
         jax.tree.map(np.testing.assert_array_equal, model.params[part], before.params[part])
 
 
+def test_a_crop_lies_about_a_character_with_its_box():
+    pixels = jax.random.randint(jax.random.key(0), (3, 2, 16, 24, 3), 0, 255, jnp.int32)
+    boxes = jnp.array([[[10, 6, 14, 12], [0, 0, 0, 0]]] * 2)[None].repeat(3, 0)
+    # Both roles are the same one, so that every crop is about it.
+    boxes = boxes.at[:, :, 1].set(boxes[:, :, 0])
+    whole = 0
+    for seed in range(8):
+        cut, moved = crop_to_characters(pixels.astype(jnp.uint8), boxes, (8, 12), seed_key(seed))
+        assert cut.shape == (3, 2, 8, 12, 3)
+        for story in range(3):
+            left, top, right, bottom = np.asarray(moved[story, 0, 0])
+            assert 0 <= left < right <= 12 and 0 <= top < bottom <= 8
+            # Where all of the box is in the crop, its pixels are those of the box.
+            if (right - left, bottom - top) == (4, 6):
+                found = cut[story, :, top:bottom, left:right]
+                np.testing.assert_array_equal(found, pixels[story, :, 6:12, 10:14])
+                whole += 1
+    assert 0 < whole < 24
+
+
 def test_training_sees_what_the_stream_makes():
     """Without noise, the loss's round trip is encoding and decoding, piece by piece."""
     model = tiny_model(seed=2)
@@ -162,6 +184,7 @@ def test_what_weighs():
     "field, message",
     [
         ("clip=5", "clip 5 must be from 1 to data.frames, 4"),
+        ("crop_width=8", "crop_height 0, crop_width 8: give both"),
         (
             "trained.what=lora",
             "start.scratch with trained.what=lora: fresh weights must all be trained",
@@ -182,5 +205,5 @@ def test_bad_fields(start, tmp_path, field, message):
 
 
 def test_no_other_size():
-    with pytest.raises(InputError, match="only tiny has an autoencoder of its own, not wan"):
+    with pytest.raises(InputError, match="no preset is called"):
         train.main([f"--config={ROOT}/configs/autoencoder.py:wan-1.3b"])

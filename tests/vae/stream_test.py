@@ -13,6 +13,7 @@ from shotstream_jax.presets import find_preset
 from shotstream_jax.testing import VAE as SIZES
 from shotstream_jax.testing import tiny_model
 from shotstream_jax.vae import codec
+from shotstream_jax.vae.layers import channels_to_pixels, pixels_to_channels
 from shotstream_jax.vae.model import VAE as Autoencoder
 
 MODEL = tiny_model()
@@ -93,6 +94,21 @@ def test_the_miniatures_stream_is_its_whole():
     video = run["decode"](params, latents)
     assert (frames.shape[1], video.shape) == (9, pixels.shape)
     np.testing.assert_allclose(jnp.concatenate([frames, more], axis=1), video, atol=1e-5)
+
+
+def test_pixels_of_a_patch_lie_beside_each_other():
+    """Patches of the pixels go through as channels, and come back to where they were."""
+    cfg = dataclasses.replace(SIZES, patch=2)
+    assert (cfg.space, cfg.grid(16, 24)) == (2 * SIZES.space, (4, 6))
+    channels = pixels_to_channels(PIXELS, 2)
+    np.testing.assert_array_equal(channels[:, :, 1, 2, 3:6], PIXELS[:, :, 2, 5])
+    np.testing.assert_array_equal(channels_to_pixels(channels, 2), PIXELS)
+    vae = Autoencoder(cfg)
+    pixels = jax.random.uniform(jax.random.key(4), (1, 1, 16, 24, 3))
+    params = jax.jit(vae.init)(jax.random.key(5), pixels)["params"]
+    latents = jax.jit(functools.partial(codec.encode, vae))(params, pixels)
+    video = jax.jit(functools.partial(codec.decode, vae))(params, latents)
+    assert (latents.shape, video.shape) == ((1, 1, 4, 6, cfg.channels), pixels.shape)
 
 
 def test_bytes_cover_the_range():

@@ -18,7 +18,7 @@ from shotstream_jax.world import __main__ as app
 from shotstream_jax.world import captions, figure
 from shotstream_jax.world.actions import ACTIONS
 from shotstream_jax.world.affine import AffineMap
-from shotstream_jax.world.camera import DISTANCES, MOVES
+from shotstream_jax.world.camera import MOVES
 from shotstream_jax.world.characters import CHARACTERS
 from shotstream_jax.world.class_maps import class_maps
 from shotstream_jax.world.clothing import ACCENTS, PATTERNS
@@ -118,7 +118,7 @@ def test_everything_occurs():
     layouts = {(p, x.side, x.variant, x.items) for story in told for p, x in story.layouts.items()}
     assert layouts == set(itertools.product(PLACES, SIDES, range(3), range(1, 4)))
     cameras = {(shot.camera.distance, shot.camera.move) for story in told for shot in story.shots}
-    assert cameras == set(itertools.product(DISTANCES, MOVES))
+    assert cameras == set(itertools.product(SUBSETS["full"].distances, MOVES))
     assert {len(story.shots) for story in told} == {2, 3, 4, 5, 6}
     assert {len(shot.roles) for story in told for shot in story.shots} == {1, 2}
 
@@ -373,6 +373,17 @@ def test_simple_characters_are_large():
             if s.action in ("walk", "dance")
         ]
     assert 0.4 < np.mean(shares) < 0.65 and min(shares) > 0.3
+
+
+def test_large_clothing_is_large():
+    """The same stories with hats and scarves of at least twice the pixels."""
+    pixels = {}
+    for subset in ("simple", "large"):
+        config = WorldConfig(subset, fps=8, lengths=(2,), pairs=0.5)
+        films = [render_story(story, 64, 96) for story in stories(config, 20)]
+        masks = [visible_clothing(film) for film in films]
+        pixels[subset] = np.mean([mask.mean() for mask in masks])
+    assert pixels["large"] > 2 * pixels["simple"]
 
 
 ARGS = ["--stories", "3", "--size", "24x36", "--fps", "8", "--lengths", "5,9", "--seed", "2"]

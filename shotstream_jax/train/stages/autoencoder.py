@@ -212,19 +212,58 @@ def draw_pieces(
     """A piece of every shot that begins anywhere, and the noise of its latents."""
     setup = stage.setup
     b, frames = batch.pixels.shape[:2]
+    vae = setup.preset.vae
     # Where each piece begins: any frame may become the first one, which is encoded alone.
-    length = setup.preset.vae.pixel_frames(stage.recipe.clip)
+    length = vae.pixel_frames(stage.recipe.clip)
     first = jax.random.randint(rng.stream(key, "first"), (b,), 0, frames - length + 1, jnp.int32)
 
     def cut(row: Array, start: Array) -> Array:
         """One row from `start` on."""
         return jax.lax.dynamic_slice_in_dim(row, start, length)
 
-    pixels = codec.from_uint8(jax.vmap(cut)(batch.pixels, first))
+    pixels = jax.vmap(cut)(batch.pixels, first)
     boxes = jax.vmap(cut)(batch.boxes, first)
-    noise_shape = (b, stage.recipe.clip, *setup.latent_shape)
+    if any(stage.recipe.crop):
+        pixels, boxes = crop_to_characters(pixels, boxes, stage.recipe.crop, key)
+    grid = vae.grid(*pixels.shape[2:4])
+    noise_shape = (b, stage.recipe.clip, *grid, vae.channels)
     noise = normal_rows(rng.stream(key, "noise"), noise_shape)
-    return ShotPiece(pixels, boxes), noise
+    return ShotPiece(codec.from_uint8(pixels), boxes), noise
+
+
+def crop_to_characters(
+    pixels: UInt8[Array, "b p y x 3"],
+    boxes: Int[Array, "b p parts 4"],
+    size: tuple[int, int],
+    key: Array,
+) -> tuple[UInt8[Array, "b p rows columns 3"], Int[Array, "b p parts 4"]]:
+    """A window of this size in every piece, about one of its characters, and the boxes in it.
+
+    Characters are the hardest to draw; anything of the picture is in some of the windows.
+    """
+    b, _, parts, _ = boxes.shape
+    # The middle of a random box of the first frame; of one that is empty, a corner.
+    part = jax.random.randint(rng.stream(key, "part"), (b,), 0, parts, jnp.int32)
+    box = boxes[jnp.arange(b), 0, part]  # [b, 4]
+    middle_x = (box[:, 0] + box[:, 2]) // 2
+    middle_y = (box[:, 1] + box[:, 3]) // 2
+    # The window's upper left corner: anywhere so that the middle is inside, and inside the picture.
+    rows, columns = size
+    inside = jax.random.uniform(rng.stream(key, "corner"), (b, 2), jnp.float32)
+    top = middle_y - jnp.int32(inside[:, 0] * rows)
+    left = middle_x - jnp.int32(inside[:, 1] * columns)
+    top = jnp.clip(top, 0, pixels.shape[2] - rows)
+    left = jnp.clip(left, 0, pixels.shape[3] - columns)
+
+    def cut(row: Array, y: Array, x: Array) -> Array:
+        """The window in one piece."""
+        size = (row.shape[0], rows, columns, row.shape[3])
+        return jax.lax.dynamic_slice(row, (0, y, x, 0), size)
+
+    corner = jnp.stack([left, top, left, top], axis=-1)
+    edges = jnp.array([columns, rows, columns, rows], jnp.int32)
+    moved = jnp.clip(boxes - corner[:, None, None], 0, edges)
+    return jax.vmap(cut)(pixels, top, left), moved
 
 
 def autoencoder_loss(
@@ -235,7 +274,7 @@ def autoencoder_loss(
     # Through a sampled latent and back, and how far that is from the piece.
     made, mean, log_variance = reconstruct(stage.vae, params, piece.pixels, noise)
     time = stage.setup.preset.vae.time
-    weights = _weights(stage, piece.boxes, time, cfg.characters)
+    weights = _weights(piece, time, cfg.characters)
     error = reconstruction_error(made, piece.pixels, weights, cfg.edges)
     return error + cfg.kl * divergence(mean, log_variance)
 
@@ -261,7 +300,7 @@ def held_out_autoencoder(
     for name, video in (("psnr", whole), ("psnr_alone", alone)):
         made = _round_trip(stage, params, video.pixels)
         everywhere = jnp.ones((*video.pixels.shape[:-1], 1))
-        characters = _weights(stage, video.boxes, 1, 1.0) - everywhere
+        characters = _weights(video, 1, 1.0) - everywhere
         metrics[name] = psnr(made, video.pixels, everywhere)
         metrics[f"{name}_characters"] = psnr(made, video.pixels, characters)
     return metrics
@@ -306,7 +345,7 @@ def _round_trip(stage: AutoencoderStage, params: Params, video: Array) -> Array:
     return codec.decode(stage.vae, params, codec.encode(stage.vae, params, video))
 
 
-def _weights(stage: AutoencoderStage, boxes: Array, time: int, characters: float) -> Array:
+def _weights(piece: ShotPiece, time: int, characters: float) -> Array:
     """The weight of each pixel, [b, p, y, x, 1]."""
-    video = stage.setup.preset.video
-    return pixel_weights(boxes, video.height, video.width, time, characters)
+    height, width = piece.pixels.shape[2:4]
+    return pixel_weights(piece.boxes, height, width, time, characters)
