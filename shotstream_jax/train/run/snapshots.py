@@ -17,7 +17,7 @@ from jax.experimental import multihost_utils
 from shotstream_jax.core.errors import InputError
 
 # What a snapshot raises that is damaged, or not of this recipe: orbax has no error of its own.
-_UNREADABLE = (ValueError, KeyError, TypeError, OSError, RuntimeError, EOFError)
+UNREADABLE = (ValueError, KeyError, TypeError, OSError, RuntimeError, EOFError)
 # What writing raises: OSError, or tensorstore's words for one.
 _UNWRITABLE = (OSError, ValueError, RuntimeError)
 _SYSTEMS_WORDS = re.compile(r"([\w ]+) \[os_error_code")
@@ -75,7 +75,7 @@ class Snapshots:
         for number in sorted(self._manager.all_steps(), reverse=True):
             try:
                 state, meta = self._restore(number, abstract)
-            except _UNREADABLE as error:
+            except UNREADABLE as error:
                 reason = _reason(error)
                 state = None
             if _on_all(state is not None):
@@ -89,7 +89,7 @@ class Snapshots:
         )
 
     def _restore(self, number: int, abstract: Any) -> tuple[Any, dict[str, Any]]:
-        """Arrays and facts of one snapshot. Raises one of _UNREADABLE."""
+        """Arrays and facts of one snapshot. Raises one of UNREADABLE."""
         items = ocp.args.Composite(
             state=ocp.args.StandardRestore(abstract),
             meta=ocp.args.JsonRestore(),
