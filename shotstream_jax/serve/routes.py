@@ -19,8 +19,8 @@ from shotstream_jax.serve.examples import example_captions
 from shotstream_jax.serve.ids import OWNER
 from shotstream_jax.serve.refusal import Refusal, invalid, no_shot
 from shotstream_jax.serve.service import Service
+from shotstream_jax.serve.shot_commands import HEAD
 from shotstream_jax.serve.story_desk import StoryDesk
-from shotstream_jax.serve.studio import HEAD
 
 _bearer = HTTPBearer(auto_error=False, description="the story's token, of its owner or to share")
 Credentials = Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
@@ -141,7 +141,7 @@ def story_routes(service: Service) -> APIRouter:
 def shot_routes(service: Service) -> APIRouter:
     """Asking for shots, changing and cancelling them."""
     router = APIRouter(prefix="/stories/{story}/shots", tags=["shots"])
-    studio = service.studio
+    shots = service.shots
     Changed = Annotated[StoryDesk, Depends(Doors(service).changed)]
 
     @router.post("", status_code=202, responses=problems(401, 404, 409, 413, 503))
@@ -150,30 +150,28 @@ def shot_routes(service: Service) -> APIRouter:
         parent). It then is the head."""
         parent = body.parent if "parent" in body.model_fields_set else HEAD
         pins = [pin.model_dump(exclude_none=True) for pin in body.pins]
-        shot = studio.ask(
-            desk, body.caption, parent, body.take, body.frames, pins, key, body.styles
-        )
+        shot = shots.ask(desk, body.caption, parent, body.take, body.frames, pins, key, body.styles)
         return bodies.shot_answer(desk, shot)
 
     @router.patch("/{shot}", responses=problems(401, 404, 409, 413, 503))
     def retell_shot(desk: Changed, shot: ShotName, body: bodies.ShotChange) -> bodies.ShotAnswer:
         """Gives a queued shot another caption; one in the making from its next chunk on."""
-        return bodies.shot_answer(desk, studio.retell(desk, shot, body.caption, body.again))
+        return bodies.shot_answer(desk, shots.retell(desk, shot, body.caption, body.again))
 
     @router.post("/{shot}/cut", responses=problems(401, 404, 409, 503))
     def cut_shot(desk: Changed, shot: ShotName) -> bodies.ShotAnswer:
         """Ends a shot after the chunk that is being made; what there is of it stays."""
-        return bodies.shot_answer(desk, studio.cut(desk, shot))
+        return bodies.shot_answer(desk, shots.cut(desk, shot))
 
     @router.delete("/{shot}", status_code=204, responses=problems(401, 404, 409, 503))
     def take_shot_away(desk: Changed, shot: ShotName) -> None:
         """Cancels a shot that is not done; puts one that is done out of sight."""
-        studio.take_away(desk, shot)
+        shots.take_away(desk, shot)
 
     @router.post("/{shot}/restore", responses=problems(401, 404, 409, 503))
     def restore_shot(desk: Changed, shot: ShotName) -> bodies.ShotAnswer:
         """Brings a shot back that was put out of sight."""
-        return bodies.shot_answer(desk, studio.restore(desk, shot))
+        return bodies.shot_answer(desk, shots.restore(desk, shot))
 
     return router
 

@@ -9,6 +9,7 @@ from shotstream_jax.serve.device import Device
 from shotstream_jax.serve.filming import Filming
 from shotstream_jax.serve.metrics import ServiceMetrics
 from shotstream_jax.serve.settings import ServeSettings
+from shotstream_jax.serve.shot_commands import ShotCommands
 from shotstream_jax.serve.studio import Studio
 from shotstream_jax.serve.turns import Turns
 
@@ -31,6 +32,7 @@ class Service:
         self.metrics = ServiceMetrics()
         self.turns = Turns(settings.places, self._is_watched)
         self.studio = Studio(model, video, settings, self.turns)
+        self.shots = ShotCommands(self.studio)
         self.broken_off = BrokenOff(self.studio)
         filming = Filming(self.metrics, self.broken_off.add)
         self._device = Device(

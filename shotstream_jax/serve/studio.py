@@ -1,9 +1,9 @@
-"""What people and programs can do with stories. Each command is on disk before it is answered."""
+"""All stories of a server: made, opened, changed and removed. What is done with their shots:
+shot_commands. Each command is on disk before it is answered."""
 
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from types import MappingProxyType
 from typing import Any
 
 from shotstream_jax.core.errors import InputError
@@ -13,7 +13,6 @@ from shotstream_jax.model import Model
 from shotstream_jax.presets import VideoFormat
 from shotstream_jax.serve import ids
 from shotstream_jax.serve.awake import Awake, let_idle_go, make_room_for_story
-from shotstream_jax.serve.board import DONE, QUEUED, BoardShot, without
 from shotstream_jax.serve.refusal import Refusal, conflict, invalid, moved, no_disk, no_story
 from shotstream_jax.serve.rules import AskRules
 from shotstream_jax.serve.settings import ServeSettings
@@ -22,13 +21,12 @@ from shotstream_jax.serve.story_desk import StoryDesk
 from shotstream_jax.serve.story_log import TakenError
 from shotstream_jax.serve.turns import Turns
 
-HEAD: Any = object()  # the parent that a request did not name
-
 
 class Studio:
     """All stories of a server. Any thread may call it.
 
     model, video: what all shots are made with. turns: where shots that are to be made are offered.
+    rules: what may be asked for.
     """
 
     def __init__(
@@ -42,7 +40,7 @@ class Studio:
         self.secret = ids.read_secret(settings.folder)
         self.is_stopping = False
         self._turns = turns
-        self._rules = AskRules(model, video, settings.limits)
+        self.rules = AskRules(model, video, settings.limits)
         self._lock = threading.Lock()
         self._awake: Awake = {}
 
@@ -79,7 +77,7 @@ class Studio:
         if not desk.folder.head.is_begun_like(head):
             raise conflict("key_used", "this Idempotency-Key made another story", "take a new key")
         if is_new and title:
-            self._commit(desk, [{"event": "title", "title": title}])
+            self.commit(desk, [{"event": "title", "title": title}])
         return desk
 
     def blank(self, global_caption: str) -> Story:
@@ -127,136 +125,11 @@ class Studio:
             if "head" in changes and changes["head"] != desk.board.head:
                 head = changes["head"]
                 if head is not None:
-                    self._rules.check_parent(desk, head)
+                    self.rules.check_parent(desk, head)
                 events.append({"event": "head", "shot": head})
             if "title" in changes and changes["title"] != desk.board.title:
                 events.append({"event": "title", "title": changes["title"]})
-            self._commit(desk, events)
-
-    # Shots.
-
-    def ask(
-        self,
-        desk: StoryDesk,
-        caption: str,
-        parent: Any = HEAD,
-        take: int | None = None,
-        frames: int | None = None,
-        pins: Sequence[Mapping[str, Any]] = (),
-        key: str | None = None,
-        styles: Mapping[str, float] = MappingProxyType({}),
-    ) -> BoardShot:
-        """Asks for a shot; it then is the head.
-
-        parent: the shot that it follows, None for a first shot, HEAD for the head. take: by default
-        the first one that is not there. key: of the client, with which the same request can be
-        repeated. styles: strengths of adapters by their names. Raises Refusal.
-        """
-        self.check_open()
-        shot = ids.derived_id(self.secret, "shot", desk.id, key) if key else ids.new_id()
-        with desk.lock:
-            if shot in desk.board.shots:
-                return self._rules.same(desk.board.shots[shot], caption, frames, pins)
-            reason = self.why_not(desk.folder)
-            if reason is not None:
-                raise conflict("other_model", reason, "open it where it was made")
-            self._rules.check_queue(desk)
-            if parent is HEAD:
-                parent = desk.board.head
-            if parent is not None:
-                self._rules.check_parent(desk, parent)
-            self._rules.check_shot(desk, caption, take, frames, pins)
-            if take is None:
-                take = desk.board.next_take(parent, caption)
-            asked = {
-                "event": "asked",
-                "shot": shot,
-                "parent": parent,
-                "caption": caption,
-                "take": take,
-                "frames": frames,
-                "pins": [dict(pin) for pin in pins],
-                "styles": self._rules.strengths(styles),
-            }
-            self._commit(desk, [asked])
-            desk.offer()
-            return desk.board.shots[shot]
-
-    def retell(self, desk: StoryDesk, shot_id: str, caption: str, again: bool) -> BoardShot:
-        """Another caption: of a shot in the queue, or of one in the making from its next chunk on.
-
-        What it has been told already changes nothing. Raises Refusal.
-        """
-        with desk.lock:
-            shot = self._rules.queued(desk, shot_id)
-            self._rules.check_caption(caption)
-            if shot.is_told(caption, again):
-                return shot
-            making = desk.making
-            if making is None or making.shot != shot_id:
-                take = desk.board.next_take(shot.parent, caption)
-                event = {"event": "edited", "shot": shot_id, "caption": caption, "take": take}
-            else:
-                if making.started >= making.chunks or shot.cut is not None:
-                    raise conflict(
-                        "last_chunk",
-                        "the shot's last chunk is being made",
-                        "ask for another take, or for the next shot",
-                    )
-                event = {
-                    "event": "told",
-                    "shot": shot_id,
-                    "chunk": making.started,
-                    "caption": caption,
-                    "again": again,
-                }
-            self._commit(desk, [event])
-            return desk.board.shots[shot_id]
-
-    def cut(self, desk: StoryDesk, shot_id: str) -> BoardShot:
-        """Ends a shot in the making after the chunk in hand. Raises Refusal."""
-        with desk.lock:
-            shot = self._rules.shot(desk, shot_id)
-            making = desk.making
-            is_made = making is not None and making.shot == shot_id
-            if shot.cut is not None or (is_made and shot.state == DONE):
-                return shot
-            if making is None or not is_made:
-                raise conflict(
-                    "not_in_the_making",
-                    f"the shot is {shot.state}",
-                    "cut a shot while it is made; DELETE cancels one in the queue",
-                )
-            # Nothing is left to be cut off if the last chunk has been started.
-            if making.started < making.chunks:
-                chunks = max(1, making.started)
-                self._commit(desk, [{"event": "cut", "shot": shot_id, "chunks": chunks}])
-            return desk.board.shots[shot_id]
-
-    def take_away(self, desk: StoryDesk, shot_id: str) -> None:
-        """Cancels a shot that is to be made, or is in the making; puts any other one out of sight.
-
-        Raises Refusal.
-        """
-        with desk.lock:
-            shot = self._rules.shot(desk, shot_id)
-            events: list[dict[str, Any]] = []
-            if shot.state == QUEUED:
-                events.append({"event": "cancelled", "shot": shot_id})
-                events.extend(without(desk.board, shot))
-            elif not shot.hidden:
-                events.append({"event": "hidden", "shot": shot_id, "hidden": True})
-                if desk.board.head == shot_id:
-                    events.append({"event": "head", "shot": shot.parent})
-            self._commit(desk, events)
-
-    def restore(self, desk: StoryDesk, shot_id: str) -> BoardShot:
-        """Brings a shot back that was put out of sight. Raises Refusal."""
-        with desk.lock:
-            shot = self._rules.shot(desk, shot_id)
-            if shot.hidden:
-                self._commit(desk, [{"event": "hidden", "shot": shot_id, "hidden": False}])
-            return desk.board.shots[shot_id]
+            self.commit(desk, events)
 
     # The server's own side.
 
@@ -304,11 +177,11 @@ class Studio:
 
     def why_not(self, folder: StoryFolder) -> str | None:
         """Why this server's model cannot go on with a story; None if it can."""
-        return self._rules.why_not(folder)
+        return self.rules.why_not(folder)
 
     def check_story(self, story: Story) -> None:
         """Refuses a story that this server's model cannot go on with. Raises InputError."""
-        self._rules.check_story(story)
+        self.rules.check_story(story)
 
     def awake(self) -> int:
         """How many stories are in memory."""
@@ -367,7 +240,7 @@ class Studio:
             if self._awake.get(desk.id) is desk:
                 del self._awake[desk.id]
 
-    def _commit(self, desk: StoryDesk, events: Sequence[dict[str, Any]]) -> None:
+    def commit(self, desk: StoryDesk, events: Sequence[dict[str, Any]]) -> None:
         """Events on disk. Raises Refusal if the disk or the story is full, or the story is gone."""
         if not events:
             return

@@ -7,19 +7,13 @@ import sys
 import pytest
 
 from tests.serve.online import Online
-from tests.serve.pages import ask, chromium, fresh_page, wait_for_branch
+from tests.serve.pages import ask, fresh_page, wait_for_branch
 
 AXE = pathlib.Path(sys.prefix) / "node/node_modules/axe-core/axe.min.js"
 PICTURES = pathlib.Path(__file__).parents[2] / "out/screenshots"
 PHONE, NARROWEST = 390, 360
 # Pictures are taken of the first two, and axe looks at the widest and the narrowest.
 SIZES = {1280: 800, PHONE: 844, NARROWEST: 740}
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with chromium() as browser:
-        yield browser
 
 
 @pytest.fixture(scope="module")

@@ -143,3 +143,22 @@ def client(tmp_path_factory):
 @pytest.fixture
 def story(client):
     return new_story(client)
+
+
+# For tests of the page; what they need is imported for them only.
+
+
+@pytest.fixture(scope="module")
+def browser():
+    from tests.serve.pages import chromium
+
+    with chromium() as browser:
+        yield browser
+
+
+@pytest.fixture
+def pace():
+    from tests.serve.pages import paced
+
+    with paced() as pace:
+        yield pace

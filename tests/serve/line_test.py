@@ -8,24 +8,12 @@ import pytest
 
 from tests.serve.conftest import MODEL
 from tests.serve.online import Line, Online
-from tests.serve.pages import ask, chromium, fresh_page, paced, wait_for_branch, wait_for_made
+from tests.serve.pages import ask, fresh_page, wait_for_branch, wait_for_made
 
 VIDEO = MODEL.preset.video
 SHOT_SECONDS = MODEL.preset.vae.pixel_frames(VIDEO.shot_frames) / VIDEO.fps
 # What a browser says of a line that breaks.
 BROKEN = ("WebSocket", "Failed to load resource")
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with chromium() as browser:
-        yield browser
-
-
-@pytest.fixture
-def pace():
-    with paced() as pace:
-        yield pace
 
 
 @pytest.fixture

@@ -5,16 +5,10 @@ import pytest
 from shotstream_jax.styles import read_style, with_styles
 from tests.generate.styles_test import adapter_state, written
 from tests.serve.conftest import MODEL
-from tests.serve.pages import ask, chromium, fresh_page, page_server, wait_for_branch
+from tests.serve.pages import ask, fresh_page, page_server, wait_for_branch
 
 CHUNK = MODEL.preset.memory.chunk
 USUAL = MODEL.preset.video.shot_frames
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with chromium() as browser:
-        yield browser
 
 
 @pytest.fixture(scope="module")

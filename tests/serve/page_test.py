@@ -10,16 +10,10 @@ import pytest
 
 from shotstream_jax import serve
 from tests.serve.conftest import MODEL
-from tests.serve.pages import ask, chromium, fresh_page, page_server, wait_for_branch
+from tests.serve.pages import ask, fresh_page, page_server, wait_for_branch
 
 STATIC = pathlib.Path(serve.__file__).parent / "static"
 PHONE = {"width": 360, "height": 740}
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with chromium() as browser:
-        yield browser
 
 
 @pytest.fixture

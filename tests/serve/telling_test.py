@@ -9,9 +9,7 @@ import pytest
 from tests.serve.conftest import MODEL
 from tests.serve.pages import (
     ask,
-    chromium,
     fresh_page,
-    paced,
     page_server,
     shown_at,
     wait_for_branch,
@@ -20,18 +18,6 @@ from tests.serve.pages import (
 
 VIDEO = MODEL.preset.video
 FIRST = ["A fox.", "A frog.", "A bear."]
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with chromium() as browser:
-        yield browser
-
-
-@pytest.fixture
-def pace():
-    with paced() as pace:
-        yield pace
 
 
 @pytest.fixture

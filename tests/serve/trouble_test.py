@@ -100,8 +100,8 @@ def test_a_full_disk_changes_nothing_that_was_said(client, story, monkeypatch):
 
 @pytest.mark.parametrize("change", ["edit", "cancel"])
 def test_what_is_said_while_a_shot_begins_counts(client, story, monkeypatch, change):
-    studio = client.service.studio
-    desk = studio.desk(story.id)
+    shots = client.service.shots
+    desk = client.service.studio.desk(story.id)
     plain = device.begin
     changes = [change]
 
@@ -109,15 +109,15 @@ def test_what_is_said_while_a_shot_begins_counts(client, story, monkeypatch, cha
         live = plain(*args)
         shot = desk.board.queue()[0].id
         if changes and changes.pop() == "edit":
-            studio.retell(desk, shot, "it sits", again=False)
+            shots.retell(desk, shot, "it sits", again=False)
         elif desk.board.shots[shot].caption == "the fox runs":
-            studio.take_away(desk, shot)
+            shots.take_away(desk, shot)
         return live
 
     with desk.lock:  # both are there before the first begins
         monkeypatch.setattr(device, "begin", begin)
-        first = studio.ask(desk, "the fox runs", frames=CHUNK).id
-        second = studio.ask(desk, "it sleeps", frames=CHUNK).id
+        first = shots.ask(desk, "the fox runs", frames=CHUNK).id
+        second = shots.ask(desk, "it sleeps", frames=CHUNK).id
     story.wait(second)
     told = [record.caption for record in desk.memory(second).shots]
     assert told == (["it sits", "it sleeps"] if change == "edit" else ["it sleeps"])
