@@ -36,7 +36,8 @@ def wait_for(page, captions, cut=(), take=1, title=""):
           const cutOnes = cards.filter((card) => card.matches(".cut"));
           const captions = cutOnes.map((card) => card.querySelector(".caption").textContent);
           const pressed = cards.at(-1)?.querySelector(".takes [aria-pressed=true]");
-          return JSON.stringify(captions) === JSON.stringify(cut)
+          return cards.every((card) => card.matches(".done, .cut"))
+            && JSON.stringify(captions) === JSON.stringify(cut)
             && (pressed?.textContent ?? "1") === String(take)
             && document.querySelector(".title")?.value === title;
         }""",
