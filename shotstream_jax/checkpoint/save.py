@@ -3,7 +3,7 @@
 import os
 import pathlib
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from shotstream_jax.checkpoint.checkpoint import Checkpoint, StoredPart, open_checkpoint
@@ -104,6 +104,24 @@ def add_part(
     except OSError as error:
         shutil.rmtree(partial, ignore_errors=True)
         raise InputError(f"cannot write {folder}: {error.strerror or error}") from None
+
+
+def save_some(checkpoint: Checkpoint, parts: Sequence[str], folder: pathlib.Path) -> None:
+    """Writes a checkpoint folder that has only these parts of another one, as they are stored.
+
+    Raises InputError if the checkpoint lacks one of them, or if the folder exists.
+    """
+    for part in parts:
+        if part not in checkpoint.parts:
+            there = ", ".join(checkpoint.parts)
+            raise InputError(f"{checkpoint.name} has no part {part!r}; it has {there}")
+    partial = start_folder(folder)
+    entries: dict[str, Any] = {}
+    for part in parts:
+        _copy_part(checkpoint.parts[part], partial)
+        entries[part] = checkpoint.parts[part].entry
+    _copy_tokenizer(checkpoint.tokenizer(), partial)
+    finish_folder(partial, folder, checkpoint.preset, entries)
 
 
 def add_facts(

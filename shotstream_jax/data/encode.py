@@ -3,7 +3,8 @@
 import dataclasses
 import functools
 import pathlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +17,7 @@ from shotstream_jax.core.compilation import use_persistent_cache
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.typing import Array, Float, UInt8, typechecked
 from shotstream_jax.data.clips import Clip, cut_clip, shot_target
-from shotstream_jax.data.labels import ClipLabels, cell_means, clip_labels
+from shotstream_jax.data.labels import ClipLabels, cell_means, clip_labels, read_labels
 from shotstream_jax.data.records import ClipRecord
 from shotstream_jax.media.reader import probe, read_frames
 from shotstream_jax.memory.select import candidates
@@ -30,9 +31,10 @@ from shotstream_jax.text.umt5 import UMT5
 from shotstream_jax.vae import codec
 from shotstream_jax.vae.model import VAE
 
-# Pixels a frame, of all rows of one call: 8 rows of the tiny model's pictures. A large picture is
-# encoded alone, because its activations fill the memory.
-_BATCH_PIXELS = 2**14
+# Pixels a frame, of all rows of one call: 8 rows of the tiny model's pictures on a processor. A
+# large picture is encoded alone, because its activations fill the memory.
+_BATCH_PIXELS = {"cpu": 2**14}
+_BATCH_PIXELS_ELSEWHERE = 2**18  # what keeps an accelerator busy
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,11 +86,52 @@ def load_encoders(checkpoint: str | Checkpoint, dtype: str) -> Encoders:
     )
 
 
+class Readers(NamedTuple):
+    """What gives a clip's frames by their numbers, which ascend.
+
+    pictures: uint8 [n, y, x, 3]. white: how much each pixel matters, 0 … 1 [n, y, x]; labels:
+    classes, uint8 [n, y, x, maps]; None where nothing says.
+    """
+
+    pictures: Callable[[np.ndarray], np.ndarray]
+    white: Callable[[np.ndarray], np.ndarray] | None
+    labels: Callable[[np.ndarray], np.ndarray] | None
+
+
 def encode_clip(encoders: Encoders, recipe: PrecomputeRecipe, clip: Clip) -> ClipRecord:
     """Reads and encodes one clip. Raises InputError if it cannot be used."""
+    cut = _cut_shots(encoders.preset, recipe.video, clip)
+    return encode_from(encoders, recipe, clip, cut, file_readers(clip, recipe.video))
+
+
+def file_readers(clip: Clip, video: VideoFormat) -> Readers:
+    """What reads the videos of a clip at a format's size."""
+    height = video.height
+    width = video.width
+    white = None
+    if clip.mask is not None:
+        white = functools.partial(read_white, clip.mask, height=height, width=width)
+    labels = None
+    if clip.labels is not None:
+        labels = functools.partial(read_labels, clip.labels, size=(height, width))
+    pictures = functools.partial(read_frames, clip.video, height=height, width=width)
+    return Readers(pictures, white, labels)
+
+
+def encode_from(
+    encoders: Encoders,
+    recipe: PrecomputeRecipe,
+    clip: Clip,
+    cut: Sequence[tuple[int, int]],
+    readers: Readers,
+) -> ClipRecord:
+    """Encodes the frames of a clip, whatever they are read from.
+
+    cut: the clip's shots as far as its video has them, [first, stop). Raises InputError if all
+    shots are too short.
+    """
     video = recipe.video
     # Which frames of the video are needed: each shot's target, and what later shots see of it.
-    cut = _cut_shots(encoders.preset, video, clip)
     targets = _target_numbers(encoders.preset, video, clip, cut)
     # A shot reaches at least as far as its target.
     shots = []
@@ -100,7 +143,7 @@ def encode_clip(encoders: Encoders, recipe: PrecomputeRecipe, clip: Clip) -> Cli
 
     # All of them are read in one pass over the video, each once.
     wanted = np.unique(np.concatenate([*targets, *kept]))
-    pictures = read_frames(clip.video, wanted, video.height, video.width)  # [p, y, x, 3]
+    pictures = readers.pictures(wanted)  # [p, y, x, 3]
 
     def pictures_of(frames: Sequence[int] | np.ndarray) -> np.ndarray:
         """Frames by their numbers in the video, [p, y, x, 3] uint8."""
@@ -108,15 +151,15 @@ def encode_clip(encoders: Encoders, recipe: PrecomputeRecipe, clip: Clip) -> Cli
 
     # Targets [f, h, w, c], one of each shot, and what their masks say of the same cells.
     latents = encode_shots(encoders, list(map(pictures_of, targets)))
+    time = encoders.preset.vae.time
     masks = []
-    if clip.mask is not None:
-        masks = read_masks(clip.mask, targets, latents, video, encoders.preset.vae.time)
+    if readers.white is not None:
+        masks = latent_masks(readers.white, targets, latents, time)
     # And what the same cells show, of targets and context frames.
     labels = ClipLabels([], [])
-    if clip.labels is not None:
-        size = (video.height, video.width)
+    if readers.labels is not None:
         grid = encoders.preset.latent_grid(video)
-        labels = clip_labels(clip.labels, targets, kept, size, grid, encoders.preset.vae.time)
+        labels = clip_labels(readers.labels, targets, kept, grid, time)
     # A context frame is a video of one frame; those of all shots are encoded together.
     alone = [pictures_of([frame]) for frame in np.concatenate(kept)]
     context = np.concatenate(encode_shots(encoders, alone))  # [n of all shots, h, w, c]
@@ -180,23 +223,28 @@ def _split(rows: np.ndarray, like: Sequence[np.ndarray]) -> list[np.ndarray]:
     return np.split(rows, np.cumsum(lengths)[:-1])
 
 
-def read_masks(
-    path: pathlib.Path,
+def read_white(
+    path: pathlib.Path, wanted: np.ndarray, height: int, width: int
+) -> Float[np.ndarray, "n y x"]:
+    """How white some frames of a mask are, 0 to 1, scaled and cut as the pictures are."""
+    return read_frames(path, wanted, height, width).mean(axis=-1) / 255
+
+
+def latent_masks(
+    white: Callable[[np.ndarray], np.ndarray],
     targets: Sequence[np.ndarray],
     latents: Sequence[np.ndarray],
-    video: VideoFormat,
     time: int,
 ) -> list[np.ndarray]:
-    """How white each cell [f, h, w] of the shots' latents is in the mask's frames, 0 to 1.
+    """How much each cell [f, h, w] of the shots' latents matters, 0 to 1.
 
-    The mask is scaled and cut as the pictures are. targets: each shot's frames.
+    white: as in Readers. targets: each shot's frames.
     """
     wanted = np.unique(np.concatenate(targets))
-    pictures = read_frames(path, wanted, video.height, video.width)
-    white = pictures.mean(axis=-1) / 255  # [p of all shots, y, x]
+    pictures = white(wanted)  # [p of all shots, y, x]
     masks = []
     for target, latent in zip(targets, latents, strict=True):
-        mask = white[np.searchsorted(wanted, target)]
+        mask = pictures[np.searchsorted(wanted, target)]
         masks.append(latent_mask(mask, latent.shape[:3], time))
     return masks
 
@@ -247,7 +295,8 @@ def encode_shots(encoders: Encoders, shots: Sequence[np.ndarray]) -> list[np.nda
     for number, shot in enumerate(shots):
         by_length.setdefault(len(shot), []).append(number)
     pixels = shots[0].shape[1] * shots[0].shape[2]
-    most = max(1, _BATCH_PIXELS // pixels)
+    allowed = _BATCH_PIXELS.get(jax.default_backend(), _BATCH_PIXELS_ELSEWHERE)
+    most = max(1, allowed // pixels)
     latents: dict[int, np.ndarray] = {}
     for length in sorted(by_length):
         alike = by_length[length]

@@ -6,7 +6,7 @@ of them, as the latents themselves.
 """
 
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -25,26 +25,22 @@ class ClipLabels(NamedTuple):
 
 
 def clip_labels(
-    path: pathlib.Path,
+    read: Callable[[np.ndarray], np.ndarray],
     targets: Sequence[np.ndarray],
     kept: Sequence[np.ndarray],
-    size: tuple[int, int],
     grid: tuple[int, int],
     time: int,
 ) -> ClipLabels:
     """The labels of a clip's targets [f, h, w, 3] and context frames [n, h, w, 3].
 
     Args:
-      path: the video of labels.
+      read: gives the labels of frames by their numbers, [p, y, x, 3].
       targets, kept: numbers of each shot's frames.
-      size: height and width of the pictures that are encoded.
       grid: rows and columns of a latent frame.
       time: pixel frames of a latent frame.
     """
-    # Read as they are, since a mixture of two classes is a third one.
     wanted = np.unique(np.concatenate([*targets, *kept]))
-    labels = read_frames(path, wanted, *shown_size(path))
-    labels = nearest_pixels(labels, size)  # [p, y, x, 3]
+    labels = read(wanted)
     target_cells = []
     context_cells = []
     for target, frames in zip(targets, kept, strict=True):
@@ -52,6 +48,14 @@ def clip_labels(
         # A context frame is a video of one frame.
         context_cells.append(cell_classes(labels[np.searchsorted(wanted, frames)], grid, 1))
     return ClipLabels(target_cells, context_cells)
+
+
+def read_labels(
+    path: pathlib.Path, wanted: np.ndarray, size: tuple[int, int]
+) -> UInt8[np.ndarray, "n y x maps"]:
+    """Some frames of a video of labels at the pictures' size, height and width."""
+    # Read as they are, since a mixture of two classes is a third one.
+    return nearest_pixels(read_frames(path, wanted, *shown_size(path)), size)
 
 
 def nearest_pixels(

@@ -4,6 +4,7 @@
   shotstream precompute --config precompute:wan-1.3b \\
       --config.checkpoint=DIR --csv clips.csv --out DATA --shards 64 --part 3/16
   shotstream precompute --config.checkpoint=TEACHER --latents-from DATA --out DATA2
+  shotstream precompute --world world/settings.json --out DATA3
 
 The table is described in data/clips.py, the folder in data/dataset.py. Shard s holds the rows s,
 s + N, …; `--part p/P` makes the shards p, p + P, …, so that several machines can share a folder.
@@ -11,7 +12,8 @@ What an interrupted run has finished is kept by the next one; the run that finds
 writes dataset.json. A clip that cannot be used is skipped, named in the log and listed in
 dataset.json; the same command looks at it again if its files have changed since (and at all such
 clips with --retry-broken). With --latents-from only the prompts are encoded (by a text encoder that
-has been trained), the rest is copied.
+has been trained), the rest is copied. With --world stories are drawn while they are needed, by
+processes of their own: the settings are those that `shotstream world` writes, and no video is.
 """
 
 import contextlib
@@ -48,6 +50,7 @@ from shotstream_jax.data.encode import (
 from shotstream_jax.data.records import ClipRecord
 from shotstream_jax.data.samples import losses_text, whole_targets
 from shotstream_jax.precompute.broken import encode_or_name, to_look_at
+from shotstream_jax.precompute.drawn import encode_drawn, read_world, world_checksum
 from shotstream_jax.precompute.shards import (
     EncodingJob,
     ShardWork,
@@ -69,6 +72,11 @@ def parser() -> cli.Parser:
         "--latents-from",
         metavar="DIR",
         help="in place of a table: a folder that was made with one",
+    )
+    p.add_argument(
+        "--world",
+        metavar="FILE.json",
+        help="in place of a table: the settings of a drawn world, which is drawn meanwhile",
     )
     p.add_argument(
         "--out",
@@ -114,10 +122,12 @@ def main(argv: Sequence[str]) -> None:
     recipe = cli.build(PrecomputeRecipe, config, "config")
     checkpoint = open_checkpoint(recipe.checkpoint)
     check_recipe(recipe, checkpoint.preset)
-    if bool(args.csv) == bool(args.latents_from):
-        raise InputError("name what to encode: --csv FILE or --latents-from DIR")
+    if sum(map(bool, (args.csv, args.world, args.latents_from))) != 1:
+        raise InputError("name what to encode: --csv FILE, --world FILE.json or --latents-from DIR")
     if args.csv:
         job = job_from_table(args, recipe, checkpoint)
+    elif args.world:
+        job = job_from_world(args, recipe, checkpoint)
     else:
         job = job_from_latents(args, recipe, checkpoint)
     if args.ray:
@@ -230,6 +240,27 @@ def job_from_table(
     return EncodingJob(settings, list(map(len, shares)), encode, shares)
 
 
+def job_from_world(
+    args: Namespace, recipe: PrecomputeRecipe, checkpoint: Checkpoint
+) -> EncodingJob:
+    """Stories that are drawn meanwhile."""
+    if args.allow_gaps or args.retry_broken:
+        raise InputError("--allow-gaps and --retry-broken are for a table, not for --world")
+    shards = SHARDS if args.shards is None else args.shards
+    if shards < 1:
+        raise InputError(f"--shards {shards} must be at least 1")
+    source = read_world(args.world, recipe)
+    # Shard s has the stories s, s + shards, …
+    shares = [range(shard, len(source), shards) for shard in range(shards)]
+
+    def encode(encoders: Encoders, shard: int) -> Iterator[ClipRecord | Broken]:
+        """The records of a shard's stories."""
+        return encode_drawn(encoders, recipe, source, shares[shard])
+
+    settings = encoding_settings(recipe, checkpoint, "world", world_checksum(source), shards)
+    return EncodingJob(settings, list(map(len, shares)), encode, [])
+
+
 def job_from_latents(
     args: Namespace, recipe: PrecomputeRecipe, checkpoint: Checkpoint
 ) -> EncodingJob:
@@ -285,6 +316,14 @@ def table_settings(
 ) -> Settings:
     """The settings of a folder that is made from a table."""
     rows = [_table_row(clip, csv.parent) for clip in clips]
+    checksum = hashlib.sha256(json.dumps(rows).encode()).hexdigest()
+    return encoding_settings(recipe, checkpoint, csv.name, checksum, shards)
+
+
+def encoding_settings(
+    recipe: PrecomputeRecipe, checkpoint: Checkpoint, csv: str, clips_sha256: str, shards: int
+) -> Settings:
+    """The settings of a folder. csv: the name of what lists its clips, and their checksum."""
     return Settings(
         format=dataset_folder.FORMAT_VERSION,
         preset=checkpoint.preset.name,
@@ -292,8 +331,8 @@ def table_settings(
         dtype=recipe.dtype,
         checkpoint=recipe.checkpoint,
         negative_prompt=recipe.negative_prompt,
-        csv=csv.name,
-        clips_sha256=hashlib.sha256(json.dumps(rows).encode()).hexdigest(),
+        csv=csv,
+        clips_sha256=clips_sha256,
         shard_count=shards,
         text_sha256=part_checksum(checkpoint, "text"),
         vae_sha256=part_checksum(checkpoint, "vae"),

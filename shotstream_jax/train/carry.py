@@ -22,7 +22,7 @@ import pathlib
 import shutil
 import tarfile
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -31,6 +31,8 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from shotstream_jax import cli
+from shotstream_jax.checkpoint.checkpoint import open_checkpoint
+from shotstream_jax.checkpoint.save import save_some
 from shotstream_jax.core.errors import InputError
 from shotstream_jax.core.files import check_writable_folder, write_json
 from shotstream_jax.train.run.snapshots import UNREADABLE, Snapshots
@@ -51,8 +53,8 @@ def parser() -> cli.Parser:
     p.add_argument("--out", required=True, metavar="DIR", help="the folder that is made")
     p.add_argument(
         "--runs",
-        metavar="NAME,…",
-        help="pack: these of a folder of runs (default: all)",
+        metavar="NAME[:PART+…],…",
+        help="pack: these of a folder of runs, and of a model the parts named (default: all)",
     )
     p.add_argument(
         "--part-mb",
@@ -76,8 +78,17 @@ def main(argv: Sequence[str]) -> None:
     if args.command == "unpack":
         unpack_runs(pathlib.Path(args.source), pathlib.Path(args.out))
         return
-    names = args.runs.split(",") if args.runs else None
-    pack_runs(pathlib.Path(args.source), pathlib.Path(args.out), args.part_mb, args.moments, names)
+    runs = parse_runs(args.runs) if args.runs else None
+    pack_runs(pathlib.Path(args.source), pathlib.Path(args.out), args.part_mb, args.moments, runs)
+
+
+def parse_runs(text: str) -> dict[str, list[str]]:
+    """--runs: the parts of a model that are wanted, by the run's name; none named: all."""
+    wanted = {}
+    for word in text.split(","):
+        name, _, parts = word.partition(":")
+        wanted[name] = parts.split("+") if parts else []
+    return wanted
 
 
 def pack_runs(
@@ -85,16 +96,17 @@ def pack_runs(
     out: pathlib.Path,
     part_mb: int = 16,
     moments: str = "exact",
-    names: Sequence[str] | None = None,
+    wanted: Mapping[str, Sequence[str]] | None = None,
 ) -> None:
     """Writes the parts of a run's folder, or of a folder of runs; an older set is replaced.
 
-    part_mb: the most megabytes of a part. moments: of MOMENTS. names: the runs, None for all.
+    part_mb: the most megabytes of a part. moments: of MOMENTS. wanted: the names of
+    the runs, each with the parts of its model that are carried (none: all); None for all runs.
     Raises InputError if there is nothing to carry, or if a file cannot be read or written.
     """
     if part_mb < 1:
         raise InputError(f"--part-mb {part_mb} must be at least 1")
-    runs = find_runs(source, names)
+    runs = find_runs(source, list(wanted) if wanted else None)
     check_writable_folder(out, "the parts")
     if out.exists() and any(out.iterdir()) and not (out / MANIFEST).exists():
         raise InputError(f"{out} holds something else: choose another --out")
@@ -103,10 +115,10 @@ def pack_runs(
     try:
         new.mkdir(parents=True)
         with tempfile.TemporaryDirectory(dir=new.parent) as scratch:
-            files = _files(source, runs, moments, pathlib.Path(scratch))
+            files = _files(source, runs, moments, wanted or {}, pathlib.Path(scratch))
             parts = _write_parts(new, files, part_mb * _MB)
-        steps = {run.name: _step(run) for run in runs}
-        manifest = {"format": FORMAT, "moments": moments, "runs": steps, "parts": parts}
+        stands = {run.name: _stand(run) for run in runs}
+        manifest = {"format": FORMAT, "moments": moments, "runs": stands, "parts": parts}
         write_json(new / MANIFEST, manifest)
         # The new set is complete before an older one is removed.
         shutil.rmtree(out, ignore_errors=True)
@@ -116,7 +128,7 @@ def pack_runs(
     finally:
         shutil.rmtree(new, ignore_errors=True)
     total = sum(part["bytes"] for part in parts) / _MB
-    cli.print_line(f"{out}: {_told(steps)}; {len(parts)} parts, {total:.1f} MB")
+    cli.print_line(f"{out}: {_told(stands)}; {len(parts)} parts, {total:.1f} MB")
 
 
 def unpack_runs(source: pathlib.Path, out: pathlib.Path) -> None:
@@ -215,9 +227,12 @@ def _is_done(run: pathlib.Path) -> bool:
     return (run / "model").is_dir()
 
 
-def _step(run: pathlib.Path) -> int | None:
-    """The steps behind what is carried of a run; None of a run that is done."""
-    return None if _is_done(run) else _newest(run)
+def _stand(run: pathlib.Path) -> str:
+    """How far a run is."""
+    if _is_done(run):
+        return "done"
+    config = json.loads((run / "config.json").read_text())
+    return f"after step {_newest(run)} of {config['recipe']['run']['steps']}"
 
 
 def _newest(run: pathlib.Path) -> int | None:
@@ -233,6 +248,7 @@ def _files(
     source: pathlib.Path,
     runs: Sequence[pathlib.Path],
     moments: str,
+    wanted: Mapping[str, Sequence[str]],
     scratch: pathlib.Path,
 ) -> Iterator[tuple[str, pathlib.Path]]:
     """Names in the archive, and the files or folders that are packed under them."""
@@ -242,7 +258,13 @@ def _files(
             if (run / name).exists():
                 yield str(within / name), run / name
         if _is_done(run):
-            yield str(within / "model"), run / "model"
+            model = run / "model"
+            parts = wanted.get(run.name)
+            if parts:
+                model = scratch / run.name / "model"
+                model.parent.mkdir()
+                save_some(open_checkpoint(run / "model"), parts, model)
+            yield str(within / "model"), model
             continue
         number = _newest(run)
         snapshot = run / "checkpoints" / str(number)
@@ -362,12 +384,9 @@ def _sha256(path: pathlib.Path) -> str:
     return found.hexdigest()
 
 
-def _told(steps: dict[str, int | None]) -> str:
+def _told(stands: Mapping[str, str]) -> str:
     """The runs, and how far each is."""
-    words = []
-    for name, step in steps.items():
-        words.append(f"{name} done" if step is None else f"{name} after step {step}")
-    return ", ".join(words)
+    return ", ".join(f"{name} {stand}" for name, stand in stands.items())
 
 
 if __name__ == "__main__":

@@ -325,7 +325,7 @@ def test_prompts_alone_are_encoded_again(work, tmp_path):
                 str(tmp_path / "x"),
             ]
         )
-    with pytest.raises(InputError, match="--csv FILE or --latents-from DIR"):
+    with pytest.raises(InputError, match=r"FILE, --world FILE.json or --latents-from DIR"):
         app.main(["--config", str(CONFIG), "--out", str(tmp_path / "x")])
 
 

@@ -50,6 +50,11 @@ def test_a_run_that_is_done_is_carried_as_its_model(halfway, tmp_path):
     carry.unpack_runs(tmp_path / "parts", tmp_path / "there")
     names = sorted(path.name for path in (tmp_path / "there").iterdir())
     assert names == ["config.json", "metrics.jsonl", "model"]
+    carry.main(["pack", str(halfway), "--out", str(tmp_path / "some"), "--runs", "run:vae+text"])
+    carry.unpack_runs(tmp_path / "some", tmp_path / "less")
+    model = open_checkpoint(tmp_path / "less" / "run" / "model")
+    assert sorted(model.parts) == ["text", "vae"]
+    assert model.preset == open_checkpoint(halfway / "run" / "model").preset
 
 
 @pytest.mark.parametrize("moments", ["bf16", "none"])
@@ -78,7 +83,7 @@ def test_what_cannot_be_carried_is_one_line(halfway, tmp_path):
     with pytest.raises(InputError, match="nothing to carry"):
         carry.pack_runs(tmp_path, tmp_path / "parts")
     with pytest.raises(InputError, match=r"other has neither a model nor a snapshot"):
-        carry.pack_runs(halfway, tmp_path / "parts", names=["run", "other"])
+        carry.pack_runs(halfway, tmp_path / "parts", wanted={"run": [], "other": []})
     with pytest.raises(InputError, match=r"here holds something else"):
         carry.pack_runs(halfway, halfway)
     carry.pack_runs(halfway, tmp_path / "parts")
