@@ -183,13 +183,13 @@ _TINY = Preset(  # small enough for a laptop's processor
     ),
     steps=FewSteps(shift=4.0),  # fewer pixels average less noise away
 )
-_LATENTS = 32  # channels of the larger miniature's latents
+_LATENTS = 48  # channels of the larger miniature's latents
 _TINY_64X96 = Preset(  # the same with four times the pixels, and as many tokens
     "tiny-64x96",
     DiTConfig(
-        dim=192,
-        ffn_dim=768,
-        heads=6,
+        dim=256,
+        ffn_dim=1024,
+        heads=8,
         layers=6,
         text_dim=96,
         text_len=48,
