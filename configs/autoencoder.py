@@ -47,6 +47,7 @@ def tiny() -> ConfigDict:
     config.data.stories = 1_000_000
     config.data.held_out = 1000
     config.data.workers = 1
+    config.data.processes = 0  # the threads draw themselves
     config.data.seed = 0
     config.run = common.tiny_run(steps=12_000, batch=2)
     config.run.remat = "none"

@@ -221,7 +221,46 @@ _TINY_64X96 = Preset(  # the same with four times the pixels, and as many tokens
     ),
     steps=FewSteps(shift=4.0),
 )
-PRESETS = {preset.name: preset for preset in (_WAN_1_3B, _WAN_14B, _TINY, _TINY_64X96)}
+_SMALL_LATENTS = 48
+_SMALL = Preset(  # for a GPU: the whole drawn world, 25 MB in float16
+    "small",
+    DiTConfig(
+        dim=256,
+        ffn_dim=768,
+        heads=8,
+        layers=7,
+        text_dim=128,
+        text_len=64,
+        channels=_SMALL_LATENTS,
+    ),
+    VAEConfig(
+        dim=24,
+        # Training measures them.
+        mean=(0.0,) * _SMALL_LATENTS,
+        std=(1.0,) * _SMALL_LATENTS,
+        mult=(1, 2, 4),
+        blocks=1,
+        time_down=(False, True),
+        patch=2,
+    ),
+    UMT5Config(
+        vocab=384,
+        dim=128,
+        heads=8,
+        head_dim=16,
+        ffn_dim=256,
+        layers=3,
+    ),
+    VideoFormat(
+        height=96,
+        width=144,
+        shot_frames=6,
+        fps=8,
+    ),
+    steps=FewSteps(shift=4.0),
+)
+_ALL = (_WAN_1_3B, _WAN_14B, _TINY, _TINY_64X96, _SMALL)
+PRESETS = {preset.name: preset for preset in _ALL}
 
 
 # Smaller decoders of a model's latents, for the frames that are shown; "wan" is the autoencoder's.

@@ -1,6 +1,9 @@
 """Single shots of the drawn world as rows to train on, drawn when they are asked for."""
 
 import dataclasses
+import functools
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
 from typing import NamedTuple
 
 import flax
@@ -23,7 +26,8 @@ class WorldData:
     subset, seed: of the world.
     frames: latent frames of a shot.
     stories: number of stories to train on. held_out: number of stories of the other split.
-    workers: drawing threads.
+    workers: drawing threads. processes: in which the threads let draw, since Python runs one of its
+      threads at a time; 0: they draw themselves.
     """
 
     subset: str
@@ -32,6 +36,7 @@ class WorldData:
     held_out: int
     workers: int
     seed: int = 0
+    processes: int = 0
 
     def __post_init__(self) -> None:
         check_seed(self.seed, "data.seed", least=0)
@@ -40,6 +45,7 @@ class WorldData:
             "stories": (self.stories, 1),
             "held_out": (self.held_out, 1),
             "workers": (self.workers, 0),
+            "processes": (self.processes, 0),
         }
         # All wrong values at once, by their names in a recipe.
         wrong = []
@@ -47,7 +53,7 @@ class WorldData:
             if value < minimum:
                 wrong.append(f"data.{name} {value}")
         if wrong:
-            raise InputError(f"{', '.join(wrong)}: at least 1 is required (workers: at least 0)")
+            raise InputError(f"{', '.join(wrong)}: at least 1 is required (workers, processes: 0)")
 
 
 @flax.struct.dataclass
@@ -75,26 +81,39 @@ def open_world(cfg: WorldData, height: int, width: int, fps: int, frames: int) -
     train_split, test_split = SPLITS
     train = WorldSource(config, height, width, cfg.stories, cfg.seed, train_split)
     held_out = WorldSource(config, height, width, cfg.held_out, cfg.seed, test_split)
-    return World(WorldShots(train), WorldShots(held_out))
+    return World(WorldShots(train, cfg.processes), WorldShots(held_out))
 
 
 @dataclasses.dataclass(frozen=True)
 class WorldShots:
     """One shot of each story, the first, second, … in turn.
 
-    Each is drawn when it is asked for.
+    Each is drawn when it is asked for; processes: where, 0: here.
     """
 
     source: WorldSource
+    processes: int = 0
 
     def __len__(self) -> int:
         return len(self.source)
 
     def __getitem__(self, index: int) -> DrawnShot:
-        # Only the one shot is drawn.
-        story = self.source.story(index)
-        number = index % len(story.shots)
-        pixels: Leaf
-        boxes: Leaf
-        pixels, boxes = render_shot(story, number, self.source.height, self.source.width)
-        return DrawnShot(pixels, boxes)
+        if not self.processes:
+            return draw_shot(self.source, index)
+        return self._pool.submit(draw_shot, self.source, index).result()
+
+    @functools.cached_property
+    def _pool(self) -> ProcessPoolExecutor:
+        # New processes: a copy of this one would hold its devices.
+        context = multiprocessing.get_context("spawn")
+        return ProcessPoolExecutor(self.processes, mp_context=context)
+
+
+def draw_shot(source: WorldSource, index: int) -> DrawnShot:
+    """One shot of a story, and nothing else of it."""
+    story = source.story(index)
+    number = index % len(story.shots)
+    pixels: Leaf
+    boxes: Leaf
+    pixels, boxes = render_shot(story, number, source.height, source.width)
+    return DrawnShot(pixels, boxes)

@@ -159,6 +159,16 @@ def test_training_sees_what_the_stream_makes():
     np.testing.assert_allclose(jnp.clip(made, -1, 1), decode(model.vae, params, latents), atol=1e-5)
 
 
+def test_processes_draw_the_same_shots():
+    drawn = []
+    for processes in (0, 2):
+        data = WorldData("full", FRAMES, STORIES, 2, workers=1, processes=processes)
+        world = open_world(data, 16, 24, 8, 5)
+        drawn.append([world.train[number] for number in range(STORIES)])
+    jax.tree.map(np.testing.assert_array_equal, *drawn)
+    assert len({shot.pixels.tobytes() for shot in drawn[1]}) == STORIES
+
+
 def test_what_weighs():
     """The first frame weighs T times as much, a box 1 + characters.
 

@@ -1,6 +1,7 @@
 """A run in parts of some size goes on where they are joined; what is damaged is named."""
 
 import json
+import math
 import os
 import pathlib
 
@@ -10,6 +11,8 @@ import pytest
 
 from shotstream_jax.checkpoint.checkpoint import open_checkpoint
 from shotstream_jax.core.errors import InputError
+from shotstream_jax.model import PARTS, abstract_params
+from shotstream_jax.presets import PRESETS
 from shotstream_jax.train import carry
 from tests.train.runs import in_process
 
@@ -102,6 +105,15 @@ def test_what_cannot_be_carried_is_one_line(halfway, tmp_path):
     with pytest.raises(InputError, match=r"carry.json is damaged"):
         carry.unpack_runs(tmp_path / "parts", tmp_path / "there")
     assert sorted(os.listdir(tmp_path)) == ["here", "model", "parts"]
+
+
+def test_the_files_of_small():
+    """25 MB in float16, all together."""
+    numbers = 0
+    for part in PARTS:
+        shapes = abstract_params(PRESETS["small"], part)
+        numbers += sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes))
+    assert 2 * numbers < 25e6
 
 
 def size_of(folder: pathlib.Path) -> int:

@@ -43,7 +43,7 @@ _FREE_SECTIONS = (
     "measured",
     "sampler",
 )
-_FREE_FIELDS = ("data.workers", "data.path", "truth.layer")
+_FREE_FIELDS = ("data.workers", "data.processes", "data.path", "truth.layer")
 _FIXED_IN_RUN = ("batch", "seed")
 
 Change = tuple[str, Any, Any]  # field, old value, new value
