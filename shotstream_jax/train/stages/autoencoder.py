@@ -261,7 +261,7 @@ def crop_to_characters(
         return jax.lax.dynamic_slice(row, (0, y, x, 0), size)
 
     corner = jnp.stack([left, top, left, top], axis=-1)
-    edges = jnp.array([columns, rows, columns, rows], jnp.int32)
+    edges = jnp.array([columns, rows, columns, rows], jnp.int32).reshape(1, 1, 1, 4)
     moved = jnp.clip(boxes - corner[:, None, None], 0, edges)
     return jax.vmap(cut)(pixels, top, left), moved
 
