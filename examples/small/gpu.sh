@@ -41,7 +41,8 @@ OPTIONS=("$@")
 declare -A STEPS=([autoencoder]=20000 [teacher]=12000 [teacher_memory]=12000 [causal_teacher]=1500 [consistency]=1500 [dmd_short]=600)
 PRESET=small STORIES=${STORIES:-4000} SUBSET=full HEIGHT=96 WIDTH=144 LEAST=100
 RUN=(run.batch=64 run.dtype=bfloat16 run.remat=none run.save_every=2000 run.held_out_every=1000 run.held_out_batches=4)
-PIECES=(run.batch=8 data.processes=16 data.workers=16 crop_height=64 crop_width=96)
+# Pieces longer than a shot: what was never trained on so late falls apart (docs/lab/2026-11-27-larger-miniature.md).
+PIECES=(run.batch=8 data.processes=16 data.workers=16 crop_height=64 crop_width=96 data.frames=12 clip=11)
 RATE=optim.lr=2e-3 # of the teacher, which is twice as wide as the miniature's
 TRUTH=(truth.weight=0.5 truth.layer=3)
 CLIPS=()
