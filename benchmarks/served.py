@@ -194,12 +194,15 @@ def until(
 
 
 def _connected(url: str) -> ClientConnection:
-    """An open socket. Raises InvalidStatus if the server refuses it for good."""
+    """An open socket. Raises InvalidStatus if the server refuses it for good.
+
+    Like a browser's it asks for no sign of life: who reads nothing would close it by that.
+    """
     for _ in range(_TRIES):
         with contextlib.suppress(InvalidStatus):
-            return connect(url, max_size=None, compression=None)
+            return connect(url, max_size=None, compression=None, ping_interval=None)
         time.sleep(1)
-    return connect(url, max_size=None, compression=None)
+    return connect(url, max_size=None, compression=None, ping_interval=None)
 
 
 def _messages(viewer: ClientConnection) -> Iterator[dict[str, Any]]:
