@@ -72,31 +72,21 @@ class Subset:
     clothing: float = 1.0
 
 
+_SIMPLE = Subset(
+    characters=("bear", "frog", "giraffe", "robot"),
+    places=("meadow", "beach", "snow", "moon"),
+    actions=("walk", "jump", "dance", "sleep"),
+    directions=(1,),
+    distances=("near",),
+    moves=("still",),
+    patterns=("plain",),
+    items=(2,),
+    pairs=0.2,
+)
 SUBSETS = {
-    "simple": Subset(
-        characters=("bear", "frog", "giraffe", "robot"),
-        places=("meadow", "beach", "snow", "moon"),
-        actions=("walk", "jump", "dance", "sleep"),
-        directions=(1,),
-        distances=("near",),
-        moves=("still",),
-        patterns=("plain",),
-        items=(2,),
-        pairs=0.2,
-    ),
+    "simple": _SIMPLE,
     # For a small model: what it must remember is larger, and the camera closer.
-    "large": Subset(
-        characters=("bear", "frog", "giraffe", "robot"),
-        places=("meadow", "beach", "snow", "moon"),
-        actions=("walk", "jump", "dance", "sleep"),
-        directions=(1,),
-        distances=("closest",),
-        moves=("still",),
-        patterns=("plain",),
-        items=(2,),
-        pairs=0.35,
-        clothing=1.35,
-    ),
+    "large": dataclasses.replace(_SIMPLE, distances=("closest",), pairs=0.35, clothing=1.35),
     "full": Subset(
         characters=tuple(CHARACTERS),
         places=tuple(PLACES),
